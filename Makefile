@@ -1,0 +1,38 @@
+# `make help` lists what can be done; every target sets up what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+NODE_MODULES := tests/js/node_modules/.package-lock.json
+
+.PHONY: help run test lint format
+
+help: ## List the targets.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+run: .venv/run ## Serve the scoreboard on http://127.0.0.1:5000 with SQLite.
+	$(BIN)/python wsgi.py
+
+test: .venv/dev $(if $(shell command -v npm),$(NODE_MODULES)) ## Run the tests.
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: .venv/dev ## Check format, style and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy scoreboard config.py wsgi.py
+
+format: .venv/dev ## Format the code.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/run: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/dev: requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch .venv/run $@
+
+$(NODE_MODULES): tests/js/package.json tests/js/package-lock.json
+	cd tests/js && npm ci --no-fund --no-audit
+	touch $@

@@ -1,0 +1,157 @@
+"""The settings, read once from the environment, Heroku-style.
+
+A malformed setting stops the start with one line that names it. Nothing else in the project
+reads the environment, and only `create_app` and the tests import this module.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from limits import parse_many
+
+INSTANCE = Path(__file__).parent / "instance"
+POLICIES = ("latest", "best", "total")
+
+
+class SettingError(SystemExit):
+    """A setting that cannot be used; as a SystemExit it ends the start with its one line."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"scoreboard: setting {name} {problem}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the application can be told, under the names its extensions look for."""
+
+    SQLALCHEMY_DATABASE_URI: str
+    SECRET_KEY: str = field(repr=False)
+    JWT_SECRET_KEY: str = field(repr=False)
+    PORT: int | None = None
+    CORS_ORIGINS: tuple[str, ...] = ()
+    SCORE_POLICY: str = "latest"
+    SCORE_RATE_LIMIT: str = "60/minute"
+    AUTH_RATE_LIMIT: str = "20/minute"
+    PUBLIC_BOARD: bool = True
+    CONNECTIONS_PER_ADDRESS: int = 1000
+
+    MAX_CONTENT_LENGTH = 64 * 1024
+    JWT_ALGORITHM = "HS256"
+    JWT_ACCESS_TOKEN_EXPIRES = timedelta(minutes=15)
+    JWT_REFRESH_TOKEN_EXPIRES = timedelta(days=30)
+    VIEWER_TOKEN_EXPIRES = timedelta(hours=1)
+    RATELIMIT_STORAGE_URI = "memory://"
+    RATELIMIT_STRATEGY = "moving-window"
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, instance: Path = INSTANCE
+    ) -> "Config":
+        """Return the settings of this environment.
+
+        `instance` is the folder for the default database and generated secrets. Raises
+        SettingError, naming the variable, for a value that cannot be used.
+        """
+        url = _database_url(environ, instance)
+        embedded = url.startswith("sqlite")
+        return cls(
+            SQLALCHEMY_DATABASE_URI=url,
+            SECRET_KEY=_secret(environ, "SECRET_KEY", embedded, instance),
+            JWT_SECRET_KEY=_secret(environ, "JWT_SECRET_KEY", embedded, instance),
+            PORT=_whole(environ, "PORT", None, 0, 65535),
+            CORS_ORIGINS=_origins(environ),
+            SCORE_POLICY=_one_of(environ, "SCORE_POLICY", POLICIES),
+            SCORE_RATE_LIMIT=_rate_limit(environ, "SCORE_RATE_LIMIT", cls.SCORE_RATE_LIMIT),
+            AUTH_RATE_LIMIT=_rate_limit(environ, "AUTH_RATE_LIMIT", cls.AUTH_RATE_LIMIT),
+            PUBLIC_BOARD=_one_of(environ, "PUBLIC_BOARD", ("1", "0")) == "1",
+            CONNECTIONS_PER_ADDRESS=_whole(
+                environ, "CONNECTIONS_PER_ADDRESS", cls.CONNECTIONS_PER_ADDRESS, 1, 1_000_000
+            )
+            or cls.CONNECTIONS_PER_ADDRESS,
+        )
+
+
+def _database_url(environ: Mapping[str, str], instance: Path) -> str:
+    url = environ.get("DATABASE_URL", "")
+    if not url:
+        instance.mkdir(exist_ok=True)
+        return f"sqlite:///{instance / 'scoreboard.db'}"
+    if not url.startswith("sqlite:///"):
+        raise SettingError("DATABASE_URL", "must start with sqlite:///")
+    return url
+
+
+def _secret(environ: Mapping[str, str], name: str, embedded: bool, instance: Path) -> str:
+    """Return the secret of this name; with SQLite one is generated and kept if none is given."""
+    if name in environ:
+        if not environ[name].strip():
+            raise SettingError(name, "is empty: give it a long random value")
+        return environ[name]
+    if not embedded:
+        raise SettingError(name, "is missing: give it a long random value")
+    return _kept_secret(instance / name.lower())
+
+
+def _kept_secret(path: Path) -> str:
+    """Return what the file holds, written now if it is not there; only the owner may read it."""
+    path.parent.mkdir(exist_ok=True)
+    written = path.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    try:
+        # A link appears whole or not at all: of two processes starting together one wins.
+        os.link(written, path)
+    except FileExistsError:
+        pass
+    finally:
+        written.unlink()
+    return path.read_text().strip()
+
+
+def _whole(
+    environ: Mapping[str, str], name: str, default: int | None, least: int, most: int
+) -> int | None:
+    text = environ.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise SettingError(name, f"must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """Return the value given, or the first choice if none is."""
+    value = environ.get(name) or choices[0]
+    if value not in choices:
+        raise SettingError(name, f"must be one of: {', '.join(choices)}")
+    return value
+
+
+def _rate_limit(environ: Mapping[str, str], name: str, default: str) -> str:
+    value = environ.get(name) or default
+    try:
+        limits = parse_many(value)
+    except ValueError:
+        limits = []
+    if not limits or any(limit.amount < 1 for limit in limits):
+        raise SettingError(name, "must be a rate such as 60/minute or 60/minute;1000/day")
+    return value
+
+
+def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the origins of a comma-separated list; `*` alone allows every website."""
+    origins = tuple(
+        part.strip() for part in environ.get("CORS_ORIGINS", "").split(",") if part.strip()
+    )
+    for origin in origins:
+        parts = urlsplit(origin)
+        whole = parts.scheme in ("http", "https") and origin == f"{parts.scheme}://{parts.netloc}"
+        if origin != "*" and not (whole and parts.netloc):
+            raise SettingError("CORS_ORIGINS", "must list origins such as https://example.com")
+    return origins

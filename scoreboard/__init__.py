@@ -1,0 +1,28 @@
+"""Scoreboard: takes score updates from authorized users, ranks them, pushes every change."""
+
+from flask import Flask
+
+from config import Config
+
+from . import auth, cli, database, errors, extensions, logs, scores
+from .realtime import broadcast, handlers, plain
+from .scores import service
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """Return a new, independent application. Raises SettingError for a malformed setting."""
+    app = Flask(__name__, instance_relative_config=True)
+    app.config.from_object(config or Config.from_environment())
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    logs.init_app(app)
+    extensions.init_app(app)
+    database.init_app(app)
+    errors.register(app)
+    service.init_app(app)
+    broadcast.init_app(app)
+    handlers.init_app(app)
+    plain.init_app(app)
+    cli.register(app)
+    for blueprint in (auth.bp, scores.bp):
+        app.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,69 @@
+"""Every attempt to update a score leaves one line of JSON, accepted or refused."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from .errors import ScoreboardError, translate
+from .permissions import Caller
+
+log = logging.getLogger("scoreboard.audit")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request came from: the door it took, its address and its id."""
+
+    door: str
+    address: str
+    request_id: str
+
+
+@dataclass
+class Attempt:
+    """What is known of an attempt so far; never a token, a password or a whole body."""
+
+    origin: Origin
+    started: float = field(default_factory=time.perf_counter)
+    user_id: str | None = None
+    score_value: float | None = None
+    caller: Caller | None = None
+
+
+@contextmanager
+def attempt(origin: Origin) -> Iterator[Attempt]:
+    """Log the attempt made in this context, with how it ended. Errors pass through."""
+    made = Attempt(origin)
+    try:
+        yield made
+    except ScoreboardError as error:
+        _write(made, error.status, error.code)
+        raise
+    except Exception as error:
+        told = translate(error)
+        _write(made, told.status, told.code)
+        raise told from error
+    _write(made, 200, "accepted")
+
+
+def _write(made: Attempt, status: int, code: str) -> None:
+    caller = made.caller
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": "score_update",
+        "request_id": made.origin.request_id,
+        "door": made.origin.door,
+        "address": made.origin.address,
+        "caller": caller and caller.user_id,
+        "role": caller and caller.role,
+        "user_id": made.user_id,
+        "score_value": made.score_value,
+        "status": status,
+        "code": code,
+        "latency_ms": round((time.perf_counter() - made.started) * 1000, 2),
+    }
+    log.info(json.dumps(line))

@@ -1,0 +1,5 @@
+"""Who you are: registration, sign-in and tokens."""
+
+from .routes import bp
+
+__all__ = ["bp"]

@@ -1,0 +1,64 @@
+"""What may be asked of the auth endpoints."""
+
+import re
+import unicodedata
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate
+
+from ..fields import Moment
+
+LONGEST_NAME_KEY = 256
+NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]*\Z")
+
+
+def name_key(username: str) -> str:
+    """Return what two names have in common that a person would take for the same."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+
+
+def check_username(username: str) -> None:
+    """Raise ValidationError unless this can be shown on a board as a name."""
+    if not 1 <= len(username) <= 64:
+        raise ValidationError("Must be 1 to 64 characters long.")
+    if not username.isprintable() or username != username.strip():
+        raise ValidationError("Must be printable, without spaces around it.")
+    if not 1 <= len(name_key(username)) <= LONGEST_NAME_KEY:
+        raise ValidationError("Must be a name that can be written plainly.")
+
+
+class RegisterSchema(Schema):
+    """The body of `POST /api/auth/register`."""
+
+    username = fields.String(required=True, validate=check_username)
+    email = fields.Email(
+        required=True, validate=[validate.Length(max=254), validate.Regexp(NO_CONTROL)]
+    )
+    password = fields.String(required=True, validate=validate.Length(8, 256))
+
+    @post_load
+    def fold(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Addresses that differ only in case are one."""
+        return {**data, "email": data["email"].lower()}
+
+
+class AccountSchema(Schema):
+    """An account as its owner sees it."""
+
+    user_id = fields.String()
+    username = fields.String()
+    email = fields.String()
+    role = fields.String()
+    created_at = Moment()
+
+
+class LoginSchema(Schema):
+    """The body of `POST /api/auth/login`. The rules for a new name or password do not apply."""
+
+    username = fields.String(required=True, validate=validate.Length(1, 64))
+    password = fields.String(required=True, validate=validate.Length(1, 256))
+
+
+register_schema = RegisterSchema()
+login_schema = LoginSchema()
+account_schema = AccountSchema()

@@ -1,0 +1,156 @@
+"""Tokens: issued with Flask-JWT-Extended, read with every claim required, revoked by name.
+
+Every sign-in is a family: its access and refresh tokens carry the same `family`, and revoking
+that ends them all. A token minted by somebody else with our key has no family, only its `jti`.
+"""
+
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import jwt
+from flask import current_app
+from flask_jwt_extended import create_access_token, create_refresh_token
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .. import database
+from ..errors import NotAuthenticated
+from ..models import RevokedToken, User
+from ..permissions import Caller
+
+# The subject of the read-only tokens that anyone may have; not a user id, so never a user.
+PUBLIC_VIEWER = "public-viewer"
+
+REQUIRED = ["sub", "role", "type", "jti", "iat", "exp"]
+LONGEST = 4096
+LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+
+Claims = dict[str, Any]
+
+
+def authenticate(token: str | None) -> Caller:
+    """Return who holds this access token.
+
+    What the database says of the user now (role, suspension, revocation) wins over the claims.
+    Raises NotAuthenticated.
+    """
+    claims = read(token, "access")
+    if claims["sub"] == PUBLIC_VIEWER:
+        role = database.read(lambda connection: _viewer_role(connection, claims))
+    else:
+        role = database.read(lambda connection: user_role(connection, claims))
+    user_id = None if claims["sub"] == PUBLIC_VIEWER else claims["sub"]
+    return Caller(user_id, role, claims["exp"], token_ids(claims))
+
+
+def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
+    """Return the claims of a token of ours that is of this kind and has not expired.
+
+    Nothing is asked of the database. Raises NotAuthenticated with the code that says why.
+    """
+    if not token:
+        raise NotAuthenticated("This needs a token: send it as a Bearer token.", "token_missing")
+    try:
+        claims: Claims = jwt.decode(
+            token if len(token) <= LONGEST else "",
+            current_app.config["JWT_SECRET_KEY"],
+            # Named here: the algorithm in a token's own header is the attacker's choice.
+            algorithms=[current_app.config["JWT_ALGORITHM"]],
+            # The extension's decoder takes a token without `type` for an access token.
+            options={"require": REQUIRED},
+        )
+    except jwt.ExpiredSignatureError:
+        raise NotAuthenticated("The token has expired: get a new one.", "token_expired") from None
+    except (jwt.InvalidTokenError, ValueError):
+        raise NotAuthenticated("The token is not valid here.") from None
+    if claims["type"] != kind:
+        raise NotAuthenticated(f"This needs a token of type {kind}.", "token_type")
+    return claims
+
+
+def token_ids(claims: Claims) -> tuple[str, ...]:
+    """Return the names under which this token can be revoked."""
+    names = [claims.get("jti"), claims.get("family")]
+    return tuple(name for name in names if isinstance(name, str) and name.isprintable())
+
+
+def user_role(connection: Connection, claims: Claims) -> str:
+    """Return the user's present role. Raises NotAuthenticated if the token no longer counts."""
+    revoked = _revoked(claims)
+    row = connection.execute(
+        select(User.role, User.suspended_at, revoked.label("revoked")).where(
+            User.user_id == _user_id(claims)
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotAuthenticated("The token is not valid here.")
+    _refuse_if(row.revoked)
+    if row.suspended_at is not None:
+        raise NotAuthenticated("This account is suspended.", "account_suspended")
+    return str(row.role)
+
+
+def _viewer_role(connection: Connection, claims: Claims) -> str:
+    _refuse_if(connection.execute(select(_revoked(claims))).scalar_one())
+    return "viewer"
+
+
+def _revoked(claims: Claims) -> Any:
+    return (
+        select(RevokedToken.token_id).where(RevokedToken.token_id.in_(token_ids(claims))).exists()
+    )
+
+
+def _refuse_if(revoked: bool) -> None:
+    if revoked:
+        raise NotAuthenticated("The token was revoked: sign in again.", "token_revoked")
+
+
+def _user_id(claims: Claims) -> str:
+    try:
+        return str(uuid.UUID(claims["sub"]))
+    except ValueError:
+        raise NotAuthenticated("The token is not valid here.") from None
+
+
+def issue_access(user_id: str, role: str, lifetime: timedelta | None = None) -> str:
+    """Return an access token on its own, good for `lifetime` (default: as after sign-in)."""
+    return str(
+        create_access_token(
+            user_id, additional_claims={"role": role}, expires_delta=lifetime, fresh=False
+        )
+    )
+
+
+def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, Any]:
+    """Return the answer to a sign-in: an access and a refresh token of one family."""
+    claims = {"role": role, "family": family or uuid.uuid4().hex}
+    lifetime = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
+    return {
+        "access_token": create_access_token(user_id, additional_claims=claims),
+        "refresh_token": create_refresh_token(user_id, additional_claims=claims),
+        "token_type": "Bearer",
+        "expires_in": int(lifetime.total_seconds()),
+        "user_id": user_id,
+    }
+
+
+def dead_by(claims: Claims) -> datetime:
+    """Return when every token under these names has expired of itself."""
+    ours = time.time() + current_app.config["JWT_REFRESH_TOKEN_EXPIRES"].total_seconds()
+    return datetime.fromtimestamp(min(max(claims["exp"], ours), LAST_MOMENT), UTC)
+
+
+def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
+    """Refuse this token, or family of tokens, from now on. Return False if it was so already."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < datetime.now(UTC)))
+    revoked = connection.execute(
+        dialect.insert(RevokedToken)
+        .values(token_id=token_id, expires_at=until)
+        .on_conflict_do_nothing()
+        .returning(RevokedToken.token_id)
+    )
+    return revoked.one_or_none() is not None

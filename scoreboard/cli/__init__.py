@@ -1,0 +1,13 @@
+"""The command line: `flask --app scoreboard users | simulate | replay`."""
+
+from flask import Flask
+
+from .replay import replay
+from .simulate import simulate
+from .users import users
+
+
+def register(app: Flask) -> None:
+    """Add our commands to Flask's."""
+    for command in (users, simulate, replay):
+        app.cli.add_command(command)

@@ -1,0 +1,85 @@
+"""`flask replay`: feeds a file of past scores through the API, as a game server would."""
+
+import csv
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from marshmallow import ValidationError
+
+from ..auth import accounts, tokens
+from ..auth.schemas import check_username, name_key
+from . import client
+
+COLUMNS = ["timestamp", "username", "score"]
+SCORER = "replay"
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--url", default=client.DEFAULT_URL, show_default=True)
+def replay(file: Path, url: str) -> None:
+    """Post every row of FILE, a CSV of timestamp,username,score, in its order.
+
+    Users that are not there yet are made, without a password, in this installation's database,
+    and so is the scorer `replay` that posts. Rows that were posted before do no harm.
+    """
+    scorer = _account(SCORER, role="scorer")
+    token = tokens.issue_access(scorer.user_id, scorer.role, timedelta(days=1))
+    rows = list(_rows(file))
+    poster = client.Poster(url)
+    counts = {"accepted": 0, "there already": 0}
+    user_ids: dict[str, str] = {}
+    with click.progressbar(rows) as progress:
+        for line, row in progress:
+            name = row["username"]
+            if name not in user_ids:
+                user_ids[name] = _account(name, role="player").user_id
+            counts[_post(poster, token, line, _update(row, user_ids[name]))] += 1
+    for outcome, count in counts.items():
+        click.echo(f"{outcome}: {count}")
+
+
+def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and row. Raises ClickException, naming the line, for one that is none."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        if reader.fieldnames is None or list(reader.fieldnames) != COLUMNS:
+            raise click.ClickException(f"{file}: the first line must be {','.join(COLUMNS)}")
+        for row in reader:
+            try:
+                row["score"] = float(row["score"])
+                check_username(row["username"])
+            except (TypeError, ValueError, ValidationError) as error:
+                problem = f"{file}, line {reader.line_num}: {error}"
+                raise click.ClickException(problem) from None
+            yield reader.line_num, row
+
+
+def _account(username: str, role: str) -> accounts.Account:
+    found = accounts.by_name(username)
+    if found:
+        return found
+    address = f"{name_key(username).encode().hex()[:64]}@replay.invalid"
+    return accounts.create(username, address, None, role)
+
+
+def _update(row: dict[str, Any], user_id: str) -> dict[str, Any]:
+    return {"user_id": user_id, "score_value": row["score"], "timestamp": row["timestamp"]}
+
+
+def _post(poster: client.Poster, token: str, line: int, update: dict[str, Any]) -> str:
+    """Post one update, waiting as long as the server asks; return what became of it."""
+    while True:
+        answer = poster.post(token, update)
+        if answer.status_code == 200:
+            return "accepted"
+        error = answer.json()["error"]
+        if error["code"] == "replayed":
+            return "there already"
+        if answer.status_code != 429:
+            raise click.ClickException(f"line {line}: {error['message']} {error.get('fields', '')}")
+        time.sleep(float(answer.headers["Retry-After"]))

@@ -1,0 +1,204 @@
+"""What can go wrong for a client, and the one JSON shape it is told in."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response, jsonify
+from flask_limiter import RateLimitExceeded
+from marshmallow import ValidationError
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+log = logging.getLogger(__name__)
+
+
+class ScoreboardError(Exception):
+    """Base of everything a client can cause. Subclasses set `status` and `code`.
+
+    `message` is one sentence a person can act on. Codes are stable, messages may improve.
+    """
+
+    status, code = 400, "invalid"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+
+    def detail(self) -> dict[str, Any]:
+        """Return the content of `error` in the answer."""
+        return {"code": self.code, "message": self.message}
+
+    def body(self) -> dict[str, Any]:
+        """Return the whole body of the answer."""
+        return {"error": self.detail()}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that go with the status."""
+        return {}
+
+
+class InvalidInput(ScoreboardError):
+    """The input does not have the form it must have; `fields` says where."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, fields: Mapping[str, list[str]], code: str | None = None):
+        super().__init__(message, code)
+        self.fields = dict(fields)
+
+    def detail(self) -> dict[str, Any]:
+        """Return code, message and, if any field is at fault, the fields."""
+        return {**super().detail(), **({"fields": self.fields} if self.fields else {})}
+
+
+class UnknownUser(InvalidInput):
+    """The update names a user who does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no user with this user_id.", {"user_id": ["Unknown user."]}, "unknown_user"
+        )
+
+
+class ScoreOutOfRange(InvalidInput):
+    """Added up, the score would leave the range in which numbers are exact."""
+
+    def __init__(self) -> None:
+        problem = {"score_value": ["The total would leave the range of exact numbers."]}
+        super().__init__("This update would take the total out of range.", problem)
+
+
+class Replayed(ScoreboardError):
+    """The request was accepted before; `receipt` is that answer, if the caller may see it."""
+
+    code = "replayed"
+
+    def __init__(self, receipt: Mapping[str, Any] | None) -> None:
+        super().__init__("This update was accepted before and does not count again.")
+        self.receipt = receipt
+
+    def detail(self) -> dict[str, Any]:
+        """Return code, message and the receipt, if there is one to show."""
+        return {**super().detail(), **({"receipt": dict(self.receipt)} if self.receipt else {})}
+
+
+class NotAuthenticated(ScoreboardError):
+    """There is no token, or not one that can be accepted."""
+
+    status, code = 401, "token_invalid"
+
+    def headers(self) -> dict[str, str]:
+        """Return the challenge that RFC 9110, section 11.6.1, asks for."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class NotPermitted(NotAuthenticated):
+    """The token is good but may not do this. The contract answers 401 for both."""
+
+    code = "not_permitted"
+
+
+class Forbidden(ScoreboardError):
+    """What was asked for is switched off here, whoever asks."""
+
+    status, code = 403, "forbidden"
+
+
+class Conflict(ScoreboardError):
+    """The name or address belongs to somebody already."""
+
+    status, code = 409, "conflict"
+
+
+class RateLimited(ScoreboardError):
+    """Too many in the period; `retry_after` is the seconds until one more is let in."""
+
+    status, code = 429, "rate_limited"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many requests: try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+    def headers(self) -> dict[str, str]:
+        """Return Retry-After, in seconds."""
+        return {"Retry-After": str(self.retry_after)}
+
+
+class TooManyConnections(ScoreboardError):
+    """The user or the address holds as many connections as it may."""
+
+    status, code = 429, "too_many_connections"
+
+
+class UpgradeRequired(ScoreboardError):
+    """The path is a WebSocket's, and the request does not ask to become one."""
+
+    status, code = 426, "upgrade_required"
+
+    def __init__(self) -> None:
+        super().__init__("Connect here with a WebSocket, or with Socket.IO at /ws/scoreboard/.")
+
+    def headers(self) -> dict[str, str]:
+        """Return what to upgrade to, as RFC 9110, section 15.5.22, asks."""
+        return {"Upgrade": "websocket", "Connection": "Upgrade"}
+
+
+class ServerError(ScoreboardError):
+    """Our own fault. The log knows more, the client is told no more than this."""
+
+    status, code = 500, "server_error"
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong on the server; nothing was changed.")
+
+
+def invalid(problem: ValidationError) -> InvalidInput:
+    """Return what a schema found as an error of ours, every fault under its field's name."""
+    fields = problem.messages_dict
+    return InvalidInput("Some fields are missing or wrong; see fields.", fields)
+
+
+def translate(error: Exception) -> ScoreboardError:
+    """Return the error as a client is told it; what nobody foresaw is logged, and a ServerError."""
+    if isinstance(error, ScoreboardError):
+        return error
+    if isinstance(error, ValidationError):
+        return invalid(error)
+    log.error("unforeseen error", exc_info=error)
+    return ServerError()
+
+
+def register(app: Flask) -> None:
+    """Answer every error of this application in the one shape."""
+    app.register_error_handler(ScoreboardError, answer)
+    app.register_error_handler(RateLimitExceeded, _limited)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, lambda error: answer(translate(error)))
+
+
+def answer(error: ScoreboardError) -> Response:
+    """Return the HTTP response that tells this error."""
+    response = jsonify(error.body())
+    response.status_code = error.status
+    response.headers.update(error.headers())
+    return response
+
+
+def _limited(error: RateLimitExceeded) -> Response:
+    # The whole period is the longest it can take; the auth limits are coarse on purpose.
+    return answer(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
+
+
+def _http(error: HTTPException) -> Response:
+    """Tell a refusal of the framework (unknown path, wrong method, ...) in our shape."""
+    if error.code is None or error.code >= 500:
+        return answer(translate(error))
+    told = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
+    # Too large is bad input like any other; the contract knows no 413.
+    told.status = 400 if isinstance(error, RequestEntityTooLarge) else error.code
+    response = answer(told)
+    allowed = dict(error.get_headers()).get("Allow")
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response

@@ -1,0 +1,30 @@
+"""The extensions, unbound: `create_app` binds them to an application."""
+
+from flask import Flask
+from flask_cors import CORS
+from flask_jwt_extended import JWTManager
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_socketio import SocketIO
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import DeclarativeBase
+
+
+class Base(DeclarativeBase):
+    """The base of every model."""
+
+
+db = SQLAlchemy(model_class=Base)
+jwt = JWTManager()
+limiter = Limiter(get_remote_address)
+cors = CORS()
+socketio = SocketIO()
+
+
+def init_app(app: Flask) -> None:
+    """Bind what needs nothing but the application; Socket.IO is bound by the realtime package."""
+    db.init_app(app)
+    jwt.init_app(app)
+    limiter.init_app(app)
+    if app.config["CORS_ORIGINS"]:
+        cors.init_app(app, resources={"/api/*": {"origins": list(app.config["CORS_ORIGINS"])}})

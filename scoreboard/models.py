@@ -1,0 +1,142 @@
+"""The tables: users, the history of their scores, where they stand, and dead tokens."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from .extensions import Base
+from .permissions import ROLES
+
+# Number.MAX_SAFE_INTEGER in ECMA-262: beyond it JavaScript and doubles skip whole numbers.
+MAX_SCORE = 2**53 - 1
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, always aware and in UTC, to the microsecond, on SQLite and Postgres alike."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Return the moment as the database stores it. Raises ValueError for a naive one."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment needs an offset")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment that was stored, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _within_range(column: str) -> str:
+    return f"{column} BETWEEN {-MAX_SCORE} AND {MAX_SCORE}"
+
+
+class User(Base):
+    """Somebody with a name, an address and a role.
+
+    `name_key` and `email` are folded, so that names differing only in case are one. Without
+    `password_hash` there is no signing in with a password (seeded players, game servers).
+    A user with `suspended_at` is refused everywhere from that moment on.
+    """
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint(
+            "role IN ({})".format(", ".join(f"'{role}'" for role in ROLES)), name="role"
+        ),
+    )
+
+    user_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    username: Mapped[str] = mapped_column(String(64))
+    name_key: Mapped[str] = mapped_column(String(256), unique=True)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16))
+    suspended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Score(Base):
+    """One accepted update, kept as history.
+
+    `identity` is what tells a repeat from a new request: the nonce or, without one, timestamp
+    and value. `achieved_at` is the request's timestamp, `created_at` the server's. `score` and
+    `applied` are what the update led to: with them a repeat can be shown its receipt.
+    """
+
+    __tablename__ = "scores"
+    __table_args__ = (
+        UniqueConstraint("user_id", "identity", name="score_identity"),
+        CheckConstraint(_within_range("score_value"), name="score_value_range"),
+    )
+
+    score_id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
+    score_value: Mapped[float] = mapped_column(Double)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    achieved_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    identity: Mapped[str] = mapped_column(String(80))
+    submitted_by: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
+    score: Mapped[float] = mapped_column(Double)
+    applied: Mapped[bool]
+
+
+class Standing(Base):
+    """Where a user stands now: one row a user, written in the same transaction as the score.
+
+    `reached_at` is the server's time at which `score` became what it is, `achieved_at` the
+    timestamp of the update that set it, `score_id` that update.
+    """
+
+    __tablename__ = "standings"
+    __table_args__ = (CheckConstraint(_within_range("score"), name="standing_range"),)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
+    score: Mapped[float] = mapped_column(Double)
+    reached_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    achieved_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    score_id: Mapped[int] = mapped_column(ForeignKey("scores.score_id"))
+
+
+class RevokedToken(Base):
+    """A token (by its `jti`), or a whole sign-in (by its family), that is no longer accepted.
+
+    Kept until `expires_at`, when the tokens are dead of themselves.
+    """
+
+    __tablename__ = "revoked_tokens"
+
+    token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+def standing_order() -> tuple[ColumnElement[Any], ...]:
+    """Highest score first; of equal scores, whoever reached it first; then by user id."""
+    return Standing.score.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
+
+
+# Holds everything the board shows, so that reading it never touches the table.
+Index("standings_in_order", *standing_order())

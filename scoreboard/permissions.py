@@ -1,0 +1,32 @@
+"""Who may do what: the one table that decides everything."""
+
+from dataclasses import dataclass
+
+ROLES: dict[str, frozenset[str]] = {
+    "viewer": frozenset({"board:watch"}),
+    "player": frozenset({"board:watch", "score:own"}),
+    "scorer": frozenset({"board:watch", "score:any"}),
+    "admin": frozenset({"board:watch", "score:any", "users:manage"}),
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever holds an accepted token.
+
+    `user_id` is None for the holder of a public viewer token. `expires_at` is in seconds since
+    the epoch. `token_ids` are the names under which the token can be revoked.
+    """
+
+    user_id: str | None
+    role: str
+    expires_at: float
+    token_ids: tuple[str, ...]
+
+    def may(self, permission: str) -> bool:
+        """Whether the caller's role has this permission."""
+        return permission in ROLES[self.role]
+
+    def may_update(self, user_id: str) -> bool:
+        """Whether the caller may change this user's score."""
+        return self.may("score:any") or (self.may("score:own") and self.user_id == user_id)

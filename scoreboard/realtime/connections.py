@@ -1,0 +1,141 @@
+"""Who is connected: counted by address and user, each until its deadline.
+
+A connection has ten seconds to authenticate; then it may stay until its token expires.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import TooManyConnections
+from ..permissions import Caller
+from . import transport
+
+log = logging.getLogger(__name__)
+
+SECONDS_TO_AUTHENTICATE = 10
+SECONDS_TO_LEAVE = 5
+CONNECTIONS_PER_USER = 50
+SWEEP_SECONDS = 0.5
+# Below the 55 s after which platforms' routers drop a silent connection.
+PING_SECONDS = 25
+
+UNAUTHORIZED = 4401
+
+
+@dataclass(eq=False)
+class Connection:
+    """One connection of either kind.
+
+    `close(code, reason)` says goodbye and may be called again to insist; `ping` asks for a sign
+    of life where the protocol above does not. Times are in seconds since the epoch.
+    """
+
+    address: str
+    close: Callable[[int, str], None] = lambda code, reason: None
+    ping: Callable[[], None] | None = None
+    deadline: float = 0.0
+    pinged_at: float = 0.0
+    token: str | None = None
+    caller: Caller | None = None
+
+
+class Connections:
+    """The connections of this process."""
+
+    def __init__(self, per_address: int) -> None:
+        self._per_address = per_address
+        self._all: set[Connection] = set()
+        self._waiting: Counter[str] = Counter()
+        self._admitted: Counter[str] = Counter()
+        self._users: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._sweeping = False
+
+    def open(self, connection: Connection) -> None:
+        """Take in a connection that has yet to authenticate. Raises TooManyConnections."""
+        now = time.time()
+        with self._lock:
+            if self._waiting[connection.address] >= self._per_address:
+                raise TooManyConnections("Too many connections from this address.")
+            self._waiting[connection.address] += 1
+            self._all.add(connection)
+            connection.deadline = now + SECONDS_TO_AUTHENTICATE
+            connection.pinged_at = now
+            start, self._sweeping = not self._sweeping, True
+        if start:
+            transport.spawn(self._sweep_forever)
+
+    def admit(self, connection: Connection, caller: Caller, token: str) -> None:
+        """Let an open connection stay until its token expires. Raises TooManyConnections."""
+        with self._lock:
+            if connection not in self._all or connection.caller is not None:
+                raise TooManyConnections("This connection has ended.")
+            if self._admitted[connection.address] >= self._per_address:
+                raise TooManyConnections("Too many connections from this address.")
+            if caller.user_id and self._users[caller.user_id] >= CONNECTIONS_PER_USER:
+                raise TooManyConnections("Too many connections of this user.")
+            self._count_out(connection)
+            connection.caller, connection.token = caller, token
+            connection.deadline = caller.expires_at
+            self._admitted[connection.address] += 1
+            if caller.user_id:
+                self._users[caller.user_id] += 1
+
+    def leave(self, connection: Connection) -> None:
+        """Take note that an admitted connection has signed off; it has seconds left to close."""
+        with self._lock:
+            if connection in self._all:
+                self._count_out(connection)
+                connection.caller = connection.token = None
+                self._waiting[connection.address] += 1
+                connection.deadline = time.time() + SECONDS_TO_LEAVE
+
+    def drop(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        with self._lock:
+            if connection in self._all:
+                self._all.discard(connection)
+                self._count_out(connection)
+
+    def end_session(self, token_id: str) -> None:
+        """Close every connection made with this token, or with one of this family."""
+        for connection in list(self._all):
+            if connection.caller and token_id in connection.caller.token_ids:
+                connection.close(UNAUTHORIZED, "token_revoked")
+
+    def sweep(self, now: float) -> None:
+        """Close whatever is past its deadline, and ask the silent for a sign of life."""
+        for connection in list(self._all):
+            if connection.deadline <= now:
+                connection.close(
+                    UNAUTHORIZED, "token_expired" if connection.caller else "not_authenticated"
+                )
+            elif connection.ping and connection.pinged_at + PING_SECONDS <= now:
+                connection.pinged_at = now
+                connection.ping()
+
+    def _count_out(self, connection: Connection) -> None:
+        if connection.caller is None:
+            _decrement(self._waiting, connection.address)
+            return
+        _decrement(self._admitted, connection.address)
+        if connection.caller.user_id:
+            _decrement(self._users, connection.caller.user_id)
+
+    def _sweep_forever(self) -> None:
+        while True:
+            time.sleep(SWEEP_SECONDS)
+            try:
+                self.sweep(time.time())
+            except Exception:
+                log.exception("sweeping the connections failed")
+
+
+def _decrement(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

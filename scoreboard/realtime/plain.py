@@ -1,0 +1,113 @@
+"""The plain WebSocket door: watch the board without a Socket.IO library."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from flask import Flask, request
+
+from .. import requests
+from ..auth import tokens
+from ..errors import Forbidden, ScoreboardError, UpgradeRequired, translate
+from ..permissions import Caller
+from ..scores import service
+from . import broadcast, transport, websocket
+from .connections import Connection
+
+PATH = "/ws/scoreboard"
+SUBPROTOCOL = "scoreboard"
+# Viewers have nothing to say; what they send all the same is read and dropped.
+LONGEST_MESSAGE = 4096
+
+
+def init_app(app: Flask) -> None:
+    """Serve the plain WebSocket in front of the application.
+
+    Not as a route: a route's request context, and all that hangs on it, would live as long as
+    the connection.
+    """
+    app.wsgi_app = _Door(app)  # type: ignore[method-assign]
+
+
+class _Door:
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._inner = app.wsgi_app
+
+    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != PATH or environ["REQUEST_METHOD"] != "GET":
+            return self._inner(environ, start_response)
+        if not websocket.is_upgrade(environ):
+            return _refuse(UpgradeRequired(), start_response)
+        connections = self._app.extensions["connections"]
+        connection = Connection(environ.get("REMOTE_ADDR", "unknown"))
+        try:
+            with self._app.request_context(environ):
+                token, subprotocol = _token()
+                caller = _admissible(self._app, token)
+            connections.open(connection)
+            connections.admit(connection, caller, token)
+            return websocket.serve(
+                environ,
+                start_response,
+                lambda opened: self._watch(opened, connection),
+                LONGEST_MESSAGE,
+                subprotocol,
+            )
+        except ConnectionError:
+            raise  # how the server of `flask run` is told that the WebSocket has ended
+        except Exception as error:
+            return _refuse(translate(error), start_response)
+        finally:
+            connections.drop(connection)
+
+    def _watch(self, opened: websocket.WebSocket, connection: Connection) -> None:
+        """Keep the viewer in the audience until the connection ends."""
+        connection.close, connection.ping = opened.close, opened.ping
+        try:
+            with self._app.app_context():
+                service.welcome(lambda: broadcast.welcome_viewer(opened))
+            while opened.wait() is not None:
+                pass
+        except Exception as error:
+            opened.close(1011, translate(error).code)
+        finally:
+            broadcast.forget_viewer(self._app, opened)
+
+
+def _token() -> tuple[str, str | None]:
+    """Return the token and the subprotocol to answer with.
+
+    The token is in the query, in the Authorization header, or the second subprotocol after
+    `scoreboard`. Browsers can set none but the first and the last.
+    """
+    offered = [
+        part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    ]
+    subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+    token = parse_qs(request.query_string.decode("latin-1")).get("token", [""])[0]
+    if not token:
+        token = requests.bearer_token() or ""
+    if not token and len(offered) > 1 and offered[0] == SUBPROTOCOL:
+        token = offered[1]
+    return token, subprotocol
+
+
+def _admissible(app: Flask, token: str) -> Caller:
+    """Return the caller. Raises Forbidden for a foreign page, NotAuthenticated for a bad token."""
+    caller = tokens.authenticate(token)
+    origin = request.headers.get("Origin")
+    allowed = app.config["CORS_ORIGINS"]
+    ours = not origin or urlsplit(origin).netloc == request.host
+    if not ours and origin not in allowed and "*" not in allowed:
+        raise Forbidden("Pages of this origin may not connect.", "origin_not_allowed")
+    return caller
+
+
+def _refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
+    """Answer the handshake with an error, before any upgrade."""
+    body = json.dumps(error.body()).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response(f"{error.status} Refused", headers + list(error.headers().items()))
+    return [body]

@@ -1,0 +1,42 @@
+"""What every door reads from a request: its JSON, its token, where it came from."""
+
+import re
+import uuid
+from typing import Any
+
+from flask import request
+from werkzeug.exceptions import BadRequest
+
+from .audit import Origin
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
+
+
+def json_body() -> Any:
+    """Return the JSON of the body, or None if it is none; too large a body is an error."""
+    try:
+        return request.get_json(force=True)
+    except (BadRequest, RecursionError):
+        return None
+
+
+def bearer_token() -> str | None:
+    """Return the token of the Authorization header, or None if there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def address() -> str:
+    """Return the address the request came from."""
+    return request.remote_addr or "unknown"
+
+
+def origin() -> Origin:
+    """Return where this request came from; a well-formed X-Request-ID is kept."""
+    given = request.headers.get("X-Request-ID", "")
+    return Origin("http", address(), given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+
+
+def event_origin() -> Origin:
+    """Return where this Socket.IO event came from."""
+    return Origin("socket.io", address(), uuid.uuid4().hex)

@@ -1,0 +1,116 @@
+"""The ledger: records updates, in one transaction together, and tells the replays from the new.
+
+Updates that arrive while another transaction is under way wait in a queue; whoever gets the next
+turn takes all of them. So the busier the service, the more updates share a transaction, and
+without load nobody waits for company.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from .. import database
+from ..errors import ServerError
+from . import board, records
+from .policy import Policy
+from .records import Outcome, Receipt, Update
+
+# One transaction stays short enough that those behind it wait milliseconds.
+MOST_TOGETHER = 200
+
+
+Publish = Callable[[Sequence[Receipt], Sequence[board.Entry]], None]
+
+
+class _Waiting:
+    """An update in the queue, and its outcome once there is one."""
+
+    def __init__(self, update: Update) -> None:
+        self.update = update
+        self.outcome: Outcome | Exception | None = None
+
+
+class Ledger:
+    """Records updates one transaction at a time and publishes each before the next begins."""
+
+    def __init__(self, policy: Policy, publish: Publish) -> None:
+        self._policy = policy
+        self._publish = publish
+        self._turn = threading.Lock()
+        self._queue: deque[_Waiting] = deque()
+        self._clock = _Clock()
+
+    def record(self, update: Update) -> Receipt:
+        """Record the update and publish it; return its receipt.
+
+        Raises Replayed, UnknownUser or ScoreOutOfRange, and what the database raises.
+        """
+        waiting = _Waiting(update)
+        self._queue.append(waiting)
+        with self._turn:
+            while waiting.outcome is None:
+                self._record_together(self._next())
+        if isinstance(waiting.outcome, Exception):
+            raise waiting.outcome
+        return waiting.outcome
+
+    def standstill(self) -> AbstractContextManager[object]:
+        """Return a context in which no update is committed or published."""
+        return self._turn
+
+    def _next(self) -> list[_Waiting]:
+        together: list[_Waiting] = []
+        while self._queue and len(together) < MOST_TOGETHER:
+            together.append(self._queue.popleft())
+        return together
+
+    def _record_together(self, together: list[_Waiting]) -> None:
+        """Give each its outcome; if the transaction fails, each is tried alone."""
+        try:
+            outcomes, top = self._commit([waiting.update for waiting in together])
+        except DBAPIError as error:
+            if len(together) > 1:
+                for waiting in together:
+                    self._record_together([waiting])
+            else:
+                together[0].outcome = error
+        except BaseException as error:
+            # Even a thread that is being ended owes those it took from the queue an answer.
+            for waiting in together:
+                waiting.outcome = error if isinstance(error, Exception) else ServerError()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._publish([outcome for outcome in outcomes if isinstance(outcome, Receipt)], top)
+            for waiting, outcome in zip(together, outcomes, strict=True):
+                waiting.outcome = outcome
+
+    def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Sequence[board.Entry]]:
+        """Return the outcomes of the committed updates, and the top 10 after them."""
+        replays: set[records.Key] = set()
+
+        def write(connection: Connection) -> tuple[list[Outcome], Sequence[board.Entry]]:
+            outcomes = records.write(connection, updates, self._policy, self._clock, replays)
+            return outcomes, board.top(connection)
+
+        while True:
+            try:
+                return database.transaction(write)
+            except records.ReplayError as found:
+                replays |= found.keys
+
+
+class _Clock:
+    """The server's time, never twice the same and never going back within the process."""
+
+    def __init__(self) -> None:
+        self._last = datetime.min.replace(tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
+        return self._last

@@ -1,0 +1,223 @@
+"""What one transaction does: read where the users stand, fold the updates in, write both down."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
+from ..models import MAX_SCORE, Score, Standing, User
+from .policy import Policy, Present
+from .schemas import receipt_schema
+
+Key = tuple[str, str]  # user_id and identity: what is accepted once
+
+
+@dataclass(frozen=True)
+class Update:
+    """A validated, authorized request to update a score."""
+
+    user_id: str
+    score_value: float
+    achieved_at: datetime
+    identity: str
+    submitted_by: str
+
+    @property
+    def key(self) -> Key:
+        """Return what tells this request from every other."""
+        return self.user_id, self.identity
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an accepted update led to. `score` is the user's score after it."""
+
+    user_id: str
+    score: float
+    score_id: int
+    created_at: datetime
+    applied: bool
+
+
+Outcome = Receipt | ScoreboardError
+
+
+class ReplayError(Exception):
+    """The database knew some of the identities: the transaction must be run without them."""
+
+    def __init__(self, keys: set[Key]) -> None:
+        super().__init__(keys)
+        self.keys = keys
+
+
+@dataclass
+class _Plan:
+    """What is to be written: a row an accepted update, and the standings that they lead to."""
+
+    rows: dict[Key, dict[str, Any]]
+    standings: dict[str, Present]
+    set_by: dict[str, Key]
+    errors: dict[int, ScoreboardError]
+    replays: dict[int, Update]
+
+
+def write(
+    connection: Connection,
+    updates: Sequence[Update],
+    policy: Policy,
+    clock: Callable[[], datetime],
+    replays: set[Key],
+) -> list[Outcome]:
+    """Write the updates down in the order given and return an outcome for each, in that order.
+
+    `replays` are the identities known to be taken. Raises ReplayError, with nothing worth
+    committing done, if the database knows more.
+    """
+    standings = _standings(connection, {update.user_id for update in updates})
+    plan = _fold(updates, standings, policy, clock, replays)
+    ids = _insert_scores(connection, plan.rows)
+    if len(ids) < len(plan.rows):
+        raise ReplayError(plan.rows.keys() - ids.keys())
+    _upsert_standings(connection, plan, ids)
+    receipts = _receipts_of_replays(connection, plan.replays.values())
+    return [
+        plan.errors.get(place)
+        or (
+            Replayed(receipts.get(update))
+            if place in plan.replays
+            else _receipt(plan.rows[update.key], ids[update.key])
+        )
+        for place, update in enumerate(updates)
+    ]
+
+
+def _standings(connection: Connection, user_ids: set[str]) -> dict[str, Present | None]:
+    """Return where each existing user stands (None: no score yet), locked until the end."""
+    rows = connection.execute(
+        select(User.user_id, Standing.score, Standing.reached_at, Standing.achieved_at)
+        .outerjoin(Standing, Standing.user_id == User.user_id)
+        .where(User.user_id.in_(user_ids))
+        # Always in the same order, so that two transactions never wait for each other.
+        .order_by(User.user_id)
+        .with_for_update(of=User, key_share=True)
+    )
+    return {
+        user_id: None if reached_at is None else Present(score, reached_at, achieved_at)
+        for user_id, score, reached_at, achieved_at in rows
+    }
+
+
+def _fold(
+    updates: Sequence[Update],
+    standings: dict[str, Present | None],
+    policy: Policy,
+    clock: Callable[[], datetime],
+    replays: set[Key],
+) -> _Plan:
+    """Return what the updates come to, one after the other, from where the users stand."""
+    plan = _Plan({}, {user: now for user, now in standings.items() if now}, {}, {}, {})
+    for place, update in enumerate(updates):
+        if update.key in replays or update.key in plan.rows:
+            plan.replays[place] = update
+        elif update.user_id not in standings:
+            plan.errors[place] = UnknownUser()
+        else:
+            try:
+                _apply(plan, update, policy, clock())
+            except ScoreOutOfRange as error:
+                plan.errors[place] = error
+    return plan
+
+
+def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
+    """Add the update to the plan. Raises ScoreOutOfRange, and then adds nothing."""
+    before = plan.standings.get(update.user_id)
+    value = update.score_value
+    score = policy(before, value, update.achieved_at) if before else value
+    if score is not None:
+        if abs(score) > MAX_SCORE:
+            raise ScoreOutOfRange
+        # An update that leaves the score as it was does not move its user behind a tie.
+        reached_at = before.reached_at if before and before.score == score else now
+        plan.standings[update.user_id] = Present(score, reached_at, update.achieved_at)
+        plan.set_by[update.user_id] = update.key
+    plan.rows[update.key] = {
+        "user_id": update.user_id,
+        "score_value": value,
+        "created_at": now,
+        "achieved_at": update.achieved_at,
+        "identity": update.identity,
+        "submitted_by": update.submitted_by,
+        "score": plan.standings[update.user_id].score,
+        "applied": score is not None,
+    }
+
+
+def _insert(connection: Connection) -> Any:
+    """Return the `insert` that knows ON CONFLICT in this database."""
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+
+
+def _insert_scores(connection: Connection, rows: dict[Key, dict[str, Any]]) -> dict[Key, int]:
+    """Insert the rows whose identity is new; return the score_id of each that was."""
+    if not rows:
+        return {}
+    statement = (
+        _insert(connection)(Score)
+        .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
+        .returning(Score.score_id, Score.user_id, Score.identity)
+    )
+    inserted = connection.execute(statement, list(rows.values()))
+    return {(user_id, identity): score_id for score_id, user_id, identity in inserted}
+
+
+def _upsert_standings(connection: Connection, plan: _Plan, ids: dict[Key, int]) -> None:
+    if not plan.set_by:
+        return
+    statement = _insert(connection)(Standing)
+    changed = {
+        name: statement.excluded[name]
+        for name in ("score", "reached_at", "achieved_at", "score_id")
+    }
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[Standing.user_id], set_=changed),
+        [
+            {
+                "user_id": user_id,
+                "score": plan.standings[user_id].score,
+                "reached_at": plan.standings[user_id].reached_at,
+                "achieved_at": plan.standings[user_id].achieved_at,
+                "score_id": ids[key],
+            }
+            for user_id, key in plan.set_by.items()
+        ],
+    )
+
+
+def _receipts_of_replays(
+    connection: Connection, replays: Iterable[Update]
+) -> dict[Update, dict[str, Any]]:
+    """Return the receipt of each repeat that is the same request by the same caller."""
+    by_key: dict[Key, list[Update]] = {}
+    for update in replays:
+        by_key.setdefault(update.key, []).append(update)
+    if not by_key:
+        return {}
+    rows = connection.execute(
+        select(Score.__table__).where(tuple_(Score.user_id, Score.identity).in_(list(by_key)))
+    ).mappings()
+    return {
+        update: receipt_schema.dump(_receipt(row, row["score_id"]))
+        for row in rows
+        for update in by_key[row["user_id"], row["identity"]]
+        if (update.score_value, update.achieved_at, update.submitted_by)
+        == (row["score_value"], row["achieved_at"], row["submitted_by"])
+    }
+
+
+def _receipt(row: Any, score_id: int) -> Receipt:
+    return Receipt(row["user_id"], row["score"], score_id, row["created_at"], row["applied"])

@@ -1,0 +1,113 @@
+"""Submitting a score: the one path, whichever door an update comes in by."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Flask, current_app
+from limits import parse_many
+
+from .. import audit, database
+from ..auth import tokens
+from ..errors import InvalidInput, NotPermitted, RateLimited
+from ..extensions import limiter
+from ..fields import number
+from ..permissions import Caller
+from ..realtime import broadcast
+from . import board
+from .ledger import Ledger
+from .policy import POLICIES
+from .records import Receipt, Update
+from .schemas import entries_schema, receipt_schema, update_schema
+
+# Clocks differ; more than this and a player could put an update beyond the reach of later ones.
+FUTURE = timedelta(minutes=5)
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its ledger."""
+    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], _publisher(app))
+    app.extensions["score_limits"] = parse_many(app.config["SCORE_RATE_LIMIT"])
+
+
+def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, Any]:
+    """Submit an update and return the 200 body.
+
+    In this order: validate, authorize, limit, record, recalculate, broadcast, answer. Raises a
+    ScoreboardError for everything a client can cause, with nothing changed.
+    """
+    with audit.attempt(origin) as attempt:
+        loaded = _validate(body)
+        attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
+        attempt.caller = tokens.authenticate(token)
+        user_id = _authorize(attempt.caller, loaded["user_id"])
+        _limit(loaded["user_id"])
+        receipt = current_app.extensions["ledger"].record(_update(loaded, submitted_by=user_id))
+        answer: dict[str, Any] = receipt_schema.dump(receipt)
+        return answer
+
+
+def top10() -> dict[str, Any]:
+    """Return the top 10, highest first, as the endpoint and the messages tell it."""
+    return _top10(database.read(board.top))
+
+
+def welcome(admit: Callable[[], None]) -> None:
+    """Let somebody in while nothing is published, with the present top 10 known to broadcast.
+
+    Whoever is let in here sees this board first and every later one after it: never an older
+    one, and none left out.
+    """
+    with current_app.extensions["ledger"].standstill():
+        broadcast.publish([], top10())
+        admit()
+
+
+def _validate(body: object) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidInput("The body must be a JSON object.", {}, "invalid_json")
+    loaded: dict[str, Any] = update_schema.load(body)
+    if loaded["timestamp"] > datetime.now(UTC) + FUTURE:
+        problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
+        raise InvalidInput("The timestamp is in the future.", problem, "timestamp_in_future")
+    return loaded
+
+
+def _authorize(caller: Caller, user_id: str) -> str:
+    """Return the id of the caller. Raises NotPermitted unless it may update this user's score."""
+    if caller.user_id is None or not caller.may_update(user_id):
+        raise NotPermitted("This token may not update that user's score.")
+    return caller.user_id
+
+
+def _limit(user_id: str) -> None:
+    """Count one update of this user's score. Raises RateLimited if there were too many."""
+    for limit in current_app.extensions["score_limits"]:
+        if not limiter.limiter.hit(limit, "score", user_id):
+            reset_at = limiter.limiter.get_window_stats(limit, "score", user_id).reset_time
+            raise RateLimited(max(1, int(reset_at - time.time()) + 1))
+
+
+def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
+    # A nonce has neither ':' nor '/', so the two kinds of identity are never the same.
+    identity = loaded.get("nonce") or (
+        f"{loaded['timestamp'].isoformat()}/{number(loaded['score_value'])}"
+    )
+    return Update(
+        loaded["user_id"], loaded["score_value"], loaded["timestamp"], identity, submitted_by
+    )
+
+
+def _top10(entries: Sequence[board.Entry]) -> dict[str, Any]:
+    return {"top_10_scores": entries_schema.dump(entries)}
+
+
+def _publisher(app: Flask) -> Callable[[Sequence[Receipt], Sequence[board.Entry]], None]:
+    def publish(receipts: Sequence[Receipt], top: Sequence[board.Entry]) -> None:
+        updates = [
+            {"user_id": receipt.user_id, "new_score": number(receipt.score)} for receipt in receipts
+        ]
+        broadcast.publish(updates, _top10(top))
+
+    return publish

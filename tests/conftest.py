@@ -1,0 +1,146 @@
+"""The fixtures. `app` and what hangs on it runs in this process, `server` is a real one."""
+
+import itertools
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from serving import RUN_MODES, SECRETS, Person, Server
+
+from config import Config
+from scoreboard import create_app
+from scoreboard.auth import accounts, tokens
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def make_app(tmp_path):
+    """Return a function that makes an application with these settings."""
+
+    def make(**settings):
+        environment = {
+            "DATABASE_URL": f"sqlite:///{tmp_path}/scoreboard.db",
+            "SCORE_RATE_LIMIT": "1000000/minute",
+            "AUTH_RATE_LIMIT": "1000000/minute",
+            **SECRETS,
+            **settings,
+        }
+        return create_app(Config.from_environment(environment))
+
+    return make
+
+
+@pytest.fixture
+def settings():
+    """Return the settings of `app`; a test that wants others parametrizes this."""
+    return {}
+
+
+@pytest.fixture
+def app(make_app, settings):
+    app = make_app(**settings)
+    with app.app_context():
+        yield app
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def make_user(app):
+    """Return a function that makes a user of a role, with a token."""
+
+    def make(role="player", name=None, password_hash=None):
+        name = name or f"{role}-{next(NUMBERS)}"
+        account = accounts.create(name, f"{uuid.uuid4().hex}@example.com", password_hash, role)
+        return Person(account.user_id, tokens.issue_access(account.user_id, role))
+
+    return make
+
+
+@pytest.fixture
+def player(make_user):
+    return make_user("player")
+
+
+@pytest.fixture
+def scorer(make_user):
+    return make_user("scorer")
+
+
+@pytest.fixture
+def watcher(app):
+    """Return a viewer inside this process: it has every message when `publish` has returned."""
+
+    class Watcher:
+        def __init__(self):
+            self.frames = []
+
+        def push(self, frames):
+            self.frames.append(frames)
+
+        def messages(self):
+            return [message for frames in self.frames for message in texts(frames)]
+
+    watcher = Watcher()
+    app.extensions["audience"].viewers.add(watcher)
+    return watcher
+
+
+def texts(frames):
+    """Yield the messages in a run of WebSocket text frames, as RFC 6455, section 5.2, has them."""
+    while frames:
+        assert frames[0] == 0x81
+        length, start = frames[1], 2
+        if length == 126:
+            length, start = int.from_bytes(frames[2:4], "big"), 4
+        yield json.loads(frames[start : start + length])
+        frames = frames[start + length :]
+
+
+@pytest.fixture(scope="module", params=RUN_MODES)
+def server(request, tmp_path_factory):
+    """Return a real server, once for each way to run it."""
+    server = Server(tmp_path_factory.mktemp("server"), request.param)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def people(server):
+    """Return a user of each role on the real server."""
+    return {role: server.user(f"The-{role}", role) for role in ("viewer", "player", "scorer")}
+
+
+@pytest.fixture
+def watching():
+    """Return a function that keeps a viewer for the test and closes it at the end."""
+    opened = []
+
+    def keep(viewer):
+        opened.append(viewer)
+        return viewer
+
+    yield keep
+    for viewer in opened:
+        viewer.close()
+
+
+def mint(sub, key=SECRETS["JWT_SECRET_KEY"], algorithm="HS256", without=(), **claims):
+    """Return a token as a team's own sign-in would mint it, or almost."""
+    now = datetime.now(UTC)
+    whole = {
+        "sub": sub,
+        "role": "player",
+        "type": "access",
+        "jti": uuid.uuid4().hex,
+        "iat": now,
+        "exp": now + timedelta(minutes=5),
+        **claims,
+    }
+    return jwt.encode({k: v for k, v in whole.items() if k not in without}, key, algorithm)

@@ -1,0 +1,90 @@
+"""Every attempt to update a score leaves one line of JSON."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def lines(app, caplog):
+    """Return a function that tells the audit lines so far."""
+    import logging
+
+    logger = logging.getLogger("scoreboard.audit")
+    logger.addHandler(caplog.handler)
+    yield lambda: [
+        json.loads(record.message) for record in caplog.records if record.name == logger.name
+    ]
+    logger.removeHandler(caplog.handler)
+
+
+def post(client, headers, update):
+    return client.post("/api/score/update", json=update, headers=headers)
+
+
+def test_an_accepted_update_leaves_one_line(client, player, lines):
+    post(client, {**player.bearer, "X-Request-ID": "request-0001"}, player.update(7))
+
+    (line,) = lines()
+    assert line.pop("latency_ms") > 0
+    assert line.pop("time")
+    assert line == {
+        "event": "score_update",
+        "request_id": "request-0001",
+        "door": "http",
+        "address": "127.0.0.1",
+        "caller": player.user_id,
+        "role": "player",
+        "user_id": player.user_id,
+        "score_value": 7,
+        "status": 200,
+        "code": "accepted",
+    }
+
+
+@pytest.mark.parametrize("settings", [{"SCORE_RATE_LIMIT": "1/day"}])
+def test_a_refused_update_leaves_one_line_with_its_code(client, player, make_user, lines):
+    post(client, player.bearer, player.update(7))
+    post(client, player.bearer, player.update(7))
+    post(client, player.bearer, make_user().update(7))
+    post(client, player.bearer, player.update("seven"))
+    post(client, {}, player.update(7))
+    client.post("/api/score/update", data="{", headers=player.bearer)
+
+    told = [(line["status"], line["code"]) for line in lines()]
+    assert told == [
+        (200, "accepted"),
+        (429, "rate_limited"),
+        (401, "not_permitted"),
+        (400, "invalid_input"),
+        (401, "token_missing"),
+        (400, "invalid_json"),
+    ]
+
+
+def test_an_error_of_ours_leaves_a_line_too(client, player, lines, monkeypatch):
+    monkeypatch.setattr("scoreboard.database.transaction", lambda work: 1 / 0)
+
+    post(client, player.bearer, player.update(7))
+
+    assert [line["code"] for line in lines()] == ["server_error"]
+
+
+def test_no_line_has_a_token_or_the_body(client, player, lines):
+    post(client, player.bearer, {**player.update(7), "nonce": "secret-nonce"})
+    post(client, player.bearer, {**player.update(7), "extra": "secret-extra"})
+
+    text = json.dumps(lines())
+    assert player.token not in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("forged", ["short", "x" * 65, 'a"b\nc" {"event": 1}', "line\\nbreak"])
+def test_a_strange_request_id_is_replaced(client, player, lines, forged):
+    environ = {"HTTP_X_REQUEST_ID": forged}
+
+    client.post(
+        "/api/score/update", json=player.update(7), headers=player.bearer, environ_base=environ
+    )
+
+    assert len(lines()[0]["request_id"]) == 32

@@ -1,0 +1,94 @@
+"""The settings: read from the environment, refused by name when they cannot be used."""
+
+import stat
+import subprocess
+import sys
+
+import pytest
+from serving import ROOT, SECRETS
+
+from config import POLICIES, Config, SettingError
+from scoreboard.scores import policy
+
+
+def test_without_any_setting_it_is_sqlite_in_the_instance_folder(tmp_path):
+    config = Config.from_environment({}, tmp_path)
+
+    assert f"sqlite:///{tmp_path}/scoreboard.db" == config.SQLALCHEMY_DATABASE_URI
+    assert (config.SCORE_POLICY, config.PUBLIC_BOARD, config.PORT) == ("latest", True, None)
+    assert (config.SCORE_RATE_LIMIT, config.AUTH_RATE_LIMIT) == ("60/minute", "20/minute")
+
+
+def test_generated_secrets_are_kept_and_readable_by_the_owner_only(tmp_path):
+    first = Config.from_environment({}, tmp_path)
+    second = Config.from_environment({}, tmp_path)
+
+    assert first.JWT_SECRET_KEY == second.JWT_SECRET_KEY != first.SECRET_KEY
+    assert len(first.JWT_SECRET_KEY) >= 43  # 256 bits in base 64
+    for name in ("secret_key", "jwt_secret_key"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+def test_a_secret_is_not_shown_with_the_settings(tmp_path):
+    assert SECRETS["SECRET_KEY"] not in repr(Config.from_environment(SECRETS, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("PORT", "-1"),
+        ("PORT", "５０００"),
+        ("DATABASE_URL", "mysql://localhost/x"),
+        ("DATABASE_URL", "scoreboard.db"),
+        ("SECRET_KEY", " "),
+        ("JWT_SECRET_KEY", ""),
+        ("CORS_ORIGINS", "example.com"),
+        ("CORS_ORIGINS", "https://example.com/path"),
+        ("CORS_ORIGINS", "https://"),
+        ("SCORE_RATE_LIMIT", "often"),
+        ("SCORE_RATE_LIMIT", "0/minute"),
+        ("AUTH_RATE_LIMIT", "20 a minute"),
+        ("SCORE_POLICY", "median"),
+        ("PUBLIC_BOARD", "maybe"),
+        ("CONNECTIONS_PER_ADDRESS", "0"),
+    ],
+)
+def test_a_malformed_setting_is_refused_by_name(tmp_path, name, value):
+    with pytest.raises(SettingError, match=f"setting {name} "):
+        Config.from_environment({name: value}, tmp_path)
+
+
+@pytest.mark.parametrize("command", [["wsgi.py"], ["-m", "flask", "run", "--port", "0"]], ids=str)
+def test_a_malformed_setting_stops_the_start_with_one_line(command):
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={"SCORE_POLICY": "median", **SECRETS, "DATABASE_URL": "sqlite://"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == "scoreboard: setting DATABASE_URL must start with sqlite:///\n"
+
+
+def test_every_policy_that_can_be_set_exists():
+    assert set(POLICIES) == set(policy.POLICIES)
+
+
+def test_origins_are_a_list(tmp_path):
+    config = Config.from_environment({"CORS_ORIGINS": "https://a.example, http://b:80"}, tmp_path)
+
+    assert config.CORS_ORIGINS == ("https://a.example", "http://b:80")
+
+
+@pytest.mark.parametrize("settings", [{"CORS_ORIGINS": "https://a.example"}])
+def test_only_listed_websites_may_read_the_answers(client):
+    listed = client.get("/api/score/top10", headers={"Origin": "https://a.example"})
+    foreign = client.get("/api/score/top10", headers={"Origin": "https://b.example"})
+
+    assert listed.headers["Access-Control-Allow-Origin"] == "https://a.example"
+    assert "Access-Control-Allow-Origin" not in foreign.headers

@@ -1,0 +1,156 @@
+"""The rules of the house that can be checked by reading the code."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from serving import ROOT
+
+PACKAGE = sorted((ROOT / "scoreboard").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").glob("*.py"))
+PUBLIC_ROUTES = {
+    "static",
+    "scores.top10",
+    "auth.register",
+    "auth.login",
+    "auth.viewer",
+}
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+def imports(path):
+    """Return the modules of ours that this file imports, as dotted names below scoreboard."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = ".".join(
+                (*package[: len(package) - node.level + 1], *filter(None, [node.module]))
+            )
+            found |= {f"{base}.{alias.name}" for alias in node.names} | {base}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def code_of(path):
+    """Return the source without docstrings and comments."""
+    return ast.unparse(_without_docstrings(ast.parse(path.read_text())))
+
+
+def _without_docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def test_only_the_transport_names_eventlet():
+    named = [name(path) for path in PACKAGE if "eventlet" in path.read_text()]
+
+    assert named == ["scoreboard/realtime/transport.py"]
+
+
+def test_only_broadcast_emits():
+    emitting = [name(path) for path in PACKAGE if re.search(r"\bemit\(", code_of(path))]
+
+    assert emitting == ["scoreboard/realtime/broadcast.py"]
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_no_module_is_more_than_a_screen_of_ideas(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_no_function_is_longer_than_forty_lines(path):
+    long = [
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 40
+    ]
+
+    assert long == []
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_only_the_factory_imports_the_settings(path):
+    assert ("config" in imports(path)) == (name(path) == "scoreboard/__init__.py")
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_a_service_and_what_is_below_it_knows_no_request(path):
+    doors = {"routes.py", "handlers.py", "plain.py", "requests.py", "errors.py", "__init__.py"}
+    if path.name not in doors:
+        assert "flask.request" not in code_of(path)
+        assert not re.search(r"from flask import .*\brequest\b", code_of(path))
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_no_query_is_in_a_route_or_a_schema(path):
+    if path.name in ("routes.py", "schemas.py", "handlers.py"):
+        assert "sqlalchemy" not in {module.split(".")[0] for module in imports(path)}
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_nobody_reaches_into_the_routes_of_another_package(path):
+    for module in imports(path):
+        if module.startswith("scoreboard.") and module.endswith(".routes"):
+            assert module == ".".join((*path.relative_to(ROOT).parts[:-1], "routes"))
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=name)
+def test_a_broad_except_logs_or_hands_on(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "BaseException"
+            handled = ast.unparse(ast.Module(node.body, []))
+            if caught in ("Exception", "BaseException"):
+                assert re.search(r"log\.|translate\(|\braise\b|outcome", handled), handled
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_no_test_sleeps(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+    assert not [call for call in calls if ast.unparse(call.func).endswith("sleep")]
+
+
+def test_every_route_is_public_on_purpose_or_asks_for_a_token(app, client):
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint in PUBLIC_ROUTES or rule.endpoint == "scores.update":
+            continue
+        method = "GET" if "GET" in rule.methods else "POST"
+        assert client.open(rule.rule, method=method).status_code == 401, rule
+
+
+def test_the_update_asks_for_a_token(client, player):
+    assert client.post("/api/score/update", json=player.update(1)).status_code == 401
+
+
+def test_every_requirement_is_pinned_with_a_reason():
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            if line and not line.startswith(("#", "-r")):
+                assert re.fullmatch(r"[\w.\[\]-]+==[\w.]+ +# .+", line), line
+
+
+def test_no_committed_file_names_a_registry_or_this_machine():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for file in listed.stdout.split():
+        path = Path(ROOT / file)
+        text = path.read_text(errors="ignore") if path.is_file() else ""
+        assert '"resolved"' not in text or file == "tests/test_house.py", file
+        assert str(ROOT) + "/" not in text, file

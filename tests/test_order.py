@@ -1,0 +1,200 @@
+"""The order of the board against a model in plain Python, and how it is read."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import sqlite
+
+from scoreboard import database
+from scoreboard.auth import accounts
+from scoreboard.errors import Replayed, ScoreboardError
+from scoreboard.models import Score, Standing, User
+from scoreboard.scores import board
+from scoreboard.scores.ledger import Ledger
+from scoreboard.scores.policy import POLICIES
+from scoreboard.scores.records import Update
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PLAYERS = 12
+
+
+class Model:
+    """What the contract says of policies, ties, late updates and replays; nothing of databases."""
+
+    def __init__(self, policy):
+        self.policy = policy
+        self.seen = set()
+        self.users = {}  # user_id: [score, arrival at which it was reached, timestamp]
+        self.arrivals = 0
+
+    def update(self, user_id, value, timestamp, identity):
+        """Return the score after the update and whether this one set it, or None for a replay."""
+        if (user_id, identity) in self.seen:
+            return None
+        self.seen.add((user_id, identity))
+        self.arrivals += 1
+        if user_id not in self.users:
+            self.users[user_id] = [value, self.arrivals, timestamp]
+            return value, True
+        user = self.users[user_id]
+        score = {
+            "latest": value if timestamp >= user[2] else None,
+            "best": value if value > user[0] else None,
+            "total": user[0] + value,
+        }[self.policy]
+        if score is None:
+            return user[0], False
+        self.users[user_id] = [score, user[1] if score == user[0] else self.arrivals, timestamp]
+        return score, True
+
+    def top10(self):
+        ranked = sorted((-score, reached, user) for user, (score, reached, _) in self.users.items())
+        return [(user, -score) for score, reached, user in ranked[:10]]
+
+
+@pytest.fixture
+def user_ids(app):
+    return [
+        accounts.create(f"Player {n}", f"{n}@example.com", None, "player").user_id
+        for n in range(PLAYERS)
+    ]
+
+
+updates = st.lists(
+    st.tuples(
+        st.integers(0, PLAYERS - 1),
+        st.integers(-3, 3) | st.floats(-4, 4, width=16),
+        st.integers(0, 4),
+        st.none() | st.sampled_from(["nonce-01", "nonce-02"]),
+    ),
+    max_size=60,
+)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(updates=updates)
+def test_the_ledger_agrees_with_the_model(policy, user_ids, updates):
+    database.transaction(lambda c: [c.execute(delete(table)) for table in (Standing, Score)])
+    published = []
+    ledger = Ledger(POLICIES[policy], lambda receipts, top: published.append((receipts, top)))
+    model = Model(policy)
+
+    for player, value, minutes, nonce in updates:
+        user_id, timestamp = user_ids[player], START + timedelta(minutes=minutes)
+        identity = nonce or f"{timestamp}/{float(value)}"
+        update = Update(user_id, float(value), timestamp, identity, user_id)
+        expected = model.update(user_id, value, timestamp, identity)
+        try:
+            receipt = ledger.record(update)
+            told = (receipt.score, receipt.applied)
+        except Replayed:
+            told = None
+
+        assert told == expected
+        receipts, top = published[-1]
+        assert [receipt.score for receipt in receipts] == ([told[0]] if told else [])
+        assert [(entry.user_id, entry.score) for entry in top] == model.top10()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(updates=updates, size=st.integers(2, 20))
+def test_updates_recorded_together_come_to_the_same(policy, user_ids, updates, size):
+    """One transaction for many has the outcomes of one after the other."""
+    database.transaction(lambda c: [c.execute(delete(table)) for table in (Standing, Score)])
+    ledger = Ledger(POLICIES[policy], lambda receipts, top: None)
+    model, expected, rows = Model(policy), [], []
+    for player, value, minutes, nonce in updates:
+        user_id, timestamp = user_ids[player], START + timedelta(minutes=minutes)
+        identity = nonce or f"{timestamp}/{float(value)}"
+        rows.append(Update(user_id, float(value), timestamp, identity, user_id))
+        expected.append(model.update(user_id, value, timestamp, identity))
+
+    told = []
+    for start in range(0, len(rows), size):
+        outcomes, top = ledger._commit(rows[start : start + size])
+        told += [
+            None if isinstance(outcome, ScoreboardError) else (outcome.score, outcome.applied)
+            for outcome in outcomes
+        ]
+
+    assert told == expected
+    top = database.read(board.top)
+    assert [(entry.user_id, entry.score) for entry in top] == model.top10()
+
+
+def test_one_update_for_nobody_does_not_fail_its_neighbours(app, user_ids):
+    ledger = Ledger(POLICIES["latest"], lambda receipts, top: None)
+    nobody = "00000000-0000-4000-8000-000000000000"
+    rows = [
+        Update(user, 1.0, START, "x", user_ids[0]) for user in (user_ids[0], nobody, user_ids[1])
+    ]
+
+    outcomes, _ = ledger._commit(rows)
+
+    codes = [getattr(outcome, "code", "accepted") for outcome in outcomes]
+    assert codes == ["accepted", "unknown_user", "accepted"]
+
+
+def plan(app, statement):
+    compiled = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    rows = database.read(lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").all())
+    return [row[3] for row in rows]
+
+
+def test_reading_the_top_10_neither_scans_nor_sorts_the_table(app):
+    assert plan(app, board.TOP_STATEMENT) == [
+        "SCAN standings USING COVERING INDEX standings_in_order"
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"user_id": "00000000-0000-4000-8000-000000000000"},
+        {"score_value": 2.0**53},
+        {"score_value": float("inf")},
+        {"identity": None},
+        {"created_at": None},
+    ],
+    ids=str,
+)
+def test_the_table_itself_refuses_what_must_never_be_stored(app, user_ids, row):
+    whole = {
+        "user_id": user_ids[0],
+        "score_value": 1.0,
+        "created_at": START,
+        "achieved_at": START,
+        "identity": "x",
+        "submitted_by": user_ids[0],
+        "score": 1.0,
+        "applied": True,
+    }
+    statement = Score.__table__.insert()
+
+    with pytest.raises(Exception, match="constraint failed"):
+        database.transaction(lambda c: c.execute(statement, {**whole, **row}))
+
+
+def test_a_role_that_does_not_exist_is_refused_by_the_table(app, user_ids):
+    with pytest.raises(Exception, match="constraint failed"):
+        accounts.set_role(user_ids[0], "king")
+
+
+def test_a_naive_moment_is_refused(app):
+    with pytest.raises(Exception, match="a moment needs an offset"):
+        database.read(
+            lambda c: c.execute(select(User).where(User.created_at < datetime(2026, 1, 1)))
+        )

@@ -1,0 +1,62 @@
+"""The examples of the README, run as they stand."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from serving import ROOT, Server
+from viewers import missing
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+def block(server, language):
+    """Return the README's block of this language, but for the address."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return found.replace("localhost:5000", f"127.0.0.1:{server.port}")
+
+
+def test_the_curl_lines_register_and_post_a_score(server, tmp_path):
+    if not shutil.which("curl"):
+        missing("curl is not installed")
+
+    done = subprocess.run(
+        ["bash", "-euc", block(server, "sh")], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert '"applied":true' in done.stdout
+    assert server.top10()[0]["score"] == 120
+
+
+def test_the_javascript_lines_show_the_board(server):
+    folder = ROOT / "tests" / "js"
+    if not shutil.which("node") or not (folder / "node_modules").exists():
+        missing("Node or its packages are not installed")
+    stop = "\nsocket.on('top_10_update', () => socket.disconnect());"
+
+    done = subprocess.run(
+        ["node", "--input-type=module", "--eval", block(server, "js") + stop],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.stdout.startswith("top 10 ["), done.stderr
+
+
+def test_every_setting_is_in_the_readme():
+    names = set(re.findall(r'environ(?:\.get\(|, )"([A-Z_]+)"', (ROOT / "config.py").read_text()))
+    names |= set(re.findall(r'_secret\(environ, "([A-Z_]+)"', (ROOT / "config.py").read_text()))
+
+    assert len(names) >= 9
+    assert all(f"`{name}`" in README for name in names)

@@ -1,0 +1,106 @@
+"""Real input: football results since 1872 become updates of a real server, watched live.
+
+A win is 3 points, a draw 1, and points add up: each team is a user, the running total the value
+sent, the date of the match the timestamp.
+"""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from serving import RUN_MODES, Server
+from viewers import PlainViewer, SocketIoViewer, missing
+
+RESULTS = Path(__file__).parents[2] / "shared" / "data" / "international_results.csv"
+MATCHES = 3_000
+
+
+def matches():
+    """Return the last matches, oldest first, as rows of date, teams and goals."""
+    if not RESULTS.exists():
+        missing(f"{RESULTS.name} is not there")
+    with RESULTS.open(encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["home_score"].isdigit()]
+    return rows[-MATCHES:]
+
+
+def points(match):
+    """Return how many points each of the two teams gets."""
+    home, away = int(match["home_score"]), int(match["away_score"])
+    if home == away:
+        return {match["home_team"]: 1, match["away_team"]: 1}
+    return {match["home_team"]: 3 * (home > away), match["away_team"]: 3 * (away > home)}
+
+
+class Expected:
+    """The messages the updates must lead to, computed from the results alone."""
+
+    def __init__(self):
+        self.totals = Counter()
+        self.reached = {}
+        self.messages = [top_10_update([])]
+
+    def update(self, team, user_id, gained):
+        """Add the points; return the total."""
+        before = self.top10()
+        self.totals[user_id] += gained
+        if gained or user_id not in self.reached:
+            self.reached[user_id] = len(self.messages)
+        new_score = self.totals[user_id]
+        self.messages.append(
+            {"type": "score_update", "data": {"user_id": user_id, "new_score": new_score}}
+        )
+        if self.top10() != before:
+            self.messages.append(top_10_update(self.top10()))
+        return new_score
+
+    def top10(self):
+        ranked = sorted(self.reached, key=lambda user: (-self.totals[user], self.reached[user]))
+        return [{"user_id": user, "score": self.totals[user]} for user in ranked[:10]]
+
+
+def top_10_update(entries):
+    return {"type": "top_10_update", "data": {"top_10_scores": entries}}
+
+
+@pytest.mark.parametrize("mode", RUN_MODES)
+def test_every_result_reaches_every_viewer_once_and_in_order(tmp_path, watching, mode):
+    server = Server(tmp_path, mode)
+    try:
+        scorer = server.user("scorer", "scorer")
+        played = matches()
+        teams = sorted({team for match in played for team in points(match)})
+        user_ids = dict(zip(teams, seed(server, len(teams)), strict=True))
+        viewers = [
+            watching(SocketIoViewer(server.url, scorer.token)),
+            watching(PlainViewer(server.url, scorer.token)),
+        ]
+        expected = Expected()
+
+        for number, match in enumerate(played):
+            for team, gained in points(match).items():
+                total = expected.update(team, user_ids[team], gained)
+                send(server, scorer, user_ids[team], total, match["date"], f"match-{number:06}")
+
+        for viewer in viewers:
+            viewer.wait_for_count(len(expected.messages), seconds=30)
+            assert viewer.messages() == expected.messages
+        assert server.top10() == expected.top10()
+    finally:
+        server.stop()
+
+
+def seed(server, count):
+    import json
+
+    return json.loads(server.flask("users", "seed", str(count)))
+
+
+def send(server, scorer, user_id, total, date, nonce):
+    # Teams may play, and score nothing, twice a day: the match is what makes an update its own.
+    update = {"user_id": user_id, "score_value": total, "timestamp": date, "nonce": nonce}
+    answer = server.session.post(
+        f"{server.url}/api/score/update", json=update, headers=scorer.bearer, timeout=30
+    )
+    assert (answer.status_code, answer.json()["score"]) == (200, total)

@@ -1,0 +1,296 @@
+"""Submitting a score, and what it leads to."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from scoreboard.models import MAX_SCORE
+
+URL = "/api/score/update"
+
+
+def post(client, person, update):
+    return client.post(URL, json=update, headers=person.bearer)
+
+
+def top10(client):
+    return client.get("/api/score/top10").json
+
+
+def test_an_accepted_update_answers_with_its_receipt(client, player):
+    answer = post(client, player, player.update(7.5))
+
+    assert answer.status_code == 200
+    assert answer.json.keys() == {"user_id", "score", "score_id", "created_at", "applied"}
+    assert (answer.json["user_id"], answer.json["score"]) == (player.user_id, 7.5)
+    assert answer.json["applied"] is True
+
+
+def test_the_receipt_has_the_servers_time(client, player):
+    before = datetime.now(UTC)
+
+    created_at = post(client, player, player.update(1)).json["created_at"]
+
+    assert before <= datetime.fromisoformat(created_at) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(("given", "told"), [("120", "120"), ("120.0", "120"), ("-0.0", "0")])
+def test_a_whole_number_comes_back_whole(client, player, given, told):
+    body = f'{{"user_id": "{player.user_id}", "score_value": {given}, "timestamp": "2026-01-01"}}'
+
+    answer = client.post(URL, data=body, headers=player.bearer)
+
+    assert f'"score":{told},' in answer.text
+    assert f'"score":{told}}}' in client.get("/api/score/top10").text
+
+
+@pytest.mark.parametrize("value", [MAX_SCORE, -MAX_SCORE, 0.1, -1.5])
+def test_a_number_comes_back_exactly(client, player, value):
+    assert post(client, player, player.update(value)).json["score"] == value
+
+
+def test_the_top_10_is_empty_at_first(client):
+    assert top10(client) == {"top_10_scores": []}
+
+
+def test_the_top_10_has_the_ten_highest_highest_first(client, scorer, make_user):
+    people = [make_user() for _ in range(12)]
+    for score, person in enumerate(people):
+        post(client, scorer, person.update(score))
+
+    expected = [{"user_id": person.user_id, "score": s} for s, person in enumerate(people)]
+    assert top10(client) == {"top_10_scores": expected[:1:-1]}
+
+
+def test_of_equal_scores_the_one_reached_first_is_ahead(client, scorer, make_user):
+    people = [make_user() for _ in range(3)]
+    for person in people:
+        post(client, scorer, person.update(5))
+
+    assert [entry["user_id"] for entry in top10(client)["top_10_scores"]] == [
+        person.user_id for person in people
+    ]
+
+
+def test_setting_the_same_score_again_does_not_lose_the_place_in_a_tie(client, scorer, make_user):
+    first, second = make_user(), make_user()
+    post(client, scorer, first.update(5))
+    post(client, scorer, second.update(5))
+
+    post(client, scorer, first.update(5, "2026-01-02T00:00:00Z"))
+
+    assert top10(client)["top_10_scores"][0]["user_id"] == first.user_id
+
+
+def test_an_older_update_is_history_only(client, player, watcher):
+    post(client, player, player.update(5, "2026-01-02T00:00:00Z"))
+
+    answer = post(client, player, player.update(9, "2026-01-01T00:00:00Z"))
+
+    assert answer.status_code == 200
+    assert (answer.json["score"], answer.json["applied"]) == (5, False)
+    assert top10(client)["top_10_scores"][0]["score"] == 5
+    told = {"type": "score_update", "data": {"user_id": player.user_id, "new_score": 5}}
+    assert watcher.messages()[-1] == told
+
+
+def test_of_equal_timestamps_the_later_arrival_wins(client, player):
+    post(client, player, player.update(5))
+
+    assert post(client, player, player.update(3)).json["score"] == 3
+
+
+def test_a_timestamp_without_offset_is_utc(client, player):
+    post(client, player, player.update(5, "2026-01-01T12:00:00"))
+
+    replay = post(client, player, player.update(5, "2026-01-01T14:00:00+02:00"))
+
+    assert replay.json["error"]["code"] == "replayed"
+
+
+def test_a_timestamp_may_be_five_minutes_ahead_but_not_more(client, player):
+    now = datetime.now(UTC)
+
+    near = post(client, player, player.update(1, (now + timedelta(minutes=4)).isoformat()))
+    far = post(client, player, player.update(2, (now + timedelta(minutes=6)).isoformat()))
+
+    assert near.status_code == 200
+    assert (far.status_code, far.json["error"]["code"]) == (400, "timestamp_in_future")
+
+
+@pytest.mark.parametrize(
+    ("settings", "scores"),
+    [
+        ({"SCORE_POLICY": "latest"}, [5, 3, 8, 8]),
+        ({"SCORE_POLICY": "best"}, [5, 5, 8, 8]),
+        ({"SCORE_POLICY": "total"}, [5, 8, 16, 24]),
+    ],
+)
+def test_the_policy_decides_what_the_score_is(client, player, scores):
+    told = [
+        post(client, player, player.update(value, f"2026-01-0{day}T00:00:00Z")).json["score"]
+        for day, value in enumerate([5, 3, 8, 8], start=1)
+    ]
+
+    assert told == scores
+
+
+@pytest.mark.parametrize("settings", [{"SCORE_POLICY": "total"}])
+def test_a_total_out_of_range_is_refused(client, player):
+    post(client, player, player.update(MAX_SCORE))
+
+    answer = post(client, player, player.update(1, "2026-01-02T00:00:00Z"))
+
+    assert answer.status_code == 400
+    assert "score_value" in answer.json["error"]["fields"]
+    assert top10(client)["top_10_scores"][0]["score"] == MAX_SCORE
+
+
+class TestMessages:
+    def test_an_update_sends_the_score_and_then_the_top_10(self, client, player, watcher):
+        post(client, player, player.update(7))
+
+        entry = {"user_id": player.user_id, "score": 7}
+        assert watcher.messages() == [
+            {"type": "score_update", "data": {"user_id": player.user_id, "new_score": 7}},
+            {"type": "top_10_update", "data": {"top_10_scores": [entry]}},
+        ]
+
+    def test_the_top_10_is_not_sent_when_it_did_not_change(
+        self, client, scorer, make_user, watcher
+    ):
+        people = [make_user() for _ in range(11)]
+        for person in people[:10]:
+            post(client, scorer, person.update(10))
+        seen = len(watcher.messages())
+
+        post(client, scorer, people[10].update(1))
+
+        assert [message["type"] for message in watcher.messages()[seen:]] == ["score_update"]
+
+    def test_a_push_that_fails_does_not_fail_the_update(self, app, client, player):
+        class Broken:
+            def push(self, frames):
+                raise RuntimeError
+
+        app.extensions["audience"].viewers.add(Broken())
+
+        assert post(client, player, player.update(7)).status_code == 200
+
+
+class TestReplays:
+    def test_a_replayed_update_changes_nothing_and_tells_nobody(self, client, player, watcher):
+        post(client, player, player.update(7))
+        seen = watcher.messages()
+
+        answer = post(client, player, player.update(7))
+
+        assert (answer.status_code, answer.json["error"]["code"]) == (400, "replayed")
+        assert watcher.messages() == seen
+
+    def test_a_repeat_by_the_same_caller_carries_the_first_receipt(self, client, player):
+        first = post(client, player, player.update(7, nonce="abcdefgh"))
+        post(client, player, player.update(9, nonce="otherone"))
+
+        repeat = post(client, player, player.update(7, nonce="abcdefgh"))
+
+        assert repeat.json["error"]["receipt"] == first.json
+
+    def test_a_repeat_by_somebody_else_carries_no_receipt(self, client, player, scorer):
+        post(client, player, player.update(7))
+
+        repeat = post(client, scorer, player.update(7))
+
+        assert repeat.json["error"]["code"] == "replayed"
+        assert "receipt" not in repeat.json["error"]
+
+    @pytest.mark.parametrize(
+        "other", [{"score_value": 8}, {"timestamp": "2026-01-02T00:00:00Z"}], ids=str
+    )
+    def test_another_request_under_the_same_nonce_carries_no_receipt(self, client, player, other):
+        post(client, player, player.update(7, nonce="abcdefgh"))
+
+        repeat = post(client, player, {**player.update(7, nonce="abcdefgh"), **other})
+
+        assert repeat.json["error"]["code"] == "replayed"
+        assert "receipt" not in repeat.json["error"]
+
+    def test_a_nonce_makes_equal_updates_different(self, client, player):
+        post(client, player, player.update(7, nonce="abcdefgh"))
+
+        assert post(client, player, player.update(7, nonce="ijklmnop")).status_code == 200
+
+    def test_a_nonce_is_one_users_only(self, client, scorer, make_user):
+        post(client, scorer, make_user().update(7, nonce="abcdefgh"))
+
+        assert post(client, scorer, make_user().update(7, nonce="abcdefgh")).status_code == 200
+
+
+class TestAuthorization:
+    @pytest.mark.parametrize(
+        ("role", "own", "others"),
+        [
+            ("viewer", 401, 401),
+            ("player", 200, 401),
+            ("scorer", 200, 200),
+            ("admin", 200, 200),
+        ],
+    )
+    def test_the_role_decides_whose_score_may_be_updated(
+        self, client, make_user, role, own, others
+    ):
+        person, other = make_user(role), make_user()
+
+        assert post(client, person, person.update(1)).status_code == own
+        assert post(client, person, other.update(1)).status_code == others
+
+    def test_nobody_updates_without_a_token(self, client, player):
+        answer = client.post(URL, json=player.update(1))
+
+        assert (answer.status_code, answer.json["error"]["code"]) == (401, "token_missing")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+    def test_a_public_viewer_token_updates_nothing(self, client, player):
+        token = client.post("/api/auth/viewer").json["access_token"]
+
+        answer = client.post(
+            URL, json=player.update(1), headers={"Authorization": f"Bearer {token}"}
+        )
+
+        assert (answer.status_code, answer.json["error"]["code"]) == (401, "not_permitted")
+
+    def test_an_unknown_user_has_no_score_to_update(self, client, scorer):
+        update = {**scorer.update(1), "user_id": "00000000-0000-4000-8000-000000000000"}
+
+        answer = post(client, scorer, update)
+
+        assert (answer.status_code, answer.json["error"]["code"]) == (400, "unknown_user")
+        assert "user_id" in answer.json["error"]["fields"]
+
+
+@pytest.mark.parametrize("settings", [{"SCORE_RATE_LIMIT": "2/day"}])
+class TestLimit:
+    def test_too_many_updates_are_refused_with_the_time_to_wait(self, client, player):
+        answers = [post(client, player, player.update(value)) for value in range(3)]
+
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert answers[2].json["error"]["code"] == "rate_limited"
+        assert 86_000 < int(answers[2].headers["Retry-After"]) <= 86_401
+
+    def test_the_limit_is_each_users_own(self, client, scorer, make_user):
+        answers = [post(client, scorer, make_user().update(1)) for _ in range(3)]
+
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+    def test_what_is_invalid_or_not_permitted_does_not_count(self, client, player, make_user):
+        for _ in range(3):
+            post(client, player, player.update("seven"))
+            post(client, make_user(), player.update(1))
+
+        assert post(client, player, player.update(1)).status_code == 200
+
+    def test_a_refused_update_changes_nothing(self, client, player, watcher):
+        for value in range(3):
+            post(client, player, player.update(value))
+
+        assert top10(client)["top_10_scores"][0]["score"] == 1
