@@ -5,11 +5,13 @@ reads the environment, and only `create_app` and the tests import this module.
 """
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from limits import parse_many
@@ -30,6 +32,8 @@ class Config:
     """Everything the application can be told, under the names its extensions look for."""
 
     SQLALCHEMY_DATABASE_URI: str
+    SQLALCHEMY_ENGINE_OPTIONS: dict[str, Any]
+    REDIS_URL: str
     SECRET_KEY: str = field(repr=False)
     JWT_SECRET_KEY: str = field(repr=False)
     PORT: int | None = None
@@ -61,6 +65,8 @@ class Config:
         embedded = url.startswith("sqlite")
         return cls(
             SQLALCHEMY_DATABASE_URI=url,
+            SQLALCHEMY_ENGINE_OPTIONS=_engine_options(url),
+            REDIS_URL=_redis_url(environ),
             SECRET_KEY=_secret(environ, "SECRET_KEY", embedded, instance),
             JWT_SECRET_KEY=_secret(environ, "JWT_SECRET_KEY", embedded, instance),
             PORT=_whole(environ, "PORT", None, 0, 65535),
@@ -81,8 +87,30 @@ def _database_url(environ: Mapping[str, str], instance: Path) -> str:
     if not url:
         instance.mkdir(exist_ok=True)
         return f"sqlite:///{instance / 'scoreboard.db'}"
-    if not url.startswith("sqlite:///"):
-        raise SettingError("DATABASE_URL", "must start with sqlite:///")
+    # Heroku says postgres://, SQLAlchemy wants the driver named.
+    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+    if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise SettingError("DATABASE_URL", "must start with sqlite:/// or postgres://")
+    return url
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {}
+    return {
+        # One writes at a time, the rest are short reads: twenty free most small plans' limits.
+        "pool_size": 10,
+        "max_overflow": 5,
+        "pool_timeout": 5,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 5},
+    }
+
+
+def _redis_url(environ: Mapping[str, str]) -> str:
+    url = environ.get("REDIS_URL", "")
+    if url and not url.startswith(("redis://", "rediss://")):
+        raise SettingError("REDIS_URL", "must start with redis:// or rediss://")
     return url
 
 

@@ -5,7 +5,7 @@ from flask import Flask
 from config import Config
 
 from . import auth, cli, database, errors, extensions, logs, scores
-from .realtime import broadcast, handlers, plain
+from .realtime import broadcast, handlers, keeper, plain
 from .scores import service
 
 
@@ -18,10 +18,11 @@ def create_app(config: Config | None = None) -> Flask:
     extensions.init_app(app)
     database.init_app(app)
     errors.register(app)
-    service.init_app(app)
     broadcast.init_app(app)
+    service.init_app(app)
     handlers.init_app(app)
     plain.init_app(app)
+    keeper.init_app(app)
     cli.register(app)
     for blueprint in (auth.bp, scores.bp):
         app.register_blueprint(blueprint)

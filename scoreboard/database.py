@@ -3,33 +3,51 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import Flask
-from sqlalchemy import Connection, Engine, event
+from flask_migrate import upgrade
+from sqlalchemy import Connection, Engine, event, update
+from sqlalchemy.exc import DBAPIError
 
-from .extensions import Base, db
+from .extensions import db, migrate
+from .models import BoardVersion
 from .realtime.transport import off_loop
 
 T = TypeVar("T")
 
 # How long a writer waits for another process's transaction before it is an error, in seconds.
 SQLITE_BUSY_SECONDS = 10
+# How long Postgres may take for one statement before it is an error: then the client is told.
+STATEMENT_SECONDS = 5
 
 
 def init_app(app: Flask) -> None:
-    """Set the engine up and, on the embedded default, create the tables that are missing."""
+    """Set the engine up; the embedded default brings its tables up to date by itself."""
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             _prepare_sqlite(db.engine)
-            Base.metadata.create_all(db.engine)
+            if not is_up_to_date():
+                upgrade()
+        else:
+            _prepare_postgres(db.engine)
+
+
+def is_up_to_date() -> bool:
+    """Whether the tables are those of this version of the code."""
+    wanted = ScriptDirectory(migrate.directory).get_current_head()
+    return read(lambda c: MigrationContext.configure(c).get_current_revision()) == wanted
 
 
 def read(work: Callable[[Connection], T]) -> T:
-    """Return what `work` reads.
+    """Return what `work` reads, all of it as of one moment.
 
     The connection goes back to the pool at once: one that was kept while waiting for a turn to
     write would, with many waiting, leave none for the writer.
     """
     with db.engine.connect() as connection:
+        if connection.dialect.name != "sqlite":
+            connection.execution_options(isolation_level="REPEATABLE READ")
         return work(connection)
 
 
@@ -46,6 +64,17 @@ def transaction(work: Callable[[Connection], T]) -> T:
             connection.execution_options(begin="IMMEDIATE")
             return off_loop(_run, connection, work)
         return _run(connection, work)
+
+
+def next_version(connection: Connection) -> int:
+    """Make the board's next version, and hold it: no other process makes one until the commit."""
+    statement = update(BoardVersion).values(version=BoardVersion.version + 1)
+    return connection.execute(statement.returning(BoardVersion.version)).scalar_one()
+
+
+def was_lost(error: DBAPIError) -> bool:
+    """Whether the connection itself is gone, and with it the answer to what was sent last."""
+    return error.connection_invalidated
 
 
 def _run(connection: Connection, work: Callable[[Connection], T]) -> T:
@@ -72,3 +101,13 @@ def _prepare_sqlite(engine: Engine) -> None:
     def begin(connection: Connection) -> None:
         mode = connection.get_execution_options().get("begin", "DEFERRED")
         connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _prepare_postgres(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, record: Any) -> None:
+        # As statements, not as connection options: connection poolers refuse those.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
+            cursor.execute("SET timezone = 'UTC'")
+        connection.commit()

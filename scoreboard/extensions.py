@@ -1,10 +1,13 @@
 """The extensions, unbound: `create_app` binds them to an application."""
 
+from pathlib import Path
+
 from flask import Flask
 from flask_cors import CORS
 from flask_jwt_extended import JWTManager
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
+from flask_migrate import Migrate
 from flask_socketio import SocketIO
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase
@@ -15,6 +18,7 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base)
+migrate = Migrate(db=db, directory=str(Path(__file__).parent.parent / "migrations"))
 jwt = JWTManager()
 limiter = Limiter(get_remote_address)
 cors = CORS()
@@ -24,6 +28,7 @@ socketio = SocketIO()
 def init_app(app: Flask) -> None:
     """Bind what needs nothing but the application; Socket.IO is bound by the realtime package."""
     db.init_app(app)
+    migrate.init_app(app)
     jwt.init_app(app)
     limiter.init_app(app)
     if app.config["CORS_ORIGINS"]:

@@ -57,7 +57,8 @@ class User(Base):
 
     `name_key` and `email` are folded, so that names differing only in case are one. Without
     `password_hash` there is no signing in with a password (seeded players, game servers).
-    A user with `suspended_at` is refused everywhere from that moment on.
+    A user with `suspended_at` is refused everywhere from that moment on; one with `hidden_at` is
+    not on the board.
     """
 
     __tablename__ = "users"
@@ -74,6 +75,7 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(16))
     suspended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    hidden_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -82,13 +84,16 @@ class Score(Base):
 
     `identity` is what tells a repeat from a new request: the nonce or, without one, timestamp
     and value. `achieved_at` is the request's timestamp, `created_at` the server's. `score` and
-    `applied` are what the update led to: with them a repeat can be shown its receipt.
+    `applied` are what the update led to: with them a repeat can be shown its receipt. `version`
+    is the board's version made by its transaction; None if it was not announced (seeded players).
+    A voided score counts no more, and says by whom and why.
     """
 
     __tablename__ = "scores"
     __table_args__ = (
         UniqueConstraint("user_id", "identity", name="score_identity"),
         CheckConstraint(_within_range("score_value"), name="score_value_range"),
+        Index("scores_by_version", "version"),
     )
 
     score_id: Mapped[int] = mapped_column(
@@ -102,13 +107,18 @@ class Score(Base):
     submitted_by: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
     score: Mapped[float] = mapped_column(Double)
     applied: Mapped[bool]
+    version: Mapped[int | None] = mapped_column(BigInteger)
+    voided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    voided_by: Mapped[str | None] = mapped_column(ForeignKey("users.user_id"))
+    void_reason: Mapped[str | None] = mapped_column(String(200))
 
 
 class Standing(Base):
     """Where a user stands now: one row a user, written in the same transaction as the score.
 
     `reached_at` is the server's time at which `score` became what it is, `achieved_at` the
-    timestamp of the update that set it, `score_id` that update.
+    timestamp of the update that set it, `score_id` that update. A hidden user keeps a standing
+    and is not on the board.
     """
 
     __tablename__ = "standings"
@@ -119,18 +129,46 @@ class Standing(Base):
     reached_at: Mapped[datetime] = mapped_column(UtcDateTime)
     achieved_at: Mapped[datetime] = mapped_column(UtcDateTime)
     score_id: Mapped[int] = mapped_column(ForeignKey("scores.score_id"))
+    hidden: Mapped[bool] = mapped_column(default=False)
+
+
+class BoardVersion(Base):
+    """One row that every transaction which may change the board adds one to.
+
+    Whoever adds holds the row until the commit, so versions follow the commits without a gap:
+    the one order of all updates, in whichever process they were made.
+    """
+
+    __tablename__ = "board_version"
+
+    only: Mapped[bool] = mapped_column(primary_key=True, default=True)
+    version: Mapped[int] = mapped_column(BigInteger)
 
 
 class RevokedToken(Base):
-    """A token (by its `jti`), or a whole sign-in (by its family), that is no longer accepted.
+    """Tokens that are no longer accepted: one by its `jti`, a sign-in by its family.
 
-    Kept until `expires_at`, when the tokens are dead of themselves.
+    All of a user's are named by `user:` and the id: those issued until `revoked_at`. A row is kept
+    until `expires_at`, when its tokens are dead of themselves.
     """
 
     __tablename__ = "revoked_tokens"
 
     token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revoked_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class Mark(Base):
+    """Something unusual that a user did: at most one mark per user, rule and hour."""
+
+    __tablename__ = "marks"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
+    rule: Mapped[str] = mapped_column(String(32), primary_key=True)
+    hour: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    detail: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
 def standing_order() -> tuple[ColumnElement[Any], ...]:
@@ -139,4 +177,4 @@ def standing_order() -> tuple[ColumnElement[Any], ...]:
 
 
 # Holds everything the board shows, so that reading it never touches the table.
-Index("standings_in_order", *standing_order())
+Index("standings_in_order", Standing.hidden, *standing_order())

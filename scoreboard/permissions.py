@@ -14,12 +14,13 @@ ROLES: dict[str, frozenset[str]] = {
 class Caller:
     """Whoever holds an accepted token.
 
-    `user_id` is None for the holder of a public viewer token. `expires_at` is in seconds since
-    the epoch. `token_ids` are the names under which the token can be revoked.
+    `user_id` is None for the holder of a public viewer token. Times are in seconds since the
+    epoch. `token_ids` are the names under which the token can be revoked.
     """
 
     user_id: str | None
     role: str
+    issued_at: float
     expires_at: float
     token_ids: tuple[str, ...]
 

@@ -5,6 +5,7 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import databases
 import jwt
 import pytest
 from serving import RUN_MODES, SECRETS, Person, Server
@@ -12,25 +13,41 @@ from serving import RUN_MODES, SECRETS, Person, Server
 from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
+from scoreboard.extensions import db
+from scoreboard.realtime import broadcast
 
 NUMBERS = itertools.count()
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request, tmp_path):
+    """Return an empty database with tables; every test in this process runs on both kinds."""
+    if request.param == "postgres":
+        return databases.emptied_postgres()
+    return databases.copied_sqlite(tmp_path)
+
+
 @pytest.fixture
-def make_app(tmp_path):
+def make_app(database_url):
     """Return a function that makes an application with these settings."""
 
     def make(**settings):
         environment = {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/scoreboard.db",
+            "DATABASE_URL": database_url,
             "SCORE_RATE_LIMIT": "1000000/minute",
             "AUTH_RATE_LIMIT": "1000000/minute",
             **SECRETS,
             **settings,
         }
-        return create_app(Config.from_environment(environment))
+        app = create_app(Config.from_environment(environment))
+        made.append(app)
+        return app
 
-    return make
+    made = []
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
 
 
 @pytest.fixture
@@ -85,10 +102,11 @@ def watcher(app):
             self.frames.append(frames)
 
         def messages(self):
-            return [message for frames in self.frames for message in texts(frames)]
+            """Return the messages after the board at first."""
+            return [message for frames in self.frames[1:] for message in texts(frames)]
 
     watcher = Watcher()
-    app.extensions["audience"].viewers.add(watcher)
+    broadcast.welcome_viewer(app, watcher)
     return watcher
 
 

@@ -65,14 +65,17 @@ def test_a_malformed_setting_stops_the_start_with_one_line(command):
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env={"SCORE_POLICY": "median", **SECRETS, "DATABASE_URL": "sqlite://"},
+        env={**SECRETS, "DATABASE_URL": "sqlite://"},
         capture_output=True,
         text=True,
         timeout=30,
     )
 
     assert done.returncode == 1
-    assert done.stderr == "scoreboard: setting DATABASE_URL must start with sqlite:///\n"
+    assert (
+        done.stderr
+        == "scoreboard: setting DATABASE_URL must start with sqlite:/// or postgres://\n"
+    )
 
 
 def test_every_policy_that_can_be_set_exists():

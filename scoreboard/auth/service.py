@@ -1,5 +1,6 @@
 """Registering, signing in and out, renewing tokens."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import current_app
@@ -41,7 +42,7 @@ def refresh(token: str | None) -> dict[str, Any]:
     family, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
 
     def rotate(connection: Connection) -> str | None:
-        role = tokens.user_role(connection, {"sub": claims["sub"], "family": family})
+        role = tokens.user_role(connection, {**claims, "jti": ""})
         if tokens.revoke(connection, claims["jti"], until):
             return role
         tokens.revoke(connection, family, until)
@@ -49,7 +50,7 @@ def refresh(token: str | None) -> dict[str, Any]:
 
     role = database.transaction(rotate)
     if role is None:
-        broadcast.end_session(family)
+        broadcast.end_session(family, datetime.now(UTC))
         raise NotAuthenticated("This refresh token was used before: sign in again.", "token_reused")
     return tokens.issue_pair(claims["sub"], role, family)
 
@@ -60,7 +61,7 @@ def logout(token: str | None) -> None:
     claims = tokens.read(token, "access")
     name, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
     database.transaction(lambda connection: tokens.revoke(connection, name, until))
-    broadcast.end_session(name)
+    broadcast.end_session(name, datetime.now(UTC))
 
 
 def me(token: str | None) -> accounts.Account:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jwt
 from flask import current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .. import database
@@ -42,7 +42,7 @@ def authenticate(token: str | None) -> Caller:
     else:
         role = database.read(lambda connection: user_role(connection, claims))
     user_id = None if claims["sub"] == PUBLIC_VIEWER else claims["sub"]
-    return Caller(user_id, role, claims["exp"], token_ids(claims))
+    return Caller(user_id, role, claims["iat"], claims["exp"], token_ids(claims))
 
 
 def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
@@ -72,8 +72,13 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
 
 def token_ids(claims: Claims) -> tuple[str, ...]:
     """Return the names under which this token can be revoked."""
-    names = [claims.get("jti"), claims.get("family")]
+    names = [all_of(claims["sub"]), claims.get("jti"), claims.get("family")]
     return tuple(name for name in names if isinstance(name, str) and name.isprintable())
+
+
+def all_of(user_id: str) -> str:
+    """Return the name under which all tokens of a user can be revoked."""
+    return f"user:{user_id}"
 
 
 def user_role(connection: Connection, claims: Claims) -> str:
@@ -98,8 +103,18 @@ def _viewer_role(connection: Connection, claims: Claims) -> str:
 
 
 def _revoked(claims: Claims) -> Any:
+    issued_at = datetime.fromtimestamp(max(0, claims["iat"]), UTC)
     return (
-        select(RevokedToken.token_id).where(RevokedToken.token_id.in_(token_ids(claims))).exists()
+        select(RevokedToken.token_id)
+        .where(
+            RevokedToken.token_id.in_(token_ids(claims)),
+            # Under a user's name, only what was issued until then; the rest is dead for good.
+            or_(
+                RevokedToken.token_id != all_of(claims["sub"]),
+                RevokedToken.revoked_at >= issued_at,
+            ),
+        )
+        .exists()
     )
 
 
@@ -144,13 +159,33 @@ def dead_by(claims: Claims) -> datetime:
 
 
 def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
-    """Refuse this token, or family of tokens, from now on. Return False if it was so already."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < datetime.now(UTC)))
+    """Refuse this token, or family of tokens, from now on. Return False if it was so already.
+
+    `until` is when its tokens are dead of themselves.
+    """
+    now = datetime.now(UTC)
+    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now))
     revoked = connection.execute(
-        dialect.insert(RevokedToken)
-        .values(token_id=token_id, expires_at=until)
+        _insert(connection)
+        .values(token_id=token_id, revoked_at=now, expires_at=until)
         .on_conflict_do_nothing()
         .returning(RevokedToken.token_id)
     )
     return revoked.one_or_none() is not None
+
+
+def revoke_all(connection: Connection, user_id: str, until: datetime) -> None:
+    """Refuse every token of this user that was issued until now."""
+    row = {"token_id": all_of(user_id), "revoked_at": datetime.now(UTC), "expires_at": until}
+    statement = _insert(connection).values(row)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[RevokedToken.token_id],
+            set_={"revoked_at": row["revoked_at"], "expires_at": row["expires_at"]},
+        )
+    )
+
+
+def _insert(connection: Connection) -> Any:
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(RevokedToken)

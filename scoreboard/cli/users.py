@@ -10,7 +10,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 from marshmallow import ValidationError
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, false, insert, select
 
 from .. import database
 from ..auth import accounts, passwords, tokens
@@ -99,6 +99,7 @@ def _players(count: int) -> Iterator[dict[str, Any]]:
             "password_hash": None,
             "role": "player",
             "suspended_at": None,
+            "hidden_at": None,
             "created_at": datetime.now(UTC),
         }
 
@@ -109,11 +110,17 @@ def _store(players: list[dict[str, Any]], scores: bool) -> None:
         if scores:
             user_ids = [player["user_id"] for player in players]
             connection.execute(insert(Score), [_score(user_id) for user_id in user_ids])
-            columns = ["user_id", "score", "reached_at", "achieved_at", "score_id"]
+            columns = ["user_id", "score", "reached_at", "achieved_at", "score_id", "hidden"]
             reached = select(
-                Score.user_id, Score.score, Score.created_at, Score.achieved_at, Score.score_id
+                Score.user_id,
+                Score.score,
+                Score.created_at,
+                Score.achieved_at,
+                Score.score_id,
+                false(),
             ).where(Score.user_id.in_(user_ids))
             connection.execute(insert(Standing).from_select(columns, reached))
+            database.next_version(connection)
 
     database.transaction(write)
 

@@ -1,12 +1,8 @@
-"""Broadcasts: the only way out to those who watch.
-
-`publish` and `welcome_*` are called while the ledger stands still (or by the one whose turn it
-is), so every viewer gets every message in the order of the commits.
-"""
+"""Broadcasts: the only way out to those who watch."""
 
 import json
 import logging
-from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from flask import Flask, current_app
@@ -14,6 +10,7 @@ from flask import Flask, current_app
 from ..extensions import socketio
 from . import websocket
 from .connections import Connections
+from .feed import Batch, Feed
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +18,38 @@ ROOM = "scoreboard"
 
 
 class Audience:
-    """The plain WebSocket viewers, and the board that everybody has seen."""
+    """The plain WebSocket viewers of this process, and the board that all viewers have seen."""
 
     def __init__(self) -> None:
         self.viewers: set[Any] = set()
         self.board: dict[str, Any] | None = None
+
+    def deliver(self, batch: Batch) -> None:
+        """Tell everyone of these updates, and of the top 10 if it is not the one they have.
+
+        A push that fails is logged and never raised: the updates are committed.
+        """
+        messages = [{"type": "score_update", "data": update} for update in batch.updates]
+        if batch.top10 != self.board:
+            self.board = batch.top10
+            messages.append(self.present())
+        if messages:
+            try:
+                self._send(messages)
+            except Exception:
+                log.exception("a broadcast failed")
+
+    def present(self) -> dict[str, Any]:
+        """Return the message that tells the present top 10."""
+        return {"type": "top_10_update", "data": self.board}
+
+    def _send(self, messages: list[dict[str, Any]]) -> None:
+        for message in messages:
+            socketio.emit(message["type"], message, to=ROOM, ignore_queue=True)
+        if self.viewers:
+            frames = b"".join(_frame(message) for message in messages)
+            for viewer in list(self.viewers):
+                viewer.push(frames)
 
 
 def init_app(app: Flask) -> None:
@@ -34,59 +58,47 @@ def init_app(app: Flask) -> None:
     app.extensions["connections"] = Connections(app.config["CONNECTIONS_PER_ADDRESS"])
 
 
-def publish(updates: Sequence[dict[str, Any]], top10: dict[str, Any]) -> None:
-    """Tell everyone of these updates, and of the top 10 if it is not the one they have.
-
-    A push that fails is logged and never raised: the updates are committed.
-    """
-    audience: Audience = current_app.extensions["audience"]
-    messages = [{"type": "score_update", "data": update} for update in updates]
-    if top10 != audience.board:
-        audience.board = top10
-        messages.append(_present(audience))
-    if messages:
-        try:
-            _send(audience, messages)
-        except Exception:
-            log.exception("a broadcast failed")
+def publish(batch: Batch) -> None:
+    """Send a committed batch to all viewers of this process, and on to the other processes."""
+    current_app.extensions["feed"].offer(batch)
+    socketio.server.manager.share(batch)
 
 
-def welcome_socket(sid: str) -> None:
+def welcome_socket(app: Flask, sid: str) -> None:
     """Put a Socket.IO client into the room, the present top 10 first."""
-    audience: Audience = current_app.extensions["audience"]
-    message = _present(audience)
-    socketio.emit(message["type"], message, to=sid)
-    socketio.server.enter_room(sid, ROOM)
+    feed: Feed = app.extensions["feed"]
+    audience: Audience = app.extensions["audience"]
+
+    def welcome() -> None:
+        message = audience.present()
+        socketio.emit(message["type"], message, to=sid, ignore_queue=True)
+        socketio.server.enter_room(sid, ROOM)
+
+    with app.app_context():
+        feed.admit(welcome)
 
 
-def welcome_viewer(viewer: websocket.WebSocket) -> None:
+def welcome_viewer(app: Flask, viewer: Any) -> None:
     """Add a plain WebSocket viewer, the present top 10 first."""
-    audience: Audience = current_app.extensions["audience"]
-    viewer.push(_frame(_present(audience)))
-    audience.viewers.add(viewer)
+    feed: Feed = app.extensions["feed"]
+    audience: Audience = app.extensions["audience"]
+
+    def welcome() -> None:
+        viewer.push(_frame(audience.present()))
+        audience.viewers.add(viewer)
+
+    with app.app_context():
+        feed.admit(welcome)
 
 
-def forget_viewer(app: Flask, viewer: websocket.WebSocket) -> None:
+def forget_viewer(app: Flask, viewer: Any) -> None:
     """Stop sending to a plain WebSocket viewer."""
     app.extensions["audience"].viewers.discard(viewer)
 
 
-def end_session(token_id: str) -> None:
-    """Close every connection made with this token, or with one of this family."""
-    current_app.extensions["connections"].end_session(token_id)
-
-
-def _present(audience: Audience) -> dict[str, Any]:
-    return {"type": "top_10_update", "data": audience.board}
-
-
-def _send(audience: Audience, messages: list[dict[str, Any]]) -> None:
-    for message in messages:
-        socketio.emit(message["type"], message, to=ROOM)
-    if audience.viewers:
-        frames = b"".join(_frame(message) for message in messages)
-        for viewer in list(audience.viewers):
-            viewer.push(frames)
+def end_session(token_id: str, until: datetime) -> None:
+    """Close the connections made with a token of this name that was issued until then."""
+    current_app.extensions["connections"].end_session(token_id, until.timestamp())
 
 
 def _frame(message: dict[str, Any]) -> bytes:

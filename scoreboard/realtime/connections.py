@@ -3,7 +3,6 @@
 A connection has ten seconds to authenticate; then it may stay until its token expires.
 """
 
-import logging
 import threading
 import time
 from collections import Counter
@@ -12,14 +11,10 @@ from dataclasses import dataclass
 
 from ..errors import TooManyConnections
 from ..permissions import Caller
-from . import transport
-
-log = logging.getLogger(__name__)
 
 SECONDS_TO_AUTHENTICATE = 10
 SECONDS_TO_LEAVE = 5
 CONNECTIONS_PER_USER = 50
-SWEEP_SECONDS = 0.5
 # Below the 55 s after which platforms' routers drop a silent connection.
 PING_SECONDS = 25
 
@@ -53,7 +48,11 @@ class Connections:
         self._admitted: Counter[str] = Counter()
         self._users: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._sweeping = False
+        self._when_first: Callable[[], object] | None = None
+
+    def when_first(self, call: Callable[[], object]) -> None:
+        """Call this once, when the first connection is opened."""
+        self._when_first = call
 
     def open(self, connection: Connection) -> None:
         """Take in a connection that has yet to authenticate. Raises TooManyConnections."""
@@ -65,9 +64,9 @@ class Connections:
             self._all.add(connection)
             connection.deadline = now + SECONDS_TO_AUTHENTICATE
             connection.pinged_at = now
-            start, self._sweeping = not self._sweeping, True
-        if start:
-            transport.spawn(self._sweep_forever)
+            first, self._when_first = self._when_first, None
+        if first:
+            first()
 
     def admit(self, connection: Connection, caller: Caller, token: str) -> None:
         """Let an open connection stay until its token expires. Raises TooManyConnections."""
@@ -101,10 +100,11 @@ class Connections:
                 self._all.discard(connection)
                 self._count_out(connection)
 
-    def end_session(self, token_id: str) -> None:
-        """Close every connection made with this token, or with one of this family."""
+    def end_session(self, token_id: str, until: float) -> None:
+        """Close every connection made with a token of this name that was issued until then."""
         for connection in list(self._all):
-            if connection.caller and token_id in connection.caller.token_ids:
+            caller = connection.caller
+            if caller and token_id in caller.token_ids and caller.issued_at <= until:
                 connection.close(UNAUTHORIZED, "token_revoked")
 
     def sweep(self, now: float) -> None:
@@ -125,14 +125,6 @@ class Connections:
         _decrement(self._admitted, connection.address)
         if connection.caller.user_id:
             _decrement(self._users, connection.caller.user_id)
-
-    def _sweep_forever(self) -> None:
-        while True:
-            time.sleep(SWEEP_SECONDS)
-            try:
-                self.sweep(time.time())
-            except Exception:
-                log.exception("sweeping the connections failed")
 
 
 def _decrement(counter: Counter[str], key: str) -> None:

@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-import socketio as library
 from flask import Flask, current_app, request
 from flask_socketio import ConnectionRefusedError
 
@@ -14,6 +13,7 @@ from ..extensions import socketio
 from ..scores import service
 from . import broadcast, transport
 from .connections import Connection
+from .messenger import Alone, Messenger
 from .packets import LONGEST_MESSAGE, EngineWebSocket, MalformedPacket, StrictPacket
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def init_app(app: Flask) -> None:
         app,
         path=PATH,
         async_mode=transport.ASYNC_MODE,
-        client_manager=_Manager(app),
+        client_manager=_manager(app),
         serializer=StrictPacket,
         manage_session=False,
         max_http_buffer_size=LONGEST_MESSAGE,
@@ -40,27 +40,13 @@ def init_app(app: Flask) -> None:
     _Engine(app).listen()
 
 
-class _Manager(library.Manager):
-    """The library's manager; whoever has been told of its connection is then welcomed.
+def _manager(app: Flask) -> Any:
+    def welcome(sid: str) -> None:
+        broadcast.welcome_socket(app, sid)
 
-    In the connect handler itself it would be too early: the client has not been told that it is
-    connected, and some take no event before that.
-    """
-
-    def __init__(self, app: Flask) -> None:
-        super().__init__()
-        self._app = app
-
-    def connect(self, sid: str, namespace: str) -> Any:
-        """Mark the client as connected and let it into the room."""
-        connected = super().connect(sid, namespace)
-        try:
-            with self._app.app_context():
-                service.welcome(lambda: broadcast.welcome_socket(sid))
-        except Exception:
-            log.exception("a viewer could not be welcomed")
-            self.server.disconnect(sid)
-        return connected
+    if not app.config["REDIS_URL"]:
+        return Alone(welcome)
+    return Messenger(app.config["REDIS_URL"], welcome, app.extensions["feed"].offer)
 
 
 class _Engine:

@@ -11,7 +11,6 @@ from .. import requests
 from ..auth import tokens
 from ..errors import Forbidden, ScoreboardError, UpgradeRequired, translate
 from ..permissions import Caller
-from ..scores import service
 from . import broadcast, transport, websocket
 from .connections import Connection
 
@@ -66,8 +65,7 @@ class _Door:
         """Keep the viewer in the audience until the connection ends."""
         connection.close, connection.ping = opened.close, opened.ping
         try:
-            with self._app.app_context():
-                service.welcome(lambda: broadcast.welcome_viewer(opened))
+            broadcast.welcome_viewer(self._app, opened)
             while opened.wait() is not None:
                 pass
         except Exception as error:

@@ -8,14 +8,15 @@ without load nobody waits for company.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from .. import database
 from ..errors import ServerError
+from ..realtime.feed import Batch
 from . import board, records
 from .policy import Policy
 from .records import Outcome, Receipt, Update
@@ -24,7 +25,8 @@ from .records import Outcome, Receipt, Update
 MOST_TOGETHER = 200
 
 
-Publish = Callable[[Sequence[Receipt], Sequence[board.Entry]], None]
+Publish = Callable[[Batch], None]
+T = TypeVar("T")
 
 
 class _Waiting:
@@ -59,9 +61,17 @@ class Ledger:
             raise waiting.outcome
         return waiting.outcome
 
-    def standstill(self) -> AbstractContextManager[object]:
-        """Return a context in which no update is committed or published."""
-        return self._turn
+    def change(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` does to the standings, in a transaction of its own, published."""
+
+        def write(connection: Connection) -> tuple[int, T, Sequence[board.Entry]]:
+            version = database.next_version(connection)
+            return version, work(connection), board.top(connection)
+
+        with self._turn:
+            version, done, top = database.transaction(write)
+            self._publish(Batch(version, [], board.top10(top)))
+        return done
 
     def _next(self) -> list[_Waiting]:
         together: list[_Waiting] = []
@@ -72,13 +82,16 @@ class Ledger:
     def _record_together(self, together: list[_Waiting]) -> None:
         """Give each its outcome; if the transaction fails, each is tried alone."""
         try:
-            outcomes, top = self._commit([waiting.update for waiting in together])
+            outcomes, batch = self._commit([waiting.update for waiting in together])
         except DBAPIError as error:
-            if len(together) > 1:
+            # If the connection broke, they may have been committed: to try again would answer
+            # those with "replayed" who never had another answer.
+            if len(together) > 1 and not database.was_lost(error):
                 for waiting in together:
                     self._record_together([waiting])
             else:
-                together[0].outcome = error
+                for waiting in together:
+                    waiting.outcome = error
         except BaseException as error:
             # Even a thread that is being ended owes those it took from the queue an answer.
             for waiting in together:
@@ -86,23 +99,33 @@ class Ledger:
             if not isinstance(error, Exception):
                 raise
         else:
-            self._publish([outcome for outcome in outcomes if isinstance(outcome, Receipt)], top)
+            self._publish(batch)
             for waiting, outcome in zip(together, outcomes, strict=True):
                 waiting.outcome = outcome
 
-    def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Sequence[board.Entry]]:
-        """Return the outcomes of the committed updates, and the top 10 after them."""
+    def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Batch]:
+        """Return the outcomes of the committed updates, and what to publish."""
         replays: set[records.Key] = set()
 
-        def write(connection: Connection) -> tuple[list[Outcome], Sequence[board.Entry]]:
-            outcomes = records.write(connection, updates, self._policy, self._clock, replays)
-            return outcomes, board.top(connection)
+        def write(connection: Connection) -> tuple[int, list[Outcome], Sequence[board.Entry]]:
+            version = database.next_version(connection)
+            outcomes = records.write(
+                connection, updates, self._policy, self._clock, replays, version
+            )
+            return version, outcomes, board.top(connection)
 
         while True:
             try:
-                return database.transaction(write)
+                version, outcomes, top = database.transaction(write)
             except records.ReplayError as found:
                 replays |= found.keys
+            else:
+                told = [
+                    board.score_update(outcome.user_id, outcome.score)
+                    for outcome in outcomes
+                    if isinstance(outcome, Receipt)
+                ]
+                return outcomes, Batch(version, told, board.top10(top))
 
 
 class _Clock:

@@ -71,18 +71,19 @@ def write(
     policy: Policy,
     clock: Callable[[], datetime],
     replays: set[Key],
+    version: int,
 ) -> list[Outcome]:
     """Write the updates down in the order given and return an outcome for each, in that order.
 
-    `replays` are the identities known to be taken. Raises ReplayError, with nothing worth
-    committing done, if the database knows more.
+    `version` is the board's, made by this transaction; `replays` are the identities known to be
+    taken. Raises ReplayError, with nothing worth committing done, if the database knows more.
     """
-    standings = _standings(connection, {update.user_id for update in updates})
+    standings, hidden = _standings(connection, {update.user_id for update in updates})
     plan = _fold(updates, standings, policy, clock, replays)
-    ids = _insert_scores(connection, plan.rows)
+    ids = _insert_scores(connection, plan.rows, version)
     if len(ids) < len(plan.rows):
         raise ReplayError(plan.rows.keys() - ids.keys())
-    _upsert_standings(connection, plan, ids)
+    _upsert_standings(connection, plan, ids, hidden)
     receipts = _receipts_of_replays(connection, plan.replays.values())
     return [
         plan.errors.get(place)
@@ -95,20 +96,26 @@ def write(
     ]
 
 
-def _standings(connection: Connection, user_ids: set[str]) -> dict[str, Present | None]:
-    """Return where each existing user stands (None: no score yet), locked until the end."""
+def _standings(
+    connection: Connection, user_ids: set[str]
+) -> tuple[dict[str, Present | None], set[str]]:
+    """Return where each existing user stands, None for one without a score, and who is hidden."""
     rows = connection.execute(
-        select(User.user_id, Standing.score, Standing.reached_at, Standing.achieved_at)
+        select(
+            User.user_id,
+            User.hidden_at,
+            Standing.score,
+            Standing.reached_at,
+            Standing.achieved_at,
+        )
         .outerjoin(Standing, Standing.user_id == User.user_id)
         .where(User.user_id.in_(user_ids))
-        # Always in the same order, so that two transactions never wait for each other.
-        .order_by(User.user_id)
-        .with_for_update(of=User, key_share=True)
-    )
-    return {
-        user_id: None if reached_at is None else Present(score, reached_at, achieved_at)
-        for user_id, score, reached_at, achieved_at in rows
+    ).all()
+    standings = {
+        row.user_id: row.reached_at and Present(row.score, row.reached_at, row.achieved_at)
+        for row in rows
     }
+    return standings, {row.user_id for row in rows if row.hidden_at}
 
 
 def _fold(
@@ -162,7 +169,9 @@ def _insert(connection: Connection) -> Any:
     return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
 
 
-def _insert_scores(connection: Connection, rows: dict[Key, dict[str, Any]]) -> dict[Key, int]:
+def _insert_scores(
+    connection: Connection, rows: dict[Key, dict[str, Any]], version: int
+) -> dict[Key, int]:
     """Insert the rows whose identity is new; return the score_id of each that was."""
     if not rows:
         return {}
@@ -171,11 +180,13 @@ def _insert_scores(connection: Connection, rows: dict[Key, dict[str, Any]]) -> d
         .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
         .returning(Score.score_id, Score.user_id, Score.identity)
     )
-    inserted = connection.execute(statement, list(rows.values()))
+    inserted = connection.execute(statement, [{**row, "version": version} for row in rows.values()])
     return {(user_id, identity): score_id for score_id, user_id, identity in inserted}
 
 
-def _upsert_standings(connection: Connection, plan: _Plan, ids: dict[Key, int]) -> None:
+def _upsert_standings(
+    connection: Connection, plan: _Plan, ids: dict[Key, int], hidden: set[str]
+) -> None:
     if not plan.set_by:
         return
     statement = _insert(connection)(Standing)
@@ -187,6 +198,7 @@ def _upsert_standings(connection: Connection, plan: _Plan, ids: dict[Key, int]) 
         statement.on_conflict_do_update(index_elements=[Standing.user_id], set_=changed),
         [
             {
+                "hidden": user_id in hidden,
                 "user_id": user_id,
                 "score": plan.standings[user_id].score,
                 "reached_at": plan.standings[user_id].reached_at,

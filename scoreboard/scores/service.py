@@ -1,7 +1,6 @@
 """Submitting a score: the one path, whichever door an update comes in by."""
 
 import time
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +14,12 @@ from ..extensions import limiter
 from ..fields import number
 from ..permissions import Caller
 from ..realtime import broadcast
+from ..realtime.feed import Feed
 from . import board
 from .ledger import Ledger
 from .policy import POLICIES
-from .records import Receipt, Update
-from .schemas import entries_schema, receipt_schema, update_schema
+from .records import Update
+from .schemas import receipt_schema, update_schema
 
 # Clocks differ; more than this and a player could put an update beyond the reach of later ones.
 FUTURE = timedelta(minutes=5)
@@ -27,7 +27,8 @@ FUTURE = timedelta(minutes=5)
 
 def init_app(app: Flask) -> None:
     """Give the application its ledger."""
-    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], _publisher(app))
+    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], broadcast.publish)
+    app.extensions["feed"] = Feed(board.since, app.extensions["audience"].deliver)
     app.extensions["score_limits"] = parse_many(app.config["SCORE_RATE_LIMIT"])
 
 
@@ -50,18 +51,7 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
 
 def top10() -> dict[str, Any]:
     """Return the top 10, highest first, as the endpoint and the messages tell it."""
-    return _top10(database.read(board.top))
-
-
-def welcome(admit: Callable[[], None]) -> None:
-    """Let somebody in while nothing is published, with the present top 10 known to broadcast.
-
-    Whoever is let in here sees this board first and every later one after it: never an older
-    one, and none left out.
-    """
-    with current_app.extensions["ledger"].standstill():
-        broadcast.publish([], top10())
-        admit()
+    return board.top10(database.read(board.top))
 
 
 def _validate(body: object) -> dict[str, Any]:
@@ -97,17 +87,3 @@ def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
     return Update(
         loaded["user_id"], loaded["score_value"], loaded["timestamp"], identity, submitted_by
     )
-
-
-def _top10(entries: Sequence[board.Entry]) -> dict[str, Any]:
-    return {"top_10_scores": entries_schema.dump(entries)}
-
-
-def _publisher(app: Flask) -> Callable[[Sequence[Receipt], Sequence[board.Entry]], None]:
-    def publish(receipts: Sequence[Receipt], top: Sequence[board.Entry]) -> None:
-        updates = [
-            {"user_id": receipt.user_id, "new_score": number(receipt.score)} for receipt in receipts
-        ]
-        broadcast.publish(updates, _top10(top))
-
-    return publish

@@ -1,0 +1,79 @@
+"""The feed: what was committed, by whichever process, in the one order of the commits.
+
+Every transaction that may change the board makes the board's next version. Its batch, with the
+updates and the top 10 after them, is offered to the feed of its own process at once and reaches
+the others by message queue, where batches may be lost or overtake each other. A feed hands on each
+version exactly once, in order; what does not come by message it reads from the database, which is
+the truth. So without the queue a viewer is behind by a second, and never wrong.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One version of the board: the updates that made it, and the top 10 after them.
+
+    `updates` and `top10` are the `data` of the messages `score_update` and `top_10_update`.
+    """
+
+    version: int
+    updates: list[dict[str, Any]]
+    top10: dict[str, Any]
+
+
+class Feed:
+    """The feed of one process."""
+
+    def __init__(
+        self, read: Callable[[int | None], Batch | None], deliver: Callable[[Batch], object]
+    ) -> None:
+        """Make a feed that hands batches to `deliver`.
+
+        `read(version)` returns all that came after that version as one batch, or None if nothing
+        did; `read(None)` returns the present board without updates.
+        """
+        self._read = read
+        self._deliver = deliver
+        self._lock = threading.RLock()
+        self._version: int | None = None
+        self._early: dict[int, Batch] = {}
+
+    def offer(self, batch: Batch) -> None:
+        """Take a batch: hand it on if it is the next, keep it if it is early, drop it if late."""
+        with self._lock:
+            if self._version is None:
+                return  # nobody has been let in yet; the first will read the board
+            if batch.version > self._version:
+                self._early[batch.version] = batch
+                self._hand_on()
+
+    def catch_up(self) -> None:
+        """Read and hand on what has not come by message."""
+        with self._lock:
+            batch = self._read(self._version)
+            if batch:
+                self._version = batch.version
+                self._early = {v: early for v, early in self._early.items() if v > batch.version}
+                self._deliver(batch)
+                self._hand_on()
+
+    def admit(self, welcome: Callable[[], object]) -> None:
+        """Call `welcome` with everything handed on that is committed, and nothing in between.
+
+        Whoever is let in by it gets this board first and every later one after it.
+        """
+        with self._lock:
+            self.catch_up()
+            welcome()
+
+    def _hand_on(self) -> None:
+        while self._version is not None and self._version + 1 in self._early:
+            self._version += 1
+            self._deliver(self._early.pop(self._version))

@@ -1,0 +1,53 @@
+"""What is done every second beside the requests, in a process that somebody watches."""
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+from flask import Flask
+from sqlalchemy import select
+
+from .. import database
+from ..models import RevokedToken
+from . import transport
+
+log = logging.getLogger(__name__)
+
+SECONDS = 0.5
+# How far back to look for ended sessions: clocks of several machines are never quite the same.
+LOOK_BACK = timedelta(seconds=15)
+
+
+def init_app(app: Flask) -> None:
+    """Start to keep the application's connections as soon as there is one."""
+    app.extensions["connections"].when_first(lambda: transport.spawn(_keep, app))
+
+
+def _keep(app: Flask) -> None:
+    app.extensions["socketio"].server.manager.initialize()
+    while True:
+        time.sleep(SECONDS)
+        for task in (_close_expired, _catch_up, _end_sessions):
+            try:
+                with app.app_context():
+                    task(app)
+            except Exception as error:
+                # With the database gone this comes every time: one line, not a traceback.
+                log.warning("%s failed: %s", task.__name__.strip("_"), type(error).__name__)
+
+
+def _close_expired(app: Flask) -> None:
+    app.extensions["connections"].sweep(time.time())
+
+
+def _catch_up(app: Flask) -> None:
+    app.extensions["feed"].catch_up()
+
+
+def _end_sessions(app: Flask) -> None:
+    """Close what other processes have ended."""
+    statement = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
+        RevokedToken.revoked_at >= datetime.now(UTC) - LOOK_BACK
+    )
+    for token_id, revoked_at in database.read(lambda c: c.execute(statement).all()):
+        app.extensions["connections"].end_session(token_id, revoked_at.timestamp())

@@ -1,0 +1,72 @@
+"""Databases for the tests: made once by the migrations, then emptied or copied."""
+
+import atexit
+import functools
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import psycopg
+from flask_migrate import upgrade
+from serving import SECRETS
+from viewers import missing
+
+from config import Config
+from scoreboard import create_app
+from scoreboard.extensions import Base, db
+
+POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
+
+
+@functools.cache
+def _sqlite_template() -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    migrated(f"sqlite:///{folder}/scoreboard.db")
+    return folder / "scoreboard.db"
+
+
+def copied_sqlite(folder: Path) -> str:
+    shutil.copy(_sqlite_template(), folder / "scoreboard.db")
+    return f"sqlite:///{folder}/scoreboard.db"
+
+
+def new_postgres() -> str:
+    """Create a database without tables, dropped when the tests end; skip if there is no server."""
+    name = f"scoreboard_{uuid.uuid4().hex[:12]}"
+    try:
+        with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=5) as server:
+            server.execute(f"CREATE DATABASE {name}")
+    except psycopg.OperationalError as error:
+        missing(f"no Postgres at {POSTGRES}: {error}")
+    atexit.register(_drop, name)
+    return POSTGRES.rpartition("/")[0] + f"/{name}"
+
+
+def _drop(name: str) -> None:
+    with psycopg.connect(POSTGRES, autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@functools.cache
+def _postgres() -> str:
+    return migrated(new_postgres())
+
+
+def emptied_postgres() -> str:
+    url = _postgres()
+    tables = ", ".join(table for table in Base.metadata.tables if table != "board_version")
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+    return url
+
+
+def migrated(url: str) -> str:
+    """Bring the database up to date and return its address."""
+    app = create_app(Config.from_environment({**SECRETS, "DATABASE_URL": url}))
+    with app.app_context():
+        upgrade()
+        db.engine.dispose()
+    return url
