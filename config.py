@@ -49,8 +49,12 @@ class Config:
     JWT_ACCESS_TOKEN_EXPIRES = timedelta(minutes=15)
     JWT_REFRESH_TOKEN_EXPIRES = timedelta(days=30)
     VIEWER_TOKEN_EXPIRES = timedelta(hours=1)
-    RATELIMIT_STORAGE_URI = "memory://"
     RATELIMIT_STRATEGY = "moving-window"
+
+    @property
+    def RATELIMIT_STORAGE_URI(self) -> str:  # noqa: N802 - Flask-Limiter's name
+        """Where limits are counted; `steady+` is our own storage, which outlives its Redis."""
+        return f"steady+{self.REDIS_URL}" if self.REDIS_URL else "memory://"
 
     @classmethod
     def from_environment(

@@ -13,6 +13,11 @@ if __name__ == "__main__":
 
     eventlet.monkey_patch()
 
+    import os
+
+    # Else psycopg waits for Postgres below eventlet, and everybody with it.
+    os.environ["PSYCOPG_WAIT_FUNC"] = "wait_select"
+
 from scoreboard import create_app
 
 app = create_app()

@@ -21,6 +21,13 @@ SQLITE_BUSY_SECONDS = 10
 # How long Postgres may take for one statement before it is an error: then the client is told.
 STATEMENT_SECONDS = 5
 
+_NEXT_VERSION = (
+    update(BoardVersion)
+    .values(version=BoardVersion.version + 1)
+    .returning(BoardVersion.version)
+    .execution_options(synchronize_session=False)
+)
+
 
 def init_app(app: Flask) -> None:
     """Set the engine up; the embedded default brings its tables up to date by itself."""
@@ -68,8 +75,7 @@ def transaction(work: Callable[[Connection], T]) -> T:
 
 def next_version(connection: Connection) -> int:
     """Make the board's next version, and hold it: no other process makes one until the commit."""
-    statement = update(BoardVersion).values(version=BoardVersion.version + 1)
-    return connection.execute(statement.returning(BoardVersion.version)).scalar_one()
+    return connection.execute(_NEXT_VERSION).scalar_one()
 
 
 def was_lost(error: DBAPIError) -> bool:

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import databases
 import jwt
 import pytest
-from serving import RUN_MODES, SECRETS, Person, Server
+from services import OwnRedis
+from serving import RUN_MODES, SECRETS, Person, Server, Several, several
 
 from config import Config
 from scoreboard import create_app
@@ -121,12 +122,20 @@ def texts(frames):
         frames = frames[start + length :]
 
 
-@pytest.fixture(scope="module", params=RUN_MODES)
+@pytest.fixture(scope="module", params=[*RUN_MODES, "three processes"])
 def server(request, tmp_path_factory):
     """Return a real server, once for each way to run it."""
-    server = Server(tmp_path_factory.mktemp("server"), request.param)
+    folder = tmp_path_factory.mktemp("server")
+    if request.param != "three processes":
+        server = Server(folder, request.param)
+        yield server
+        server.stop()
+        return
+    redis = OwnRedis(folder)
+    server = Several(several(folder, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url))
     yield server
     server.stop()
+    redis.stop()
 
 
 @pytest.fixture(scope="module")

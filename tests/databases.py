@@ -45,6 +45,11 @@ def new_postgres() -> str:
     return POSTGRES.rpartition("/")[0] + f"/{name}"
 
 
+def new_database() -> str:
+    """Create a Postgres database with tables, dropped when the tests end."""
+    return migrated(new_postgres())
+
+
 def _drop(name: str) -> None:
     with psycopg.connect(POSTGRES, autocommit=True) as server:
         server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

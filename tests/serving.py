@@ -1,6 +1,9 @@
 """A real server process for the tests: its own port, its own database, ended by its own pid."""
 
 import contextlib
+import http.client
+import itertools
+import json
 import os
 import signal
 import socket
@@ -31,10 +34,11 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / "server.log"
-        self.session = requests.Session()
+        self.connection: http.client.HTTPConnection | None = None
         self.environment = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": f"sqlite:///{folder}/scoreboard.db",
+            "PYTHONUNBUFFERED": "1",
             "PORT": str(self.port),
             "SCORE_RATE_LIMIT": "1000000/minute",
             "AUTH_RATE_LIMIT": "1000000/minute",
@@ -116,8 +120,53 @@ class Server:
             f"{self.url}/api/score/update", json=update, headers=headers, timeout=30
         )
 
+    def send(self, token: str, update: dict) -> tuple[int, dict]:
+        """Post an update over one kept connection; return status and body. For the many."""
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            self.connection.connect()
+            self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self.connection.request("POST", "/api/score/update", json.dumps(update), headers)
+        answer = self.connection.getresponse()
+        body = json.loads(answer.read())
+        if answer.will_close:
+            self.connection = None
+        return answer.status, body
+
     def top10(self) -> list[dict]:
         return requests.get(f"{self.url}/api/score/top10", timeout=10).json()["top_10_scores"]
+
+
+def several(folder: Path, count: int = 3, **settings: str) -> list[Server]:
+    """Start several processes with the same settings."""
+    folders = [folder / str(number) for number in range(count)]
+    for each in folders:
+        each.mkdir()
+    return [Server(each, **settings) for each in folders]
+
+
+class Several:
+    """Several processes as if they were one: watched in the first, posted to in the others."""
+
+    def __init__(self, servers: list[Server]) -> None:
+        self.servers = servers
+        self.url, self.port = servers[0].url, servers[0].port
+        self.user, self.sign_in, self.flask = servers[0].user, servers[0].sign_in, servers[0].flask
+        self._turns = itertools.cycle(servers[1:])
+
+    def post(self, token: str, update: dict) -> requests.Response:
+        return next(self._turns).post(token, update)
+
+    def top10(self) -> list[dict]:
+        return next(self._turns).top10()
+
+    def log(self) -> str:
+        return "".join(server.log() for server in self.servers)
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.stop()
 
 
 class Person:

@@ -100,7 +100,5 @@ def seed(server, count):
 def send(server, scorer, user_id, total, date, nonce):
     # Teams may play, and score nothing, twice a day: the match is what makes an update its own.
     update = {"user_id": user_id, "score_value": total, "timestamp": date, "nonce": nonce}
-    answer = server.session.post(
-        f"{server.url}/api/score/update", json=update, headers=scorer.bearer, timeout=30
-    )
-    assert (answer.status_code, answer.json()["score"]) == (200, total)
+    status, body = server.send(scorer.token, update)
+    assert (status, body["score"]) == (200, total)

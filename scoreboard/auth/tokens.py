@@ -12,12 +12,12 @@ from typing import Any, Literal
 import jwt
 from flask import current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, bindparam, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .. import database
 from ..errors import NotAuthenticated
-from ..models import RevokedToken, User
+from ..models import RevokedToken, User, UtcDateTime
 from ..permissions import Caller
 
 # The subject of the read-only tokens that anyone may have; not a user id, so never a user.
@@ -28,6 +28,22 @@ LONGEST = 4096
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 Claims = dict[str, Any]
+
+_REVOKED = (
+    select(RevokedToken.token_id)
+    .where(
+        RevokedToken.token_id.in_(bindparam("token_ids", expanding=True)),
+        # Under a user's name, only what was issued until then; the rest is dead for good.
+        or_(
+            RevokedToken.token_id != bindparam("all_of_user"),
+            RevokedToken.revoked_at >= bindparam("issued_at", type_=UtcDateTime),
+        ),
+    )
+    .exists()
+)
+_USER_ROLE = select(User.role, User.suspended_at, _REVOKED.label("revoked")).where(
+    User.user_id == bindparam("user_id")
+)
 
 
 def authenticate(token: str | None) -> Caller:
@@ -83,12 +99,8 @@ def all_of(user_id: str) -> str:
 
 def user_role(connection: Connection, claims: Claims) -> str:
     """Return the user's present role. Raises NotAuthenticated if the token no longer counts."""
-    revoked = _revoked(claims)
-    row = connection.execute(
-        select(User.role, User.suspended_at, revoked.label("revoked")).where(
-            User.user_id == _user_id(claims)
-        )
-    ).one_or_none()
+    asked = {"user_id": _user_id(claims), **_revocation(claims)}
+    row = connection.execute(_USER_ROLE, asked).one_or_none()
     if row is None:
         raise NotAuthenticated("The token is not valid here.")
     _refuse_if(row.revoked)
@@ -98,24 +110,16 @@ def user_role(connection: Connection, claims: Claims) -> str:
 
 
 def _viewer_role(connection: Connection, claims: Claims) -> str:
-    _refuse_if(connection.execute(select(_revoked(claims))).scalar_one())
+    _refuse_if(connection.execute(select(_REVOKED), _revocation(claims)).scalar_one())
     return "viewer"
 
 
-def _revoked(claims: Claims) -> Any:
-    issued_at = datetime.fromtimestamp(max(0, claims["iat"]), UTC)
-    return (
-        select(RevokedToken.token_id)
-        .where(
-            RevokedToken.token_id.in_(token_ids(claims)),
-            # Under a user's name, only what was issued until then; the rest is dead for good.
-            or_(
-                RevokedToken.token_id != all_of(claims["sub"]),
-                RevokedToken.revoked_at >= issued_at,
-            ),
-        )
-        .exists()
-    )
+def _revocation(claims: Claims) -> dict[str, Any]:
+    return {
+        "token_ids": token_ids(claims),
+        "all_of_user": all_of(claims["sub"]),
+        "issued_at": datetime.fromtimestamp(max(0, claims["iat"]), UTC),
+    }
 
 
 def _refuse_if(revoked: bool) -> None:

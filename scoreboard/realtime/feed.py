@@ -43,6 +43,7 @@ class Feed:
         self._deliver = deliver
         self._lock = threading.RLock()
         self._version: int | None = None
+        self._seen = 0
         self._early: dict[int, Batch] = {}
 
     def offer(self, batch: Batch) -> None:
@@ -53,6 +54,16 @@ class Feed:
             if batch.version > self._version:
                 self._early[batch.version] = batch
                 self._hand_on()
+
+    def catch_up_if_behind(self, version: int) -> None:
+        """Catch up if this version was committed by the time of the last call and is missing yet.
+
+        What was committed just now may be on its way, and comes with every board in between.
+        """
+        with self._lock:
+            if self._version is not None and self._version < self._seen:
+                self.catch_up()
+            self._seen = version
 
     def catch_up(self) -> None:
         """Read and hand on what has not come by message."""

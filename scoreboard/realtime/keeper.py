@@ -8,7 +8,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from .. import database
-from ..models import RevokedToken
+from ..models import BoardVersion, RevokedToken
 from . import transport
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,8 @@ def _close_expired(app: Flask) -> None:
 
 
 def _catch_up(app: Flask) -> None:
-    app.extensions["feed"].catch_up()
+    version = database.read(lambda c: c.execute(select(BoardVersion.version)).scalar_one())
+    app.extensions["feed"].catch_up_if_behind(version)
 
 
 def _end_sessions(app: Flask) -> None:

@@ -1,17 +1,31 @@
 """What one transaction does: read where the users stand, fold the updates in, write both down."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, bindparam, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
 from ..models import MAX_SCORE, Score, Standing, User
 from .policy import Policy, Present
 from .schemas import receipt_schema
+
+# Statements are built once: to build one takes longer than to execute it.
+_STANDINGS = (
+    select(
+        User.user_id,
+        User.hidden_at,
+        Standing.score,
+        Standing.reached_at,
+        Standing.achieved_at,
+    )
+    .outerjoin(Standing, Standing.user_id == User.user_id)
+    .where(User.user_id.in_(bindparam("user_ids", expanding=True)))
+)
 
 Key = tuple[str, str]  # user_id and identity: what is accepted once
 
@@ -100,17 +114,7 @@ def _standings(
     connection: Connection, user_ids: set[str]
 ) -> tuple[dict[str, Present | None], set[str]]:
     """Return where each existing user stands, None for one without a score, and who is hidden."""
-    rows = connection.execute(
-        select(
-            User.user_id,
-            User.hidden_at,
-            Standing.score,
-            Standing.reached_at,
-            Standing.achieved_at,
-        )
-        .outerjoin(Standing, Standing.user_id == User.user_id)
-        .where(User.user_id.in_(user_ids))
-    ).all()
+    rows = connection.execute(_STANDINGS, {"user_ids": list(user_ids)}).all()
     standings = {
         row.user_id: row.reached_at and Present(row.score, row.reached_at, row.achieved_at)
         for row in rows
@@ -164,9 +168,21 @@ def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
     }
 
 
-def _insert(connection: Connection) -> Any:
-    """Return the `insert` that knows ON CONFLICT in this database."""
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+@functools.cache
+def _statements(dialect: str) -> tuple[Any, Any]:
+    """Return how this database inserts scores that are new, and upserts standings."""
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    scores = (
+        insert(Score)
+        .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
+        .returning(Score.score_id, Score.user_id, Score.identity)
+    )
+    standings = insert(Standing)
+    changed = ("score", "reached_at", "achieved_at", "score_id")
+    return scores, standings.on_conflict_do_update(
+        index_elements=[Standing.user_id],
+        set_={name: standings.excluded[name] for name in changed},
+    )
 
 
 def _insert_scores(
@@ -175,11 +191,7 @@ def _insert_scores(
     """Insert the rows whose identity is new; return the score_id of each that was."""
     if not rows:
         return {}
-    statement = (
-        _insert(connection)(Score)
-        .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
-        .returning(Score.score_id, Score.user_id, Score.identity)
-    )
+    statement, _ = _statements(connection.dialect.name)
     inserted = connection.execute(statement, [{**row, "version": version} for row in rows.values()])
     return {(user_id, identity): score_id for score_id, user_id, identity in inserted}
 
@@ -187,27 +199,19 @@ def _insert_scores(
 def _upsert_standings(
     connection: Connection, plan: _Plan, ids: dict[Key, int], hidden: set[str]
 ) -> None:
-    if not plan.set_by:
-        return
-    statement = _insert(connection)(Standing)
-    changed = {
-        name: statement.excluded[name]
-        for name in ("score", "reached_at", "achieved_at", "score_id")
-    }
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[Standing.user_id], set_=changed),
-        [
-            {
-                "hidden": user_id in hidden,
-                "user_id": user_id,
-                "score": plan.standings[user_id].score,
-                "reached_at": plan.standings[user_id].reached_at,
-                "achieved_at": plan.standings[user_id].achieved_at,
-                "score_id": ids[key],
-            }
-            for user_id, key in plan.set_by.items()
-        ],
-    )
+    rows = [
+        {
+            "user_id": user_id,
+            "score": plan.standings[user_id].score,
+            "reached_at": plan.standings[user_id].reached_at,
+            "achieved_at": plan.standings[user_id].achieved_at,
+            "score_id": ids[key],
+            "hidden": user_id in hidden,
+        }
+        for user_id, key in plan.set_by.items()
+    ]
+    if rows:
+        connection.execute(_statements(connection.dialect.name)[1], rows)
 
 
 def _receipts_of_replays(

@@ -1,0 +1,90 @@
+"""Where limits are counted: in Redis for all processes, in memory while Redis is away."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+from limits.storage import MemoryStorage, MovingWindowSupport, RedisStorage, Storage
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# What a request may lose to a Redis that hangs, in seconds: to connect, and then to ask.
+CONNECT_SECONDS = ASK_SECONDS = 0.04
+# How long to do without before asking again.
+AWAY_SECONDS = 2
+
+
+class SteadyStorage(Storage, MovingWindowSupport):
+    """Redis, as long as it answers at once; else this process's memory, until it does again.
+
+    Whoever finds Redis away loses a moment, those after it none. Limits are then each process's
+    own, which lets through at most as many times more as there are processes.
+    """
+
+    STORAGE_SCHEME = ["steady+redis", "steady+rediss"]  # noqa: RUF012 - named by the library
+
+    def __init__(self, uri: str, wrap_exceptions: bool = False, **options: Any) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        url = uri.removeprefix("steady+")
+        # Heroku's Redis shows a certificate that it signed itself.
+        tls = {"ssl_cert_reqs": None} if url.startswith("rediss://") else {}
+        self._redis = RedisStorage(
+            url,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ASK_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
+            **tls,  # type: ignore[arg-type]
+        )
+        self._memory = MemoryStorage()
+        self._away_until = 0.0
+
+    def _ask(self, ask: Callable[[Any], T]) -> T:
+        if time.monotonic() >= self._away_until:
+            try:
+                return ask(self._redis)
+            except redis.RedisError as error:
+                self._away_until = time.monotonic() + AWAY_SECONDS
+                log.warning("limits are counted in memory: Redis says %s", type(error).__name__)
+        return ask(self._memory)
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """Return what asking Redis may raise."""
+        return redis.RedisError
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count `amount` more under the key, unless that were more than the limit."""
+        return self._ask(lambda storage: storage.acquire_entry(key, limit, expiry, amount))
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """Return when the present window began, and how many are in it."""
+        return self._ask(lambda storage: storage.get_moving_window(key, limit, expiry))
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Add to a counter."""
+        return self._ask(lambda storage: storage.incr(key, expiry, amount))
+
+    def get(self, key: str) -> int:
+        """Return a counter."""
+        return self._ask(lambda storage: storage.get(key))
+
+    def get_expiry(self, key: str) -> float:
+        """Return when a counter expires."""
+        return self._ask(lambda storage: storage.get_expiry(key))
+
+    def check(self) -> bool:
+        """Whether limits can be counted: always, one way or the other."""
+        return True
+
+    def reset(self) -> int | None:
+        """Forget all counts."""
+        return self._ask(lambda storage: storage.reset())
+
+    def clear(self, key: str) -> None:
+        """Forget the counts of a key."""
+        self._ask(lambda storage: storage.clear(key))
