@@ -43,6 +43,7 @@ class Config:
     AUTH_RATE_LIMIT: str = "20/minute"
     PUBLIC_BOARD: bool = True
     CONNECTIONS_PER_ADDRESS: int = 1000
+    METRICS_TOKEN: str = field(default="", repr=False)
 
     MAX_CONTENT_LENGTH = 64 * 1024
     JWT_ALGORITHM = "HS256"
@@ -79,6 +80,7 @@ class Config:
                 environ, "CONNECTIONS_PER_ADDRESS", cls.CONNECTIONS_PER_ADDRESS, 1, 1_000_000
             )
             or cls.CONNECTIONS_PER_ADDRESS,
+            METRICS_TOKEN=_metrics_token(environ),
         )
 
 
@@ -140,6 +142,14 @@ def _kept_secret(path: Path) -> str:
     finally:
         written.unlink()
     return path.read_text().strip()
+
+
+def _metrics_token(environ: Mapping[str, str]) -> str:
+    """Return the token, empty if there is none; one set to nothing must not open the metrics."""
+    token = environ.get("METRICS_TOKEN")
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise SettingError("METRICS_TOKEN", "must be a long random value of ASCII without spaces")
+    return token or ""
 
 
 def _whole(
