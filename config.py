@@ -43,6 +43,7 @@ class Config:
     AUTH_RATE_LIMIT: str = "20/minute"
     PUBLIC_BOARD: bool = True
     CONNECTIONS_PER_ADDRESS: int = 1000
+    METRICS_TOKEN: str = field(default="", repr=False)
 
     MAX_CONTENT_LENGTH = 64 * 1024
     JWT_ALGORITHM = "HS256"
@@ -83,6 +84,7 @@ class Config:
                 environ, "CONNECTIONS_PER_ADDRESS", cls.CONNECTIONS_PER_ADDRESS, 1, 1_000_000
             )
             or cls.CONNECTIONS_PER_ADDRESS,
+            METRICS_TOKEN=_metrics_token(environ),
         )
 
 
@@ -107,7 +109,8 @@ def _engine_options(url: str) -> dict[str, Any]:
         "max_overflow": 5,
         "pool_timeout": 5,
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": 5},
+        # A database that vanished without a word is given up, not waited for.
+        "connect_args": {"connect_timeout": 5, "tcp_user_timeout": 10_000},
     }
 
 
@@ -144,6 +147,14 @@ def _kept_secret(path: Path) -> str:
     finally:
         written.unlink()
     return path.read_text().strip()
+
+
+def _metrics_token(environ: Mapping[str, str]) -> str:
+    """Return the token, empty if there is none; one set to nothing must not open the metrics."""
+    token = environ.get("METRICS_TOKEN")
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise SettingError("METRICS_TOKEN", "must be a long random value of ASCII without spaces")
+    return token or ""
 
 
 def _whole(

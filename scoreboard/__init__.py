@@ -4,7 +4,7 @@ from flask import Flask
 
 from config import Config
 
-from . import auth, cli, database, errors, extensions, logs, scores
+from . import auth, cli, database, errors, extensions, logs, ops, scores
 from .realtime import broadcast, handlers, keeper, plain
 from .scores import service
 
@@ -24,6 +24,6 @@ def create_app(config: Config | None = None) -> Flask:
     plain.init_app(app)
     keeper.init_app(app)
     cli.register(app)
-    for blueprint in (auth.bp, scores.bp):
+    for blueprint in (auth.bp, scores.bp, ops.bp):
         app.register_blueprint(blueprint)
     return app

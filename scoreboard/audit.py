@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from . import metrics
 from .errors import ScoreboardError, translate
 from .permissions import Caller
 
@@ -51,7 +52,8 @@ def attempt(origin: Origin) -> Iterator[Attempt]:
 
 
 def _write(made: Attempt, status: int, code: str) -> None:
-    caller = made.caller
+    caller, seconds = made.caller, time.perf_counter() - made.started
+    metrics.count_update(code, seconds)
     line = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "event": "score_update",
@@ -64,6 +66,6 @@ def _write(made: Attempt, status: int, code: str) -> None:
         "score_value": made.score_value,
         "status": status,
         "code": code,
-        "latency_ms": round((time.perf_counter() - made.started) * 1000, 2),
+        "latency_ms": round(seconds * 1000, 2),
     }
     log.info(json.dumps(line))

@@ -8,8 +8,15 @@ from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import Connection, Engine, event, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    TimeoutError,
+)
 
+from . import metrics
 from .extensions import db, migrate
 from .models import BoardVersion
 from .realtime.transport import off_loop
@@ -20,6 +27,9 @@ T = TypeVar("T")
 SQLITE_BUSY_SECONDS = 10
 # How long Postgres may take for one statement before it is an error: then the client is told.
 STATEMENT_SECONDS = 5
+# The database failing, and none of its answers, such as that a name is taken. TimeoutError is
+# the pool's: no connection came free.
+FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError)
 
 _NEXT_VERSION = (
     update(BoardVersion)
@@ -46,6 +56,7 @@ def is_up_to_date() -> bool:
     return read(lambda c: MigrationContext.configure(c).get_current_revision()) == wanted
 
 
+@metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def read(work: Callable[[Connection], T]) -> T:
     """Return what `work` reads, all of it as of one moment.
 
@@ -58,6 +69,7 @@ def read(work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
+@metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def transaction(work: Callable[[Connection], T]) -> T:
     """Return what `work` does in one transaction, undone as a whole if it raises.
 

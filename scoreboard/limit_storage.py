@@ -10,6 +10,8 @@ from limits.storage import MemoryStorage, MovingWindowSupport, RedisStorage, Sto
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from . import metrics
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class SteadyStorage(Storage, MovingWindowSupport):
                 return ask(self._redis)
             except redis.RedisError as error:
                 self._away_until = time.monotonic() + AWAY_SECONDS
+                metrics.REDIS_ERRORS.inc()
                 log.warning("limits are counted in memory: Redis says %s", type(error).__name__)
         return ask(self._memory)
 

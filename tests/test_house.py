@@ -16,6 +16,9 @@ PUBLIC_ROUTES = {
     "auth.register",
     "auth.login",
     "auth.viewer",
+    "ops.healthz",
+    "ops.readyz",
+    "ops.metrics",  # public unless METRICS_TOKEN is set
 }
 
 
@@ -86,6 +89,12 @@ def test_no_function_is_longer_than_forty_lines(path):
 @pytest.mark.parametrize("path", PACKAGE, ids=name)
 def test_only_the_factory_imports_the_settings(path):
     assert ("config" in imports(path)) == (name(path) == "scoreboard/__init__.py")
+
+
+def test_the_metrics_import_nothing_of_ours():
+    found = imports(ROOT / "scoreboard" / "metrics.py")
+
+    assert not [module for module in found if module.split(".")[0] == "scoreboard"]
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)

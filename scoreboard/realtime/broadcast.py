@@ -2,11 +2,13 @@
 
 import json
 import logging
+import time
 from datetime import datetime
 from typing import Any
 
 from flask import Flask, current_app
 
+from .. import metrics
 from ..extensions import socketio
 from . import websocket
 from .connections import Connections
@@ -23,6 +25,7 @@ class Audience:
     def __init__(self) -> None:
         self.viewers: set[Any] = set()
         self.board: dict[str, Any] | None = None
+        self.sent_at: float | None = None  # by time.monotonic
 
     def deliver(self, batch: Batch) -> None:
         """Tell everyone of these updates, and of the top 10 if it is not the one they have.
@@ -36,6 +39,7 @@ class Audience:
         if messages:
             try:
                 self._send(messages)
+                metrics.count_pushed(batch.received)
             except Exception:
                 log.exception("a broadcast failed")
 
@@ -50,6 +54,13 @@ class Audience:
             frames = b"".join(_frame(message) for message in messages)
             for viewer in list(self.viewers):
                 viewer.push(frames)
+        self.sent_at = time.monotonic()
+        self._count(len(messages))
+
+    def _count(self, messages: int) -> None:
+        sockets = len(socketio.server.manager.rooms.get("/", {}).get(ROOM, ()))
+        metrics.DELIVERIES.labels(metrics.SOCKET_IO).inc(messages * sockets)
+        metrics.DELIVERIES.labels(metrics.WEBSOCKET).inc(messages * len(self.viewers))
 
 
 def init_app(app: Flask) -> None:

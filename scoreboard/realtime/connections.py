@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .. import metrics
 from ..errors import TooManyConnections
 from ..permissions import Caller
 
@@ -23,13 +24,14 @@ UNAUTHORIZED = 4401
 
 @dataclass(eq=False)
 class Connection:
-    """One connection of either kind.
+    """One connection of either kind, `socket.io` or `websocket`.
 
     `close(code, reason)` says goodbye and may be called again to insist; `ping` asks for a sign
     of life where the protocol above does not. Times are in seconds since the epoch.
     """
 
     address: str
+    kind: str
     close: Callable[[int, str], None] = lambda code, reason: None
     ping: Callable[[], None] | None = None
     deadline: float = 0.0
@@ -62,6 +64,7 @@ class Connections:
                 raise TooManyConnections("Too many connections from this address.")
             self._waiting[connection.address] += 1
             self._all.add(connection)
+            metrics.CONNECTIONS.labels(connection.kind).inc()
             connection.deadline = now + SECONDS_TO_AUTHENTICATE
             connection.pinged_at = now
             first, self._when_first = self._when_first, None
@@ -98,6 +101,7 @@ class Connections:
         with self._lock:
             if connection in self._all:
                 self._all.discard(connection)
+                metrics.CONNECTIONS.labels(connection.kind).dec()
                 self._count_out(connection)
 
     def end_session(self, token_id: str, until: float) -> None:

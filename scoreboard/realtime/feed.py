@@ -10,7 +10,7 @@ the truth. So without the queue a viewer is behind by a second, and never wrong.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -21,11 +21,13 @@ class Batch:
     """One version of the board: the updates that made it, and the top 10 after them.
 
     `updates` and `top10` are the `data` of the messages `score_update` and `top_10_update`.
+    `received` is when the updates of this process came in, by its time.perf_counter.
     """
 
     version: int
     updates: list[dict[str, Any]]
     top10: dict[str, Any]
+    received: list[float] = field(default_factory=list, compare=False)
 
 
 class Feed:
@@ -71,7 +73,8 @@ class Feed:
             batch = self._read(self._version)
             if batch:
                 self._version = batch.version
-                self._early = {v: early for v, early in self._early.items() if v > batch.version}
+                for version in [v for v in self._early if v <= batch.version]:
+                    batch.received.extend(self._early.pop(version).received)
                 self._deliver(batch)
                 self._hand_on()
 

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask, current_app, request
 from flask_socketio import ConnectionRefusedError
 
-from .. import requests
+from .. import metrics, requests
 from ..auth import tokens
 from ..errors import NotAuthenticated, ScoreboardError, translate
 from ..extensions import socketio
@@ -67,7 +67,9 @@ class _Engine:
     def _connected(self, engine_sid: str, environ: dict[str, Any]) -> Any:
         """Take the connection in, or return why not: Engine.IO then answers 401 with that."""
         address = environ.get("REMOTE_ADDR", "unknown")
-        connection = Connection(address, lambda code, why: self._close(engine_sid, code, why))
+        connection = Connection(
+            address, metrics.SOCKET_IO, lambda code, why: self._close(engine_sid, code, why)
+        )
         try:
             self._app.extensions["connections"].open(connection)
         except ScoreboardError as error:

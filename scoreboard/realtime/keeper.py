@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from flask import Flask
 from sqlalchemy import select
 
-from .. import database
+from .. import database, metrics
 from ..models import BoardVersion, RevokedToken
 from . import transport
 
@@ -26,12 +26,15 @@ def init_app(app: Flask) -> None:
 def _keep(app: Flask) -> None:
     app.extensions["socketio"].server.manager.initialize()
     while True:
+        due = time.monotonic() + SECONDS
         time.sleep(SECONDS)
+        metrics.LOOP_LAG_SECONDS.observe(max(0, time.monotonic() - due))
         for task in (_close_expired, _catch_up, _end_sessions):
             try:
                 with app.app_context():
                     task(app)
             except Exception as error:
+                metrics.KEEPER_FAILURES.labels(task.__name__.strip("_")).inc()
                 # With the database gone this comes every time: one line, not a traceback.
                 log.warning("%s failed: %s", task.__name__.strip("_"), type(error).__name__)
 

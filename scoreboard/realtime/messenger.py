@@ -12,6 +12,7 @@ import socketio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .. import metrics
 from . import transport
 from .feed import Batch
 
@@ -96,7 +97,7 @@ class Messenger(Welcoming, socketio.RedisManager):
 
     def share(self, batch: Batch) -> None:
         """Send the batch to the other processes, some time soon. Never waits or fails."""
-        data = {"method": "emit", "event": EVENT, "data": [dataclasses.asdict(batch)]}
+        data = {"method": "emit", "event": EVENT, "data": [_told(batch)]}
         self._publish({**data, "host_id": self.host_id})
 
     def _publish(self, data: dict[str, Any]) -> None:
@@ -118,6 +119,7 @@ class Messenger(Welcoming, socketio.RedisManager):
                 self._client.publish(self.channel, message)
                 working = True
             except redis.RedisError as error:
+                metrics.REDIS_ERRORS.inc()
                 # What waited meanwhile is in the database, where the others have read it.
                 self._waiting.clear()
                 if working:
@@ -129,3 +131,8 @@ class Messenger(Welcoming, socketio.RedisManager):
             self._receive(Batch(**message["data"][0]))
         else:
             super()._handle_emit(message)
+
+
+def _told(batch: Batch) -> dict[str, Any]:
+    """Return the batch as other processes are told it: our clock says nothing to them."""
+    return dataclasses.asdict(dataclasses.replace(batch, received=[]))

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from flask import Flask, request
 
-from .. import requests
+from .. import metrics, requests
 from ..auth import tokens
 from ..errors import Forbidden, ScoreboardError, UpgradeRequired, translate
 from ..permissions import Caller
@@ -40,7 +40,7 @@ class _Door:
         if not websocket.is_upgrade(environ):
             return _refuse(UpgradeRequired(), start_response)
         connections = self._app.extensions["connections"]
-        connection = Connection(environ.get("REMOTE_ADDR", "unknown"))
+        connection = Connection(environ.get("REMOTE_ADDR", "unknown"), metrics.WEBSOCKET)
         try:
             with self._app.request_context(environ):
                 token, subprotocol = _token()

@@ -12,6 +12,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 from wsproto.frame_protocol import FrameProtocol
 from wsproto.utilities import LocalProtocolError, generate_accept_token
 
+from .. import metrics
 from . import transport
 
 # What a viewer may be behind before it is closed: some thousand boards. The frames themselves
@@ -96,6 +97,7 @@ class WebSocket:
             if self._closing:
                 return
             if self._bytes_behind + len(frames) > MOST_BEHIND:
+                metrics.SLOW_CLIENTS.inc()
                 self._close(SLOW, "too slow")
             else:
                 self._send(frames)

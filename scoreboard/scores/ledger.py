@@ -6,6 +6,7 @@ without load nobody waits for company.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,8 +33,9 @@ T = TypeVar("T")
 class _Waiting:
     """An update in the queue, and its outcome once there is one."""
 
-    def __init__(self, update: Update) -> None:
+    def __init__(self, update: Update, received: float) -> None:
         self.update = update
+        self.received = received
         self.outcome: Outcome | Exception | None = None
 
 
@@ -47,12 +49,13 @@ class Ledger:
         self._queue: deque[_Waiting] = deque()
         self._clock = _Clock()
 
-    def record(self, update: Update) -> Receipt:
+    def record(self, update: Update, received: float | None = None) -> Receipt:
         """Record the update and publish it; return its receipt.
 
+        `received` is when the request came in, by time.perf_counter; by default, now.
         Raises Replayed, UnknownUser or ScoreOutOfRange, and what the database raises.
         """
-        waiting = _Waiting(update)
+        waiting = _Waiting(update, received or time.perf_counter())
         self._queue.append(waiting)
         with self._turn:
             while waiting.outcome is None:
@@ -99,6 +102,8 @@ class Ledger:
             if not isinstance(error, Exception):
                 raise
         else:
+            told = zip(together, outcomes, strict=True)
+            batch.received.extend(w.received for w, outcome in told if isinstance(outcome, Receipt))
             self._publish(batch)
             for waiting, outcome in zip(together, outcomes, strict=True):
                 waiting.outcome = outcome

@@ -44,7 +44,8 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
         attempt.caller = tokens.authenticate(token)
         user_id = _authorize(attempt.caller, loaded["user_id"])
         _limit(loaded["user_id"])
-        receipt = current_app.extensions["ledger"].record(_update(loaded, submitted_by=user_id))
+        update = _update(loaded, submitted_by=user_id)
+        receipt = current_app.extensions["ledger"].record(update, attempt.started)
         answer: dict[str, Any] = receipt_schema.dump(receipt)
         return answer
 

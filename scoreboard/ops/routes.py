@@ -1,0 +1,31 @@
+"""The endpoints that platforms and Prometheus ask. None of them is limited."""
+
+from typing import Any
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from .. import requests
+from . import service
+
+bp = Blueprint("ops", __name__)
+
+
+@bp.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Say that the process is alive. Touches nothing, so that nothing else can fail it."""
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+def readyz() -> tuple[dict[str, Any], int]:
+    """Say whether requests can be served, and what of it works."""
+    report = service.readiness()
+    return report, 200 if report["status"] == "ok" else 503
+
+
+@bp.get("/metrics")
+def metrics() -> Response:
+    """Show the metrics of this process; with METRICS_TOKEN set, to the holder of it only."""
+    exposition = service.exposition(requests.bearer_token())
+    return Response(exposition, content_type=CONTENT_TYPE_PLAIN_0_0_4)
