@@ -43,6 +43,9 @@ class Config:
     AUTH_RATE_LIMIT: str = "20/minute"
     PUBLIC_BOARD: bool = True
     CONNECTIONS_PER_ADDRESS: int = 1000
+    TRUSTED_PROXIES: int = 0
+    ALLOW_SQLITE: bool = False
+    DYNO: str = ""
     METRICS_TOKEN: str = field(default="", repr=False)
 
     MAX_CONTENT_LENGTH = 64 * 1024
@@ -84,6 +87,9 @@ class Config:
                 environ, "CONNECTIONS_PER_ADDRESS", cls.CONNECTIONS_PER_ADDRESS, 1, 1_000_000
             )
             or cls.CONNECTIONS_PER_ADDRESS,
+            TRUSTED_PROXIES=_whole(environ, "TRUSTED_PROXIES", 0, 0, 10) or 0,
+            ALLOW_SQLITE=_one_of(environ, "ALLOW_SQLITE", ("0", "1")) == "1",
+            DYNO=environ.get("DYNO", ""),
             METRICS_TOKEN=_metrics_token(environ),
         )
 

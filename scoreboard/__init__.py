@@ -4,7 +4,7 @@ from flask import Flask
 
 from config import Config
 
-from . import auth, cli, database, errors, extensions, logs, ops, scores
+from . import auth, cli, database, doctor, errors, extensions, logs, ops, requests, scores
 from .realtime import broadcast, handlers, keeper, plain
 from .scores import service
 
@@ -22,8 +22,11 @@ def create_app(config: Config | None = None) -> Flask:
     service.init_app(app)
     handlers.init_app(app)
     plain.init_app(app)
+    requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)
     for blueprint in (auth.bp, scores.bp, ops.bp):
         app.register_blueprint(blueprint)
+    if doctor.is_flask_run():
+        doctor.refuse_what_cannot_work(app, server="threading")
     return app

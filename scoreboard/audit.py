@@ -24,7 +24,7 @@ class Origin:
     request_id: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
     """What is known of an attempt so far; never a token, a password or a whole body."""
 
@@ -35,10 +35,15 @@ class Attempt:
     caller: Caller | None = None
 
 
+# The attempts that have not ended yet: a process that stops answers these first.
+under_way: set[Attempt] = set()
+
+
 @contextmanager
 def attempt(origin: Origin) -> Iterator[Attempt]:
     """Log the attempt made in this context, with how it ended. Errors pass through."""
     made = Attempt(origin)
+    under_way.add(made)
     try:
         yield made
     except ScoreboardError as error:
@@ -48,7 +53,10 @@ def attempt(origin: Origin) -> Iterator[Attempt]:
         told = translate(error)
         _write(made, told.status, told.code)
         raise told from error
-    _write(made, 200, "accepted")
+    else:
+        _write(made, 200, "accepted")
+    finally:
+        under_way.discard(made)
 
 
 def _write(made: Attempt, status: int, code: str) -> None:

@@ -4,12 +4,25 @@ import re
 import uuid
 from typing import Any
 
-from flask import request
+from flask import Flask, request
 from werkzeug.exceptions import BadRequest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .audit import Origin
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
+
+
+def init_app(app: Flask) -> None:
+    """Believe as many proxies in front as there are, and no more, who and what was asked for.
+
+    Outermost, so that every door, and the limits per address, see the same.
+    """
+    proxies = app.config["TRUSTED_PROXIES"]
+    if proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
+        )
 
 
 def json_body() -> Any:

@@ -1,7 +1,8 @@
-"""The command line: `flask --app scoreboard users | simulate | replay`."""
+"""The command line: `flask --app scoreboard users | simulate | replay | doctor`."""
 
 from flask import Flask
 
+from .doctor import doctor
 from .replay import replay
 from .simulate import simulate
 from .users import users
@@ -9,5 +10,5 @@ from .users import users
 
 def register(app: Flask) -> None:
     """Add our commands to Flask's."""
-    for command in (users, simulate, replay):
+    for command in (users, simulate, replay, doctor):
         app.cli.add_command(command)

@@ -20,19 +20,22 @@ CONNECTIONS_PER_USER = 50
 PING_SECONDS = 25
 
 UNAUTHORIZED = 4401
+SERVICE_RESTART = 1012
 
 
 @dataclass(eq=False)
 class Connection:
     """One connection of either kind, `socket.io` or `websocket`.
 
-    `close(code, reason)` says goodbye and may be called again to insist; `ping` asks for a sign
-    of life where the protocol above does not. Times are in seconds since the epoch.
+    `close(code, reason)` says goodbye and may be called again to insist; `hang_up` ends the
+    transport without one, as a lost network would, so that the client comes back; `ping` asks for
+    a sign of life where the protocol above does not. Times are in seconds since the epoch.
     """
 
     address: str
     kind: str
     close: Callable[[int, str], None] = lambda code, reason: None
+    hang_up: Callable[[int, str], None] = lambda code, reason: None
     ping: Callable[[], None] | None = None
     deadline: float = 0.0
     pinged_at: float = 0.0
@@ -110,6 +113,11 @@ class Connections:
             caller = connection.caller
             if caller and token_id in caller.token_ids and caller.issued_at <= until:
                 connection.close(UNAUTHORIZED, "token_revoked")
+
+    def hang_up_all(self) -> None:
+        """End every connection because the service restarts."""
+        for connection in list(self._all):
+            connection.hang_up(SERVICE_RESTART, "restarting")
 
     def sweep(self, now: float) -> None:
         """Close whatever is past its deadline, and ask the silent for a sign of life."""

@@ -68,7 +68,10 @@ class _Engine:
         """Take the connection in, or return why not: Engine.IO then answers 401 with that."""
         address = environ.get("REMOTE_ADDR", "unknown")
         connection = Connection(
-            address, metrics.SOCKET_IO, lambda code, why: self._close(engine_sid, code, why)
+            address,
+            metrics.SOCKET_IO,
+            close=lambda code, why: self._close(engine_sid, code, why),
+            hang_up=lambda code, why: self._close_transport(engine_sid, code, why),
         )
         try:
             self._app.extensions["connections"].open(connection)
@@ -106,9 +109,9 @@ class _Engine:
         if socket is None or socket.closed:
             self._forget(engine_sid)
             return
-        socket.close(wait=False)
         if hasattr(socket, "websocket"):
             socket.websocket.close(code, reason)
+        socket.close(wait=False)
 
     def _forget(self, engine_sid: str) -> None:
         connection = self._open.pop(engine_sid, None)

@@ -63,7 +63,8 @@ class _Door:
 
     def _watch(self, opened: websocket.WebSocket, connection: Connection) -> None:
         """Keep the viewer in the audience until the connection ends."""
-        connection.close, connection.ping = opened.close, opened.ping
+        connection.close = connection.hang_up = opened.close
+        connection.ping = opened.ping
         try:
             broadcast.welcome_viewer(self._app, opened)
             while opened.wait() is not None:

@@ -1,0 +1,18 @@
+"""`flask doctor`: what the start-up doctor finds, as a table."""
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from .. import doctor as examination
+
+
+@click.command()
+@with_appcontext
+def doctor() -> None:
+    """Look for what cannot work; the exit status is 1 if there is something."""
+    findings = examination.examine(current_app)
+    for finding in findings:
+        click.echo(f"{finding.check:18} {finding.advice or 'ok'}")
+    if any(finding.advice for finding in findings):
+        raise SystemExit(1)

@@ -1,0 +1,124 @@
+"""The start-up doctor: finds what cannot work, and says in one line what to do about it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import psycopg.waiting
+import redis
+from flask import Flask
+from sqlalchemy.exc import OperationalError
+
+from . import database
+from .realtime import transport
+from .realtime.messenger import impatient
+
+Settings = Mapping[str, Any]
+
+# 256 bits for HS256, as RFC 7518, section 3.2, asks; in text that is no less than this.
+SHORTEST_SECRET = 32
+REDIS_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `advice` is what to do, None if all is well."""
+
+    check: str
+    advice: str | None
+
+
+def second_process(settings: Settings) -> str | None:
+    """Find a second process without Redis: the two would know nothing of each other's updates."""
+    number = re.fullmatch(r"web\.(\d+)", settings["DYNO"])
+    if number and int(number[1]) > 1 and not settings["REDIS_URL"]:
+        return "this is a second web process: add Redis (REDIS_URL) or scale to one"
+    return None
+
+
+def throw_away_disk(settings: Settings) -> str | None:
+    """Find a database on a disk that is gone with the process's next start."""
+    on_sqlite = settings["SQLALCHEMY_DATABASE_URI"].startswith("sqlite")
+    if settings["DYNO"] and on_sqlite and not settings["ALLOW_SQLITE"]:
+        return "this disk is thrown away: add Postgres (DATABASE_URL), or set ALLOW_SQLITE=1"
+    return None
+
+
+def weak_secrets(settings: Settings) -> str | None:
+    """Find secrets that can be guessed: who does mints tokens for anybody."""
+    for name in ("SECRET_KEY", "JWT_SECRET_KEY"):
+        if len(settings[name]) < SHORTEST_SECRET:
+            return f"{name} is weak: give it {SHORTEST_SECRET} or more random characters"
+    if settings["SECRET_KEY"] == settings["JWT_SECRET_KEY"]:
+        return "JWT_SECRET_KEY must not be the same as SECRET_KEY"
+    return None
+
+
+def wrong_server(server: str) -> str | None:
+    """Find what was imported before the patching: it waits in ways that stop everybody else."""
+    waits_green = psycopg.waiting.wait is psycopg.waiting.wait_select
+    if server != transport.ASYNC_MODE or (server == "eventlet" and not waits_green):
+        return "start with `python wsgi.py` or with `flask run`, and with nothing imported before"
+    return None
+
+
+def old_tables() -> str | None:
+    """Find tables that are not of the code's version; nothing if the database cannot be asked."""
+    try:
+        return None if database.is_up_to_date() else "run `flask --app scoreboard db upgrade`"
+    except OperationalError:
+        return None
+
+
+def refuse_what_cannot_work(app: Flask, server: str) -> None:
+    """Raise SystemExit with one line that says what to do, if this process cannot serve.
+
+    `server` is the async mode that the server at hand asks for.
+    """
+    with app.app_context():
+        for finding in (*_settings(app), Finding("server", wrong_server(server)), _tables()):
+            if finding.advice:
+                raise SystemExit(f"scoreboard: {finding.advice}")
+
+
+def examine(app: Flask) -> list[Finding]:
+    """Return everything that was looked at, services included."""
+    return [*_settings(app), _database(), _tables(), _redis(app.config["REDIS_URL"])]
+
+
+def is_flask_run() -> bool:
+    """Whether `flask run` is at work, as no other command serves."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.info_name == "run"
+
+
+def _settings(app: Flask) -> list[Finding]:
+    return [
+        Finding("second process", second_process(app.config)),
+        Finding("disk", throw_away_disk(app.config)),
+        Finding("secrets", weak_secrets(app.config)),
+    ]
+
+
+def _tables() -> Finding:
+    return Finding("tables", old_tables())
+
+
+def _database() -> Finding:
+    try:
+        database.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
+    except OperationalError:
+        return Finding("database", "DATABASE_URL does not answer: is it right, is it running?")
+    return Finding("database", None)
+
+
+def _redis(url: str) -> Finding:
+    try:
+        if url:
+            with impatient(url, REDIS_SECONDS) as client:
+                client.ping()
+    except redis.RedisError:
+        return Finding("redis", "REDIS_URL does not answer: is it right, is it running?")
+    return Finding("redis" if url else "redis (not used)", None)

@@ -1,0 +1,107 @@
+"""What cannot work is refused at the start, with one line that says what to do."""
+
+import subprocess
+import sys
+
+import databases
+import pytest
+from serving import ROOT, SECRETS
+
+from scoreboard import doctor
+
+SOUND = {
+    "DYNO": "",
+    "REDIS_URL": "",
+    "ALLOW_SQLITE": False,
+    "SQLALCHEMY_DATABASE_URI": "sqlite:///x.db",
+    **SECRETS,
+}
+ON_POSTGRES = {"SQLALCHEMY_DATABASE_URI": "postgresql+psycopg:///x"}
+
+
+@pytest.mark.parametrize(
+    ("check", "settings", "advice"),
+    [
+        (doctor.second_process, {}, None),
+        (doctor.second_process, {"DYNO": "web.1"}, None),
+        (doctor.second_process, {"DYNO": "web.2"}, "REDIS_URL"),
+        (doctor.second_process, {"DYNO": "web.12"}, "REDIS_URL"),
+        (doctor.second_process, {"DYNO": "web.2", "REDIS_URL": "redis://x"}, None),
+        (doctor.second_process, {"DYNO": "release.2"}, None),
+        (doctor.throw_away_disk, {}, None),
+        (doctor.throw_away_disk, {"DYNO": "web.1"}, "DATABASE_URL"),
+        (doctor.throw_away_disk, {"DYNO": "web.1", "ALLOW_SQLITE": True}, None),
+        (doctor.throw_away_disk, {"DYNO": "web.1", **ON_POSTGRES}, None),
+        (doctor.weak_secrets, {}, None),
+        (doctor.weak_secrets, {"SECRET_KEY": "changeme"}, "SECRET_KEY is weak"),
+        (doctor.weak_secrets, {"JWT_SECRET_KEY": "x" * 31}, "JWT_SECRET_KEY is weak"),
+        (doctor.weak_secrets, {"JWT_SECRET_KEY": SECRETS["SECRET_KEY"]}, "must not be the same"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_found(check, settings, advice):
+    found = check({**SOUND, **settings})
+
+    assert (advice in found) if advice else found is None
+
+
+def test_a_server_with_another_async_mode_is_found():
+    assert doctor.wrong_server("threading") is None
+    assert "python wsgi.py" in doctor.wrong_server("eventlet")
+
+
+def run(*command, **settings):
+    environment = {**SECRETS, "PATH": "/usr/bin:/bin", "PORT": "0", **settings}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", [("wsgi.py",), ("-m", "flask", "run", "--port", "0")], ids=str)
+def test_the_start_is_refused_with_one_line(tmp_path, command):
+    done = run(*command, DATABASE_URL=f"sqlite:///{tmp_path}/x.db", DYNO="web.2")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "scoreboard: this is a second web process: add Redis (REDIS_URL) or scale to one"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_tables_of_another_version_are_refused():
+    done = run("wsgi.py", DATABASE_URL=databases.new_postgres())
+
+    assert done.returncode == 1
+    assert done.stderr.strip() == "scoreboard: run `flask --app scoreboard db upgrade`"
+
+
+def test_other_commands_are_not_refused(tmp_path):
+    done = run(
+        *("-m", "flask", "--app", "scoreboard", "users", "list"),
+        DATABASE_URL=f"sqlite:///{tmp_path}/x.db",
+        DYNO="web.2",
+    )
+
+    assert done.returncode == 0
+
+
+class TestCommand:
+    def test_all_well_is_a_table_and_status_0(self, app):
+        done = app.test_cli_runner().invoke(args=["doctor"])
+
+        assert done.exit_code == 0
+        assert [line.split()[-1] for line in done.output.splitlines()] == [
+            *["ok"] * 6,
+        ]
+
+    @pytest.mark.parametrize("settings", [{"DYNO": "web.2", "REDIS_URL": "redis://127.0.0.1:1"}])
+    def test_a_problem_is_status_1_with_what_to_do(self, app):
+        done = app.test_cli_runner().invoke(args=["doctor"])
+
+        assert done.exit_code == 1
+        assert "REDIS_URL does not answer" in done.output
+        assert "Traceback" not in done.output

@@ -1,0 +1,36 @@
+"""Who the client is, with and without proxies in front."""
+
+import json
+
+import pytest
+import requests
+import websocket
+from serving import Server
+from viewers import PlainViewer
+
+FORWARDED = "10.1.1.1, 10.2.2.2"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address"), [("0", "127.0.0.1"), ("1", "10.2.2.2"), ("2", "10.1.1.1")]
+)
+def test_only_as_many_proxies_are_believed_as_there_are(tmp_path, watching, proxies, address):
+    server = Server(tmp_path, TRUSTED_PROXIES=proxies, CONNECTIONS_PER_ADDRESS="1")
+    try:
+        player = server.user("Ann")
+        headers = {**player.bearer, "X-Forwarded-For": FORWARDED}
+        url = f"{server.url}/api/score/update"
+        requests.post(url, json=player.update(1), headers=headers, timeout=10)
+
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        assert lines[-1]["address"] == address
+
+        forwarded = [f"X-Forwarded-For: {FORWARDED}"]
+        watching(PlainViewer(server.url, player.token, "query", header=forwarded))
+        with pytest.raises(websocket.WebSocketBadStatusException):
+            PlainViewer(server.url, player.token, "query", header=forwarded)
+        other = ["X-Forwarded-For: 10.3.3.3, 10.4.4.4"]
+        if proxies != "0":
+            assert watching(PlainViewer(server.url, player.token, "query", header=other))
+    finally:
+        server.stop()
