@@ -18,12 +18,14 @@ if __name__ == "__main__":
     # Else psycopg waits for Postgres below eventlet, and everybody with it.
     os.environ["PSYCOPG_WAIT_FUNC"] = "wait_select"
 
+import contextlib
 from collections.abc import Callable
 
 from scoreboard import audit, create_app
 
 app = create_app()
 
+MOST_FILES = 100_000
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - where a platform routes to
 # Together well inside the 10 s that platforms grant a process to stop.
 SECONDS_TO_ANSWER = 4
@@ -131,9 +133,12 @@ def _most_connections() -> int:
         import resource
     except ImportError:  # Windows has no such limit
         return 20_000
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return max(100, min(most - 200, 100_000))
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, wanted), most))
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(100, min(files, MOST_FILES) - 200)
 
 
 if __name__ == "__main__":

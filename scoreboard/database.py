@@ -9,7 +9,6 @@ from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import Connection, Engine, event, update
 from sqlalchemy.exc import (
-    DBAPIError,
     InterfaceError,
     InternalError,
     OperationalError,
@@ -44,10 +43,20 @@ def init_app(app: Flask) -> None:
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             _prepare_sqlite(db.engine)
-            if not is_up_to_date():
-                upgrade()
+            _bring_up_to_date(db.engine)
         else:
             _prepare_postgres(db.engine)
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    try:
+        engine.connect().close()
+    except OperationalError:
+        raise SystemExit(
+            "scoreboard: setting DATABASE_URL names no file that can be used"
+        ) from None
+    if not is_up_to_date():
+        upgrade()
 
 
 def is_up_to_date() -> bool:
@@ -88,11 +97,6 @@ def transaction(work: Callable[[Connection], T]) -> T:
 def next_version(connection: Connection) -> int:
     """Make the board's next version, and hold it: no other process makes one until the commit."""
     return connection.execute(_NEXT_VERSION).scalar_one()
-
-
-def was_lost(error: DBAPIError) -> bool:
-    """Whether the connection itself is gone, and with it the answer to what was sent last."""
-    return error.connection_invalidated
 
 
 def _run(connection: Connection, work: Callable[[Connection], T]) -> T:

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, Response, jsonify
 from flask_limiter import RateLimitExceeded
 from marshmallow import ValidationError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
 
@@ -195,8 +195,7 @@ def _http(error: HTTPException) -> Response:
     if error.code is None or error.code >= 500:
         return answer(translate(error))
     told = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
-    # Too large is bad input like any other; the contract knows no 413.
-    told.status = 400 if isinstance(error, RequestEntityTooLarge) else error.code
+    told.status = error.code
     response = answer(told)
     allowed = dict(error.get_headers()).get("Allow")
     if allowed:

@@ -24,6 +24,8 @@ def _one_line(record: logging.LogRecord) -> bool:
 
     Our own handlers log what they raise before the library sees it.
     """
+    if record.exc_info and record.exc_info[0]:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", None
     record.exc_info = None
     return True
 

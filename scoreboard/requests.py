@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 from flask import Flask, request
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .audit import Origin
@@ -26,10 +26,10 @@ def init_app(app: Flask) -> None:
 
 
 def json_body() -> Any:
-    """Return the JSON of the body, or None if it is none; too large a body is an error."""
+    """Return the JSON of the body, or None if it is none or larger than MAX_CONTENT_LENGTH."""
     try:
         return request.get_json(force=True)
-    except (BadRequest, RecursionError):
+    except (BadRequest, RequestEntityTooLarge, RecursionError):
         return None
 
 

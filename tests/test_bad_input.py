@@ -138,7 +138,7 @@ def test_what_is_no_json_object_is_refused(client, scorer, changed, url, data):
 def test_too_large_a_body_is_refused(client, scorer, changed, url):
     answer = post(client, scorer, url, {**ENDPOINTS[url], "padding": "x" * 70_000})
 
-    assert (answer.status_code, answer.json["error"]["code"]) == (400, "request_entity_too_large")
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_json")
     assert not changed()
 
 

@@ -21,10 +21,25 @@ def check_username(username: str) -> None:
     """Raise ValidationError unless this can be shown on a board as a name."""
     if not 1 <= len(username) <= 64:
         raise ValidationError("Must be 1 to 64 characters long.")
-    if not username.isprintable() or username != username.strip():
-        raise ValidationError("Must be printable, without spaces around it.")
+    check_printable(username)
+    if username != username.strip():
+        raise ValidationError("Must be without spaces around it.")
     if not 1 <= len(name_key(username)) <= LONGEST_NAME_KEY:
         raise ValidationError("Must be a name that can be written plainly.")
+
+
+def check_text(text: str) -> None:
+    """Raise ValidationError for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("Must be text that UTF-8 can write.") from None
+
+
+def check_printable(name: str) -> None:
+    """Raise ValidationError for what nobody can be named."""
+    if not name.isprintable():
+        raise ValidationError("Must be printable.")
 
 
 class RegisterSchema(Schema):
@@ -34,7 +49,7 @@ class RegisterSchema(Schema):
     email = fields.Email(
         required=True, validate=[validate.Length(max=254), validate.Regexp(NO_CONTROL)]
     )
-    password = fields.String(required=True, validate=validate.Length(8, 256))
+    password = fields.String(required=True, validate=[validate.Length(8, 256), check_text])
 
     @post_load
     def fold(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -55,8 +70,8 @@ class AccountSchema(Schema):
 class LoginSchema(Schema):
     """The body of `POST /api/auth/login`. The rules for a new name or password do not apply."""
 
-    username = fields.String(required=True, validate=validate.Length(1, 64))
-    password = fields.String(required=True, validate=validate.Length(1, 256))
+    username = fields.String(required=True, validate=[validate.Length(1, 64), check_printable])
+    password = fields.String(required=True, validate=[validate.Length(1, 256), check_text])
 
 
 register_schema = RegisterSchema()

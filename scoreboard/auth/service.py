@@ -84,5 +84,5 @@ def viewer() -> dict[str, Any]:
 
 def _json_object(body: object) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise InvalidInput("The body must be a JSON object.", {}, "invalid_json")
+        raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
     return body

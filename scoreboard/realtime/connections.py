@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .. import metrics
 from ..errors import TooManyConnections
@@ -41,6 +41,7 @@ class Connection:
     pinged_at: float = 0.0
     token: str | None = None
     caller: Caller | None = None
+    turn: threading.RLock = field(default_factory=threading.RLock)
 
 
 class Connections:
@@ -54,10 +55,15 @@ class Connections:
         self._users: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._when_first: Callable[[], object] | None = None
+        self._with_each_sweep: Callable[[], object] = lambda: None
 
     def when_first(self, call: Callable[[], object]) -> None:
         """Call this once, when the first connection is opened."""
         self._when_first = call
+
+    def with_each_sweep(self, call: Callable[[], object]) -> None:
+        """Call this with every sweep."""
+        self._with_each_sweep = call
 
     def open(self, connection: Connection) -> None:
         """Take in a connection that has yet to authenticate. Raises TooManyConnections."""
@@ -93,7 +99,7 @@ class Connections:
     def leave(self, connection: Connection) -> None:
         """Take note that an admitted connection has signed off; it has seconds left to close."""
         with self._lock:
-            if connection in self._all:
+            if connection in self._all and connection.caller is not None:
                 self._count_out(connection)
                 connection.caller = connection.token = None
                 self._waiting[connection.address] += 1
@@ -121,6 +127,7 @@ class Connections:
 
     def sweep(self, now: float) -> None:
         """Close whatever is past its deadline, and ask the silent for a sign of life."""
+        self._with_each_sweep()
         for connection in list(self._all):
             if connection.deadline <= now:
                 connection.close(

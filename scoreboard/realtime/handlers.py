@@ -11,7 +11,7 @@ from ..auth import tokens
 from ..errors import NotAuthenticated, ScoreboardError, translate
 from ..extensions import socketio
 from ..scores import service
-from . import broadcast, transport
+from . import broadcast, transport, websocket
 from .connections import Connection
 from .messenger import Alone, Messenger
 from .packets import LONGEST_MESSAGE, EngineWebSocket, MalformedPacket, StrictPacket
@@ -19,6 +19,8 @@ from .packets import LONGEST_MESSAGE, EngineWebSocket, MalformedPacket, StrictPa
 log = logging.getLogger(__name__)
 
 PATH = "/ws/scoreboard"
+# Packets that a polling client may be behind: as far as a WebSocket may be, about.
+MOST_WAITING = 2000
 
 
 def init_app(app: Flask) -> None:
@@ -37,7 +39,9 @@ def init_app(app: Flask) -> None:
         cors_credentials=False,
     )
     transport.use_websockets(app, EngineWebSocket)
-    _Engine(app).listen()
+    engine = _Engine(app)
+    engine.listen()
+    app.extensions["connections"].with_each_sweep(engine.close_slow)
 
 
 def _manager(app: Flask) -> Any:
@@ -81,18 +85,33 @@ class _Engine:
         return self._inner["connect"](engine_sid, environ)
 
     def _message(self, engine_sid: str, data: Any) -> None:
+        connection = self._open.get(engine_sid)
+        if connection is None:
+            return
         try:
             if not data:
                 # The library would take it for an event without even a name.
                 raise MalformedPacket("an empty packet")
-            self._inner["message"](engine_sid, data)
+            # One at a time: with polling, a CLOSE can overtake the CONNECT that it follows.
+            with connection.turn:
+                self._inner["message"](engine_sid, data)
         except MalformedPacket as error:
             log.warning("closing a connection that sent a malformed packet: %s", error)
             self._close_transport(engine_sid, 1002, "malformed packet")
 
     def _disconnected(self, engine_sid: str, reason: str) -> None:
+        connection = self._open.get(engine_sid)
         self._forget(engine_sid)
-        self._inner["disconnect"](engine_sid, reason)
+        if connection:
+            with connection.turn:
+                self._inner["disconnect"](engine_sid, reason)
+
+    def close_slow(self) -> None:
+        """Close the polling clients that do not come for what waits for them."""
+        for engine_sid, socket in list(self._engine.sockets.items()):
+            if not socket.upgraded and socket.queue.qsize() > MOST_WAITING:
+                metrics.SLOW_CLIENTS.inc()
+                self._close_transport(engine_sid, websocket.SLOW, "too slow")
 
     def _close(self, engine_sid: str, code: int, reason: str) -> None:
         """Disconnect the client by the protocol first; called again, close the transport."""

@@ -1,5 +1,6 @@
 """What Engine.IO and Socket.IO read from a client, with everything we never use refused."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +9,7 @@ from socketio import packet
 from . import transport, websocket
 
 LONGEST_MESSAGE = 64 * 1024
+_UPDATE = re.compile(r'2(\d{0,15})\["update_score",', re.ASCII)
 
 
 class MalformedPacket(ValueError):
@@ -26,13 +28,27 @@ class StrictPacket(packet.Packet):
         try:
             attachments = super().decode(encoded_packet)
         except (ValueError, TypeError, IndexError, RecursionError) as error:
-            raise MalformedPacket("not a packet") from error
+            attachments = self._decode_unreadable_update(encoded_packet, error)
         if self.packet_type not in (packet.CONNECT, packet.DISCONNECT, packet.EVENT):
             raise MalformedPacket("a packet of this type is not expected")
-        named = isinstance(self.data, list) and self.data and isinstance(self.data[0], str)
-        if self.packet_type == packet.EVENT and not named:
-            raise MalformedPacket("an event without a name")
+        if self.packet_type == packet.EVENT and not self._is_named():
+            raise MalformedPacket("an event without a name of its own")
         return int(attachments or 0)
+
+    def _is_named(self) -> bool:
+        """Whether the event has a name, and none that the library keeps for itself."""
+        named = isinstance(self.data, list) and self.data and isinstance(self.data[0], str)
+        return bool(named) and self.data[0] not in ("connect", "disconnect")
+
+    def _decode_unreadable_update(self, encoded_packet: Any, error: Exception) -> int:
+        """Make an update of a body that cannot be read one without a body, to be answered so."""
+        found = _UPDATE.match(encoded_packet) if isinstance(encoded_packet, str) else None
+        if not found:
+            raise MalformedPacket("not a packet") from error
+        self.packet_type, self.namespace = packet.EVENT, None
+        self.id = int(found[1]) if found[1] else None
+        self.data = ["update_score", None]
+        return 0
 
 
 class EngineWebSocket:
@@ -47,6 +63,10 @@ class EngineWebSocket:
         return websocket.serve(environ, start_response, self._run, LONGEST_MESSAGE)
 
     def _run(self, opened: websocket.WebSocket) -> None:
+        """Run the library's handler; a session upgrades once, and to one WebSocket only."""
+        if self._engine_socket.closed or hasattr(self._engine_socket, "websocket"):
+            opened.close(websocket.PROTOCOL_ERROR, "no session to upgrade")
+            return
         self._engine_socket.websocket = opened
         self._handler(_Checked(opened))
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from flask import Flask, request
 
@@ -35,7 +35,10 @@ class _Door:
         self._inner = app.wsgi_app
 
     def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") != PATH or environ["REQUEST_METHOD"] != "GET":
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(f"{PATH}/"):
+            return self._socket_io(environ, start_response)
+        if path != PATH or environ["REQUEST_METHOD"] != "GET":
             return self._inner(environ, start_response)
         if not websocket.is_upgrade(environ):
             return _refuse(UpgradeRequired(), start_response)
@@ -60,6 +63,17 @@ class _Door:
             return _refuse(translate(error), start_response)
         finally:
             connections.drop(connection)
+
+    def _socket_io(
+        self, environ: transport.WsgiEnvironment, start_response: Any
+    ) -> Iterable[bytes]:
+        try:
+            return self._inner(environ, start_response)
+        except KeyError:
+            # Engine.IO raises this for a session that ended while the request came in.
+            return _refuse(
+                ScoreboardError("This session has ended.", "session_ended"), start_response
+            )
 
     def _watch(self, opened: websocket.WebSocket, connection: Connection) -> None:
         """Keep the viewer in the audience until the connection ends."""
@@ -98,7 +112,7 @@ def _admissible(app: Flask, token: str) -> Caller:
     caller = tokens.authenticate(token)
     origin = request.headers.get("Origin")
     allowed = app.config["CORS_ORIGINS"]
-    ours = not origin or urlsplit(origin).netloc == request.host
+    ours = not origin or origin.partition("://")[2] == request.host
     if not ours and origin not in allowed and "*" not in allowed:
         raise Forbidden("Pages of this origin may not connect.", "origin_not_allowed")
     return caller

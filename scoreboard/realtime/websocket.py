@@ -36,9 +36,16 @@ def text_frame(text: str) -> bytes:
 
 
 def is_upgrade(environ: transport.WsgiEnvironment) -> bool:
-    """Whether the request asks to become a WebSocket."""
+    """Whether the request asks, as RFC 6455 has it, to become a WebSocket."""
     tokens = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
-    return "upgrade" in tokens and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
+    return (
+        "upgrade" in tokens
+        and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+        and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == "13"
+        and bool(key)
+        and key.isascii()
+    )
 
 
 def serve(
@@ -53,15 +60,15 @@ def serve(
     No extension is ever accepted: compressing our small messages costs more than it saves, and
     memory for each viewer. Raises ConnectionError under `flask run`, as its server expects.
     """
-    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
-    if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or not key.isascii() or not key:
+    if not is_upgrade(environ):
         start_response("426 Upgrade Required", [("Sec-WebSocket-Version", "13")])
         return [b""]
     answer = [
         b"HTTP/1.1 101 Switching Protocols",
         b"Upgrade: websocket",
         b"Connection: Upgrade",
-        b"Sec-WebSocket-Accept: " + generate_accept_token(key.encode()),
+        b"Sec-WebSocket-Accept: "
+        + generate_accept_token(environ["HTTP_SEC_WEBSOCKET_KEY"].encode()),
     ]
     if subprotocol:
         answer.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
@@ -94,12 +101,7 @@ class WebSocket:
     def push(self, frames: bytes) -> None:
         """Send whole frames as soon as the other side takes them; one too far behind is closed."""
         with self._lock:
-            if self._closing:
-                return
-            if self._bytes_behind + len(frames) > MOST_BEHIND:
-                metrics.SLOW_CLIENTS.inc()
-                self._close(SLOW, "too slow")
-            else:
+            if not self._closing:
                 self._send(frames)
 
     def send(self, message: str | bytes) -> None:
@@ -199,8 +201,12 @@ class WebSocket:
             frames = frames[sent:]
             self._draining = True
             transport.spawn(self._drain)
-        self._behind.append(frames)
-        self._bytes_behind += len(frames)
+        if self._bytes_behind + len(frames) > MOST_BEHIND and not self._closing:
+            metrics.SLOW_CLIENTS.inc()
+            self._close(SLOW, "too slow")
+        else:
+            self._behind.append(frames)
+            self._bytes_behind += len(frames)
 
     def _drain(self) -> None:
         """Send what is queued, waiting for the other side to take it."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from .. import database
 from ..errors import ServerError
@@ -86,17 +86,16 @@ class Ledger:
         """Give each its outcome; if the transaction fails, each is tried alone."""
         try:
             outcomes, batch = self._commit([waiting.update for waiting in together])
-        except DBAPIError as error:
-            # If the connection broke, they may have been committed: to try again would answer
-            # those with "replayed" who never had another answer.
-            if len(together) > 1 and not database.was_lost(error):
+        except (IntegrityError, DataError) as error:
+            # One of them is at fault; none of the others shall suffer for it.
+            if len(together) > 1:
                 for waiting in together:
                     self._record_together([waiting])
             else:
-                for waiting in together:
-                    waiting.outcome = error
+                together[0].outcome = error
         except BaseException as error:
-            # Even a thread that is being ended owes those it took from the queue an answer.
+            # Even a thread that is being ended owes those it took from the queue an answer. They
+            # are not tried again: with the connection lost, they may have been committed.
             for waiting in together:
                 waiting.outcome = error if isinstance(error, Exception) else ServerError()
             if not isinstance(error, Exception):
@@ -104,9 +103,11 @@ class Ledger:
         else:
             told = zip(together, outcomes, strict=True)
             batch.received.extend(w.received for w, outcome in told if isinstance(outcome, Receipt))
-            self._publish(batch)
-            for waiting, outcome in zip(together, outcomes, strict=True):
-                waiting.outcome = outcome
+            try:
+                self._publish(batch)
+            finally:
+                for waiting, outcome in zip(together, outcomes, strict=True):
+                    waiting.outcome = outcome
 
     def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Batch]:
         """Return the outcomes of the committed updates, and what to publish."""

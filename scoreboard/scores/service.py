@@ -57,7 +57,7 @@ def top10() -> dict[str, Any]:
 
 def _validate(body: object) -> dict[str, Any]:
     if not isinstance(body, dict):
-        raise InvalidInput("The body must be a JSON object.", {}, "invalid_json")
+        raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
     loaded: dict[str, Any] = update_schema.load(body)
     if loaded["timestamp"] > datetime.now(UTC) + FUTURE:
         problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
