@@ -4,7 +4,8 @@ from flask import Flask
 
 from config import Config
 
-from . import auth, cli, database, errors, extensions, logs, scores
+from . import admin, auth, cli, database, errors, extensions, logs, scores
+from .activity import service as activity
 from .realtime import broadcast, handlers, keeper, plain
 from .scores import service
 
@@ -19,11 +20,12 @@ def create_app(config: Config | None = None) -> Flask:
     database.init_app(app)
     errors.register(app)
     broadcast.init_app(app)
+    activity.init_app(app)
     service.init_app(app)
     handlers.init_app(app)
     plain.init_app(app)
     keeper.init_app(app)
     cli.register(app)
-    for blueprint in (auth.bp, scores.bp):
+    for blueprint in (auth.bp, scores.bp, admin.bp):
         app.register_blueprint(blueprint)
     return app
