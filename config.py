@@ -47,6 +47,10 @@ class Config:
     ALLOW_SQLITE: bool = False
     DYNO: str = ""
     METRICS_TOKEN: str = field(default="", repr=False)
+    ACTIVITY_JUMP: int = 20
+    ACTIVITY_REFUSALS: int = 30
+    ACTIVITY_USERS_PER_ADDRESS: int = 20
+    ACTIVITY_REGULARITY: float = 0.02
 
     MAX_CONTENT_LENGTH = 64 * 1024
     JWT_ALGORITHM = "HS256"
@@ -91,6 +95,7 @@ class Config:
             ALLOW_SQLITE=_one_of(environ, "ALLOW_SQLITE", ("0", "1")) == "1",
             DYNO=environ.get("DYNO", ""),
             METRICS_TOKEN=_metrics_token(environ),
+            **_activity(environ),
         )
 
 
@@ -172,6 +177,25 @@ def _whole(
     if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
         raise SettingError(name, f"must be a whole number from {least} to {most}")
     return int(text)
+
+
+def _activity(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of the rules of unusual activity that are given; 0 turns one off."""
+    # Memory grows with the second and third, hence their bounds: see Memory in activity/rules.py.
+    given = {
+        "ACTIVITY_JUMP": _whole(environ, "ACTIVITY_JUMP", None, 0, 1_000_000),
+        "ACTIVITY_REFUSALS": _whole(environ, "ACTIVITY_REFUSALS", None, 0, 300),
+        "ACTIVITY_USERS_PER_ADDRESS": _whole(environ, "ACTIVITY_USERS_PER_ADDRESS", None, 0, 300),
+        "ACTIVITY_REGULARITY": _fraction(environ, "ACTIVITY_REGULARITY"),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _fraction(environ: Mapping[str, str], name: str) -> float | None:
+    text = environ.get(name, "")
+    if text and not re.fullmatch(r"0|1|0?\.[0-9]{1,9}", text, re.ASCII):
+        raise SettingError(name, "must be a number from 0 to 1, such as 0.02")
+    return float(text) if text else None
 
 
 def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

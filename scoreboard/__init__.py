@@ -4,7 +4,8 @@ from flask import Flask
 
 from config import Config
 
-from . import auth, cli, database, doctor, errors, extensions, logs, ops, requests, scores
+from . import admin, auth, cli, database, doctor, errors, extensions, logs, ops, requests, scores
+from .activity import service as activity
 from .realtime import broadcast, handlers, keeper, plain
 from .scores import service
 
@@ -19,13 +20,14 @@ def create_app(config: Config | None = None) -> Flask:
     database.init_app(app)
     errors.register(app)
     broadcast.init_app(app)
+    activity.init_app(app)
     service.init_app(app)
     handlers.init_app(app)
     plain.init_app(app)
     requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)
-    for blueprint in (auth.bp, scores.bp, ops.bp):
+    for blueprint in (auth.bp, scores.bp, admin.bp, ops.bp):
         app.register_blueprint(blueprint)
     if doctor.is_flask_run():
         doctor.refuse_what_cannot_work(app, server="threading")

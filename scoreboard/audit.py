@@ -1,12 +1,13 @@
-"""Every attempt to update a score leaves one line of JSON, accepted or refused."""
+"""The audit log, one line of JSON each: attempts to update a score, moderation, the unusual."""
 
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from . import metrics
 from .errors import ScoreboardError, translate
@@ -26,13 +27,20 @@ class Origin:
 
 @dataclass(eq=False)
 class Attempt:
-    """What is known of an attempt so far; never a token, a password or a whole body."""
+    """What is known of an attempt so far; never a token, a password or a whole body.
+
+    `started` is in seconds of a clock that never goes back. `score` is the user's score after an
+    accepted update; `status` and `code` are there once the attempt has ended.
+    """
 
     origin: Origin
     started: float = field(default_factory=time.perf_counter)
     user_id: str | None = None
     score_value: float | None = None
     caller: Caller | None = None
+    score: float | None = None
+    status: int | None = None
+    code: str | None = None
 
 
 # The attempts that have not ended yet: a process that stops answers these first.
@@ -40,40 +48,69 @@ under_way: set[Attempt] = set()
 
 
 @contextmanager
-def attempt(origin: Origin) -> Iterator[Attempt]:
-    """Log the attempt made in this context, with how it ended. Errors pass through."""
+def attempt(origin: Origin, then: Callable[[Attempt], object]) -> Iterator[Attempt]:
+    """Log the attempt made in this context, with how it ended, and hand it on to `then`.
+
+    Errors pass through; `then` must not raise any.
+    """
     made = Attempt(origin)
     under_way.add(made)
     try:
         yield made
     except ScoreboardError as error:
-        _write(made, error.status, error.code)
+        _end(made, error.status, error.code, then)
         raise
     except Exception as error:
         told = translate(error)
-        _write(made, told.status, told.code)
+        _end(made, told.status, told.code, then)
         raise told from error
     else:
-        _write(made, 200, "accepted")
+        _end(made, 200, "accepted", then)
     finally:
         under_way.discard(made)
 
 
-def _write(made: Attempt, status: int, code: str) -> None:
+def moderation(
+    origin: Origin, caller: str | None, act: str, whom: dict[str, Any], reason: str | None
+) -> None:
+    """Log what a moderator did; `caller` is None for whoever has the command line."""
+    log.info(_line("moderation", origin, caller=caller, act=act, **whom, reason=reason))
+
+
+def unusual_activity(origin: Origin, rule: str, user_id: str | None, detail: str) -> None:
+    """Log a warning that a rule of what is usual was broken; `user_id` is None if by nobody known.
+
+    The line says that it is a warning: in the log it stands among others that are none.
+    """
+    told = {"level": "warning", "rule": rule, "user_id": user_id, "detail": detail}
+    log.warning(_line("unusual_activity", origin, **told))
+
+
+def _end(made: Attempt, status: int, code: str, then: Callable[[Attempt], object]) -> None:
+    made.status, made.code = status, code
     caller, seconds = made.caller, time.perf_counter() - made.started
     metrics.count_update(code, seconds)
+    line = _line(
+        "score_update",
+        made.origin,
+        caller=caller and caller.user_id,
+        role=caller and caller.role,
+        user_id=made.user_id,
+        score_value=made.score_value,
+        status=status,
+        code=code,
+        latency_ms=round(seconds * 1000, 2),
+    )
+    log.info(line)
+    then(made)
+
+
+def _line(event: str, origin: Origin, **told: Any) -> str:
     line = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "event": "score_update",
-        "request_id": made.origin.request_id,
-        "door": made.origin.door,
-        "address": made.origin.address,
-        "caller": caller and caller.user_id,
-        "role": caller and caller.role,
-        "user_id": made.user_id,
-        "score_value": made.score_value,
-        "status": status,
-        "code": code,
-        "latency_ms": round(seconds * 1000, 2),
+        "event": event,
+        "request_id": origin.request_id,
+        "door": origin.door,
+        "address": origin.address,
     }
-    log.info(json.dumps(line))
+    return json.dumps({**line, **told})

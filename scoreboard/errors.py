@@ -105,8 +105,14 @@ class Forbidden(ScoreboardError):
     status, code = 403, "forbidden"
 
 
+class NotFound(ScoreboardError):
+    """What the request is about does not exist."""
+
+    status, code = 404, "not_found"
+
+
 class Conflict(ScoreboardError):
-    """The name or address belongs to somebody already."""
+    """What was asked for cannot be done to what is there: a taken name, a score voided before."""
 
     status, code = 409, "conflict"
 

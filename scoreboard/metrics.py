@@ -69,6 +69,12 @@ LOOP_LAG_SECONDS = Histogram(
     buckets=SECONDS,
     registry=REGISTRY,
 )
+UNUSUAL = Counter(
+    "scoreboard_unusual_activity",
+    "Broken rules of what is usual",
+    ["rule"],
+    registry=REGISTRY,
+)
 KEEPER_FAILURES = Counter(
     "scoreboard_keeper_failures",
     "Tasks beside the requests that failed and will be tried again",

@@ -33,6 +33,11 @@ def json_body() -> Any:
         return None
 
 
+def query() -> dict[str, str]:
+    """Return the parameters of the query, the first of each name."""
+    return request.args.to_dict()
+
+
 def bearer_token() -> str | None:
     """Return the token of the Authorization header, or None if there is none."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")

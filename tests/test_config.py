@@ -60,6 +60,13 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path):
         ("METRICS_TOKEN", ""),
         ("METRICS_TOKEN", "two words"),
         ("METRICS_TOKEN", "schlüssel"),
+        ("ACTIVITY_JUMP", "-1"),
+        ("ACTIVITY_JUMP", "20.5"),
+        ("ACTIVITY_REFUSALS", "301"),
+        ("ACTIVITY_USERS_PER_ADDRESS", "many"),
+        ("ACTIVITY_REGULARITY", "2"),
+        ("ACTIVITY_REGULARITY", "2%"),
+        ("ACTIVITY_REGULARITY", "nan"),
     ],
 )
 def test_a_malformed_setting_is_refused_by_name(tmp_path, name, value):
@@ -83,6 +90,18 @@ def test_a_malformed_setting_stops_the_start_with_one_line(command):
         done.stderr
         == "scoreboard: setting DATABASE_URL must start with sqlite:/// or postgres://\n"
     )
+
+
+def test_the_rules_of_unusual_activity_can_be_set_and_turned_off(tmp_path):
+    default = Config.from_environment({}, tmp_path)
+    given = {"ACTIVITY_JUMP": "0", "ACTIVITY_REGULARITY": "0.1", "ACTIVITY_REFUSALS": ""}
+
+    config = Config.from_environment(given, tmp_path)
+
+    assert (default.ACTIVITY_JUMP, default.ACTIVITY_REGULARITY) == (20, 0.02)
+    assert (default.ACTIVITY_REFUSALS, default.ACTIVITY_USERS_PER_ADDRESS) == (30, 20)
+    assert (config.ACTIVITY_JUMP, config.ACTIVITY_REGULARITY) == (0, 0.1)
+    assert config.ACTIVITY_REFUSALS == 30
 
 
 def test_every_policy_that_can_be_set_exists():

@@ -25,6 +25,7 @@ class Account:
     created_at: datetime
     password_hash: str | None
     suspended_at: datetime | None
+    hidden_at: datetime | None = None
 
 
 _ACCOUNT = select(
@@ -35,6 +36,7 @@ _ACCOUNT = select(
     User.created_at,
     User.password_hash,
     User.suspended_at,
+    User.hidden_at,
 )
 
 

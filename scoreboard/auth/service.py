@@ -15,14 +15,14 @@ from .schemas import login_schema, register_schema
 
 def register(body: object) -> accounts.Account:
     """Create a player from a registration. Raises InvalidInput or Conflict."""
-    given = register_schema.load(_json_object(body))
+    given = register_schema.load(json_object(body))
     password_hash = passwords.hash_password(given["password"])
     return accounts.create(given["username"], given["email"], password_hash, role="player")
 
 
 def login(body: object) -> dict[str, Any]:
     """Return a new pair of tokens for a name and its password. Raises NotAuthenticated."""
-    given = login_schema.load(_json_object(body))
+    given = login_schema.load(json_object(body))
     account = accounts.by_name(given["username"])
     right = passwords.matches(given["password"], account.password_hash if account else None)
     if not account or not right:
@@ -82,7 +82,8 @@ def viewer() -> dict[str, Any]:
     return {"access_token": token, "expires_in": int(lifetime.total_seconds())}
 
 
-def _json_object(body: object) -> dict[str, Any]:
+def json_object(body: object) -> dict[str, Any]:
+    """Return the body, which must be a JSON object. Raises InvalidInput."""
     if not isinstance(body, dict):
         raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
     return body

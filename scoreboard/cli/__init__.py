@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from . import moderation  # noqa: F401 - adds its commands to those of users
 from .doctor import doctor
 from .replay import replay
 from .simulate import simulate

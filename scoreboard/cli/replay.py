@@ -53,9 +53,10 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise click.ClickException(f"{file}: the first line must be {','.join(COLUMNS)}")
         for row in reader:
             try:
-                row["score"] = float(row["score"])
-                if not math.isfinite(row["score"]):
-                    raise ValueError(f"{row['score']} is no score")
+                score = float(row["score"])
+                if not math.isfinite(score):
+                    raise ValueError(f"{score} is no score")
+                row["score"] = score
                 check_username(row["username"])
             except (TypeError, ValueError, ValidationError) as error:
                 problem = f"{file}, line {reader.line_num}: {error}"

@@ -1,4 +1,4 @@
-"""`flask users`: create and list users, set roles, mint tokens, seed players in bulk."""
+"""`flask users`: create and list users, mint tokens, seed players in bulk."""
 
 import json
 import secrets
@@ -19,7 +19,7 @@ from ..errors import ScoreboardError
 from ..models import Score, Standing, User
 from ..permissions import ROLES
 
-users = AppGroup("users", help="Create and list users, set roles, mint tokens.")
+users = AppGroup("users", help="Create, list and moderate users, mint tokens.")
 
 # Rows a transaction: large enough to be fast, short enough for others to get their turn.
 CHUNK = 5_000
@@ -53,18 +53,10 @@ def list_() -> None:
 
 @users.command()
 @click.argument("name")
-@click.argument("role", type=click.Choice(list(ROLES)))
-def role(name: str, role: str) -> None:
-    """Give the user NAME another ROLE, from its next request on."""
-    accounts.set_role(_named(name).user_id, role)
-
-
-@users.command()
-@click.argument("name")
 @click.option("--minutes", type=click.IntRange(1, 5_256_000), default=60, show_default=True)
 def token(name: str, minutes: int) -> None:
     """Print an access token of the user NAME, alone on its line."""
-    account = _named(name)
+    account = named(name)
     click.echo(tokens.issue_access(account.user_id, account.role, timedelta(minutes=minutes)))
 
 
@@ -140,7 +132,8 @@ def _score(user_id: str) -> dict[str, Any]:
     }
 
 
-def _named(name: str) -> accounts.Account:
+def named(name: str) -> accounts.Account:
+    """Return the user of this name. Raises ClickException if there is none."""
     account = accounts.by_name(name)
     if account is None:
         raise click.ClickException(f"There is no user named {name}.")

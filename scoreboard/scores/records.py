@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
-from ..models import MAX_SCORE, Score, Standing, User
-from .policy import Policy, Present
+from ..models import Score, Standing, User
+from .policy import Policy, Present, after
 from .schemas import receipt_schema
 
 # Statements are built once: to build one takes longer than to execute it.
@@ -147,24 +147,19 @@ def _fold(
 def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
     """Add the update to the plan. Raises ScoreOutOfRange, and then adds nothing."""
     before = plan.standings.get(update.user_id)
-    value = update.score_value
-    score = policy(before, value, update.achieved_at) if before else value
-    if score is not None:
-        if abs(score) > MAX_SCORE:
-            raise ScoreOutOfRange
-        # An update that leaves the score as it was does not move its user behind a tie.
-        reached_at = before.reached_at if before and before.score == score else now
-        plan.standings[update.user_id] = Present(score, reached_at, update.achieved_at)
+    present = after(policy, before, update.score_value, update.achieved_at, now)
+    if present:
+        plan.standings[update.user_id] = present
         plan.set_by[update.user_id] = update.key
     plan.rows[update.key] = {
         "user_id": update.user_id,
-        "score_value": value,
+        "score_value": update.score_value,
         "created_at": now,
         "achieved_at": update.achieved_at,
         "identity": update.identity,
         "submitted_by": update.submitted_by,
         "score": plan.standings[update.user_id].score,
-        "applied": score is not None,
+        "applied": present is not None,
     }
 
 

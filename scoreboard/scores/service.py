@@ -8,6 +8,7 @@ from flask import Flask, current_app
 from limits import parse_many
 
 from .. import audit, database
+from ..activity import service as activity
 from ..auth import tokens
 from ..errors import InvalidInput, NotPermitted, RateLimited
 from ..extensions import limiter
@@ -38,7 +39,7 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
     In this order: validate, authorize, limit, record, recalculate, broadcast, answer. Raises a
     ScoreboardError for everything a client can cause, with nothing changed.
     """
-    with audit.attempt(origin) as attempt:
+    with audit.attempt(origin, activity.observe) as attempt:
         loaded = _validate(body)
         attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
         attempt.caller = tokens.authenticate(token)
@@ -46,6 +47,7 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
         _limit(loaded["user_id"])
         update = _update(loaded, submitted_by=user_id)
         receipt = current_app.extensions["ledger"].record(update, attempt.started)
+        attempt.score = receipt.score
         answer: dict[str, Any] = receipt_schema.dump(receipt)
         return answer
 

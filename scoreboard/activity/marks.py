@@ -1,0 +1,43 @@
+"""The marks: what unusual things users did, at most one per user, rule and hour."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .. import database
+from ..models import Mark, User
+
+MOST = 100
+
+
+def hour_of(moment: datetime) -> datetime:
+    """Return when this hour began."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
+    """Mark the user, unless there is such a mark in this hour already."""
+    row = {"user_id": user_id, "rule": rule, "hour": hour_of(now)}
+
+    def insert(connection: Connection) -> None:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        statement = dialect.insert(Mark).on_conflict_do_nothing()
+        connection.execute(statement, {**row, "detail": detail[:200], "created_at": now})
+
+    database.transaction(insert)
+
+
+def newest(user_id: str | None = None) -> Sequence[Any]:
+    """Return the newest marks, of everybody or of one user, at most 100, with the names."""
+    statement = (
+        select(Mark.user_id, User.username, Mark.rule, Mark.hour, Mark.detail, Mark.created_at)
+        .join(User, User.user_id == Mark.user_id)
+        .order_by(Mark.created_at.desc(), Mark.user_id, Mark.rule)
+        .limit(MOST)
+    )
+    if user_id is not None:
+        statement = statement.where(Mark.user_id == user_id)
+    return database.read(lambda connection: connection.execute(statement).all())

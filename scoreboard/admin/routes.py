@@ -1,0 +1,63 @@
+"""The admin endpoints. Who asks is settled before what is asked for is even read."""
+
+from typing import Any
+
+from flask import Blueprint
+
+from .. import requests
+from . import service
+from .schemas import marks_schema, user_schema, voided_schema
+
+bp = Blueprint("admin", __name__, url_prefix="/api/admin")
+
+
+@bp.get("/marks")
+def marks() -> dict[str, Any]:
+    """Show the newest marks, of one user if asked."""
+    return {"marks": marks_schema.dump(service.marks(_moderator(), requests.query()))}
+
+
+@bp.post("/users/<user_id>/hide")
+def hide(user_id: str) -> dict[str, Any]:
+    """Take a user off the board."""
+    return user_schema.dump(service.hide(_moderator(), user_id))
+
+
+@bp.post("/users/<user_id>/restore")
+def restore(user_id: str) -> dict[str, Any]:
+    """Put a hidden user back on the board."""
+    return user_schema.dump(service.restore(_moderator(), user_id))
+
+
+@bp.post("/users/<user_id>/role")
+def role(user_id: str) -> dict[str, Any]:
+    """Give a user another role."""
+    return user_schema.dump(service.set_role(_moderator(), user_id, requests.json_body()))
+
+
+@bp.post("/users/<user_id>/end-sessions")
+def end_sessions(user_id: str) -> dict[str, Any]:
+    """Refuse every token of a user that was issued until now."""
+    return user_schema.dump(service.end_sessions(_moderator(), user_id))
+
+
+@bp.post("/users/<user_id>/suspend")
+def suspend(user_id: str) -> dict[str, Any]:
+    """Refuse a user everywhere."""
+    return user_schema.dump(service.suspend(_moderator(), user_id))
+
+
+@bp.post("/users/<user_id>/reinstate")
+def reinstate(user_id: str) -> dict[str, Any]:
+    """Let a suspended user sign in again."""
+    return user_schema.dump(service.reinstate(_moderator(), user_id))
+
+
+@bp.post("/scores/<score_id>/void")
+def void(score_id: str) -> dict[str, Any]:
+    """Let a score count no more."""
+    return voided_schema.dump(service.void(_moderator(), score_id, requests.json_body()))
+
+
+def _moderator() -> service.Moderator:
+    return service.moderator(requests.bearer_token(), requests.origin())

@@ -1,0 +1,93 @@
+"""What may be asked of the admin endpoints, and how users, scores and marks are told."""
+
+from marshmallow import Schema, ValidationError, fields, validate
+
+from ..fields import Moment, ScoreValue, UserId
+from ..permissions import ROLES
+
+LARGEST_ID = 2**63 - 1
+
+
+def check_reason(reason: str) -> None:
+    """Raise ValidationError unless this can be read as a reason, on one line."""
+    if not 1 <= len(reason) <= 200:
+        raise ValidationError("Must be 1 to 200 characters long.")
+    if not reason.isprintable() or not reason.strip():
+        raise ValidationError("Must be printable, and more than spaces.")
+
+
+class UserReferenceSchema(Schema):
+    """The user in a path."""
+
+    user_id = UserId(required=True)
+
+
+class ScoreReferenceSchema(Schema):
+    """The score in a path."""
+
+    score_id = fields.Integer(
+        required=True,
+        validate=validate.Range(1, LARGEST_ID),
+        error_messages={"invalid": "Must be a score id: a whole number."},
+    )
+
+
+class MarksQuerySchema(Schema):
+    """The query of `GET /api/admin/marks`."""
+
+    user_id = UserId()
+
+
+class RoleSchema(Schema):
+    """The body of `POST /api/admin/users/<user_id>/role`."""
+
+    role = fields.String(required=True, validate=validate.OneOf(list(ROLES)))
+
+
+class VoidSchema(Schema):
+    """The body of `POST /api/admin/scores/<score_id>/void`."""
+
+    reason = fields.String(required=True, validate=check_reason)
+
+
+class UserSchema(Schema):
+    """A user as a moderator sees one."""
+
+    user_id = fields.String()
+    username = fields.String()
+    role = fields.String()
+    hidden = fields.Function(lambda account: account.hidden_at is not None)
+    suspended = fields.Function(lambda account: account.suspended_at is not None)
+
+
+class VoidedSchema(Schema):
+    """A score that counts no more."""
+
+    score_id = fields.Integer()
+    user_id = fields.String()
+    score_value = ScoreValue()
+    created_at = Moment()
+    voided_at = Moment()
+    voided_by = fields.String()
+    void_reason = fields.String()
+
+
+class MarkSchema(Schema):
+    """Something unusual that a user did."""
+
+    user_id = fields.String()
+    username = fields.String()
+    rule = fields.String()
+    hour = Moment()
+    detail = fields.String()
+    created_at = Moment()
+
+
+user_reference_schema = UserReferenceSchema()
+score_reference_schema = ScoreReferenceSchema()
+marks_query_schema = MarksQuerySchema()
+role_schema = RoleSchema()
+void_schema = VoidSchema()
+user_schema = UserSchema()
+voided_schema = VoidedSchema()
+marks_schema = MarkSchema(many=True)

@@ -1,0 +1,144 @@
+"""Moderating: every act counts at once, is pushed to who watches, and is in the audit log."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import Connection, update
+
+from .. import audit, database
+from ..activity import marks as activity_marks
+from ..auth import accounts, tokens
+from ..auth.service import json_object
+from ..errors import NotFound, NotPermitted
+from ..models import Standing, User
+from ..realtime import broadcast
+from ..scores import history
+from ..scores.policy import POLICIES
+from .schemas import (
+    marks_query_schema,
+    role_schema,
+    score_reference_schema,
+    user_reference_schema,
+    void_schema,
+)
+
+
+@dataclass(frozen=True)
+class Moderator:
+    """Who moderates, and from where. `user_id` is None for whoever has the command line."""
+
+    user_id: str | None
+    origin: audit.Origin
+
+
+def moderator(token: str | None, origin: audit.Origin) -> Moderator:
+    """Return who holds this token. Raises NotAuthenticated, or NotPermitted unless an admin."""
+    caller = tokens.authenticate(token)
+    if not caller.may("users:manage"):
+        raise NotPermitted("This needs the token of an admin.")
+    return Moderator(caller.user_id, origin)
+
+
+def marks(by: Moderator, query: dict[str, str]) -> Sequence[Any]:
+    """Show a moderator the newest marks, at most 100, of the `user_id` in the query if any."""
+    return activity_marks.newest(marks_query_schema.load(query).get("user_id"))
+
+
+def hide(by: Moderator, user_id: str) -> accounts.Account:
+    """Take the user off the board, standing and all to come back to. Raises NotFound."""
+    return _act(by, "hide", user_id, lambda known: _show(known, hidden_at=datetime.now(UTC)))
+
+
+def restore(by: Moderator, user_id: str) -> accounts.Account:
+    """Put the user back where its scores belong. Raises NotFound."""
+    return _act(by, "restore", user_id, lambda known: _show(known, hidden_at=None))
+
+
+def set_role(by: Moderator, user_id: str, body: object) -> accounts.Account:
+    """Give the user the `role` in the body, from the next request on. Raises NotFound."""
+    role = role_schema.load(json_object(body))["role"]
+    return _act(by, f"role {role}", user_id, lambda known: accounts.set_role(known, role))
+
+
+def end_sessions(by: Moderator, user_id: str) -> accounts.Account:
+    """Refuse every token of the user that was issued until now. Raises NotFound."""
+    return _act(by, "end-sessions", user_id, _end_sessions)
+
+
+def suspend(by: Moderator, user_id: str) -> accounts.Account:
+    """Refuse the user everywhere, and end all of its sessions. Raises NotFound."""
+    values = {"suspended_at": datetime.now(UTC)}
+    return _act(by, "suspend", user_id, lambda known: _end_sessions(known, values))
+
+
+def reinstate(by: Moderator, user_id: str) -> accounts.Account:
+    """Let a suspended user sign in again; what was ended stays so. Raises NotFound."""
+    return _act(
+        by,
+        "reinstate",
+        user_id,
+        lambda known: database.transaction(lambda c: _set(c, known, {"suspended_at": None})),
+    )
+
+
+def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
+    """Let a score count no more, for the `reason` in the body; the one before it counts again.
+
+    Raises NotFound, and Conflict if it was voided before.
+    """
+    known = score_reference_schema.load({"score_id": score_id})["score_id"]
+    reason = void_schema.load(json_object(body))["reason"]
+    policy = POLICIES[current_app.config["SCORE_POLICY"]]
+    voided: history.VoidedScore = current_app.extensions["ledger"].change(
+        lambda connection: history.void(connection, known, by.user_id, reason, policy)
+    )
+    whom = {"user_id": voided.user_id, "score_id": known}
+    audit.moderation(by.origin, by.user_id, "void", whom, reason)
+    return voided
+
+
+def _act(
+    by: Moderator, act: str, user_id: str, change: Callable[[str], object]
+) -> accounts.Account:
+    """Make the change to the user of this id, log it, and return the user after it."""
+    known: str = user_reference_schema.load({"user_id": user_id})["user_id"]
+    _account(known)
+    change(known)
+    audit.moderation(by.origin, by.user_id, act, {"user_id": known}, reason=None)
+    return _account(known)
+
+
+def _account(user_id: str) -> accounts.Account:
+    account = accounts.by_id(user_id)
+    if account is None:
+        raise NotFound("There is no user with this user_id.", "unknown_user")
+    return account
+
+
+def _show(user_id: str, hidden_at: datetime | None) -> None:
+    def write(connection: Connection) -> None:
+        _set(connection, user_id, {"hidden_at": hidden_at})
+        standing = update(Standing).where(Standing.user_id == user_id)
+        connection.execute(standing.values(hidden=hidden_at is not None))
+
+    current_app.extensions["ledger"].change(write)
+
+
+def _end_sessions(user_id: str, values: dict[str, Any] | None = None) -> None:
+    """Revoke all tokens issued until now and close their connections; set `values` with that."""
+
+    def write(connection: Connection) -> None:
+        if values:
+            _set(connection, user_id, values)
+        # Nobody knows how long tokens minted elsewhere live: this name is kept for good.
+        tokens.revoke_all(connection, user_id, datetime.fromtimestamp(tokens.LAST_MOMENT, UTC))
+
+    database.transaction(write)
+    broadcast.end_session(tokens.all_of(user_id), datetime.now(UTC))
+
+
+def _set(connection: Connection, user_id: str, values: dict[str, Any]) -> None:
+    connection.execute(update(User).where(User.user_id == user_id).values(values))

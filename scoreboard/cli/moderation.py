@@ -1,0 +1,94 @@
+"""`flask users` for moderators: hide, suspend, void and their like, as the admin endpoints do.
+
+This process has no viewers: the servers see within a second what changed, and tell theirs.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from marshmallow import ValidationError
+
+from ..activity import marks as activity_marks
+from ..admin import service
+from ..audit import Origin
+from ..errors import ScoreboardError
+from ..permissions import ROLES
+from .users import named, users
+
+
+@users.command()
+@click.argument("name")
+@click.argument("role", type=click.Choice(list(ROLES)))
+def role(name: str, role: str) -> None:
+    """Give the user NAME another ROLE, from its next request on."""
+    service.set_role(_moderator(), named(name).user_id, {"role": role})
+
+
+@users.command()
+@click.argument("name")
+def hide(name: str) -> None:
+    """Take the user NAME off the board."""
+    service.hide(_moderator(), named(name).user_id)
+
+
+@users.command()
+@click.argument("name")
+def restore(name: str) -> None:
+    """Put the hidden user NAME back on the board."""
+    service.restore(_moderator(), named(name).user_id)
+
+
+@users.command()
+@click.argument("name")
+def suspend(name: str) -> None:
+    """Refuse the user NAME everywhere, and end all of its sessions."""
+    service.suspend(_moderator(), named(name).user_id)
+
+
+@users.command()
+@click.argument("name")
+def reinstate(name: str) -> None:
+    """Let the suspended user NAME sign in again."""
+    service.reinstate(_moderator(), named(name).user_id)
+
+
+@users.command("end-sessions")
+@click.argument("name")
+def end_sessions(name: str) -> None:
+    """Refuse every token of the user NAME that was issued until now."""
+    service.end_sessions(_moderator(), named(name).user_id)
+
+
+@users.command()
+@click.argument("score_id")
+@click.option("--reason", required=True, help="Why, in 1 to 200 characters.")
+def void(score_id: str, reason: str) -> None:
+    """Let the score SCORE_ID count no more."""
+    with _complaints():
+        service.void(_moderator(), score_id, {"reason": reason})
+
+
+@users.command()
+def marks() -> None:
+    """List the newest marks for unusual activity, newest first."""
+    for mark in activity_marks.newest():
+        moment = mark.created_at.isoformat(timespec="seconds")
+        click.echo(f"{moment}  {mark.rule:17}  {mark.username}  {mark.detail}")
+
+
+def _moderator() -> service.Moderator:
+    return service.Moderator(None, Origin("command line", "local", uuid.uuid4().hex))
+
+
+@contextmanager
+def _complaints() -> Iterator[None]:
+    """Tell what was wrong with the input on one line."""
+    try:
+        yield
+    except ValidationError as error:
+        problems = (f"{field}: {' '.join(told)}" for field, told in error.messages_dict.items())
+        raise click.ClickException("; ".join(problems)) from None
+    except ScoreboardError as error:
+        raise click.ClickException(error.message) from None
