@@ -16,7 +16,7 @@ LOGIN = {"username": "Ann", "password": "correct horse"}
 
 DEEP = json.loads("[" * 500 + "]" * 500)
 NOT_TEXT = [None, True, 7, 1.5, [], {}, ["x"], DEEP]
-NEVER_TEXT = [*NOT_TEXT, "", "x" * 10_000]
+NEVER_TEXT = [*NOT_TEXT, "", "x" * 10_000, "\ud800" + "x" * 9]
 
 FIELDS = [
     ("/api/score/update", UPDATE, "user_id", [*NEVER_TEXT, "x", USER_ID + "0", f"{{{USER_ID}}}"]),

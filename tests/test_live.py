@@ -303,6 +303,50 @@ class TestHostilePackets:
 
         assert self.until_closed(socket)
 
+    @pytest.mark.parametrize("name", ["connect", "disconnect"])
+    def test_an_event_named_as_the_library_names_its_own_ends_the_connection(
+        self, server, people, name
+    ):
+        socket = self.open(server, people["viewer"].token)
+
+        socket.send(f'421["{name}","a","b"]')
+
+        assert self.until_closed(socket)
+
+    @pytest.mark.parametrize("body", ["[" * 3000, "1" * 5000, "{", '"half'], ids=len)
+    def test_an_update_that_cannot_be_read_is_acknowledged_as_such(self, server, people, body):
+        socket = self.open(server, people["player"].token)
+        assert "top_10_update" in socket.recv()
+
+        socket.send(f'427["update_score",{body}]')
+
+        answer = json.loads(socket.recv().removeprefix("437"))[0]
+        assert (answer["status"], answer["body"]["error"]["code"]) == (400, "invalid_json")
+
+    def test_a_session_is_upgraded_to_one_websocket_only(self, server):
+        address = f"{server.url}/ws/scoreboard/?EIO=4&transport="
+        sid = json.loads(requests.get(f"{address}polling", timeout=10).text[1:])["sid"]
+        url = f"{address.replace('http', 'ws')}websocket&sid={sid}"
+        first, second = (websocket.create_connection(url, timeout=20) for _ in range(2))
+
+        assert self.until_closed(second)
+
+        first.send("2probe")
+        assert first.recv() == "3probe"
+        first.close()
+
+    def test_who_pings_and_never_reads_is_closed(self, server, people):
+        socket = self.open(server, people["viewer"].token)
+        ping = websocket.ABNF.create_frame(b"x" * 125, websocket.ABNF.OPCODE_PING).format()
+        socket.settimeout(30)
+
+        def flood():
+            for _ in range(2_000):
+                socket.sock.sendall(ping * 500)
+
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
+            flood()
+
     @pytest.mark.parametrize("packet", ['451-["x",{"_placeholder":true,"num":0}]', "43[]", "44"])
     def test_a_packet_no_client_needs_ends_the_connection(self, server, people, packet):
         socket = self.open(server, people["viewer"].token)

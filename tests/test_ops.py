@@ -224,6 +224,7 @@ class TestTheMetrics:
     def test_a_client_closed_for_being_slow_is_counted_once(self, moved):
         server, client = socket.socketpair()
         with server, client:
+            server.settimeout(10)
             opened = WebSocket(server, longest_message=100)
 
             opened.push(bytes(MOST_BEHIND + 1))

@@ -1,5 +1,6 @@
 """One WebSocket on the server's side, with a small socket pair: nothing here is timed."""
 
+import contextlib
 import socket
 import threading
 
@@ -97,6 +98,21 @@ def test_memory_held_for_a_slow_viewer_is_bounded(pair):
         pair.websocket.push(FRAME)
 
     assert pair.websocket._bytes_behind <= websocket.MOST_BEHIND
+
+
+def test_pongs_are_bounded_like_everything_else(pair, monkeypatch):
+    monkeypatch.setattr(websocket, "MOST_BEHIND", 10_000)
+    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
+
+    def ping():
+        with contextlib.suppress(OSError):
+            for _ in range(5_000):
+                pair.send(9, b"x" * 100)
+
+    threading.Thread(target=ping, daemon=True).start()
+
+    assert pair.websocket.wait() is None
+    assert pair.websocket._bytes_behind <= 10_000
 
 
 def test_a_message_in_parts_is_put_together(pair):

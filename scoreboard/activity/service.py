@@ -2,14 +2,13 @@
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
 from flask import Flask, current_app
 
-from .. import audit
+from .. import audit, metrics
 from ..realtime import transport
 from . import marks
 from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
@@ -32,11 +31,10 @@ class Rule(Protocol):
 
 
 class Activity:
-    """The rules that are on in this process, and how often each was broken: `counts`, by rule."""
+    """The rules that are on in this process."""
 
     def __init__(self, app: Flask) -> None:
         self.rules = [rule(app.config[name]) for name, rule in RULES.items() if app.config[name]]
-        self.counts: Counter[str] = Counter()
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._app = app
         self._lock = threading.Lock()
@@ -56,8 +54,7 @@ class Activity:
     def _report(self, hit: Hit, origin: audit.Origin) -> None:
         """Log, count and mark a hit: every one passes here."""
         audit.unusual_activity(origin, hit.rule, hit.user_id, hit.detail)
-        with self._lock:
-            self.counts[hit.rule] += 1
+        metrics.UNUSUAL.labels(hit.rule).inc()
         if hit.user_id:
             self._mark(hit.user_id, hit, self.now())
 

@@ -1,0 +1,54 @@
+"""Polling clients: held to the same bounds as WebSockets."""
+
+import json
+
+import pytest
+import requests
+from serving import Server
+from viewers import wait_until
+
+
+class Polling:
+    """Engine.IO by hand, over HTTP."""
+
+    def __init__(self, server, token):
+        self.url = f"{server.url}/ws/scoreboard/?EIO=4&transport=polling"
+        self.url += f"&sid={json.loads(self.get()[1:])['sid']}"
+        self.post("40" + json.dumps({"token": token}))
+        assert self.get().startswith("40{")
+
+    def get(self):
+        return requests.get(self.url, timeout=30).text
+
+    def post(self, packets):
+        return requests.post(self.url, data=packets, timeout=30).status_code
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path)
+    yield server
+    server.stop()
+
+
+def test_who_stays_and_never_comes_for_its_messages_is_closed(server):
+    player = server.user("Ann")
+    idle = Polling(server, player.token)
+    for number in range(1100):
+        status, _ = server.send(player.token, player.update(number, nonce=f"number-{number}"))
+        assert status == 200
+
+    wait_until(lambda: idle.post("3") == 400)
+
+
+def test_a_client_that_comes_and_goes_leaves_nothing_behind(server):
+    player = server.user("Ann")
+    for _ in range(5):
+        leaving = Polling(server, player.token)
+        leaving.post("1")
+
+    def gone():
+        metrics = requests.get(f"{server.url}/metrics", timeout=10).text
+        return 'scoreboard_connections{kind="socket.io"} 0.0' in metrics
+
+    wait_until(gone)
