@@ -46,6 +46,7 @@ class Config:
     TRUSTED_PROXIES: int = 0
     ALLOW_SQLITE: bool = False
     DYNO: str = ""
+    WEB_CONCURRENCY: str = ""
     METRICS_TOKEN: str = field(default="", repr=False)
     ACTIVITY_JUMP: int = 20
     ACTIVITY_REFUSALS: int = 30
@@ -94,6 +95,7 @@ class Config:
             TRUSTED_PROXIES=_whole(environ, "TRUSTED_PROXIES", 0, 0, 10) or 0,
             ALLOW_SQLITE=_one_of(environ, "ALLOW_SQLITE", ("0", "1")) == "1",
             DYNO=environ.get("DYNO", ""),
+            WEB_CONCURRENCY=environ.get("WEB_CONCURRENCY", ""),
             METRICS_TOKEN=_metrics_token(environ),
             **_activity(environ),
         )

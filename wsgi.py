@@ -19,28 +19,29 @@ if __name__ == "__main__":
     os.environ["PSYCOPG_WAIT_FUNC"] = "wait_select"
 
 import contextlib
+import logging
+import signal
+import socket
+import time
 from collections.abc import Callable
+from typing import Any
 
-from scoreboard import audit, create_app
+from scoreboard import audit, create_app, doctor
 
 app = create_app()
+log = logging.getLogger("scoreboard")
 
 MOST_FILES = 100_000
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - where a platform routes to
-# Together well inside the 10 s that platforms grant a process to stop.
-SECONDS_TO_ANSWER = 4
-SECONDS_TO_CLOSE = 4
+# Well inside the 10 s that platforms grant a process to stop.
+STOP_SECONDS = 8
+# What clients have sent before they could know arrives within this time, and is answered.
+ON_ITS_WAY_SECONDS = 0.5
+TURN_SECONDS = 0.02
 
 
 def main() -> None:
     """Serve until told to stop, on all addresses if PORT says where, else for this machine only."""
-    import logging
-    import socket
-
-    from eventlet import wsgi
-
-    from scoreboard import doctor
-
     doctor.refuse_what_cannot_work(app, server="eventlet")
     port = app.config["PORT"]
     listener = eventlet.listen(
@@ -50,68 +51,123 @@ def main() -> None:
     )
     # Inherited by every connection: small messages leave at once.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _stop_on_signals()
-    host, port = listener.getsockname()[:2]
-    logging.getLogger("scoreboard").info("serving on http://%s:%s", host, port)
-    wsgi.server(
-        listener,
-        app,
-        log=_Log(),
-        log_format="",
-        custom_pool=_pool(listener),
-        # Seconds until a silent client is let go: between requests, and within one.
-        keepalive=75,
-        socket_timeout=30,
-        debug=False,
-        # This server ends every request body where it ends, chunked ones too.
-        environ={"wsgi.input_terminated": True},
-    )
+    server = _Server(listener)
+    accepting = eventlet.spawn(server.accept)
+    _on_signals(lambda: accepting.kill(_Told()))
+    log.info("serving on http://%s:%s", *listener.getsockname()[:2])
+    accepting.wait()
+    log.info("stopping")
+    server.finish()
 
 
-def _stop_on_signals() -> None:
-    """End the loop that accepts connections at the first SIGTERM or SIGINT.
+class _Told(Exception):
+    """Thrown into what accepts connections when the process is told to stop."""
+
+
+class _Server:
+    """Eventlet's server with an end of its own.
+
+    Eventlet's cuts connections that a request is on its way by, and waits for the rest for ever.
+    """
+
+    def __init__(self, listener: Any) -> None:
+        from eventlet import wsgi
+
+        self._listener = listener
+        self._idle = wsgi.STATE_IDLE
+        self._pool = eventlet.GreenPool(_most_connections())
+        self._http = wsgi.Server(
+            listener,
+            listener.getsockname(),
+            app,
+            log=_Log(),
+            log_format="",
+            # Seconds until a silent client is let go: between requests, and within one.
+            keepalive=75,
+            socket_timeout=30,
+            debug=False,
+            # This server ends every request body where it ends, chunked ones too.
+            environ={"wsgi.input_terminated": True},
+        )
+
+    def accept(self) -> None:
+        """Take connections in until told to stop, then those that wait already and no more."""
+        with contextlib.suppress(_Told):
+            while True:
+                try:
+                    self._take_in(*self._listener.accept())
+                except OSError as error:
+                    # It has gone, or no file is free for it: no reason to stop for the others.
+                    log.warning("a connection was not accepted: %s", error)
+                    eventlet.sleep(TURN_SECONDS)
+        self._listener.setblocking(False)
+        with contextlib.suppress(OSError):
+            while True:
+                self._take_in(*self._listener.accept())
+        self._listener.close()
+
+    def finish(self) -> None:
+        """Answer what is in flight and close the WebSockets, within STOP_SECONDS.
+
+        Idle connections are left to end with the process.
+        """
+        settled = time.monotonic() + ON_ITS_WAY_SECONDS
+        deadline = time.monotonic() + STOP_SECONDS
+        connections = app.extensions["connections"]
+        # From now on every answer is the last of its connection, and says so.
+        self._http.keepalive = False
+        connections.stop()
+        _wait_until(lambda: not audit.under_way, deadline)
+        eventlet.sleep(TURN_SECONDS)  # for the last acknowledgements and messages to leave
+
+        def over() -> bool:
+            connections.hang_up_all()  # again and again: some were only half open before
+            return time.monotonic() > settled and not self._http.outstanding_requests
+
+        _wait_until(over, deadline)
+        if self._http.outstanding_requests:
+            log.warning("stopped with %s requests unanswered", self._http.outstanding_requests)
+            # A proper exit would wait for threads that wait for the database.
+            os._exit(0)
+
+    def _take_in(self, client: Any, address: Any) -> None:
+        client.settimeout(self._http.socket_timeout)
+        self._pool.spawn(self._serve, client, address)
+
+    def _serve(self, client: Any, address: Any) -> None:
+        try:
+            self._http.process_request([address, client, self._idle])
+        finally:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+            client.close()
+
+
+def _on_signals(stop: Callable[[], object]) -> None:
+    """Call `stop` at the first SIGTERM or SIGINT.
 
     A handler that raised would end whatever was running just then, an update say. So the signal
     goes through a pipe to a task that knows whom to end.
     """
-    import signal
-    import socket
-
-    accepting = eventlet.getcurrent()
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
 
     def wait() -> None:
-        reader.recv(1)
-        eventlet.kill(accepting, SystemExit())
-        writer.fileno()  # keeps the pipe open as long as signals may come
+        told.recv(1)
+        # Platforms may say it twice; a person who does means at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        stop()
+        tell.fileno()  # keeps the pipe open as long as signals may come
 
     eventlet.spawn_n(wait)
 
 
-def _pool(listener: "eventlet.greenio.GreenSocket") -> "eventlet.GreenPool":
-    """Return the pool that connections are served from, which the server waits for at its end."""
-
-    class Pool(eventlet.GreenPool):
-        def waitall(self) -> None:
-            """Answer what is in flight, close the rest so that clients come back; never hang."""
-            listener.close()
-            _wait_until(lambda: not audit.under_way, SECONDS_TO_ANSWER)
-            eventlet.sleep(0.1)  # what was just published is on its way to the viewers
-            app.extensions["connections"].hang_up_all()
-            _wait_until(lambda: not self.running(), SECONDS_TO_CLOSE)
-
-    return Pool(_most_connections())
-
-
-def _wait_until(true: Callable[[], bool], seconds: float) -> None:
-    for _ in range(int(seconds / 0.02)):
-        if true():
-            return
-        eventlet.sleep(0.02)
+def _wait_until(true: Callable[[], bool], deadline: float) -> None:
+    while not true() and time.monotonic() < deadline:
+        eventlet.sleep(TURN_SECONDS)
 
 
 class _Log:
@@ -119,8 +175,6 @@ class _Log:
 
     def info(self, message: str, *args: object) -> None:
         """Take what the server logs."""
-        import logging
-
         if message.startswith("Traceback"):
             logging.getLogger("scoreboard.server").error(message)
 

@@ -11,7 +11,10 @@ from .scores import service
 
 
 def create_app(config: Config | None = None) -> Flask:
-    """Return a new, independent application. Raises SettingError for a malformed setting."""
+    """Return a new, independent application. Raises SettingError for a malformed setting.
+
+    Where a server calls it, SystemExit ends a start that the doctor says cannot work.
+    """
     app = Flask(__name__, instance_relative_config=True)
     app.config.from_object(config or Config.from_environment())
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -29,6 +32,6 @@ def create_app(config: Config | None = None) -> Flask:
     cli.register(app)
     for blueprint in (auth.bp, scores.bp, admin.bp, ops.bp):
         app.register_blueprint(blueprint)
-    if doctor.is_flask_run():
-        doctor.refuse_what_cannot_work(app, server="threading")
+    if server := doctor.server_at_hand():
+        doctor.refuse_what_cannot_work(app, server)
     return app

@@ -1,8 +1,11 @@
 """The start-up doctor: finds what cannot work, and says in one line what to do about it."""
 
+import logging
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,19 +18,32 @@ from . import database
 from .realtime import transport
 from .realtime.messenger import impatient
 
+log = logging.getLogger(__name__)
+
 Settings = Mapping[str, Any]
 
 # 256 bits for HS256, as RFC 7518, section 3.2, asks; in text that is no less than this.
 SHORTEST_SECRET = 32
+# In letters and digits only: what people copy from an example and never change.
+PLACEHOLDER = re.compile(
+    r"changeme|changethis|replaceme|placeholder|yoursecret|your256bit|secretkey|supersecret"
+    r"|topsecret|insecure|example|password|astringsecretatleast256bitslong"
+)
 REDIS_SECONDS = 2
+# Servers known from other projects; none hands out the socket that a WebSocket needs.
+FOREIGN = ("gunicorn", "uwsgi", "waitress-serve", "hypercorn", "uvicorn")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `advice` is what to do, None if all is well."""
+    """One thing that was looked at; `advice` is what to do, None if all is well.
+
+    `note` is worth knowing all the same.
+    """
 
     check: str
     advice: str | None
+    note: str | None = None
 
 
 def second_process(settings: Settings) -> str | None:
@@ -51,16 +67,35 @@ def weak_secrets(settings: Settings) -> str | None:
     for name in ("SECRET_KEY", "JWT_SECRET_KEY"):
         if len(settings[name]) < SHORTEST_SECRET:
             return f"{name} is weak: give it {SHORTEST_SECRET} or more random characters"
+        if PLACEHOLDER.search(re.sub("[^a-z0-9]", "", settings[name].lower())):
+            return f"{name} is from an example: give it {SHORTEST_SECRET} or more random characters"
     if settings["SECRET_KEY"] == settings["JWT_SECRET_KEY"]:
         return "JWT_SECRET_KEY must not be the same as SECRET_KEY"
     return None
 
 
 def wrong_server(server: str) -> str | None:
-    """Find what was imported before the patching: it waits in ways that stop everybody else."""
+    """Find a server that this cannot run on, or one whose patching came too late.
+
+    What was imported before the patching waits in ways that stop everybody else.
+    """
     waits_green = psycopg.waiting.wait is psycopg.waiting.wait_select
-    if server != transport.ASYNC_MODE or (server == "eventlet" and not waits_green):
+    if server != transport.ASYNC_MODE or (transport.GREEN and not waits_green):
         return "start with `python wsgi.py` or with `flask run`, and with nothing imported before"
+    return None
+
+
+def concurrency(settings: Settings) -> str | None:
+    """Note that a platform's usual setting does nothing here."""
+    if settings["WEB_CONCURRENCY"]:
+        return "WEB_CONCURRENCY changes nothing: one process serves all"
+    return None
+
+
+def unseen_addresses(settings: Settings) -> str | None:
+    """Note that the limits per address count a platform's router, which is not one client."""
+    if settings["DYNO"] and not settings["TRUSTED_PROXIES"]:
+        return "every client seems to come from the platform's router: set TRUSTED_PROXIES=1"
     return None
 
 
@@ -75,12 +110,14 @@ def old_tables() -> str | None:
 def refuse_what_cannot_work(app: Flask, server: str) -> None:
     """Raise SystemExit with one line that says what to do, if this process cannot serve.
 
-    `server` is the async mode that the server at hand asks for.
+    `server` is the async mode that the server at hand asks for. Notes are logged.
     """
     with app.app_context():
         for finding in (*_settings(app), Finding("server", wrong_server(server)), _tables()):
             if finding.advice:
                 raise SystemExit(f"scoreboard: {finding.advice}")
+            if finding.note:
+                log.info("%s", finding.note)
 
 
 def examine(app: Flask) -> list[Finding]:
@@ -88,17 +125,24 @@ def examine(app: Flask) -> list[Finding]:
     return [*_settings(app), _database(), _tables(), _redis(app.config["REDIS_URL"])]
 
 
-def is_flask_run() -> bool:
-    """Whether `flask run` is at work, as no other command serves."""
+def server_at_hand() -> str | None:
+    """Return the async mode that the server at hand asks for.
+
+    None if it says so itself, or if none is at hand, as with every command but `flask run`.
+    """
     context = click.get_current_context(silent=True)
-    return context is not None and context.info_name == "run"
+    if context:
+        return "threading" if context.info_name == "run" else None
+    program = Path(sys.argv[0]).name
+    return program if program in FOREIGN else None
 
 
 def _settings(app: Flask) -> list[Finding]:
     return [
-        Finding("second process", second_process(app.config)),
+        Finding("second process", second_process(app.config), concurrency(app.config)),
         Finding("disk", throw_away_disk(app.config)),
         Finding("secrets", weak_secrets(app.config)),
+        Finding("addresses", None, unseen_addresses(app.config)),
     ]
 
 
@@ -121,4 +165,4 @@ def _redis(url: str) -> Finding:
                 client.ping()
     except redis.RedisError:
         return Finding("redis", "REDIS_URL does not answer: is it right, is it running?")
-    return Finding("redis" if url else "redis (not used)", None)
+    return Finding("redis", None, None if url else "not used, nor needed by one process")

@@ -150,6 +150,15 @@ class UpgradeRequired(ScoreboardError):
         return {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
+class Stopping(ScoreboardError):
+    """The process is about to end and takes nothing new."""
+
+    status, code = 500, "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The server is restarting and changed nothing; try again.")
+
+
 class ServerError(ScoreboardError):
     """Our own fault. The log knows more, the client is told no more than this."""
 

@@ -13,6 +13,8 @@ SOUND = {
     "DYNO": "",
     "REDIS_URL": "",
     "ALLOW_SQLITE": False,
+    "TRUSTED_PROXIES": 0,
+    "WEB_CONCURRENCY": "",
     "SQLALCHEMY_DATABASE_URI": "sqlite:///x.db",
     **SECRETS,
 }
@@ -35,7 +37,18 @@ ON_POSTGRES = {"SQLALCHEMY_DATABASE_URI": "postgresql+psycopg:///x"}
         (doctor.weak_secrets, {}, None),
         (doctor.weak_secrets, {"SECRET_KEY": "changeme"}, "SECRET_KEY is weak"),
         (doctor.weak_secrets, {"JWT_SECRET_KEY": "x" * 31}, "JWT_SECRET_KEY is weak"),
+        (doctor.weak_secrets, {"SECRET_KEY": "change-me-" * 5}, "SECRET_KEY is from an example"),
+        (
+            doctor.weak_secrets,
+            {"JWT_SECRET_KEY": "a-string-secret-at-least-256-bits-long"},
+            "JWT_SECRET_KEY is from an example",
+        ),
         (doctor.weak_secrets, {"JWT_SECRET_KEY": SECRETS["SECRET_KEY"]}, "must not be the same"),
+        (doctor.concurrency, {}, None),
+        (doctor.concurrency, {"WEB_CONCURRENCY": "4"}, "changes nothing"),
+        (doctor.unseen_addresses, {}, None),
+        (doctor.unseen_addresses, {"DYNO": "web.1"}, "TRUSTED_PROXIES=1"),
+        (doctor.unseen_addresses, {"DYNO": "web.1", "TRUSTED_PROXIES": 1}, None),
     ],
 )
 def test_a_setting_that_cannot_work_is_found(check, settings, advice):
@@ -47,6 +60,18 @@ def test_a_setting_that_cannot_work_is_found(check, settings, advice):
 def test_a_server_with_another_async_mode_is_found():
     assert doctor.wrong_server("threading") is None
     assert "python wsgi.py" in doctor.wrong_server("eventlet")
+
+
+def test_another_project_s_server_is_refused(tmp_path):
+    """A stand-in with its name: all that such a server does at first is to import the app."""
+    (tmp_path / "gunicorn").write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import wsgi"
+    )
+
+    done = run(str(tmp_path / "gunicorn"), DATABASE_URL=f"sqlite:///{tmp_path}/x.db")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("scoreboard: start with `python wsgi.py`")
 
 
 def run(*command, **settings):
@@ -94,8 +119,14 @@ class TestCommand:
         done = app.test_cli_runner().invoke(args=["doctor"])
 
         assert done.exit_code == 0
-        assert [line.split()[-1] for line in done.output.splitlines()] == [
-            *["ok"] * 6,
+        assert [line[:20].rstrip() for line in done.output.splitlines()] == [
+            "second process  ok",
+            "disk            ok",
+            "secrets         ok",
+            "addresses       ok",
+            "database        ok",
+            "tables          ok",
+            "redis           ok",
         ]
 
     @pytest.mark.parametrize("settings", [{"DYNO": "web.2", "REDIS_URL": "redis://127.0.0.1:1"}])

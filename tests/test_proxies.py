@@ -34,3 +34,27 @@ def test_only_as_many_proxies_are_believed_as_there_are(tmp_path, watching, prox
             assert watching(PlainViewer(server.url, player.token, "query", header=other))
     finally:
         server.stop()
+
+
+@pytest.fixture
+def behind_one_proxy(tmp_path):
+    limits = {"CONNECTIONS_PER_ADDRESS": "1", "AUTH_RATE_LIMIT": "1/minute"}
+    server = Server(tmp_path, TRUSTED_PROXIES="1", **limits)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/ws/scoreboard/?EIO=4&transport=polling"), ("POST", "/api/auth/viewer")],
+)
+def test_socket_io_and_the_auth_limits_see_the_client_behind_the_proxy(
+    behind_one_proxy, method, path
+):
+    def ask(address):
+        headers = {"X-Forwarded-For": f"10.9.9.9, {address}"}
+        url = behind_one_proxy.url + path
+        return requests.request(method, url, headers=headers, timeout=10).status_code
+
+    assert [ask("10.0.0.1"), ask("10.0.0.2")] == [200, 200]
+    assert ask("10.0.0.1") in (401, 429)

@@ -13,6 +13,7 @@ def doctor() -> None:
     """Look for what cannot work; the exit status is 1 if there is something."""
     findings = examination.examine(current_app)
     for finding in findings:
-        click.echo(f"{finding.check:18} {finding.advice or 'ok'}")
+        state, told = ("problem", finding.advice) if finding.advice else ("ok", finding.note)
+        click.echo(f"{finding.check:15} {state:8} {told or ''}".rstrip())
     if any(finding.advice for finding in findings):
         raise SystemExit(1)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .. import metrics
-from ..errors import TooManyConnections
+from ..errors import Stopping, TooManyConnections
 from ..permissions import Caller
 
 SECONDS_TO_AUTHENTICATE = 10
@@ -56,6 +56,7 @@ class Connections:
         self._lock = threading.Lock()
         self._when_first: Callable[[], object] | None = None
         self._with_each_sweep: Callable[[], object] = lambda: None
+        self.stopping = False
 
     def when_first(self, call: Callable[[], object]) -> None:
         """Call this once, when the first connection is opened."""
@@ -66,9 +67,14 @@ class Connections:
         self._with_each_sweep = call
 
     def open(self, connection: Connection) -> None:
-        """Take in a connection that has yet to authenticate. Raises TooManyConnections."""
+        """Take in a connection that has yet to authenticate.
+
+        Raises TooManyConnections, and Stopping once the process is about to end.
+        """
         now = time.time()
         with self._lock:
+            if self.stopping:
+                raise Stopping
             if self._waiting[connection.address] >= self._per_address:
                 raise TooManyConnections("Too many connections from this address.")
             self._waiting[connection.address] += 1
@@ -119,6 +125,10 @@ class Connections:
             caller = connection.caller
             if caller and token_id in caller.token_ids and caller.issued_at <= until:
                 connection.close(UNAUTHORIZED, "token_revoked")
+
+    def stop(self) -> None:
+        """Take no more connections, nor events by those that there are."""
+        self.stopping = True
 
     def hang_up_all(self) -> None:
         """End every connection because the service restarts."""

@@ -6,9 +6,9 @@ from typing import Any
 from flask import Flask, current_app, request
 from flask_socketio import ConnectionRefusedError
 
-from .. import metrics, requests
+from .. import audit, metrics, requests
 from ..auth import tokens
-from ..errors import NotAuthenticated, ScoreboardError, translate
+from ..errors import NotAuthenticated, ScoreboardError, Stopping, translate
 from ..extensions import socketio
 from ..scores import service
 from . import broadcast, transport, websocket
@@ -160,10 +160,14 @@ def connect(auth: Any = None) -> None:
 @socketio.on("update_score")
 def update_score(body: Any = None, *more: Any) -> dict[str, Any]:
     """Submit an update as `POST /api/score/update` does; acknowledge status and body."""
+    origin = requests.event_origin()
     try:
+        if current_app.extensions["connections"].stopping:
+            with audit.attempt(origin, lambda attempt: None):  # no fault of the client's
+                raise Stopping
         connection = _connection()
         token = connection.token if connection else None
-        return {"status": 200, "body": service.submit(body, token, requests.event_origin())}
+        return {"status": 200, "body": service.submit(body, token, origin)}
     except Exception as error:
         told = translate(error)
         return {"status": told.status, "body": told.body()}
