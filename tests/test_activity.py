@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
+from serving import RUN_MODES, Server
 from sqlalchemy import select
 from viewers import wait_until
 
@@ -208,6 +209,14 @@ class TestMemory:
             memory.of(name)
 
         assert ("ann" in memory, "bob" in memory, "cat" in memory) == (True, False, True)
+
+
+@pytest.fixture(scope="module", params=RUN_MODES)
+def server(request, tmp_path_factory):
+    """Return one process: what it counts is its own."""
+    server = Server(tmp_path_factory.mktemp("server"), request.param)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

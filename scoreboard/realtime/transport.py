@@ -19,6 +19,9 @@ from flask import Flask
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+# What is read of a connection that has ended, from one who goes on sending.
+MOST_LEFT = 1024 * 1024
+
 WsgiEnvironment = dict[str, Any]
 
 
@@ -73,6 +76,14 @@ def after(seconds: float, work: Callable[[], object]) -> None:
         timer.start()
 
 
+def give_way() -> None:
+    """Let everybody else have a turn; who always has something to read would never wait."""
+    if GREEN:
+        import eventlet
+
+        eventlet.sleep(0)
+
+
 def socket_of(environ: WsgiEnvironment) -> Any:
     """Return the socket that this request came in by. Raises RuntimeError on another server."""
     if "eventlet.input" in environ:
@@ -113,8 +124,9 @@ def finish(environ: WsgiEnvironment) -> list[bytes]:
     connection = environ["werkzeug.socket"]
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-        while connection.recv(65536):
-            pass
+        for _ in range(MOST_LEFT // 65536):
+            if not connection.recv(65536):
+                break
     raise ConnectionError("the WebSocket has ended")
 
 

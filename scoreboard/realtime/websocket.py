@@ -96,6 +96,7 @@ class WebSocket:
         self._bytes_behind = 0
         self._draining = False
         self._closing = False
+        self._aborted = False
         self._over = False
 
     def push(self, frames: bytes) -> None:
@@ -153,8 +154,11 @@ class WebSocket:
         return "".join(parts) if isinstance(event, TextMessage) else b"".join(parts)
 
     def _receive(self) -> bool:
-        """Read what has arrived. Return False if nothing more will."""
+        """Read what has arrived. Return False if nothing more will, or shall."""
+        if self._aborted:
+            return False  # though there may always be more, from one who never stops sending
         try:
+            transport.give_way()
             data = self._connection.recv(4096)
             self._protocol.receive_data(data or None)
         except (OSError, LocalProtocolError):
@@ -226,7 +230,7 @@ class WebSocket:
 
     def _abort(self) -> None:
         """End the connection without a word: whoever waits on the socket wakes up."""
-        self._closing = True
+        self._closing = self._aborted = True
         if not self._over:
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_RDWR)
