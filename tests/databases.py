@@ -10,14 +10,28 @@ from pathlib import Path
 
 import psycopg
 from flask_migrate import upgrade
+from services import OwnPostgres
 from serving import SECRETS
-from viewers import missing
 
 from config import Config
 from scoreboard import create_app
 from scoreboard.extensions import Base, db
 
-POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
+GIVEN = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
+
+
+@functools.cache
+def _server() -> str:
+    """Return the Postgres to make databases in: the one given if it answers, else our own."""
+    try:
+        psycopg.connect(GIVEN, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        folder = Path(tempfile.mkdtemp())
+        own = OwnPostgres(folder)
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(own.stop)
+        return own.url
+    return GIVEN
 
 
 @functools.cache
@@ -36,13 +50,10 @@ def copied_sqlite(folder: Path) -> str:
 def new_postgres() -> str:
     """Create a database without tables, dropped when the tests end; skip if there is no server."""
     name = f"scoreboard_{uuid.uuid4().hex[:12]}"
-    try:
-        with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=5) as server:
-            server.execute(f"CREATE DATABASE {name}")
-    except psycopg.OperationalError as error:
-        missing(f"no Postgres at {POSTGRES}: {error}")
+    with psycopg.connect(_server(), autocommit=True, connect_timeout=5) as server:
+        server.execute(f"CREATE DATABASE {name}")
     atexit.register(_drop, name)
-    return POSTGRES.rpartition("/")[0] + f"/{name}"
+    return _server().rpartition("/")[0] + f"/{name}"
 
 
 def new_database() -> str:
@@ -51,7 +62,7 @@ def new_database() -> str:
 
 
 def _drop(name: str) -> None:
-    with psycopg.connect(POSTGRES, autocommit=True) as server:
+    with psycopg.connect(_server(), autocommit=True) as server:
         server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
