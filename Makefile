@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := tests/js/node_modules/.package-lock.json
 
-.PHONY: help run test lint format
+.PHONY: help run test lint format bench
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -18,6 +18,9 @@ lint: .venv/dev ## Check format, style and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy scoreboard config.py wsgi.py
+
+bench: .venv/dev ## Measure what an update costs while Redis is away.
+	$(BIN)/python bench/redis_away.py
 
 format: .venv/dev ## Format the code.
 	$(BIN)/ruff format .

@@ -8,6 +8,7 @@ from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import Connection, Engine, event, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     InterfaceError,
     InternalError,
@@ -16,7 +17,7 @@ from sqlalchemy.exc import (
 )
 
 from . import metrics
-from .extensions import db, migrate
+from .extensions import Base, db, migrate
 from .models import BoardVersion
 from .realtime.transport import off_loop
 
@@ -97,6 +98,11 @@ def transaction(work: Callable[[Connection], T]) -> T:
 def next_version(connection: Connection) -> int:
     """Make the board's next version, and hold it: no other process makes one until the commit."""
     return connection.execute(_NEXT_VERSION).scalar_one()
+
+
+def insert(table: type[Base], dialect: str) -> Any:
+    """Return an INSERT into the table that knows ON CONFLICT, for a dialect by its name."""
+    return (sqlite if dialect == "sqlite" else postgresql).insert(table)
 
 
 def _run(connection: Connection, work: Callable[[Connection], T]) -> T:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from serving import RUN_MODES, Server
+from serving import RUN_MODES
 from sqlalchemy import select
 from viewers import wait_until
 
@@ -211,14 +211,6 @@ class TestMemory:
         assert ("ann" in memory, "bob" in memory, "cat" in memory) == (True, False, True)
 
 
-@pytest.fixture(scope="module", params=RUN_MODES)
-def server(request, tmp_path_factory):
-    """Return one process: what it counts is its own."""
-    server = Server(tmp_path_factory.mktemp("server"), request.param)
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def counted():
     """Return a function that tells how often a rule was broken since the test began."""
@@ -391,6 +383,8 @@ class TestFailure:
         assert {answer.status_code for answer in answers} == {200}
 
 
+# In one process: what it counts is its own.
+@pytest.mark.parametrize("server", RUN_MODES, indirect=True)
 def test_on_a_real_server_a_hit_is_marked_beside_the_requests(server):
     player, admin = server.user("Jumper"), server.user("Marshal", "admin")
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from serving import RUN_MODES, Server
+from serving import RUN_MODES
 from viewers import PlainViewer, SocketIoViewer, missing, wait_until
 
 from scoreboard.realtime.feed import Batch, Feed
@@ -29,14 +29,6 @@ def series(text):
         for sample in family.samples
         if "le" not in sample.labels
     }
-
-
-@pytest.fixture(scope="module", params=RUN_MODES)
-def server(request, tmp_path_factory):
-    """Return one process: what it counts is its own."""
-    server = Server(tmp_path_factory.mktemp("server"), request.param)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -262,6 +254,8 @@ class TestTheMetrics:
         assert moved("scoreboard_redis_errors_total") == 1
 
 
+# In one process: what it counts is its own.
+@pytest.mark.parametrize("server", RUN_MODES, indirect=True)
 class TestARealServer:
     def read(self, server, *name):
         text = requests.get(f"{server.url}/metrics", timeout=10).text

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from .. import database
 from ..models import Mark, User
@@ -23,8 +22,7 @@ def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
     row = {"user_id": user_id, "rule": rule, "hour": hour_of(now)}
 
     def insert(connection: Connection) -> None:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(Mark).on_conflict_do_nothing()
+        statement = database.insert(Mark, connection.dialect.name).on_conflict_do_nothing()
         connection.execute(statement, {**row, "detail": detail[:200], "created_at": now})
 
     database.transaction(insert)

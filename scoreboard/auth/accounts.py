@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from .. import database
 from ..errors import Conflict
@@ -47,8 +46,11 @@ def create(username: str, email: str, password_hash: str | None, role: str) -> A
     )
 
     def insert(connection: Connection) -> None:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-        statement = dialect.insert(User).on_conflict_do_nothing().returning(User.user_id)
+        statement = (
+            database.insert(User, connection.dialect.name)
+            .on_conflict_do_nothing()
+            .returning(User.user_id)
+        )
         row = {**vars(account), "name_key": name_key(username)}
         if connection.execute(statement, row).one_or_none() is None:
             raise _taken(connection, username)

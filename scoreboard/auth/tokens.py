@@ -14,7 +14,6 @@ import jwt
 from flask import current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
 from sqlalchemy import Connection, bindparam, delete, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from .. import database
 from ..errors import NotAuthenticated
@@ -174,7 +173,7 @@ def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
     now = datetime.now(UTC)
     connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now))
     revoked = connection.execute(
-        _insert(connection)
+        database.insert(RevokedToken, connection.dialect.name)
         .values(token_id=token_id, revoked_at=now, expires_at=until)
         .on_conflict_do_nothing()
         .returning(RevokedToken.token_id)
@@ -185,15 +184,10 @@ def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
 def revoke_all(connection: Connection, user_id: str, until: datetime) -> None:
     """Refuse every token of this user that was issued until now."""
     row = {"token_id": all_of(user_id), "revoked_at": datetime.now(UTC), "expires_at": until}
-    statement = _insert(connection).values(row)
+    statement = database.insert(RevokedToken, connection.dialect.name).values(row)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[RevokedToken.token_id],
             set_={"revoked_at": row["revoked_at"], "expires_at": row["expires_at"]},
         )
     )
-
-
-def _insert(connection: Connection) -> Any:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(RevokedToken)

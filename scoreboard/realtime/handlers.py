@@ -1,8 +1,10 @@
 """The Socket.IO door: connect, authenticate, update_score, disconnect."""
 
+import contextlib
 import logging
 from typing import Any
 
+from engineio.exceptions import SocketIsClosedError
 from flask import Flask, current_app, request
 from flask_socketio import ConnectionRefusedError
 
@@ -67,6 +69,12 @@ class _Engine:
         self._engine.on("connect", self._connected)
         self._engine.on("message", self._message)
         self._engine.on("disconnect", self._disconnected)
+        self._send_packet, self._engine.send_packet = self._engine.send_packet, self._send
+
+    def _send(self, engine_sid: str, packet: Any) -> None:
+        """Send to one; that it has gone this moment is no reason for the others to miss out."""
+        with contextlib.suppress(SocketIsClosedError):
+            self._send_packet(engine_sid, packet)
 
     def _connected(self, engine_sid: str, environ: dict[str, Any]) -> Any:
         """Take the connection in, or return why not: Engine.IO then answers 401 with that."""

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
+from .. import database
 from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
 from ..models import Score, Standing, User
 from .policy import Policy, Present, after
@@ -166,13 +166,12 @@ def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
 @functools.cache
 def _statements(dialect: str) -> tuple[Any, Any]:
     """Return how this database inserts scores that are new, and upserts standings."""
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     scores = (
-        insert(Score)
+        database.insert(Score, dialect)
         .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
         .returning(Score.score_id, Score.user_id, Score.identity)
     )
-    standings = insert(Standing)
+    standings = database.insert(Standing, dialect)
     changed = ("score", "reached_at", "achieved_at", "score_id")
     return scores, standings.on_conflict_do_update(
         index_elements=[Standing.user_id],
