@@ -17,10 +17,10 @@ from statistics import quantiles
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import databases  # noqa: E402
-from services import OwnRedis  # noqa: E402
-from serving import several  # noqa: E402
-from viewers import PlainViewer  # noqa: E402
+import databases
+from services import OwnRedis
+from serving import several
+from viewers import PlainViewer
 
 EVERY = 0.02  # seconds between updates
 
