@@ -9,14 +9,14 @@ from flask import Flask
 
 # In a query, tokens are for plain WebSockets; the development server logs whole request lines.
 _TOKEN = re.compile(r"(token=)[^&\s\"']+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class _Clean(logging.Formatter):
     """One line of text with no token, and no control character that could forge another line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _CONTROL.sub("?", _TOKEN.sub(r"\1[hidden]", super().format(record)))
+        return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", super().format(record)))
 
 
 def _one_line(record: logging.LogRecord) -> bool:
