@@ -42,7 +42,7 @@ def refresh(token: str | None) -> dict[str, Any]:
     family, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
 
     def rotate(connection: Connection) -> str | None:
-        role = tokens.user_role(connection, {**claims, "jti": ""})
+        role = tokens.user_role(connection, {**claims, "jti": None})
         if tokens.revoke(connection, claims["jti"], until):
             return role
         tokens.revoke(connection, family, until)

@@ -5,6 +5,7 @@ that ends them all. A token minted by somebody else with our key has no family, 
 """
 
 import contextlib
+import hashlib
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ PUBLIC_VIEWER = "public-viewer"
 
 REQUIRED = ["sub", "role", "type", "jti", "iat", "exp"]
 LONGEST = 4096
+LONGEST_NAME = 64
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 Claims = dict[str, Any]
@@ -79,8 +81,11 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
         )
     except jwt.ExpiredSignatureError:
         raise NotAuthenticated("The token has expired: get a new one.", "token_expired") from None
-    except (jwt.InvalidTokenError, ValueError):
+    except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise NotAuthenticated("The token is not valid here.") from None
+    # The library takes what can be made a number for one; the times are compared elsewhere too.
+    if not all(type(claims[name]) in (int, float) for name in ("iat", "exp")):
+        raise NotAuthenticated("The token is not valid here.")
     if claims["type"] != kind:
         raise NotAuthenticated(f"This needs a token of type {kind}.", "token_type")
     # Written in another way, the same id would not be found under the name that revokes it.
@@ -90,9 +95,16 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
 
 
 def token_ids(claims: Claims) -> tuple[str, ...]:
-    """Return the names under which this token can be revoked."""
+    """Return the names under which this token can be revoked, the widest by sign-in last."""
     names = [all_of(claims["sub"]), claims.get("jti"), claims.get("family")]
-    return tuple(name for name in names if isinstance(name, str) and name.isprintable())
+    return tuple(_storable(name) for name in names if isinstance(name, str))
+
+
+def _storable(name: str) -> str:
+    """Return the name, or its digest if the column cannot hold it: others may mint any `jti`."""
+    if name.isprintable() and 0 < len(name) <= LONGEST_NAME:
+        return name
+    return hashlib.sha256(name.encode(errors="replace")).hexdigest()
 
 
 def all_of(user_id: str) -> str:
