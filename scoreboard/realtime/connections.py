@@ -3,6 +3,7 @@
 A connection has ten seconds to authenticate; then it may stay until its token expires.
 """
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from .. import metrics
 from ..errors import Stopping, TooManyConnections
 from ..permissions import Caller
+
+log = logging.getLogger(__name__)
 
 SECONDS_TO_AUTHENTICATE = 10
 SECONDS_TO_LEAVE = 5
@@ -139,13 +142,20 @@ class Connections:
         """Close whatever is past its deadline, and ask the silent for a sign of life."""
         self._with_each_sweep()
         for connection in list(self._all):
-            if connection.deadline <= now:
-                connection.close(
-                    UNAUTHORIZED, "token_expired" if connection.caller else "not_authenticated"
-                )
-            elif connection.ping and connection.pinged_at + PING_SECONDS <= now:
-                connection.pinged_at = now
-                connection.ping()
+            try:
+                self._look_at(connection, now)
+            except Exception:
+                # Or this one would keep all that come after it open, with every sweep.
+                log.exception("a connection could not be swept")
+
+    def _look_at(self, connection: Connection, now: float) -> None:
+        if connection.deadline <= now:
+            connection.close(
+                UNAUTHORIZED, "token_expired" if connection.caller else "not_authenticated"
+            )
+        elif connection.ping and connection.pinged_at + PING_SECONDS <= now:
+            connection.pinged_at = now
+            connection.ping()
 
     def _count_out(self, connection: Connection) -> None:
         if connection.caller is None:
