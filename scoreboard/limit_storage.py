@@ -10,7 +10,7 @@ from limits.storage import MemoryStorage, MovingWindowSupport, RedisStorage, Sto
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from . import metrics
+from . import metrics, redis_tls
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -33,14 +33,12 @@ class SteadyStorage(Storage, MovingWindowSupport):
     def __init__(self, uri: str, wrap_exceptions: bool = False, **options: Any) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
         url = uri.removeprefix("steady+")
-        # Heroku's Redis shows a certificate that it signed itself.
-        tls = {"ssl_cert_reqs": None} if url.startswith("rediss://") else {}
         self._redis = RedisStorage(
             url,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ASK_SECONDS,
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
-            **tls,  # type: ignore[arg-type]
+            **redis_tls.options(url),
         )
         self._memory = MemoryStorage()
         self._away_until = 0.0

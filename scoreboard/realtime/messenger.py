@@ -12,7 +12,7 @@ import socketio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .. import metrics
+from .. import metrics, redis_tls
 from . import transport
 from .feed import Batch
 
@@ -28,14 +28,12 @@ MOST_WAITING = 1000
 
 def impatient(url: str, seconds: float) -> "redis.Redis":
     """Return a client that waits this long for Redis and no longer, and tries only once."""
-    # Heroku's Redis shows a certificate that it signed itself.
-    tls = {"ssl_cert_reqs": None} if url.startswith("rediss://") else {}
     return redis.Redis.from_url(
         url,
         socket_timeout=seconds,
         socket_connect_timeout=seconds,
         retry=Retry(NoBackoff(), 0),
-        **tls,
+        **redis_tls.options(url),
     )
 
 
@@ -79,8 +77,8 @@ class Messenger(Welcoming, socketio.RedisManager):
     def __init__(
         self, url: str, welcome: Callable[[str], object], receive: Callable[[Batch], object]
     ) -> None:
-        tls = {"ssl_cert_reqs": None} if url.startswith("rediss://") else {}
-        options = {"socket_connect_timeout": PUBLISH_SECONDS, "socket_keepalive": True, **tls}
+        options = {"socket_connect_timeout": PUBLISH_SECONDS, "socket_keepalive": True}
+        options |= redis_tls.options(url)
         super().__init__(welcome, url, channel=CHANNEL, redis_options=options)
         self._receive = receive
         self._client = impatient(url, PUBLISH_SECONDS)
