@@ -62,8 +62,8 @@ class Config:
 
     @property
     def RATELIMIT_STORAGE_URI(self) -> str:  # noqa: N802 - Flask-Limiter's name
-        """Where limits are counted; `steady+` is our own storage, which outlives its Redis."""
-        return f"steady+{self.REDIS_URL}" if self.REDIS_URL else "memory://"
+        """Where limits are counted: in storages of our own, see scoreboard/limit_storage.py."""
+        return f"steady+{self.REDIS_URL}" if self.REDIS_URL else "window+memory://"
 
     @classmethod
     def from_environment(

@@ -1,7 +1,9 @@
-"""Where limits are counted: in Redis for all processes, in memory while Redis is away."""
+"""Where limits are counted: in Redis for all processes, else, and while it is away, in memory."""
 
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +21,68 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = ASK_SECONDS = 0.04
 # How long to do without before asking again.
 AWAY_SECONDS = 2
+# Up to here windows that are over are not worth looking for.
+FEW_WINDOWS = 10_000
+
+
+class WindowStorage(MemoryStorage):
+    """Memory of this process, where a hit costs the same however many keys there are.
+
+    The library's own looks at every entry of every key up to a hundred times a second. A clock
+    that is set back or forward moves no window.
+    """
+
+    STORAGE_SCHEME = ["window+memory"]  # noqa: RUF012 - named by the library
+
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: str) -> None:
+        super().__init__(uri, wrap_exceptions)
+        # Of each key its expiry in seconds and the moments of its entries, the oldest first.
+        self._windows: dict[str, tuple[int, deque[float]]] = {}
+        self._most_windows = FEW_WINDOWS
+        self._lock = threading.Lock()
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count `amount` more under the key, unless that were more than the limit."""
+        now = time.monotonic()
+        with self._lock:
+            moments = self._window(key, expiry, now)
+            if len(moments) + amount > limit:
+                return False
+            moments.extend([now] * amount)
+            return True
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """Return when the present window began, and how many are in it."""
+        now = time.monotonic()
+        with self._lock:
+            moments = self._window(key, expiry, now)
+            return time.time() - (now - moments[0] if moments else 0), len(moments)
+
+    def reset(self) -> int | None:
+        """Forget all counts."""
+        self._windows.clear()
+        return None
+
+    def clear(self, key: str) -> None:
+        """Forget the counts of a key."""
+        self._windows.pop(key, None)
+
+    def _window(self, key: str, expiry: int, now: float) -> deque[float]:
+        if len(self._windows) >= self._most_windows:
+            self._forget_the_past(now)
+        _, moments = self._windows.setdefault(key, (expiry, deque()))
+        while moments and moments[0] <= now - expiry:
+            moments.popleft()
+        return moments
+
+    def _forget_the_past(self, now: float) -> None:
+        """Drop the keys with nothing in their window; again once there are twice as many."""
+        self._windows = {
+            key: (expiry, moments)
+            for key, (expiry, moments) in self._windows.items()
+            if moments and moments[-1] > now - expiry
+        }
+        self._most_windows = max(FEW_WINDOWS, 2 * len(self._windows))
 
 
 class SteadyStorage(Storage, MovingWindowSupport):
@@ -40,7 +104,7 @@ class SteadyStorage(Storage, MovingWindowSupport):
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
             **redis_tls.options(url),
         )
-        self._memory = MemoryStorage()
+        self._memory = WindowStorage()
         self._away_until = 0.0
 
     def _ask(self, ask: Callable[[Any], T]) -> T:
