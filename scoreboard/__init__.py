@@ -6,6 +6,7 @@ from config import Config
 
 from . import admin, auth, cli, database, doctor, errors, extensions, logs, ops, requests, scores
 from .activity import service as activity
+from .auth import tokens
 from .realtime import broadcast, handlers, keeper, plain
 from .scores import service
 
@@ -23,6 +24,7 @@ def create_app(config: Config | None = None) -> Flask:
     database.init_app(app)
     errors.register(app)
     broadcast.init_app(app)
+    tokens.init_app(app)
     activity.init_app(app)
     service.init_app(app)
     handlers.init_app(app)

@@ -1,5 +1,7 @@
 """Who you are: registration, sign-in, tokens."""
 
+import time
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -9,7 +11,7 @@ from serving import SECRETS
 from sqlalchemy import delete, update
 
 from scoreboard import database
-from scoreboard.auth import accounts
+from scoreboard.auth import accounts, tokens
 from scoreboard.models import User
 
 ANN = {"username": "Ann", "email": "ann@example.com", "password": "correct horse"}
@@ -248,6 +250,40 @@ class TestTokens:
         database.transaction(lambda connection: connection.execute(statement))
 
         assert code(me(client, player.token)) == "account_suspended"
+
+    def test_a_token_that_was_accepted_is_refused_once_it_has_expired(
+        self, client, player, monkeypatch
+    ):
+        token = mint(player.user_id)
+        assert me(client, token).status_code == 200
+
+        in_an_hour = time.time() + 3600
+        monkeypatch.setattr(tokens.time, "time", lambda: in_an_hour)
+
+        assert code(me(client, token)) == "token_expired"
+
+    def test_users_looked_up_together_each_get_their_own_answer(self, app, client, make_user):
+        good, gone, dead, scorer = make_user(), make_user(), make_user(), make_user("scorer")
+        nobody = mint(str(uuid.uuid4()))
+        client.post("/api/auth/logout", headers=dead.bearer)
+        database.transaction(
+            lambda c: c.execute(
+                update(User)
+                .where(User.user_id == gone.user_id)
+                .values(suspended_at=datetime.now(UTC))
+            )
+        )
+
+        asked = [good.token, gone.token, nobody, dead.token, scorer.token]
+        answers = app.extensions["roles"].ask_all([tokens.read(t, "access") for t in asked])
+
+        assert [getattr(answer, "code", answer) for answer in answers] == [
+            "player",
+            "account_suspended",
+            "token_invalid",
+            "token_revoked",
+            "scorer",
+        ]
 
     def test_the_role_of_the_database_wins_over_the_claim(self, client, player, make_user):
         token = mint(player.user_id, role="admin")

@@ -4,22 +4,25 @@ Every sign-in is a family: its access and refresh tokens carry the same `family`
 that ends them all. A token minted by somebody else with our key has no family, only its `jti`.
 """
 
-import contextlib
+import functools
 import hashlib
 import time
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Literal
 
 import jwt
-from flask import current_app
+from flask import Flask, current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
-from sqlalchemy import Connection, bindparam, delete, or_, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from .. import database
 from ..errors import NotAuthenticated
-from ..models import RevokedToken, User, UtcDateTime
+from ..models import RevokedToken, User
 from ..permissions import Caller
+from ..together import Together
 
 # The subject of the read-only tokens that anyone may have; not a user id, so never a user.
 PUBLIC_VIEWER = "public-viewer"
@@ -29,23 +32,26 @@ LONGEST = 4096
 LONGEST_NAME = 64
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
-Claims = dict[str, Any]
+# Verified tokens that are remembered, each about a kilobyte.
+MOST_REMEMBERED = 10_000
+# Tokens whose users are looked up by one query.
+MOST_TOGETHER = 200
 
-_REVOKED = (
-    select(RevokedToken.token_id)
-    .where(
-        RevokedToken.token_id.in_(bindparam("token_ids", expanding=True)),
-        # Under a user's name, only what was issued until then; the rest is dead for good.
-        or_(
-            RevokedToken.token_id != bindparam("all_of_user"),
-            RevokedToken.revoked_at >= bindparam("issued_at", type_=UtcDateTime),
-        ),
+Claims = Mapping[str, Any]
+
+_USERS = select(User.user_id, User.role, User.suspended_at).where(
+    User.user_id.in_(bindparam("user_ids", expanding=True))
+)
+_REVOKED = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
+    RevokedToken.token_id.in_(bindparam("token_ids", expanding=True))
+)
+
+
+def init_app(app: Flask) -> None:
+    """Have the users of tokens that come in at the same time looked up together."""
+    app.extensions["roles"] = Together(
+        lambda asked: database.read(lambda connection: _roles(connection, asked)), MOST_TOGETHER
     )
-    .exists()
-)
-_USER_ROLE = select(User.role, User.suspended_at, _REVOKED.label("revoked")).where(
-    User.user_id == bindparam("user_id")
-)
 
 
 def authenticate(token: str | None) -> Caller:
@@ -55,10 +61,7 @@ def authenticate(token: str | None) -> Caller:
     Raises NotAuthenticated.
     """
     claims = read(token, "access")
-    if claims["sub"] == PUBLIC_VIEWER:
-        role = database.read(lambda connection: _viewer_role(connection, claims))
-    else:
-        role = database.read(lambda connection: user_role(connection, claims))
+    role: str = current_app.extensions["roles"].ask(claims)
     user_id = None if claims["sub"] == PUBLIC_VIEWER else claims["sub"]
     return Caller(user_id, role, claims["iat"], claims["exp"], token_ids(claims))
 
@@ -70,28 +73,41 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
     """
     if not token:
         raise NotAuthenticated("This needs a token: send it as a Bearer token.", "token_missing")
+    settings = current_app.config
     try:
-        claims: Claims = jwt.decode(
-            token if len(token) <= LONGEST else "",
-            current_app.config["JWT_SECRET_KEY"],
-            # Named here: the algorithm in a token's own header is the attacker's choice.
-            algorithms=[current_app.config["JWT_ALGORITHM"]],
-            # The extension's decoder takes a token without `type` for an access token.
-            options={"require": REQUIRED},
-        )
+        claims = _verify(token, settings["JWT_SECRET_KEY"], settings["JWT_ALGORITHM"])
+        if claims["exp"] <= time.time():
+            raise jwt.ExpiredSignatureError  # since it was verified
     except jwt.ExpiredSignatureError:
         raise NotAuthenticated("The token has expired: get a new one.", "token_expired") from None
     except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise NotAuthenticated("The token is not valid here.") from None
-    # The library takes what can be made a number for one; the times are compared elsewhere too.
-    if not all(type(claims[name]) in (int, float) for name in ("iat", "exp")):
-        raise NotAuthenticated("The token is not valid here.")
     if claims["type"] != kind:
         raise NotAuthenticated(f"This needs a token of type {kind}.", "token_type")
-    # Written in another way, the same id would not be found under the name that revokes it.
-    with contextlib.suppress(ValueError):
-        claims["sub"] = str(uuid.UUID(claims["sub"]))
     return claims
+
+
+@functools.lru_cache(MOST_REMEMBERED)
+def _verify(token: str, key: str, algorithm: str) -> Claims:
+    """Return the claims of a token with a good signature; only such are remembered.
+
+    Raises what PyJWT raises, and InvalidTokenError or ValueError for what it lets pass.
+    """
+    claims: dict[str, Any] = jwt.decode(
+        token if len(token) <= LONGEST else "",
+        key,
+        # Named here: the algorithm in a token's own header is the attacker's choice.
+        algorithms=[algorithm],
+        # The extension's decoder takes a token without `type` for an access token.
+        options={"require": REQUIRED},
+    )
+    # The library takes what can be made a number for one; the times are compared elsewhere too.
+    if not all(type(claims[name]) in (int, float) for name in ("iat", "exp")):
+        raise jwt.InvalidTokenError
+    if claims["sub"] != PUBLIC_VIEWER:
+        # Written in another way, the same id would not be found under the name that revokes it.
+        claims["sub"] = str(uuid.UUID(claims["sub"]))
+    return MappingProxyType(claims)
 
 
 def token_ids(claims: Claims) -> tuple[str, ...]:
@@ -114,39 +130,41 @@ def all_of(user_id: str) -> str:
 
 def user_role(connection: Connection, claims: Claims) -> str:
     """Return the user's present role. Raises NotAuthenticated if the token no longer counts."""
-    asked = {"user_id": _user_id(claims), **_revocation(claims)}
-    row = connection.execute(_USER_ROLE, asked).one_or_none()
-    if row is None:
-        raise NotAuthenticated("The token is not valid here.")
-    _refuse_if(row.revoked)
-    if row.suspended_at is not None:
-        raise NotAuthenticated("This account is suspended.", "account_suspended")
-    return str(row.role)
+    role = _roles(connection, [claims])[0]
+    if isinstance(role, NotAuthenticated):
+        raise role
+    return role
 
 
-def _viewer_role(connection: Connection, claims: Claims) -> str:
-    _refuse_if(connection.execute(select(_REVOKED), _revocation(claims)).scalar_one())
-    return "viewer"
+def _roles(connection: Connection, asked: Sequence[Claims]) -> list[str | NotAuthenticated]:
+    """Return the present role of each token's user, or why the token no longer counts."""
+    user_ids = {claims["sub"] for claims in asked}
+    names = {name for claims in asked for name in token_ids(claims)}
+    users = {row.user_id: row for row in connection.execute(_USERS, {"user_ids": list(user_ids)})}
+    dead = connection.execute(_REVOKED, {"token_ids": list(names)}).all()
+    revoked = {row.token_id: row.revoked_at for row in dead}
+    return [_role(claims, users.get(claims["sub"]), revoked) for claims in asked]
 
 
-def _revocation(claims: Claims) -> dict[str, Any]:
-    return {
-        "token_ids": token_ids(claims),
-        "all_of_user": all_of(claims["sub"]),
-        "issued_at": datetime.fromtimestamp(max(0, claims["iat"]), UTC),
-    }
+def _role(claims: Claims, user: Any, revoked: Mapping[str, datetime]) -> str | NotAuthenticated:
+    if user is None and claims["sub"] != PUBLIC_VIEWER:
+        return NotAuthenticated("The token is not valid here.")
+    if any(_is_dead(claims, name, revoked[name]) for name in _found(claims, revoked)):
+        return NotAuthenticated("The token was revoked: sign in again.", "token_revoked")
+    if user is None:
+        return "viewer"
+    if user.suspended_at is not None:
+        return NotAuthenticated("This account is suspended.", "account_suspended")
+    return str(user.role)
 
 
-def _refuse_if(revoked: bool) -> None:
-    if revoked:
-        raise NotAuthenticated("The token was revoked: sign in again.", "token_revoked")
+def _found(claims: Claims, revoked: Mapping[str, datetime]) -> Iterable[str]:
+    return [name for name in token_ids(claims) if name in revoked] if revoked else ()
 
 
-def _user_id(claims: Claims) -> str:
-    try:
-        return str(uuid.UUID(claims["sub"]))
-    except ValueError:
-        raise NotAuthenticated("The token is not valid here.") from None
+def _is_dead(claims: Claims, name: str, revoked_at: datetime) -> bool:
+    # Under a user's name, only what was issued until then; the rest is dead for good.
+    return name != all_of(claims["sub"]) or revoked_at.timestamp() >= claims["iat"]
 
 
 def issue_access(user_id: str, role: str, lifetime: timedelta | None = None) -> str:
