@@ -7,8 +7,9 @@ from config import Config
 from . import admin, auth, cli, database, doctor, errors, extensions, logs, ops, requests, scores
 from .activity import service as activity
 from .auth import tokens
+from .json_provider import OrjsonProvider
 from .realtime import broadcast, handlers, keeper, plain
-from .scores import service
+from .scores import door, service
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -18,7 +19,7 @@ def create_app(config: Config | None = None) -> Flask:
     """
     app = Flask(__name__, instance_relative_config=True)
     app.config.from_object(config or Config.from_environment())
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = OrjsonProvider(app)
     logs.init_app(app)
     extensions.init_app(app)
     database.init_app(app)
@@ -28,6 +29,7 @@ def create_app(config: Config | None = None) -> Flask:
     activity.init_app(app)
     service.init_app(app)
     handlers.init_app(app)
+    door.init_app(app)
     plain.init_app(app)
     requests.init_app(app)
     keeper.init_app(app)

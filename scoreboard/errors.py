@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
+import orjson
 from flask import Flask, Response, jsonify
 from flask_limiter import RateLimitExceeded
 from marshmallow import ValidationError
@@ -198,6 +200,21 @@ def answer(error: ScoreboardError) -> Response:
     response.status_code = error.status
     response.headers.update(error.headers())
     return response
+
+
+def refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
+    """Answer a request with this error where Flask has no part in it."""
+    return respond(error.status, orjson.dumps(error.body()), start_response, error.headers())
+
+
+def respond(
+    status: int, body: bytes, start_response: Any, headers: Mapping[str, str] | None = None
+) -> list[bytes]:
+    """Answer a request with this JSON where Flask has no part in it."""
+    told = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    line = f"{status} {HTTPStatus(status).phrase}"
+    start_response(line, list({**told, **(headers or {})}.items()))
+    return [body]
 
 
 def _limited(error: RateLimitExceeded) -> Response:

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, request
@@ -9,6 +10,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .audit import Origin
+from .json_provider import loads
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 
@@ -33,6 +35,14 @@ def json_body() -> Any:
         return None
 
 
+def json_of(body: bytes) -> Any:
+    """Return the JSON of a body, or None if it is none."""
+    try:
+        return loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def query() -> dict[str, str]:
     """Return the parameters of the query, the first of each name."""
     return request.args.to_dict()
@@ -40,7 +50,12 @@ def query() -> dict[str, str]:
 
 def bearer_token() -> str | None:
     """Return the token of the Authorization header, or None if there is none."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token_of(request.environ)
+
+
+def token_of(environ: Mapping[str, Any]) -> str | None:
+    """Return the token of a request's Authorization header, or None if there is none."""
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
@@ -51,8 +66,14 @@ def address() -> str:
 
 def origin() -> Origin:
     """Return where this request came from; a well-formed X-Request-ID is kept."""
-    given = request.headers.get("X-Request-ID", "")
-    return Origin("http", address(), given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+    return origin_of(request.environ)
+
+
+def origin_of(environ: Mapping[str, Any]) -> Origin:
+    """Return where a request came from; a well-formed X-Request-ID is kept."""
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return Origin("http", environ.get("REMOTE_ADDR") or "unknown", request_id)
 
 
 def event_origin() -> Origin:

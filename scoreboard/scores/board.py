@@ -1,5 +1,8 @@
 """The order of the players, read from the standings."""
 
+import math
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +18,7 @@ from .schemas import entries_schema
 TOP = 10
 # Of more missed updates than this, only the newest are told one by one.
 MOST_MISSED = 10_000
+SECONDS_BEHIND = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ TOP_STATEMENT = (
     .order_by(*standing_order())
     .limit(TOP)
 )
+_VERSION = select(BoardVersion.version)
 
 
 def top(connection: Connection) -> tuple[Entry, ...]:
@@ -42,6 +47,48 @@ def top(connection: Connection) -> tuple[Entry, ...]:
 def top10(entries: Sequence[Entry]) -> dict[str, Any]:
     """Return the top 10 as the endpoint and the messages tell it."""
     return {"top_10_scores": entries_schema.dump(entries)}
+
+
+class Present:
+    """The present top 10, read at most ten times a second.
+
+    Never older than what this process has published, and at most SECONDS_BEHIND another one.
+    """
+
+    def __init__(self) -> None:
+        self._batch: Batch | None = None
+        self._read_at = -math.inf  # by time.monotonic
+        self._reading = threading.Lock()
+        self._lock = threading.Lock()
+
+    def offer(self, batch: Batch) -> None:
+        """Take the top 10 of a batch that this process has committed."""
+        with self._lock:
+            if self._batch is None or self._batch.version < batch.version:
+                self._batch = batch
+
+    def top10(self) -> dict[str, Any]:
+        """Return the top 10 as the endpoint tells it."""
+        if self._is_old():
+            with self._reading:
+                if self._is_old():
+                    self._read()
+        assert self._batch is not None
+        return self._batch.top10
+
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._read_at > SECONDS_BEHIND
+
+    def _read(self) -> None:
+        before, now = self._batch, time.monotonic()
+        found = since(None)
+        assert found is not None
+        with self._lock:
+            # Only what was published meanwhile may be later. Else what was read holds, though
+            # its version were lower: the database is another one than before.
+            if self._batch is None or self._batch is before or self._batch.version < found.version:
+                self._batch = found
+        self._read_at = now
 
 
 def score_update(user_id: str, score: float) -> dict[str, Any]:
@@ -58,7 +105,7 @@ def since(version: int | None) -> Batch | None:
 
 
 def _since(connection: Connection, version: int | None) -> Batch | None:
-    present = connection.execute(select(BoardVersion.version)).scalar_one()
+    present = connection.execute(_VERSION).scalar_one()
     if version == present:
         return None
     updates = [] if version is None else _updates_after(connection, version)

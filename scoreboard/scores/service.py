@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask, current_app
 from limits import parse_many
 
-from .. import audit, database
+from .. import audit
 from ..activity import service as activity
 from ..auth import tokens
 from ..errors import InvalidInput, NotPermitted, RateLimited
@@ -15,7 +15,7 @@ from ..extensions import limiter
 from ..fields import number
 from ..permissions import Caller
 from ..realtime import broadcast
-from ..realtime.feed import Feed
+from ..realtime.feed import Batch, Feed
 from . import board
 from .ledger import Ledger
 from .policy import POLICIES
@@ -28,7 +28,8 @@ FUTURE = timedelta(minutes=5)
 
 def init_app(app: Flask) -> None:
     """Give the application its ledger."""
-    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], broadcast.publish)
+    app.extensions["present"] = board.Present()
+    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], _publish)
     app.extensions["feed"] = Feed(board.since, app.extensions["audience"].deliver)
     app.extensions["score_limits"] = parse_many(app.config["SCORE_RATE_LIMIT"])
 
@@ -54,7 +55,13 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
 
 def top10() -> dict[str, Any]:
     """Return the top 10, highest first, as the endpoint and the messages tell it."""
-    return board.top10(database.read(board.top))
+    told: dict[str, Any] = current_app.extensions["present"].top10()
+    return told
+
+
+def _publish(batch: Batch) -> None:
+    current_app.extensions["present"].offer(batch)
+    broadcast.publish(batch)
 
 
 def _validate(body: object) -> dict[str, Any]:
