@@ -4,10 +4,10 @@ import re
 
 from marshmallow import Schema, fields, validate
 
-from ..fields import Moment, ScoreValue, UserId
+from ..fields import LeanSchema, Moment, ScoreValue, UserId
 
 
-class UpdateSchema(Schema):
+class UpdateSchema(LeanSchema):
     """The body of `POST /api/score/update` and of the event `update_score`."""
 
     user_id = UserId(required=True)

@@ -1,0 +1,68 @@
+"""Loading an update the lean way is loading it."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from marshmallow import ValidationError
+
+from scoreboard.models import MAX_SCORE
+from scoreboard.scores.schemas import update_schema
+
+USER = "0a1b2c3d-0000-4000-8000-00000000000f"
+WELL_FORMED = {"user_id": USER, "score_value": 7, "timestamp": "2026-01-01T00:00:00Z"}
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=3,
+)
+nearly = {
+    "user_id": st.uuids().map(str) | st.just(USER.upper()) | anything,
+    "score_value": st.sampled_from([-0.0, MAX_SCORE, MAX_SCORE + 1, 10**400])
+    | st.integers(-9, 9)
+    | st.floats()
+    | anything,
+    "timestamp": st.datetimes(timezones=st.none() | st.timezones()).map(str)
+    | st.sampled_from(["2026-01-01", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00Z\0"])
+    | anything,
+}
+bodies = (
+    st.fixed_dictionaries(
+        nearly, optional={"nonce": st.from_regex(r"[\w-]{7,65}") | anything, "extra": anything}
+    )
+    | st.fixed_dictionaries({}, optional={**nearly, "nonce": anything})
+    | anything
+)
+
+
+def outcome(load, body):
+    try:
+        # By its text: NaN is nowhere equal to itself, and 7 must not pass for 7.0.
+        return repr(load(body))
+    except ValidationError as error:
+        return error.messages_dict
+
+
+@given(bodies)
+@example(WELL_FORMED)
+@example({**WELL_FORMED, "nonce": "abcdefgh"})
+@example({**WELL_FORMED, "nonce": None})
+@example({"nonce": "abcdefgh", **WELL_FORMED})
+@example({**WELL_FORMED, "extra": 1})
+@example({})
+def test_the_lean_load_and_the_full_one_give_the_same(body):
+    assert outcome(update_schema.lean_load, body) == outcome(update_schema.load, body)
+
+
+@pytest.mark.parametrize("body", [WELL_FORMED, {**WELL_FORMED, "nonce": "abcdefgh"}])
+def test_what_is_well_formed_needs_no_full_load(monkeypatch, body):
+    monkeypatch.setattr(update_schema, "load", None)
+
+    assert update_schema.lean_load(body).keys() == body.keys()
+
+
+def test_every_fault_is_told_not_only_the_first():
+    with pytest.raises(ValidationError) as error:
+        update_schema.lean_load({**WELL_FORMED, "user_id": 1, "score_value": "1"})
+
+    assert error.value.messages_dict.keys() == {"user_id", "score_value"}
