@@ -81,7 +81,8 @@ class _Server:
             listener.getsockname(),
             app,
             log=_Log(),
-            log_format="",
+            # Nobody needs ours in another form.
+            capitalize_response_headers=False,
             # Seconds until a silent client is let go: between requests, and within one.
             keepalive=75,
             socket_timeout=30,
@@ -89,6 +90,8 @@ class _Server:
             # This server ends every request body where it ends, chunked ones too.
             environ={"wsgi.input_terminated": True},
         )
+        # Or it would write a line for every request, which _Log drops.
+        self._http.log_output = False
 
     def accept(self) -> None:
         """Take connections in until told to stop, then those that wait already and no more."""

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 from flask import Flask, Response, jsonify
 from flask_limiter import RateLimitExceeded
 from marshmallow import ValidationError
 from werkzeug.exceptions import HTTPException
+
+from .json_provider import dumps
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +205,7 @@ def answer(error: ScoreboardError) -> Response:
 
 def refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
     """Answer a request with this error where Flask has no part in it."""
-    return respond(error.status, orjson.dumps(error.body()), start_response, error.headers())
+    return respond(error.status, dumps(error.body()), start_response, error.headers())
 
 
 def respond(

@@ -13,7 +13,7 @@ class OrjsonProvider(JSONProvider):
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         """Return the object as JSON."""
-        return orjson.dumps(obj).decode()
+        return dumps(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """Return what the JSON says. Raises ValueError or RecursionError if it is none."""
@@ -21,8 +21,17 @@ class OrjsonProvider(JSONProvider):
 
     def response(self, *args: Any, **kwargs: Any) -> Any:
         """Return the arguments as the body of a response."""
-        body = orjson.dumps(self._prepare_response_obj(args, kwargs))
-        return Response(body, mimetype="application/json")
+        body = self._prepare_response_obj(args, kwargs)
+        return Response(dumps(body), mimetype="application/json")
+
+
+def dumps(told: Any) -> bytes:
+    """Return this as JSON."""
+    try:
+        return orjson.dumps(told)
+    except orjson.JSONEncodeError:
+        # A lone surrogate, in the name of an unknown field, say: escaped it is JSON all the same.
+        return json.dumps(told).encode()
 
 
 def loads(text: str | bytes) -> Any:

@@ -8,11 +8,11 @@ page of another origin, a body in chunks) goes on to the routes, which answer th
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
 from flask import Flask
 
 from .. import requests
 from ..errors import refuse, respond, translate
+from ..json_provider import dumps
 from . import service
 
 
@@ -52,11 +52,11 @@ class _Door:
         )
 
     def _top10(self, environ: dict[str, Any]) -> bytes:
-        return orjson.dumps(service.top10())
+        return dumps(service.top10())
 
     def _update(self, environ: dict[str, Any]) -> bytes:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or "0"))
-        return orjson.dumps(
+        return dumps(
             service.submit(
                 requests.json_of(body), requests.token_of(environ), requests.origin_of(environ)
             )

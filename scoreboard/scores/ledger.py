@@ -1,13 +1,12 @@
 """The ledger: records updates, in one transaction together, and tells the replays from the new.
 
-Updates that arrive while another transaction is under way wait in a queue; whoever gets the next
-turn takes all of them. So the busier the service, the more updates share a transaction, and
-without load nobody waits for company.
+Updates that arrive while another transaction is under way are the next one together. So the busier
+the service, the more updates share a transaction, and without load nobody waits for company.
 """
 
+import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -16,11 +15,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from .. import database
-from ..errors import ServerError
 from ..realtime.feed import Batch
+from ..together import Together
 from . import board, records
 from .policy import Policy
 from .records import Outcome, Receipt, Update
+
+log = logging.getLogger(__name__)
 
 # One transaction stays short enough that those behind it wait milliseconds.
 MOST_TOGETHER = 200
@@ -28,15 +29,8 @@ MOST_TOGETHER = 200
 
 Publish = Callable[[Batch], None]
 T = TypeVar("T")
-
-
-class _Waiting:
-    """An update in the queue, and its outcome once there is one."""
-
-    def __init__(self, update: Update, received: float) -> None:
-        self.update = update
-        self.received = received
-        self.outcome: Outcome | Exception | None = None
+# An update, and when it was received by time.perf_counter.
+_Received = tuple[Update, float]
 
 
 class Ledger:
@@ -46,7 +40,7 @@ class Ledger:
         self._policy = policy
         self._publish = publish
         self._turn = threading.Lock()
-        self._queue: deque[_Waiting] = deque()
+        self._together = Together[_Received, Receipt](self._record_together, MOST_TOGETHER)
         self._clock = _Clock()
 
     def record(self, update: Update, received: float | None = None) -> Receipt:
@@ -55,14 +49,22 @@ class Ledger:
         `received` is when the request came in, by time.perf_counter; by default, now.
         Raises Replayed, UnknownUser or ScoreOutOfRange, and what the database raises.
         """
-        waiting = _Waiting(update, received or time.perf_counter())
-        self._queue.append(waiting)
-        with self._turn:
-            while waiting.outcome is None:
-                self._record_together(self._next())
-        if isinstance(waiting.outcome, Exception):
-            raise waiting.outcome
-        return waiting.outcome
+        return self._together.ask((update, received or time.perf_counter()))
+
+    def record_all(self, updates: Sequence[Update], received: float) -> list[Receipt | Exception]:
+        """Record the updates in this order and publish them; return what became of each.
+
+        More than share a transaction take several, with others between them. Where the database
+        fails one, its updates get the error, and so do those after it, without being tried.
+        """
+        outcomes: list[Receipt | Exception] = []
+        for start in range(0, len(updates), MOST_TOGETHER):
+            portion = [(update, received) for update in updates[start : start + MOST_TOGETHER]]
+            outcomes += self._together.ask_all(portion)
+            if isinstance(outcomes[-1], database.FAILURES):
+                outcomes += [outcomes[-1]] * (len(updates) - len(outcomes))
+                break
+        return outcomes
 
     def change(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` does to the standings, in a transaction of its own, published."""
@@ -73,41 +75,41 @@ class Ledger:
 
         with self._turn:
             version, done, top = database.transaction(write)
-            self._publish(Batch(version, [], board.top10(top)))
+            self._tell(Batch(version, [], board.top10(top)))
         return done
 
-    def _next(self) -> list[_Waiting]:
-        together: list[_Waiting] = []
-        while self._queue and len(together) < MOST_TOGETHER:
-            together.append(self._queue.popleft())
-        return together
-
-    def _record_together(self, together: list[_Waiting]) -> None:
-        """Give each its outcome; if the transaction fails, each is tried alone."""
-        try:
-            outcomes, batch = self._commit([waiting.update for waiting in together])
-        except (IntegrityError, DataError) as error:
-            # One of them is at fault; none of the others shall suffer for it.
-            if len(together) > 1:
-                for waiting in together:
-                    self._record_together([waiting])
-            else:
-                together[0].outcome = error
-        except BaseException as error:
-            # Even a thread that is being ended owes those it took from the queue an answer. They
-            # are not tried again: with the connection lost, they may have been committed.
-            for waiting in together:
-                waiting.outcome = error if isinstance(error, Exception) else ServerError()
-            if not isinstance(error, Exception):
-                raise
-        else:
-            told = zip(together, outcomes, strict=True)
-            batch.received.extend(w.received for w, outcome in told if isinstance(outcome, Receipt))
+    def _record_together(self, together: Sequence[_Received]) -> Sequence[Outcome | Exception]:
+        with self._turn:
             try:
-                self._publish(batch)
-            finally:
-                for waiting, outcome in zip(together, outcomes, strict=True):
-                    waiting.outcome = outcome
+                return self._record_and_publish(together)
+            except (IntegrityError, DataError):
+                # One of them is at fault; none of the others shall suffer for it.
+                return [self._record_alone(each) for each in together]
+
+    def _record_alone(self, received: _Received) -> Outcome | Exception:
+        outcome: Outcome | Exception
+        try:
+            (outcome,) = self._record_and_publish([received])
+        except Exception as error:
+            outcome = error
+        return outcome
+
+    def _record_and_publish(self, together: Sequence[_Received]) -> list[Outcome]:
+        outcomes, batch = self._commit([update for update, _ in together])
+        batch.received.extend(
+            moment
+            for (_, moment), outcome in zip(together, outcomes, strict=True)
+            if isinstance(outcome, Receipt)
+        )
+        self._tell(batch)
+        return outcomes
+
+    def _tell(self, batch: Batch) -> None:
+        """Publish what is committed: a push that fails changes nothing about that."""
+        try:
+            self._publish(batch)
+        except Exception:
+            log.exception("version %s of the board could not be published", batch.version)
 
     def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Batch]:
         """Return the outcomes of the committed updates, and what to publish."""
