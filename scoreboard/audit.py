@@ -53,19 +53,28 @@ def attempt(origin: Origin, then: Callable[[Attempt], object]) -> Iterator[Attem
 
     Errors pass through; `then` must not raise any.
     """
+    with refusal(origin, then) as made:
+        yield made
+        end(made, None, then)
+
+
+@contextmanager
+def refusal(origin: Origin, then: Callable[[Attempt], object]) -> Iterator[Attempt]:
+    """Log an attempt that an error ends in this context; what comes to more is for `end` to log.
+
+    Errors pass through; `then` must not raise any.
+    """
     made = Attempt(origin)
     under_way.add(made)
     try:
         yield made
     except ScoreboardError as error:
-        _end(made, error.status, error.code, then)
+        end(made, error, then)
         raise
     except Exception as error:
         told = translate(error)
-        _end(made, told.status, told.code, then)
+        end(made, told, then)
         raise told from error
-    else:
-        _end(made, 200, "accepted", then)
     finally:
         under_way.discard(made)
 
@@ -86,7 +95,9 @@ def unusual_activity(origin: Origin, rule: str, user_id: str | None, detail: str
     log.warning(_line("unusual_activity", origin, **told))
 
 
-def _end(made: Attempt, status: int, code: str, then: Callable[[Attempt], object]) -> None:
+def end(made: Attempt, error: ScoreboardError | None, then: Callable[[Attempt], object]) -> None:
+    """Log the attempt as ended by this error, or as accepted, and hand it on to `then`."""
+    status, code = (error.status, error.code) if error else (200, "accepted")
     made.status, made.code = status, code
     caller, seconds = made.caller, time.perf_counter() - made.started
     metrics.count_update(code, seconds)

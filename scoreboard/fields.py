@@ -46,13 +46,13 @@ class Moment(fields.Field[datetime]):
         if not isinstance(value, str) or not TIMESTAMP.fullmatch(value):
             raise ValidationError(NOT_A_TIME)
         try:
-            moment = datetime.fromisoformat(value)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            given = datetime.fromisoformat(value)
+            return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             raise ValidationError(NOT_A_TIME) from None
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return moment(value)
 
 
 class LeanSchema(Schema):
@@ -84,3 +84,8 @@ class LeanSchema(Schema):
 def number(value: float) -> int | float:
     """Return a score as it is told: 120 for a whole number, never 120.0."""
     return int(value) if value == int(value) else value
+
+
+def moment(value: datetime) -> str:
+    """Return a moment as it is told: in UTC, with a Z."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

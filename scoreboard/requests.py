@@ -43,6 +43,12 @@ def json_of(body: bytes) -> Any:
         return None
 
 
+def long_json_body(most: int) -> Any:
+    """Return the JSON of the body, or None if it is none or larger than `most` bytes."""
+    request.max_content_length = most
+    return json_body()
+
+
 def query() -> dict[str, str]:
     """Return the parameters of the query, the first of each name."""
     return request.args.to_dict()

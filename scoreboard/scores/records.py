@@ -10,9 +10,9 @@ from sqlalchemy import Connection, bindparam, select, tuple_
 
 from .. import database
 from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
+from ..fields import moment, number
 from ..models import Score, Standing, User
 from .policy import Policy, Present, after
-from .schemas import receipt_schema
 
 # Statements are built once: to build one takes longer than to execute it.
 _STANDINGS = (
@@ -55,6 +55,16 @@ class Receipt:
     score_id: int
     created_at: datetime
     applied: bool
+
+    def body(self) -> dict[str, Any]:
+        """Return the receipt as the 200 answer tells it."""
+        return {
+            "user_id": self.user_id,
+            "score": number(self.score),
+            "score_id": self.score_id,
+            "created_at": moment(self.created_at),
+            "applied": self.applied,
+        }
 
 
 Outcome = Receipt | ScoreboardError
@@ -221,7 +231,7 @@ def _receipts_of_replays(
         select(Score.__table__).where(tuple_(Score.user_id, Score.identity).in_(list(by_key)))
     ).mappings()
     return {
-        update: receipt_schema.dump(_receipt(row, row["score_id"]))
+        update: _receipt(row, row["score_id"]).body()
         for row in rows
         for update in by_key[row["user_id"], row["identity"]]
         if (update.score_value, update.achieved_at, update.submitted_by)

@@ -1,10 +1,12 @@
-"""What an update may look like, and how a receipt and the board are told."""
+"""What an update may look like, and how the board is told."""
 
 import re
 
 from marshmallow import Schema, fields, validate
 
 from ..fields import LeanSchema, Moment, ScoreValue, UserId
+
+MOST_IN_BATCH = 1000
 
 
 class UpdateSchema(LeanSchema):
@@ -21,14 +23,14 @@ class UpdateSchema(LeanSchema):
     )
 
 
-class ReceiptSchema(Schema):
-    """The 200 answer to an update."""
+class BatchSchema(Schema):
+    """The body of `POST /api/score/batch`; its updates are not looked at here."""
 
-    user_id = fields.String()
-    score = ScoreValue()
-    score_id = fields.Integer()
-    created_at = Moment()
-    applied = fields.Boolean()
+    updates = fields.List(
+        fields.Raw(allow_none=True),
+        required=True,
+        validate=validate.Length(1, MOST_IN_BATCH, error="Must be 1 to {max} updates."),
+    )
 
 
 class EntrySchema(Schema):
@@ -39,5 +41,5 @@ class EntrySchema(Schema):
 
 
 update_schema = UpdateSchema()
-receipt_schema = ReceiptSchema()
+batch_schema = BatchSchema()
 entries_schema = EntrySchema(many=True)

@@ -1,8 +1,10 @@
 """Submitting a score: the one path, whichever door an update comes in by."""
 
+import functools
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask, current_app
 from limits import parse_many
@@ -10,20 +12,24 @@ from limits import parse_many
 from .. import audit
 from ..activity import service as activity
 from ..auth import tokens
-from ..errors import InvalidInput, NotPermitted, RateLimited
+from ..errors import InvalidInput, NotPermitted, RateLimited, ScoreboardError, translate
 from ..extensions import limiter
 from ..fields import number
 from ..permissions import Caller
-from ..realtime import broadcast
+from ..realtime import broadcast, transport
 from ..realtime.feed import Batch, Feed
 from . import board
 from .ledger import Ledger
 from .policy import POLICIES
-from .records import Update
-from .schemas import receipt_schema, update_schema
+from .records import Receipt, Update
+from .schemas import batch_schema, update_schema
+
+T = TypeVar("T")
 
 # Clocks differ; more than this and a player could put an update beyond the reach of later ones.
 FUTURE = timedelta(minutes=5)
+# Bytes of the body: room for MOST_IN_BATCH updates of any kind.
+LONGEST_BATCH = 256 * 1024
 
 
 def init_app(app: Flask) -> None:
@@ -49,8 +55,25 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
         update = _update(loaded, submitted_by=user_id)
         receipt = current_app.extensions["ledger"].record(update, attempt.started)
         attempt.score = receipt.score
-        answer: dict[str, Any] = receipt_schema.dump(receipt)
-        return answer
+        return receipt.body()
+
+
+def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[str, Any]:
+    """Submit a batch of updates and return the 200 body: a result for each, in the order given.
+
+    Each is judged on its own, as `submit` would, but for the token, which is theirs together.
+    Raises a ScoreboardError, with nothing changed, for what is wrong with the batch as a whole.
+    """
+    with audit.refusal(origin, activity.observe) as batch:
+        bodies = _validate_batch(body)
+        batch.caller = tokens.authenticate(token)
+        submitted_by = _authorize_batch(batch.caller)
+        attempts = [audit.Attempt(origin, batch.started, caller=batch.caller) for _ in bodies]
+        judged = _judge(attempts, bodies, submitted_by)
+        updates = [each for each in judged if isinstance(each, Update)]
+        recorded = iter(current_app.extensions["ledger"].record_all(updates, batch.started))
+        outcomes = [next(recorded) if isinstance(each, Update) else each for each in judged]
+        return {"results": _results(attempts, outcomes)}
 
 
 def top10() -> dict[str, Any]:
@@ -67,17 +90,32 @@ def _publish(batch: Batch) -> None:
 def _validate(body: object) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
-    loaded: dict[str, Any] = update_schema.load(body)
+    loaded: dict[str, Any] = update_schema.lean_load(body)
     if loaded["timestamp"] > datetime.now(UTC) + FUTURE:
         problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
         raise InvalidInput("The timestamp is in the future.", problem, "timestamp_in_future")
     return loaded
 
 
+def _validate_batch(body: object) -> list[object]:
+    if not isinstance(body, dict):
+        problem = f"The body must be a JSON object of at most {LONGEST_BATCH // 1024} KiB."
+        raise InvalidInput(problem, {}, "invalid_json")
+    updates: list[object] = batch_schema.load(body)["updates"]
+    return updates
+
+
 def _authorize(caller: Caller, user_id: str) -> str:
     """Return the id of the caller. Raises NotPermitted unless it may update this user's score."""
     if caller.user_id is None or not caller.may_update(user_id):
         raise NotPermitted("This token may not update that user's score.")
+    return caller.user_id
+
+
+def _authorize_batch(caller: Caller) -> str:
+    """Return the id of the caller. Raises NotPermitted unless it may update anyone's score."""
+    if caller.user_id is None or not caller.may("score:any"):
+        raise NotPermitted("Batches need a token that may update anyone's score.")
     return caller.user_id
 
 
@@ -97,3 +135,59 @@ def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
     return Update(
         loaded["user_id"], loaded["score_value"], loaded["timestamp"], identity, submitted_by
     )
+
+
+def _judge(
+    attempts: list[audit.Attempt], bodies: list[object], submitted_by: str
+) -> list[Update | Exception]:
+    """Return each update to record, or why not.
+
+    Once one of a user's is over the limit, so are those after it: the order is theirs to keep.
+    """
+    judged: list[Update | Exception] = []
+    limited: dict[str, RateLimited] = {}
+    for attempt, body in _unhurried(zip(attempts, bodies, strict=True)):
+        try:
+            loaded = _validate(body)
+            user_id = attempt.user_id = loaded["user_id"]
+            attempt.score_value = loaded["score_value"]
+            if user_id in limited:
+                raise limited[user_id]
+            _limit(user_id)
+            judged.append(_update(loaded, submitted_by))
+        except RateLimited as error:
+            limited[user_id] = error
+            judged.append(error)
+        except Exception as error:
+            judged.append(translate(error))
+    return judged
+
+
+def _results(
+    attempts: list[audit.Attempt], outcomes: list[Receipt | Exception]
+) -> list[dict[str, Any]]:
+    """End each attempt; return what each is answered."""
+    results = []
+    told = functools.cache(translate)  # one failure of the database is many updates' error
+    for attempt, outcome in _unhurried(zip(attempts, outcomes, strict=True)):
+        if isinstance(outcome, Receipt):
+            attempt.score = outcome.score
+            audit.end(attempt, None, activity.observe)
+            results.append({"status": 200, "body": outcome.body()})
+        else:
+            error = told(outcome)
+            audit.end(attempt, error, activity.observe)
+            results.append({"status": error.status, "body": error.body(), **_wait(error)})
+    return results
+
+
+def _wait(error: ScoreboardError) -> dict[str, int]:
+    return {"retry_after": error.retry_after} if isinstance(error, RateLimited) else {}
+
+
+def _unhurried(things: Iterable[T]) -> Iterator[T]:
+    """Yield the things, and let everybody else have a turn now and then."""
+    for number_so_far, thing in enumerate(things, 1):
+        yield thing
+        if number_so_far % 50 == 0:
+            transport.give_way()
