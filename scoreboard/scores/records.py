@@ -1,31 +1,17 @@
 """What one transaction does: read where the users stand, fold the updates in, write both down."""
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, select, tuple_
 
-from .. import database
 from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
 from ..fields import moment, number
-from ..models import Score, Standing, User
+from ..models import Score
+from . import statements
 from .policy import Policy, Present, after
-
-# Statements are built once: to build one takes longer than to execute it.
-_STANDINGS = (
-    select(
-        User.user_id,
-        User.hidden_at,
-        Standing.score,
-        Standing.reached_at,
-        Standing.achieved_at,
-    )
-    .outerjoin(Standing, Standing.user_id == User.user_id)
-    .where(User.user_id.in_(bindparam("user_ids", expanding=True)))
-)
 
 Key = tuple[str, str]  # user_id and identity: what is accepted once
 
@@ -124,7 +110,7 @@ def _standings(
     connection: Connection, user_ids: set[str]
 ) -> tuple[dict[str, Present | None], set[str]]:
     """Return where each existing user stands, None for one without a score, and who is hidden."""
-    rows = connection.execute(_STANDINGS, {"user_ids": list(user_ids)}).all()
+    rows = list(statements.standings_of(connection, user_ids))
     standings = {
         row.user_id: row.reached_at and Present(row.score, row.reached_at, row.achieved_at)
         for row in rows
@@ -173,30 +159,14 @@ def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
     }
 
 
-@functools.cache
-def _statements(dialect: str) -> tuple[Any, Any]:
-    """Return how this database inserts scores that are new, and upserts standings."""
-    scores = (
-        database.insert(Score, dialect)
-        .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
-        .returning(Score.score_id, Score.user_id, Score.identity)
-    )
-    standings = database.insert(Standing, dialect)
-    changed = ("score", "reached_at", "achieved_at", "score_id")
-    return scores, standings.on_conflict_do_update(
-        index_elements=[Standing.user_id],
-        set_={name: standings.excluded[name] for name in changed},
-    )
-
-
 def _insert_scores(
     connection: Connection, rows: dict[Key, dict[str, Any]], version: int
 ) -> dict[Key, int]:
     """Insert the rows whose identity is new; return the score_id of each that was."""
     if not rows:
         return {}
-    statement, _ = _statements(connection.dialect.name)
-    inserted = connection.execute(statement, [{**row, "version": version} for row in rows.values()])
+    versioned = [{**row, "version": version} for row in rows.values()]
+    inserted = statements.insert_scores(connection, versioned)
     return {(user_id, identity): score_id for score_id, user_id, identity in inserted}
 
 
@@ -215,7 +185,7 @@ def _upsert_standings(
         for user_id, key in plan.set_by.items()
     ]
     if rows:
-        connection.execute(_statements(connection.dialect.name)[1], rows)
+        statements.upsert_standings(connection, rows)
 
 
 def _receipts_of_replays(

@@ -1,0 +1,105 @@
+"""How updates are read and written, many at once, on either database.
+
+Statements are built once: to build one takes longer than to execute it. To Postgres many rows go as
+one JSON text, in one statement that is always the same: with a parameter for every value, taking
+the statement apart costs several times what executing it does.
+"""
+
+import functools
+import json
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Executable,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from .. import database
+from ..extensions import Base
+from ..models import Score, Standing, User
+
+SCORE = (
+    *("user_id", "score_value", "created_at", "achieved_at", "identity", "submitted_by"),
+    *("score", "applied", "version"),
+)
+STANDING = ("user_id", "score", "reached_at", "achieved_at", "score_id", "hidden")
+CHANGING = ("score", "reached_at", "achieved_at", "score_id")
+
+
+def standings_of(connection: Connection, user_ids: Collection[str]) -> Iterable[Any]:
+    """Return where those of the users stand who exist; the standing is None for no score yet."""
+    statement = _standings(connection.dialect.name)
+    return connection.execute(statement, {"user_ids": list(user_ids)})
+
+
+def insert_scores(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
+    """Insert the scores that are new; return score_id, user_id and identity of each that was."""
+    return connection.execute(_new_scores(connection.dialect.name), _given(connection, rows))
+
+
+def upsert_standings(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Write the standings, one a user."""
+    connection.execute(_changed_standings(connection.dialect.name), _given(connection, rows))
+
+
+@functools.cache
+def _standings(dialect: str) -> Executable:
+    asked: Any
+    if dialect == "sqlite":
+        asked = User.user_id.in_(bindparam("user_ids", expanding=True))
+    else:
+        asked = User.user_id == any_(bindparam("user_ids", type_=ARRAY(User.user_id.type)))
+    standing = (Standing.score, Standing.reached_at, Standing.achieved_at)
+    return (
+        select(User.user_id, User.hidden_at, *standing)
+        .outerjoin(Standing, Standing.user_id == User.user_id)
+        .where(asked)
+    )
+
+
+@functools.cache
+def _new_scores(dialect: str) -> Executable:
+    statement: Executable = (
+        _insert(Score, SCORE, dialect)
+        .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
+        .returning(Score.score_id, Score.user_id, Score.identity)
+    )
+    return statement
+
+
+@functools.cache
+def _changed_standings(dialect: str) -> Executable:
+    insert = _insert(Standing, STANDING, dialect)
+    statement: Executable = insert.on_conflict_do_update(
+        index_elements=[Standing.user_id],
+        set_={name: insert.excluded[name] for name in CHANGING},
+    )
+    return statement
+
+
+def _insert(table: type[Base], names: tuple[str, ...], dialect: str) -> Any:
+    """Return an INSERT of what `_given` makes of rows with these columns."""
+    insert = database.insert(table, dialect)
+    if dialect == "sqlite":
+        return insert
+    columns = (column(name, table.__table__.c[name].type) for name in names)
+    rows = cast(bindparam("rows", type_=Text()), JSON)
+    given = func.json_to_recordset(rows).table_valued(*columns).render_derived(with_types=True)
+    return insert.from_select(list(names), select(*given.c))
+
+
+def _given(connection: Connection, rows: list[dict[str, Any]]) -> Any:
+    if connection.dialect.name == "sqlite":
+        return rows
+    return {"rows": json.dumps(rows, default=datetime.isoformat)}
