@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -97,23 +97,38 @@ def unusual_activity(origin: Origin, rule: str, user_id: str | None, detail: str
 
 def end(made: Attempt, error: ScoreboardError | None, then: Callable[[Attempt], object]) -> None:
     """Log the attempt as ended by this error, or as accepted, and hand it on to `then`."""
-    status, code = (error.status, error.code) if error else (200, "accepted")
-    made.status, made.code = status, code
+    end_all([(made, error)], then)
+
+
+def end_all(
+    ended: Iterable[tuple[Attempt, ScoreboardError | None]], then: Callable[[Attempt], object]
+) -> None:
+    """Log attempts as `end` does, a line each, all of them in one write."""
+    made, lines = [], []
+    for attempt, error in ended:
+        made.append(attempt)
+        lines.append(_ended(attempt, error))
+    log.info("\n".join(lines))
+    for attempt in made:
+        then(attempt)
+
+
+def _ended(made: Attempt, error: ScoreboardError | None) -> str:
+    """Note how the attempt ended, count it and return its line."""
+    made.status, made.code = (error.status, error.code) if error else (200, "accepted")
     caller, seconds = made.caller, time.perf_counter() - made.started
-    metrics.count_update(code, seconds)
-    line = _line(
+    metrics.count_update(made.code, seconds)
+    return _line(
         "score_update",
         made.origin,
         caller=caller and caller.user_id,
         role=caller and caller.role,
         user_id=made.user_id,
         score_value=made.score_value,
-        status=status,
-        code=code,
+        status=made.status,
+        code=made.code,
         latency_ms=round(seconds * 1000, 2),
     )
-    log.info(line)
-    then(made)
 
 
 def _line(event: str, origin: Origin, **told: Any) -> str:

@@ -167,17 +167,19 @@ def _results(
     attempts: list[audit.Attempt], outcomes: list[Receipt | Exception]
 ) -> list[dict[str, Any]]:
     """End each attempt; return what each is answered."""
-    results = []
+    results: list[dict[str, Any]] = []
+    errors: list[ScoreboardError | None] = []
     told = functools.cache(translate)  # one failure of the database is many updates' error
     for attempt, outcome in _unhurried(zip(attempts, outcomes, strict=True)):
         if isinstance(outcome, Receipt):
             attempt.score = outcome.score
-            audit.end(attempt, None, activity.observe)
+            errors.append(None)
             results.append({"status": 200, "body": outcome.body()})
         else:
             error = told(outcome)
-            audit.end(attempt, error, activity.observe)
+            errors.append(error)
             results.append({"status": error.status, "body": error.body(), **_wait(error)})
+    audit.end_all(_unhurried(zip(attempts, errors, strict=True)), activity.observe)
     return results
 
 
