@@ -13,7 +13,10 @@ def lines(app, caplog):
     logger = logging.getLogger("scoreboard.audit")
     logger.addHandler(caplog.handler)
     yield lambda: [
-        json.loads(record.message) for record in caplog.records if record.name == logger.name
+        json.loads(line)
+        for record in caplog.records
+        if record.name == logger.name
+        for line in record.message.splitlines()
     ]
     logger.removeHandler(caplog.handler)
 
@@ -59,6 +62,42 @@ def test_a_refused_update_leaves_one_line_with_its_code(client, player, make_use
         (400, "invalid_input"),
         (401, "token_missing"),
         (400, "invalid_json"),
+    ]
+
+
+def test_every_update_of_a_batch_leaves_one_line_of_the_same_request(client, scorer, player, lines):
+    updates = [player.update(7), player.update("seven"), player.update(7), None]
+
+    client.post(
+        "/api/score/batch",
+        json={"updates": updates},
+        headers={**scorer.bearer, "X-Request-ID": "request-0001"},
+    )
+
+    told = [(line["status"], line["code"], line["user_id"]) for line in lines()]
+    assert told == [
+        (200, "accepted", player.user_id),
+        (400, "invalid_input", None),
+        (400, "replayed", player.user_id),
+        (400, "invalid_json", None),
+    ]
+    assert {(line["request_id"], line["caller"], line["door"]) for line in lines()} == {
+        ("request-0001", scorer.user_id, "http")
+    }
+
+
+def test_a_batch_refused_as_a_whole_leaves_one_line(client, player, lines):
+    def send(updates, headers):
+        client.post("/api/score/batch", json={"updates": updates}, headers=headers)
+
+    send([], player.bearer)
+    send([player.update(1), player.update(2)], player.bearer)
+    send([player.update(1)], {})
+
+    assert [(line["status"], line["code"], line["caller"]) for line in lines()] == [
+        (400, "invalid_input", None),
+        (401, "not_permitted", player.user_id),
+        (401, "token_missing", None),
     ]
 
 

@@ -1,6 +1,9 @@
 """The command line, against the database and against a running server."""
 
 import json
+import sys
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from serving import Server
@@ -158,6 +161,71 @@ class TestAgainstAServer:
         assert "accepted: 2\nthere already: 0" in first
         assert "accepted: 0\nthere already: 2" in second
         assert [entry["score"] for entry in server.top10()[:2]] == [3000001, 3000000]
+
+    def test_replay_posts_a_file_of_several_batches_in_its_order(self, server, tmp_path):
+        file = written(
+            tmp_path, [("2026-01-01", f"Team {n % 7}", 4000000 + n) for n in range(1200)]
+        )
+
+        told = server.flask("replay", str(file), "--url", server.url)
+
+        assert "accepted: 1200\nthere already: 0" in told
+        assert [entry["score"] for entry in server.top10()[:7]] == list(range(4001199, 4001192, -1))
+
+    def test_replay_stops_at_a_row_with_an_error_and_says_its_line(self, server, tmp_path):
+        rows = [("2026-01-01", "Ann", number) for number in range(600)]
+        file = written(tmp_path, [*rows, ("2999-01-01", "Ann", 1), ("2999-01-01", "Ann", 2)])
+
+        with pytest.raises(AssertionError, match="line 602: The timestamp is in the future"):
+            server.flask("replay", str(file), "--url", server.url)
+
+
+def written(folder, rows):
+    file = folder / "scores.csv"
+    lines = ["timestamp,username,score", *(",".join(map(str, row)) for row in rows)]
+    file.write_text("\n".join(lines))
+    return file
+
+
+class TestReplayLimits:
+    def test_rows_over_the_limit_are_posted_again_before_later_ones(
+        self, run, client, tmp_path, monkeypatch
+    ):
+        """A server that lets in two of each user's a batch, and no more after a refusal."""
+        accepted, asked, waited = [], [], []
+
+        class Limited:
+            def __init__(self, url):
+                pass
+
+            def post_all(self, token, updates):
+                seen, results = Counter(), []
+                for update in updates:
+                    seen[update["user_id"]] += 1
+                    if seen[update["user_id"]] > 2:
+                        results.append({"status": 429, "body": {}, "retry_after": len(results)})
+                    else:
+                        accepted.append((update["user_id"], update["score_value"]))
+                        results.append({"status": 200, "body": {}})
+                asked.append(max(result.get("retry_after", 0) for result in results))
+                return SimpleNamespace(status_code=200, json=lambda: {"results": results})
+
+        monkeypatch.setattr("scoreboard.cli.client.Poster", Limited)
+        monkeypatch.setattr(sys.modules["scoreboard.cli.replay"], "TOGETHER", 4)
+        monkeypatch.setattr("time.sleep", waited.append)
+        names = ["Ann"] * 5 + ["Bob"] * 3 + ["Ann"] * 2
+        rows = [("2026-01-01", name, number) for number, name in enumerate(names)]
+
+        told = run("replay", str(written(tmp_path, rows)))
+
+        assert "accepted: 10\nthere already: 0" in told
+        for name in ("Ann", "Bob"):
+            user_id = accounts.by_name(name).user_id
+            assert [score for user, score in accepted if user == user_id] == [
+                number for number, each in enumerate(names) if each == name
+            ]
+        assert waited == asked
+        assert any(asked)
 
 
 class TestReplayFile:

@@ -91,6 +91,35 @@ def test_every_result_reaches_every_viewer_once_and_in_order(tmp_path, watching,
         server.stop()
 
 
+def test_the_results_replayed_in_batches_come_to_the_same_board(tmp_path, watching):
+    server = Server(tmp_path)
+    try:
+        played = matches()
+        expected, rows = Expected(), {}
+        for match in played:
+            for team, gained in points(match).items():
+                total = expected.update(team, team, gained)
+                rows[match["date"], team, total] = None  # once a day: the rest are repeats
+        with (tmp_path / "scores.csv").open("w", newline="", encoding="utf-8") as lines:
+            csv.writer(lines).writerows([("timestamp", "username", "score"), *rows])
+        viewer = watching(PlainViewer(server.url, server.user("viewer").token))
+
+        told = server.flask("replay", str(tmp_path / "scores.csv"), "--url", server.url)
+
+        assert f"accepted: {len(rows)}\nthere already: 0" in told
+        viewer.wait_for(lambda messages: len(scores_in(messages)) == len(rows), seconds=30)
+        assert scores_in(viewer.messages()) == [total for _, _, total in rows]
+        assert [entry["score"] for entry in server.top10()] == [
+            entry["score"] for entry in expected.top10()
+        ]
+    finally:
+        server.stop()
+
+
+def scores_in(messages):
+    return [m["data"]["new_score"] for m in messages if m["type"] == "score_update"]
+
+
 def seed(server, count):
     import json
 

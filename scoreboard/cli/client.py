@@ -16,15 +16,21 @@ class Poster:
     """Posts updates over one kept connection. Use one a thread."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/") + "/api/score/update"
+        self._url = url.rstrip("/") + "/api/score"
         self._session = requests.Session()
 
     def post(self, token: str, update: dict[str, Any]) -> requests.Response:
         """Post one update. Raises ClickException if the server cannot be reached."""
+        return self._post("/update", token, update)
+
+    def post_all(self, token: str, updates: list[dict[str, Any]]) -> requests.Response:
+        """Post a batch of updates. Raises ClickException if the server cannot be reached."""
+        return self._post("/batch", token, {"updates": updates})
+
+    def _post(self, path: str, token: str, body: dict[str, Any]) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"}
         try:
-            return self._session.post(
-                self._url, json=update, headers={"Authorization": f"Bearer {token}"}, timeout=30
-            )
+            return self._session.post(self._url + path, json=body, headers=headers, timeout=30)
         except requests.RequestException:
             raise click.ClickException(f"No answer from {self._url}: is it running?") from None
 

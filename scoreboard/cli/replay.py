@@ -18,6 +18,9 @@ from . import client
 
 COLUMNS = ["timestamp", "username", "score"]
 SCORER = "replay"
+TOGETHER = 500
+
+Rows = list[tuple[int, dict[str, Any]]]  # line numbers and updates
 
 
 @click.command()
@@ -25,6 +28,8 @@ SCORER = "replay"
 @click.option("--url", default=client.DEFAULT_URL, show_default=True)
 def replay(file: Path, url: str) -> None:
     """Post every row of FILE, a CSV of timestamp,username,score, in its order.
+
+    Rows go in batches; one with an error stops the command at the end of its batch.
 
     Users that are not there yet are made, without a password, in this installation's database,
     and so is the scorer `replay` that posts. Rows that were posted before do no harm.
@@ -35,12 +40,17 @@ def replay(file: Path, url: str) -> None:
     poster = client.Poster(url)
     counts = {"accepted": 0, "there already": 0}
     user_ids: dict[str, str] = {}
+    waiting: Rows = []
     with click.progressbar(rows) as progress:
         for line, row in progress:
             name = row["username"]
             if name not in user_ids:
                 user_ids[name] = _account(name, role="player").user_id
-            counts[_post(poster, token, line, _update(row, user_ids[name]))] += 1
+            waiting.append((line, _update(row, user_ids[name])))
+            while len(waiting) >= TOGETHER:
+                waiting = _post(poster, token, waiting, counts)
+        while waiting:
+            waiting = _post(poster, token, waiting, counts)
     for outcome, count in counts.items():
         click.echo(f"{outcome}: {count}")
 
@@ -77,15 +87,31 @@ def _update(row: dict[str, Any], user_id: str) -> dict[str, Any]:
     return {"user_id": user_id, "score_value": row["score"], "timestamp": row["timestamp"]}
 
 
-def _post(poster: client.Poster, token: str, line: int, update: dict[str, Any]) -> str:
-    """Post one update, waiting as long as the server asks; return what became of it."""
-    while True:
-        answer = poster.post(token, update)
-        if answer.status_code == 200:
-            return "accepted"
-        error = answer.json()["error"]
-        if error["code"] == "replayed":
-            return "there already"
-        if answer.status_code != 429:
-            raise click.ClickException(f"line {line}: {error['message']} {error.get('fields', '')}")
-        time.sleep(float(answer.headers["Retry-After"]))
+def _post(poster: client.Poster, token: str, rows: Rows, counts: dict[str, int]) -> Rows:
+    """Post the rows in a batch and count what became of them.
+
+    Return those that were too many, having waited as long as the server asks. They go first in the
+    next batch: of a user who is over the limit the server takes no later row before them.
+    """
+    answer = poster.post_all(token, [update for _, update in rows])
+    if answer.status_code != 200:
+        raise click.ClickException(f"line {rows[0][0]}: {answer.json()['error']['message']}")
+    again, seconds = [], 0
+    for row, result in zip(rows, answer.json()["results"], strict=True):
+        if result["status"] == 429:
+            again.append(row)
+            seconds = max(seconds, result["retry_after"])
+        else:
+            counts[_outcome(row[0], result)] += 1
+    time.sleep(seconds)
+    return again
+
+
+def _outcome(line: int, result: dict[str, Any]) -> str:
+    """Return what became of a row. Raises ClickException, naming the line, for an error."""
+    if result["status"] == 200:
+        return "accepted"
+    error = result["body"]["error"]
+    if error["code"] == "replayed":
+        return "there already"
+    raise click.ClickException(f"line {line}: {error['message']} {error.get('fields', '')}")
