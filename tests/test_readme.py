@@ -1,8 +1,10 @@
 """The examples of the README, run as they stand."""
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from serving import ROOT, Server
@@ -18,9 +20,10 @@ def server(tmp_path_factory):
     server.stop()
 
 
-def block(server, language):
-    """Return the README's block of this language, but for the address."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def block(server, language, heading):
+    """Return the block of this language under this heading of the README, but for the address."""
+    (section,) = re.findall(rf"^## {heading}\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+    (found,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
     return found.replace("localhost:5000", f"127.0.0.1:{server.port}")
 
 
@@ -29,12 +32,34 @@ def test_the_curl_lines_register_and_post_a_score(server, tmp_path):
         missing("curl is not installed")
 
     done = subprocess.run(
-        ["bash", "-euc", block(server, "sh")], cwd=tmp_path, capture_output=True, text=True
+        ["bash", "-euc", block(server, "sh", "Try it")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
 
     assert done.returncode == 0, done.stderr
     assert '"applied":true' in done.stdout
     assert server.top10()[0]["score"] == 120
+
+
+def test_the_lines_for_game_servers_send_a_batch(server):
+    if not shutil.which("curl"):
+        missing("curl is not installed")
+    lines = block(server, "sh", "Game servers").replace(
+        ".venv/bin/flask", f"{sys.executable} -m flask"
+    )
+
+    done = subprocess.run(
+        ["bash", "-euc", lines], cwd=ROOT, env=server.environment, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert [(result["status"], result["body"]["score"]) for result in results] == [
+        (200, 75),
+        (200, 90),
+    ]
 
 
 def test_the_javascript_lines_show_the_board(server):
@@ -44,7 +69,7 @@ def test_the_javascript_lines_show_the_board(server):
     stop = "\nsocket.on('top_10_update', () => socket.disconnect());"
 
     done = subprocess.run(
-        ["node", "--input-type=module", "--eval", block(server, "js") + stop],
+        ["node", "--input-type=module", "--eval", block(server, "js", "Try it") + stop],
         cwd=folder,
         capture_output=True,
         text=True,
