@@ -17,6 +17,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .extensions import Base
@@ -26,11 +27,25 @@ from .permissions import ROLES
 MAX_SCORE = 2**53 - 1
 
 
+class _Written(sqlite.DATETIME):
+    """SQLAlchemy's type for SQLite, which takes three times as long to write the same text."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return what makes text of a moment without offset."""
+        return lambda value: value and value.isoformat(" ", "microseconds")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment, always aware and in UTC, to the microsecond, on SQLite and Postgres alike."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Return the type of this database."""
+        if dialect.name == "sqlite":
+            return _Written()  # type: ignore[no-untyped-call]
+        return self.impl_instance
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Return the moment as the database stores it. Raises ValueError for a naive one."""
