@@ -110,12 +110,13 @@ def _standings(
     connection: Connection, user_ids: set[str]
 ) -> tuple[dict[str, Present | None], set[str]]:
     """Return where each existing user stands, None for one without a score, and who is hidden."""
-    rows = list(statements.standings_of(connection, user_ids))
-    standings = {
-        row.user_id: row.reached_at and Present(row.score, row.reached_at, row.achieved_at)
-        for row in rows
-    }
-    return standings, {row.user_id for row in rows if row.hidden_at}
+    standings: dict[str, Present | None] = {}
+    hidden = set()
+    for user_id, hidden_at, *standing in statements.standings_of(connection, user_ids):
+        standings[user_id] = Present(*standing) if standing[0] is not None else None
+        if hidden_at:
+            hidden.add(user_id)
+    return standings, hidden
 
 
 def _fold(

@@ -2,7 +2,7 @@
 
 import re
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from ..fields import LeanSchema, Moment, ScoreValue, UserId
 
@@ -23,14 +23,19 @@ class UpdateSchema(LeanSchema):
     )
 
 
-class BatchSchema(Schema):
-    """The body of `POST /api/score/batch`; its updates are not looked at here."""
+def check_updates(updates: object) -> None:
+    """Raise ValidationError unless this is a list of as many updates as a batch may have."""
+    if not isinstance(updates, list):
+        raise ValidationError("Must be a list of updates.")
+    if not 1 <= len(updates) <= MOST_IN_BATCH:
+        raise ValidationError(f"Must be 1 to {MOST_IN_BATCH} updates.")
 
-    updates = fields.List(
-        fields.Raw(allow_none=True),
-        required=True,
-        validate=validate.Length(1, MOST_IN_BATCH, error="Must be 1 to {max} updates."),
-    )
+
+class BatchSchema(Schema):
+    """The body of `POST /api/score/batch`; what its updates are is not looked at here."""
+
+    # No fields.List: that looks at every one before it is asked how many there may be.
+    updates = fields.Raw(required=True, validate=check_updates)
 
 
 class EntrySchema(Schema):
