@@ -313,7 +313,7 @@ class TestLedger:
         return [make_user().user_id for _ in range(3)]
 
     def test_others_get_their_turn_between_two_transactions(self, app, user_ids):
-        published, late = [], []
+        published, late, in_the_queue = [], [], []
 
         def publish(batch):
             published.append(batch)
@@ -321,7 +321,8 @@ class TestLedger:
                 thread = threading.Thread(target=record_one)
                 late.append(thread)
                 thread.start()
-                wait_until(lambda: len(ledger._queue) == 1)
+                wait_until(lambda: len(ledger._together._queue) == 1)
+                in_the_queue.append(True)
 
         def record_one():
             with app.app_context():
@@ -331,6 +332,7 @@ class TestLedger:
         outcomes = ledger.record_all(rows_of(user_ids, 3 * MOST_TOGETHER), 1.0)
         late[0].join(10)
 
+        assert in_the_queue == [True]
         assert published[1].updates[0]["new_score"] == -1
         assert all(isinstance(outcome, Receipt) for outcome in outcomes)
         told = [update["new_score"] for batch in published for update in batch.updates]
