@@ -9,11 +9,16 @@ the truth. So without the queue a viewer is behind by a second, and never wrong.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+# A board read so recently is told to those who come without reading it again: after a restart
+# thousands come at once.
+FRESH_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Feed:
         self._deliver = deliver
         self._lock = threading.RLock()
         self._version: int | None = None
+        self._read_at = float("-inf")
         self._seen = 0
         self._early: dict[int, Batch] = {}
 
@@ -70,7 +76,9 @@ class Feed:
     def catch_up(self) -> None:
         """Read and hand on what has not come by message."""
         with self._lock:
+            started = time.monotonic()
             batch = self._read(self._version)
+            self._read_at = started
             if batch:
                 self._version = batch.version
                 for version in [v for v in self._early if v <= batch.version]:
@@ -79,12 +87,14 @@ class Feed:
                 self._hand_on()
 
     def admit(self, welcome: Callable[[], object]) -> None:
-        """Call `welcome` with everything handed on that is committed, and nothing in between.
+        """Call `welcome` with all handed on that this process has committed, nothing in between.
 
-        Whoever is let in by it gets this board first and every later one after it.
+        What others have committed is at most FRESH_SECONDS behind. Whoever is let in gets this
+        board first and every later one after it.
         """
         with self._lock:
-            self.catch_up()
+            if self._early or self._read_at + FRESH_SECONDS < time.monotonic():
+                self.catch_up()
             welcome()
 
     def _hand_on(self) -> None:
