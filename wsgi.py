@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scoreboard import audit, create_app, doctor
+from scoreboard.realtime import transport
 
 app = create_app()
 log = logging.getLogger("scoreboard")
@@ -75,7 +76,8 @@ class _Server:
 
         self._listener = listener
         self._idle = wsgi.STATE_IDLE
-        self._pool = eventlet.GreenPool(_most_connections())
+        self._most = _most_connections()
+        self._pool = eventlet.GreenPool(self._most)
         self._http = wsgi.Server(
             listener,
             listener.getsockname(),
@@ -125,7 +127,8 @@ class _Server:
 
         def over() -> bool:
             connections.hang_up_all()  # again and again: some were only half open before
-            return time.monotonic() > settled and not self._http.outstanding_requests
+            busy = self._http.outstanding_requests or transport.watched
+            return time.monotonic() > settled and not busy
 
         _wait_until(over, deadline)
         if self._http.outstanding_requests:
@@ -134,6 +137,8 @@ class _Server:
             os._exit(0)
 
     def _take_in(self, client: Any, address: Any) -> None:
+        while self._pool.running() + len(transport.watched) >= self._most:
+            eventlet.sleep(TURN_SECONDS)
         client.settimeout(self._http.socket_timeout)
         self._pool.spawn(self._serve, client, address)
 

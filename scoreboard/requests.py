@@ -82,6 +82,6 @@ def origin_of(environ: Mapping[str, Any]) -> Origin:
     return Origin("http", environ.get("REMOTE_ADDR") or "unknown", request_id)
 
 
-def event_origin() -> Origin:
-    """Return where this Socket.IO event came from."""
-    return Origin("socket.io", address(), uuid.uuid4().hex)
+def event_origin(address: str) -> Origin:
+    """Return where a Socket.IO event came from, by a connection from this address."""
+    return Origin("socket.io", address, uuid.uuid4().hex)

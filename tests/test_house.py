@@ -64,10 +64,12 @@ def test_only_the_transport_names_eventlet():
     assert named == ["scoreboard/realtime/transport.py"]
 
 
-def test_only_broadcast_emits():
+def test_only_broadcast_writes_events():
     emitting = [name(path) for path in PACKAGE if re.search(r"\bemit\(", code_of(path))]
+    pushing = [name(path) for path in PACKAGE if "engine.frames(" in code_of(path)]
 
-    assert emitting == ["scoreboard/realtime/broadcast.py"]
+    assert emitting == []
+    assert pushing == ["scoreboard/realtime/broadcast.py"]
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)

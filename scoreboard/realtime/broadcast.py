@@ -10,19 +10,18 @@ from flask import Flask, current_app
 
 from .. import metrics
 from ..extensions import socketio
-from . import websocket
+from . import engine, websocket
 from .connections import Connections
 from .feed import Batch, Feed
 
 log = logging.getLogger(__name__)
 
-ROOM = "scoreboard"
-
 
 class Audience:
-    """The plain WebSocket viewers of this process, and the board that all viewers have seen."""
+    """The viewers of this process by Socket.IO and WebSocket, and the board that all have seen."""
 
     def __init__(self) -> None:
+        self.sockets: set[engine.Outbox] = set()
         self.viewers: set[Any] = set()
         self.board: dict[str, Any] | None = None
         self.sent_at: float | None = None  # by time.monotonic
@@ -48,19 +47,19 @@ class Audience:
         return {"type": "top_10_update", "data": self.board}
 
     def _send(self, messages: list[dict[str, Any]]) -> None:
-        for message in messages:
-            socketio.emit(message["type"], message, to=ROOM, ignore_queue=True)
+        texts = [json.dumps(message, separators=(",", ":")) for message in messages]
+        if self.sockets:
+            packets = [_event(*told) for told in zip(messages, texts, strict=True)]
+            frames = engine.frames(packets)
+            for outbox in list(self.sockets):
+                outbox.push(frames, packets)
         if self.viewers:
-            frames = b"".join(_frame(message) for message in messages)
+            frames = b"".join(map(websocket.text_frame, texts))
             for viewer in list(self.viewers):
                 viewer.push(frames)
         self.sent_at = time.monotonic()
-        self._count(len(messages))
-
-    def _count(self, messages: int) -> None:
-        sockets = len(socketio.server.manager.rooms.get("/", {}).get(ROOM, ()))
-        metrics.DELIVERIES.labels(metrics.SOCKET_IO).inc(messages * sockets)
-        metrics.DELIVERIES.labels(metrics.WEBSOCKET).inc(messages * len(self.viewers))
+        metrics.DELIVERIES.labels(metrics.SOCKET_IO).inc(len(messages) * len(self.sockets))
+        metrics.DELIVERIES.labels(metrics.WEBSOCKET).inc(len(messages) * len(self.viewers))
 
 
 def init_app(app: Flask) -> None:
@@ -75,18 +74,24 @@ def publish(batch: Batch) -> None:
     socketio.server.manager.share(batch)
 
 
-def welcome_socket(app: Flask, sid: str) -> None:
-    """Put a Socket.IO client into the room, the present top 10 first."""
+def welcome_socket(app: Flask, outbox: engine.Outbox) -> None:
+    """Add a Socket.IO viewer, the present top 10 first."""
     feed: Feed = app.extensions["feed"]
     audience: Audience = app.extensions["audience"]
 
     def welcome() -> None:
         message = audience.present()
-        socketio.emit(message["type"], message, to=sid, ignore_queue=True)
-        socketio.server.enter_room(sid, ROOM)
+        packets = [_event(message, json.dumps(message, separators=(",", ":")))]
+        outbox.push(engine.frames(packets), packets)
+        audience.sockets.add(outbox)
 
     with app.app_context():
         feed.admit(welcome)
+
+
+def forget_socket(app: Flask, outbox: engine.Outbox) -> None:
+    """Stop sending to a Socket.IO viewer."""
+    app.extensions["audience"].sockets.discard(outbox)
 
 
 def welcome_viewer(app: Flask, viewer: Any) -> None:
@@ -95,7 +100,8 @@ def welcome_viewer(app: Flask, viewer: Any) -> None:
     audience: Audience = app.extensions["audience"]
 
     def welcome() -> None:
-        viewer.push(_frame(audience.present()))
+        message = json.dumps(audience.present(), separators=(",", ":"))
+        viewer.push(websocket.text_frame(message))
         audience.viewers.add(viewer)
 
     with app.app_context():
@@ -112,5 +118,6 @@ def end_session(token_id: str, until: datetime) -> None:
     current_app.extensions["connections"].end_session(token_id, until.timestamp())
 
 
-def _frame(message: dict[str, Any]) -> bytes:
-    return websocket.text_frame(json.dumps(message, separators=(",", ":")))
+def _event(message: dict[str, Any], text: str) -> Any:
+    """Return the packet of a message and its JSON: the event is named by the message's type."""
+    return engine.message(f'2["{message["type"]}",{text}]')

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .. import metrics
 from ..errors import Stopping, TooManyConnections
@@ -26,7 +26,7 @@ UNAUTHORIZED = 4401
 SERVICE_RESTART = 1012
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Connection:
     """One connection of either kind, `socket.io` or `websocket`.
 
@@ -44,7 +44,6 @@ class Connection:
     pinged_at: float = 0.0
     token: str | None = None
     caller: Caller | None = None
-    turn: threading.RLock = field(default_factory=threading.RLock)
 
 
 class Connections:

@@ -1,75 +1,96 @@
 """The Socket.IO door: connect, authenticate, update_score, disconnect."""
 
 import contextlib
+import json
 import logging
+import threading
+from dataclasses import dataclass, field
 from typing import Any
 
 from engineio.exceptions import SocketIsClosedError
-from flask import Flask, current_app, request
-from flask_socketio import ConnectionRefusedError
+from flask import Flask
+from socketio import packet
+from socketio.exceptions import ConnectionRefusedError
 
 from .. import audit, metrics, requests
 from ..auth import tokens
 from ..errors import NotAuthenticated, ScoreboardError, Stopping, translate
 from ..extensions import socketio
 from ..scores import service
-from . import broadcast, transport, websocket
+from . import broadcast, engine, transport, websocket
 from .connections import Connection
 from .messenger import Alone, Messenger
-from .packets import LONGEST_MESSAGE, EngineWebSocket, MalformedPacket, StrictPacket
+from .packets import LONGEST_MESSAGE, MalformedPacket, StrictPacket
 
 log = logging.getLogger(__name__)
 
 PATH = "/ws/scoreboard"
+ROOM = "scoreboard"
 # Packets that a polling client may be behind: as far as a WebSocket may be, about.
 MOST_WAITING = 2000
+# Events of one client in flight together; the next is read when one of them is answered.
+MOST_UNDER_WAY = 256
 
 
 def init_app(app: Flask) -> None:
     """Serve Socket.IO under /ws/scoreboard/."""
     origins = list(app.config["CORS_ORIGINS"])
+    door = _Door(app)
     socketio.init_app(
         app,
         path=PATH,
         async_mode=transport.ASYNC_MODE,
-        client_manager=_manager(app),
+        client_manager=_manager(app, door),
         serializer=StrictPacket,
         manage_session=False,
         max_http_buffer_size=LONGEST_MESSAGE,
+        # The sweep looks for those who have gone.
+        monitor_clients=False,
         # None: only our own pages, which Engine.IO knows by the Host header.
         cors_allowed_origins="*" if "*" in origins else (origins or None),
         cors_credentials=False,
     )
-    transport.use_websockets(app, EngineWebSocket)
-    engine = _Engine(app)
-    engine.listen()
-    app.extensions["connections"].with_each_sweep(engine.close_slow)
+    door.listen(app.extensions["socketio"].server)
+    app.extensions["connections"].with_each_sweep(door.look_after)
 
 
-def _manager(app: Flask) -> Any:
-    def welcome(sid: str) -> None:
-        broadcast.welcome_socket(app, sid)
-
+def _manager(app: Flask, door: "_Door") -> Any:
     if not app.config["REDIS_URL"]:
-        return Alone(welcome)
-    return Messenger(app.config["REDIS_URL"], welcome, app.extensions["feed"].offer)
+        return Alone(door.welcome)
+    return Messenger(app.config["REDIS_URL"], door.welcome, app.extensions["feed"].offer)
 
 
-class _Engine:
-    """What we watch of Engine.IO below Socket.IO: every connection, authenticated or not."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Session(Connection):
+    """One Engine.IO session, authenticated or not; `socket` is the library's."""
+
+    socket: Any
+    turn: threading.RLock = field(default_factory=threading.RLock)
+    room: threading.Semaphore | None = None
+
+
+class _Door:
+    """All that comes by Socket.IO.
+
+    Connecting and signing off go through the library; an update does not, which would make a
+    request context and look for a handler with each.
+    """
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._engine = app.extensions["socketio"].server.eio
-        self._inner = dict(self._engine.handlers)
-        self._open: dict[str, Connection] = app.extensions.setdefault("engine_connections", {})
+        self._open: dict[str, _Session] = {}
 
-    def listen(self) -> None:
-        """Take the events that the library has taken, and hand them on."""
+    def listen(self, server: Any) -> None:
+        """Take the events of the library below, and those of its clients."""
+        self._server, self._engine = server, server.eio
+        engine.install(self._engine)
+        self._inner = dict(self._engine.handlers)
         self._engine.on("connect", self._connected)
         self._engine.on("message", self._message)
         self._engine.on("disconnect", self._disconnected)
         self._send_packet, self._engine.send_packet = self._engine.send_packet, self._send
+        server.on("connect", self._admit)
+        server.on("disconnect", self._leave)
 
     def _send(self, engine_sid: str, packet: Any) -> None:
         """Send to one; that it has gone this moment is no reason for the others to miss out."""
@@ -78,56 +99,133 @@ class _Engine:
 
     def _connected(self, engine_sid: str, environ: dict[str, Any]) -> Any:
         """Take the connection in, or return why not: Engine.IO then answers 401 with that."""
-        address = environ.get("REMOTE_ADDR", "unknown")
-        connection = Connection(
-            address,
+        socket = self._engine.sockets[engine_sid]
+        session = _Session(
+            environ.get("REMOTE_ADDR", "unknown"),
             metrics.SOCKET_IO,
             close=lambda code, why: self._close(engine_sid, code, why),
             hang_up=lambda code, why: self._close_transport(engine_sid, code, why),
+            ping=lambda: engine.ping(socket),
+            socket=socket,
         )
         try:
-            self._app.extensions["connections"].open(connection)
+            self._app.extensions["connections"].open(session)
         except ScoreboardError as error:
             return error.body()
-        self._open[engine_sid] = connection
-        return self._inner["connect"](engine_sid, environ)
+        self._open[engine_sid] = session
+        engine.before_connect(socket, environ)
+        # The library keeps this as long as the connection: it need not be the whole request.
+        return self._inner["connect"](engine_sid, {})
 
     def _message(self, engine_sid: str, data: Any) -> None:
-        connection = self._open.get(engine_sid)
-        if connection is None:
+        session = self._open.get(engine_sid)
+        if session is None:
             return
         try:
             if not data:
                 # The library would take it for an event without even a name.
                 raise MalformedPacket("an empty packet")
+            event = StrictPacket(encoded_packet=data)
             # One at a time: with polling, a CLOSE can overtake the CONNECT that it follows.
-            with connection.turn:
-                self._inner["message"](engine_sid, data)
+            with session.turn:
+                if event.packet_type != packet.EVENT:
+                    self._inner["message"](engine_sid, data)
+                    return
+                known = session.caller and event.data[0] == "update_score"
+            if known and event.namespace in (None, "/"):
+                self._submit(session, event)
         except MalformedPacket as error:
             log.warning("closing a connection that sent a malformed packet: %s", error)
             self._close_transport(engine_sid, 1002, "malformed packet")
 
     def _disconnected(self, engine_sid: str, reason: str) -> None:
-        connection = self._open.get(engine_sid)
+        session = self._open.get(engine_sid)
         self._forget(engine_sid)
-        if connection:
-            with connection.turn:
+        if session:
+            with session.turn:
                 self._inner["disconnect"](engine_sid, reason)
+            broadcast.forget_socket(self._app, session.socket.queue)
 
-    def close_slow(self) -> None:
-        """Close the polling clients that do not come for what waits for them."""
+    def _admit(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+        """Admit the holder of a good access token.
+
+        Whatever goes wrong is a refusal: python-socketio would call a handler that raised
+        TypeError again, without the token, and let in whom it then found fit.
+        """
+        try:
+            token = auth.get("token") if isinstance(auth, dict) else None
+            session = self._session(sid)
+            with self._app.app_context():
+                caller = tokens.authenticate(token if isinstance(token, str) else None)
+            if session is None:
+                raise NotAuthenticated("This connection has ended.")
+            self._app.extensions["connections"].admit(session, caller, token)
+        except Exception as error:
+            told = translate(error)
+            raise ConnectionRefusedError(told.message, told.detail()) from error
+
+    def welcome(self, sid: str) -> None:
+        """Let a client that has been told that it is connected watch."""
+        session = self._session(sid)
+        if session:
+            self._server.enter_room(sid, ROOM)
+            broadcast.welcome_socket(self._app, session.socket.queue)
+
+    def _leave(self, sid: str, reason: str = "") -> None:
+        """Give a client that has signed off seconds to close the transport as well."""
+        session = self._session(sid)
+        if session:
+            broadcast.forget_socket(self._app, session.socket.queue)
+            self._app.extensions["connections"].leave(session)
+
+    def _submit(self, session: _Session, event: StrictPacket) -> None:
+        """Submit an update beside everything else, once there is room for one more."""
+        if session.room is None:
+            session.room = threading.Semaphore(MOST_UNDER_WAY)
+        session.room.acquire()
+        transport.spawn(self._answer, session, session.room, event)
+
+    def _answer(self, session: _Session, room: threading.Semaphore, event: StrictPacket) -> None:
+        try:
+            body = event.data[1] if len(event.data) > 1 else None
+            answer = json.dumps([self._update(session, body)], separators=(",", ":"))
+            if event.id is not None:
+                with contextlib.suppress(SocketIsClosedError):
+                    session.socket.send(engine.message(f"3{event.id}{answer}"))
+        finally:
+            room.release()
+
+    def _update(self, session: _Session, body: Any) -> dict[str, Any]:
+        """Submit an update as `POST /api/score/update` does; return status and body."""
+        origin = requests.event_origin(session.address)
+        with self._app.app_context():
+            try:
+                if self._app.extensions["connections"].stopping:
+                    with audit.attempt(origin, lambda attempt: None):  # no fault of the client's
+                        raise Stopping
+                return {"status": 200, "body": service.submit(body, session.token, origin)}
+            except Exception as error:
+                told = translate(error)
+                return {"status": told.status, "body": told.body()}
+
+    def look_after(self) -> None:
+        """Close the clients that are gone, and those that poll but do not come for their own."""
         for engine_sid, socket in list(self._engine.sockets.items()):
-            if not socket.upgraded and socket.queue.qsize() > MOST_WAITING:
+            if socket.closed:
+                self._engine.sockets.pop(engine_sid, None)
+            elif socket.queue.qsize() > MOST_WAITING:
                 metrics.SLOW_CLIENTS.inc()
                 self._close_transport(engine_sid, websocket.SLOW, "too slow")
+            elif not socket.closing:
+                socket.check_ping_timeout()
 
     def _close(self, engine_sid: str, code: int, reason: str) -> None:
         """Disconnect the client by the protocol first; called again, close the transport."""
-        connection = self._open.get(engine_sid)
-        if connection and connection.caller:
-            sid = socketio.server.manager.sid_from_eio_sid(engine_sid, "/")
-            self._app.extensions["connections"].leave(connection)
-            socketio.server.disconnect(sid)
+        session = self._open.get(engine_sid)
+        if session and session.caller:
+            sid = self._server.manager.sid_from_eio_sid(engine_sid, "/")
+            self._app.extensions["connections"].leave(session)
+            self._server.disconnect(sid)
         else:
             self._close_transport(engine_sid, code, reason)
 
@@ -141,56 +239,10 @@ class _Engine:
         socket.close(wait=False)
 
     def _forget(self, engine_sid: str) -> None:
-        connection = self._open.pop(engine_sid, None)
-        if connection:
-            self._app.extensions["connections"].drop(connection)
+        session = self._open.pop(engine_sid, None)
+        if session:
+            self._app.extensions["connections"].drop(session)
 
-
-@socketio.on("connect")
-def connect(auth: Any = None) -> None:
-    """Admit the holder of a good access token.
-
-    Whatever goes wrong is a refusal: Flask-SocketIO would call a handler that raised TypeError
-    again, without the token, and python-socketio would let in whom it then found fit.
-    """
-    try:
-        token = auth.get("token") if isinstance(auth, dict) else None
-        caller = tokens.authenticate(token if isinstance(token, str) else None)
-        connection = _connection()
-        if connection is None:
-            raise NotAuthenticated("This connection has ended.")
-        current_app.extensions["connections"].admit(connection, caller, token)
-    except Exception as error:
-        told = translate(error)
-        raise ConnectionRefusedError(told.message, told.detail()) from error
-
-
-@socketio.on("update_score")
-def update_score(body: Any = None, *more: Any) -> dict[str, Any]:
-    """Submit an update as `POST /api/score/update` does; acknowledge status and body."""
-    origin = requests.event_origin()
-    try:
-        if current_app.extensions["connections"].stopping:
-            with audit.attempt(origin, lambda attempt: None):  # no fault of the client's
-                raise Stopping
-        connection = _connection()
-        token = connection.token if connection else None
-        return {"status": 200, "body": service.submit(body, token, origin)}
-    except Exception as error:
-        told = translate(error)
-        return {"status": told.status, "body": told.body()}
-
-
-@socketio.on("disconnect")
-def disconnect(reason: str = "") -> None:
-    """Give a client that has signed off seconds to close the transport as well."""
-    connection = _connection()
-    if connection:
-        current_app.extensions["connections"].leave(connection)
-
-
-def _connection() -> Connection | None:
-    """Return the connection that the present event came by, or None if it has ended."""
-    engine_sid = socketio.server.manager.eio_sid_from_sid(request.sid, "/")  # type: ignore[attr-defined]
-    found: Connection | None = current_app.extensions["engine_connections"].get(engine_sid)
-    return found
+    def _session(self, sid: str) -> _Session | None:
+        """Return the session that a client has, or None if it has ended."""
+        return self._open.get(self._server.manager.eio_sid_from_sid(sid, "/"))

@@ -1,12 +1,9 @@
 """What Engine.IO and Socket.IO read from a client, with everything we never use refused."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from socketio import packet
-
-from . import transport, websocket
 
 LONGEST_MESSAGE = 64 * 1024
 _UPDATE = re.compile(r'2(\d{0,15})\["update_score",', re.ASCII)
@@ -49,43 +46,3 @@ class StrictPacket(packet.Packet):
         self.id = int(found[1]) if found[1] else None
         self.data = ["update_score", None]
         return 0
-
-
-class EngineWebSocket:
-    """The WebSocket driver that Engine.IO is given, in the form that it asks for."""
-
-    def __init__(self, handler: Any, server: Any) -> None:
-        self._handler = handler
-        self._engine_socket = handler.__self__
-
-    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
-        """Serve one connection until it ends."""
-        return websocket.serve(environ, start_response, self._run, LONGEST_MESSAGE)
-
-    def _run(self, opened: websocket.WebSocket) -> None:
-        """Run the library's handler; a session upgrades once, and to one WebSocket only."""
-        if self._engine_socket.closed or hasattr(self._engine_socket, "websocket"):
-            opened.close(websocket.PROTOCOL_ERROR, "no session to upgrade")
-            return
-        self._engine_socket.websocket = opened
-        self._handler(_Checked(opened))
-
-
-class _Checked:
-    """A WebSocket that ends at the first message which is no Engine.IO packet.
-
-    Engine.IO would fail with a traceback instead, and leave the connection half open.
-    """
-
-    def __init__(self, opened: websocket.WebSocket) -> None:
-        self._opened = opened
-        self.send = opened.send
-        self.close = opened.close
-
-    def wait(self) -> str | None:
-        """Return the next packet in text, or None at the end."""
-        message = self._opened.wait()
-        if message is None or (isinstance(message, str) and message[:1] in tuple("0123456")):
-            return message or None
-        self._opened.close(websocket.PROTOCOL_ERROR, "not an Engine.IO packet")
-        return None

@@ -11,7 +11,7 @@ from .. import metrics, requests
 from ..auth import tokens
 from ..errors import Forbidden, ScoreboardError, UpgradeRequired, translate
 from ..permissions import Caller
-from . import broadcast, transport, websocket
+from . import broadcast, handshake, transport, websocket
 from .connections import Connection
 
 PATH = "/ws/scoreboard"
@@ -40,7 +40,7 @@ class _Door:
             return self._socket_io(environ, start_response)
         if path != PATH or environ["REQUEST_METHOD"] != "GET":
             return self._inner(environ, start_response)
-        if not websocket.is_upgrade(environ):
+        if not handshake.is_upgrade(environ):
             return _refuse(UpgradeRequired(), start_response)
         connections = self._app.extensions["connections"]
         connection = Connection(environ.get("REMOTE_ADDR", "unknown"), metrics.WEBSOCKET)
@@ -50,7 +50,7 @@ class _Door:
                 caller = _admissible(self._app, token)
             connections.open(connection)
             connections.admit(connection, caller, token)
-            return websocket.serve(
+            return handshake.serve(
                 environ,
                 start_response,
                 lambda opened: self._watch(opened, connection),
@@ -60,9 +60,8 @@ class _Door:
         except ConnectionError:
             raise  # how the server of `flask run` is told that the WebSocket has ended
         except Exception as error:
-            return _refuse(translate(error), start_response)
-        finally:
             connections.drop(connection)
+            return _refuse(translate(error), start_response)
 
     def _socket_io(
         self, environ: transport.WsgiEnvironment, start_response: Any
@@ -76,17 +75,19 @@ class _Door:
             )
 
     def _watch(self, opened: websocket.WebSocket, connection: Connection) -> None:
-        """Keep the viewer in the audience until the connection ends."""
+        """Put the viewer into the audience until the connection ends."""
+
+        def ended() -> None:
+            broadcast.forget_viewer(self._app, opened)
+            self._app.extensions["connections"].drop(connection)
+
+        opened.ended = ended
         connection.close = connection.hang_up = opened.close
         connection.ping = opened.ping
         try:
             broadcast.welcome_viewer(self._app, opened)
-            while opened.wait() is not None:
-                pass
         except Exception as error:
-            opened.close(1011, translate(error).code)
-        finally:
-            broadcast.forget_viewer(self._app, opened)
+            opened.close(websocket.INTERNAL_ERROR, translate(error).code)
 
 
 def _token() -> tuple[str, str | None]:

@@ -14,8 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Flask
-
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -31,6 +29,9 @@ def _is_green() -> bool:
 
 
 GREEN = _is_green()
+if GREEN:
+    from eventlet import hubs
+    from eventlet.support.greenlets import getcurrent, greenlet
 ASYNC_MODE = "eventlet" if GREEN else "threading"
 
 
@@ -77,37 +78,138 @@ def after(seconds: float, work: Callable[[], object]) -> None:
 
 
 def give_way() -> None:
-    """Let everybody else have a turn; who always has something to read would never wait."""
+    """Let everybody else have a turn, who would wait for us to wait for something."""
     if GREEN:
-        import eventlet
+        hubs.get_hub().schedule_call_global(0, getcurrent().switch)
+        hubs.get_hub().switch()
 
-        eventlet.sleep(0)
+
+def lock() -> contextlib.AbstractContextManager[Any]:
+    """Return a lock for what never waits inside: where nobody is interrupted, none is needed."""
+    return contextlib.nullcontext() if GREEN else threading.Lock()
 
 
-def socket_of(environ: WsgiEnvironment) -> Any:
-    """Return the socket that this request came in by. Raises RuntimeError on another server."""
+def take_over(environ: WsgiEnvironment, seconds: float) -> Any:
+    """Return the socket that this request came in by, to be let go of by `release`.
+
+    `seconds` is how long it may be silent where a thread waits for it. Raises RuntimeError on
+    another server.
+    """
     if "eventlet.input" in environ:
-        return environ["eventlet.input"].get_socket()
+        from eventlet import patcher
+
+        # Its server closes what it has left of the socket with the request: nothing.
+        descriptor = environ["eventlet.input"].get_socket().fd.detach()
+        connection = patcher.original("socket").socket(fileno=descriptor)
+        connection.setblocking(False)
+        return connection
     if "werkzeug.socket" in environ:
+        environ["werkzeug.socket"].settimeout(seconds)
         return environ["werkzeug.socket"]
     raise RuntimeError("only `python wsgi.py` and `flask run` can serve a WebSocket")
 
 
-def send_now(connection: Any, data: bytes) -> int:
-    """Send what the kernel takes at once and return how many bytes that was.
+def sender(connection: Any) -> Callable[[bytes], int]:
+    """Return what sends what the kernel takes at once, and tells how many bytes that was.
 
-    Never waits. Raises OSError if the connection is gone.
+    It never waits. It raises BlockingIOError for none, OSError if the connection is gone.
     """
-    try:
-        if GREEN:
-            # The green socket would wait for room; the one below it says that there is none.
-            return int(connection.fd.send(data))
-        if sys.platform == "win32":
-            return int(connection.send(data))  # waits: Windows writes to sockets in no other way
-        # Sockets with a timeout are non-blocking below, and Python's own send waits on top.
-        return os.write(connection.fileno(), data)
-    except BlockingIOError:
-        return 0
+    if GREEN or sys.platform == "win32":  # waits there: Windows writes to sockets in no other way
+        send: Callable[[bytes], int] = connection.send
+        return send
+    # Sockets with a timeout are non-blocking below, and Python's own send waits on top.
+    return lambda data: os.write(connection.fileno(), data)
+
+
+def send_all(connection: Any, data: bytes) -> None:
+    """Send all of it, waiting for the other side. Raises OSError if the connection is gone."""
+    if not GREEN:
+        connection.sendall(data)
+        return
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[connection.send(rest) :]
+        except BlockingIOError:
+            hubs.trampoline(connection, write=True)
+
+
+def watch(connection: Any, take: Callable[[], bool], ended: Callable[[], object]) -> None:
+    """Call `take()` whenever there is something to read, until it returns False; then `ended()`.
+
+    Under `flask run` this returns at the end. On eventlet it returns at once: a connection that
+    nothing comes by has no stack of its own, which would take more memory than all the rest.
+    """
+    if GREEN:
+        _Watch(connection, take, ended)
+        return
+    while take():
+        pass
+    ended()
+
+
+def release(connection: Any) -> None:
+    """Close a socket that was taken over; the server of `flask run` does that itself."""
+    if GREEN:
+        connection.close()
+
+
+# What is watched on eventlet, and not closed yet.
+watched: set["_Watch"] = set()
+
+
+class _Watch:
+    """A connection that eventlet's loop watches."""
+
+    __slots__ = ("_busy", "_connection", "_ended", "_hub", "_listener", "_take")
+
+    def __init__(
+        self, connection: Any, take: Callable[[], bool], ended: Callable[[], object]
+    ) -> None:
+        self._connection = connection
+        self._take = take
+        self._ended = ended
+        self._hub = hubs.get_hub()
+        self._busy = False
+        watched.add(self)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._listener = self._hub.add(
+            self._hub.READ, self._connection.fileno(), self._ready, lambda error: None, None
+        )
+
+    def _ready(self, descriptor: int) -> None:
+        """Read in a task, for the loop itself must not wait."""
+        if self._busy:
+            # There is more while the task still waits for something else.
+            self._ignore()
+            return
+        self._busy = True
+        greenlet(self._work, self._hub.greenlet).switch()
+
+    def _ignore(self) -> None:
+        if self._listener:
+            self._hub.remove(self._listener)
+            self._listener = None
+
+    def _work(self) -> None:
+        try:
+            more = self._take()
+        except Exception:
+            log.exception("reading from a connection failed")
+            more = False
+        self._busy = False
+        if more:
+            if self._listener is None:
+                self._listen()
+            return
+        self._ignore()
+        watched.discard(self)
+        try:
+            self._ended()
+        except Exception:
+            log.exception("the end of a connection failed")
 
 
 def finish(environ: WsgiEnvironment) -> list[bytes]:
@@ -128,14 +230,3 @@ def finish(environ: WsgiEnvironment) -> list[bytes]:
             if not connection.recv(65536):
                 break
     raise ConnectionError("the WebSocket has ended")
-
-
-def use_websockets(app: Flask, driver: type) -> None:
-    """Have Engine.IO speak WebSocket by this driver, the same one on both servers.
-
-    The library's own drivers negotiate compression with every browser and keep a compressor for
-    each; one of them bounds a frame but not a message, the other loses what the kernel does not
-    take at once. python-engineio has no public way to choose, hence the internal table.
-    """
-    engine = app.extensions["socketio"].server.eio
-    engine._async = {**engine._async, "websocket": driver}

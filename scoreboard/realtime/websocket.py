@@ -1,19 +1,21 @@
 """A WebSocket on the server's side: frames by wsproto, never waiting for a slow reader."""
 
 import contextlib
+import logging
 import socket
-import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
-from wsproto.frame_protocol import FrameProtocol
-from wsproto.utilities import LocalProtocolError, generate_accept_token
+from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
+from wsproto.utilities import LocalProtocolError
 
 from .. import metrics
 from . import transport
+
+log = logging.getLogger(__name__)
 
 # What a viewer may be behind before it is closed: some thousand boards. The frames themselves
 # are shared, so that a thousand slow viewers of the same messages hold them once.
@@ -26,75 +28,59 @@ CLOSE_SECONDS = 5
 SLOW = 4408
 TOO_BIG = 1009
 PROTOCOL_ERROR = 1002
-
-StartResponse = Callable[..., Any]
+INTERNAL_ERROR = 1011
 
 
 def text_frame(text: str) -> bytes:
     """Return the text as one frame, the same bytes for every viewer: servers do not mask."""
-    return bytes(FrameProtocol(client=False, extensions=[]).send_data(text))
-
-
-def is_upgrade(environ: transport.WsgiEnvironment) -> bool:
-    """Whether the request asks, as RFC 6455 has it, to become a WebSocket."""
-    tokens = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
-    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
-    return (
-        "upgrade" in tokens
-        and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
-        and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == "13"
-        and bool(key)
-        and key.isascii()
-    )
-
-
-def serve(
-    environ: transport.WsgiEnvironment,
-    start_response: StartResponse,
-    handler: Callable[["WebSocket"], object],
-    longest_message: int,
-    subprotocol: str | None = None,
-) -> Iterable[bytes]:
-    """Answer the handshake and run `handler` with the WebSocket until it returns.
-
-    No extension is ever accepted: compressing our small messages costs more than it saves, and
-    memory for each viewer. Raises ConnectionError under `flask run`, as its server expects.
-    """
-    if not is_upgrade(environ):
-        start_response("426 Upgrade Required", [("Sec-WebSocket-Version", "13")])
-        return [b""]
-    answer = [
-        b"HTTP/1.1 101 Switching Protocols",
-        b"Upgrade: websocket",
-        b"Connection: Upgrade",
-        b"Sec-WebSocket-Accept: "
-        + generate_accept_token(environ["HTTP_SEC_WEBSOCKET_KEY"].encode()),
-    ]
-    if subprotocol:
-        answer.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
-    connection = transport.socket_of(environ)
-    try:
-        connection.settimeout(SILENCE_SECONDS)
-        connection.sendall(b"\r\n".join([*answer, b"", b""]))
-        websocket = WebSocket(connection, longest_message)
-        handler(websocket)
-        websocket.end()
-    except OSError:
-        pass  # the client is gone, which is how most connections end
-    return transport.finish(environ)
+    data = text.encode()
+    length = len(data)
+    if length < 126:
+        return b"\x81" + length.to_bytes(1, "big") + data
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + data
+    return b"\x81\x7f" + length.to_bytes(8, "big") + data
 
 
 class WebSocket:
-    """One open WebSocket. `push` and `close` may be called from anywhere and never wait."""
+    """One open WebSocket. `push` and `close` may be called from anywhere and never wait.
+
+    `received` is called with every message, one after the other; `ended` once, when the
+    connection has, for whatever reason.
+    """
+
+    __slots__ = (
+        "_aborted",
+        "_behind",
+        "_bytes_behind",
+        "_closing",
+        "_connection",
+        "_heard_at",
+        "_lock",
+        "_longest",
+        "_over",
+        "_parts",
+        "_protocol",
+        "_send_now",
+        "_size",
+        "ended",
+        "received",
+    )
 
     def __init__(self, connection: Any, longest_message: int) -> None:
+        self.received: Callable[[str | bytes], object] = lambda message: None
+        self.ended: Callable[[], object] = lambda: None
         self._connection = connection
+        self._send_now = transport.sender(connection)
         self._longest = longest_message
         self._protocol = Connection(ConnectionType.SERVER)
-        self._lock = threading.Lock()
-        self._behind: deque[bytes] = deque()
+        self._lock = transport.lock()
+        self._parts: list[Any] = []
+        self._size = 0
+        # What waits for the other side, if anything does: then a task is sending it.
+        self._behind: deque[bytes] | None = None
         self._bytes_behind = 0
-        self._draining = False
+        self._heard_at = time.monotonic()
         self._closing = False
         self._aborted = False
         self._over = False
@@ -105,20 +91,12 @@ class WebSocket:
             if not self._closing:
                 self._send(frames)
 
-    def send(self, message: str | bytes) -> None:
-        """Send one message. The name and form that Engine.IO asks of a WebSocket."""
-        if self._closing:
-            raise OSError("the WebSocket is closed")
-        if isinstance(message, str):
-            self.push(text_frame(message))
-        else:
-            with self._lock:
-                self._send(self._protocol.send(BytesMessage(message)))
-
     def ping(self) -> None:
         """Ask for a sign of life; without any for SILENCE_SECONDS the connection ends."""
         with self._lock:
-            if not self._closing:
+            if self._heard_at + SILENCE_SECONDS <= time.monotonic():
+                self._abort()
+            elif not self._closing:
                 self._send(self._protocol.send(Ping()))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -127,47 +105,36 @@ class WebSocket:
             if not self._closing:
                 self._close(code, reason)
 
-    def wait(self) -> str | bytes | None:
-        """Return the next message, or None when the connection has ended, for whatever reason."""
-        parts: list[Any] = []
-        size = 0
-        while True:
-            for event in self._protocol.events():
-                if isinstance(event, Message) and not self._closing:
-                    parts.append(event.data)
-                    size += len(event.data)
-                    if size > self._longest:
-                        self.close(TOO_BIG, "message too big")
-                    elif event.message_finished:
-                        return self._joined(event, parts)
-                elif not self._answer(event):
-                    return None
-            if not self._receive():
-                return None
-
-    def end(self) -> None:
-        """Say goodbye, if nobody has, and let the server have the socket back."""
-        self.close()
-        self._over = True
-
-    def _joined(self, event: Message[Any], parts: list[Any]) -> str | bytes:
-        return "".join(parts) if isinstance(event, TextMessage) else b"".join(parts)
-
-    def _receive(self) -> bool:
-        """Read what has arrived. Return False if nothing more will, or shall."""
+    def take(self) -> bool:
+        """Read what has arrived and hand the messages on. Return False at the end."""
         if self._aborted:
             return False  # though there may always be more, from one who never stops sending
         try:
-            transport.give_way()
             data = self._connection.recv(4096)
             self._protocol.receive_data(data or None)
+        except BlockingIOError:
+            return True
         except (OSError, LocalProtocolError):
             return False
-        return bool(data)
+        self._heard_at = time.monotonic()
+        return all(self._handle(event) for event in self._protocol.events()) and bool(data)
 
-    def _answer(self, event: Event) -> bool:
-        """Answer a control frame. Return False if it ends the connection."""
-        if isinstance(event, Ping):
+    def end(self) -> None:
+        """Say goodbye, if nobody has, and let go of the socket."""
+        self.close()
+        self._abort()
+        with self._lock:
+            self._over = True
+            if self._behind is None:
+                transport.release(self._connection)
+        self.ended()
+
+    def _handle(self, event: Event) -> bool:
+        """Hand a message on or answer a control frame. Return False if it ends the connection."""
+        if isinstance(event, Message):
+            if not self._closing:
+                self._put_together(event)
+        elif isinstance(event, Ping):
             with self._lock:
                 if not self._closing:
                     self._send(self._protocol.send(event.response()))
@@ -179,6 +146,20 @@ class WebSocket:
             return False
         return True
 
+    def _put_together(self, part: Message[Any]) -> None:
+        self._parts.append(part.data)
+        self._size += len(part.data)
+        if self._size > self._longest:
+            self.close(TOO_BIG, "message too big")
+        elif part.message_finished:
+            parts, self._parts, self._size = self._parts, [], 0
+            whole = "".join(parts) if isinstance(part, TextMessage) else b"".join(parts)
+            try:
+                self.received(whole)
+            except Exception:
+                log.exception("a message could not be handled")
+                self.close(INTERNAL_ERROR, "server error")
+
     def _closing_frame(self, code: int, reason: str) -> bytes:
         try:
             return bytes(self._protocol.send(CloseConnection(code, reason)))
@@ -188,45 +169,48 @@ class WebSocket:
     def _close(self, code: int, reason: str) -> None:
         """Queue the close frame behind nothing but the frame that is half sent."""
         self._closing = True
-        while len(self._behind) > 1:
+        while self._behind and len(self._behind) > 1:
             self._bytes_behind -= len(self._behind.pop())
         self._send(self._closing_frame(code, reason))
         transport.after(CLOSE_SECONDS, self._abort)
 
     def _send(self, frames: bytes) -> None:
-        if not self._draining:
+        behind = self._behind
+        if behind is None:
             try:
-                sent = transport.send_now(self._connection, frames)
+                sent = self._send_now(frames)
+            except BlockingIOError:
+                sent = 0
             except OSError:
                 self._abort()
                 return
             if sent == len(frames):
                 return
-            frames = frames[sent:]
-            self._draining = True
+            self._behind = deque([frames[sent:]])
+            self._bytes_behind = len(frames) - sent
             transport.spawn(self._drain)
-        if self._bytes_behind + len(frames) > MOST_BEHIND and not self._closing:
+        elif self._bytes_behind + len(frames) > MOST_BEHIND and not self._closing:
             metrics.SLOW_CLIENTS.inc()
             self._close(SLOW, "too slow")
         else:
-            self._behind.append(frames)
+            behind.append(frames)
             self._bytes_behind += len(frames)
 
     def _drain(self) -> None:
-        """Send what is queued, waiting for the other side to take it."""
-        while True:
-            with self._lock:
-                if not self._behind:
-                    self._draining = False
-                    return
-                frames = self._behind[0]
+        """Send what waits for the other side, as it takes it."""
+        behind = self._behind
+        while behind:
             try:
-                self._connection.sendall(frames)
+                transport.send_all(self._connection, behind[0])
             except OSError:
                 self._abort()
-                return
+                behind.clear()
             with self._lock:
-                self._bytes_behind -= len(self._behind.popleft())
+                self._bytes_behind -= len(behind.popleft()) if behind else self._bytes_behind
+                if not behind:
+                    self._behind = None
+                    if self._over:
+                        transport.release(self._connection)
 
     def _abort(self) -> None:
         """End the connection without a word: whoever waits on the socket wakes up."""

@@ -1,0 +1,195 @@
+"""Where Engine.IO is taken apart: the one module that relies on the inside of python-engineio.
+
+The library has a queue for every client and a task that empties it, which costs 30 µs of CPU for
+each message of each viewer and two stacks for each viewer. Here a client that has a WebSocket has
+neither: what is put into its queue is written to the WebSocket at once, and a broadcast is framed
+once for all. Clients that poll stay with the library. `tests/test_engine.py` has all of what we
+rely on, to fail when a new version moves it.
+"""
+
+import functools
+import time
+from collections.abc import Iterable, Sequence
+from queue import Empty
+from typing import Any
+
+from engineio import packet
+from engineio.exceptions import SocketIsClosedError, UnknownPacketError
+
+from . import handshake, transport, websocket
+from .packets import LONGEST_MESSAGE
+
+# As long as the library waits for a client that polls.
+SECONDS_TO_PONG = 20
+
+
+def install(engine: Any) -> None:
+    """Have this Engine.IO server use our queue and our WebSocket.
+
+    Its own WebSocket drivers negotiate compression with every browser and keep a compressor for
+    each; one of them bounds a frame but not a message, the other loses what the kernel does not
+    take at once. There is no public way to choose, hence the internal table.
+    """
+    queue = functools.partial(Outbox, engine._async["queue"])
+    engine._async = {**engine._async, "websocket": EngineWebSocket, "queue": queue}
+
+
+def message(text: str) -> Any:
+    """Return the Engine.IO packet that carries a Socket.IO packet."""
+    return packet.Packet(packet.MESSAGE, text)
+
+
+def frames(packets: Sequence[Any]) -> bytes:
+    """Return the packets as they are sent by WebSocket, one frame each."""
+    return b"".join(websocket.text_frame(each.encode()) for each in packets)
+
+
+def before_connect(socket: Any, environ: transport.WsgiEnvironment) -> None:
+    """Keep the library from starting a task that pings, unless the client polls."""
+    if handshake.is_upgrade(environ):
+        socket.last_ping = None
+
+
+def ping(socket: Any) -> None:
+    """Ask a client with a WebSocket for a sign of life, if it still owes none."""
+    if socket.upgraded and not socket.closed and socket.last_ping is None:
+        socket.last_ping = time.time()
+        socket.send(packet.Packet(packet.PING))
+
+
+class Outbox:
+    """What waits for one client: a queue as the library has it, as long as the client polls.
+
+    Once there is a WebSocket, whatever waits is written to it in order, and so is all that
+    follows, at once. Nothing overtakes anything: everything to the client goes through here.
+    """
+
+    __slots__ = ("_lock", "_queue", "_websocket")
+
+    def __init__(self, queue: Any) -> None:
+        self._lock = transport.lock()
+        self._queue = queue()
+        self._websocket: websocket.WebSocket | None = None
+
+    def push(self, frames: bytes, packets: Iterable[Any]) -> None:
+        """Send a broadcast, given in both forms."""
+        with self._lock:
+            if self._websocket:
+                self._websocket.push(frames)
+            else:
+                for each in packets:
+                    self._queue.put(each)
+
+    def put(self, each: Any) -> None:
+        """Send a packet, or end the connection if it is None. Never waits."""
+        with self._lock:
+            if self._websocket:
+                self._write(each)
+            else:
+                self._queue.put(each)
+
+    def attach(self, opened: websocket.WebSocket) -> None:
+        """Write to this WebSocket from now on, first of all what waits already."""
+        with self._lock:
+            queue, self._queue, self._websocket = self._queue, None, opened
+            while queue.qsize():
+                self._write(queue.get(block=False))
+            # Or a poll that should have ended before the upgrade would wait on.
+            queue.put(packet.Packet(packet.NOOP))
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next packet for a client that polls. Raises queue.Empty."""
+        queue = self._queue
+        if queue is None:
+            raise Empty
+        return queue.get(block, timeout)
+
+    def qsize(self) -> int:
+        """Return how many packets wait for a client that polls."""
+        queue = self._queue
+        return queue.qsize() if queue else 0
+
+    def task_done(self) -> None:
+        """Take note that a packet was taken, which nobody waits for."""
+
+    def join(self) -> None:
+        """Do not wait for the client to take everything: it may have gone."""
+
+    def _write(self, each: Any) -> None:
+        assert self._websocket
+        if each is None:
+            self._websocket.close()
+        else:
+            self._websocket.push(websocket.text_frame(each.encode()))
+
+
+class EngineWebSocket:
+    """The WebSocket of one client, in the form of a driver that Engine.IO asks for."""
+
+    __slots__ = ("_engine", "_opened", "_probed", "_socket")
+
+    def __init__(self, handler: Any, engine: Any) -> None:
+        self._socket = handler.__self__  # whose own way to run a WebSocket we do not use
+        self._engine = engine
+        self._probed = False
+
+    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
+        """Serve one connection until it ends."""
+        return handshake.serve(environ, start_response, self._open, LONGEST_MESSAGE)
+
+    def _open(self, opened: websocket.WebSocket) -> None:
+        """Take over a new session, or the one that upgrades: once, and to one WebSocket only."""
+        if self._socket.closed or hasattr(self._socket, "websocket"):
+            opened.close(websocket.PROTOCOL_ERROR, "no session to upgrade")
+            return
+        self._opened = self._socket.websocket = opened
+        opened.received, opened.ended = self._received, self._ended
+        if not self._socket.connected:
+            self._socket.connected = True
+            self._attach()
+
+    def _attach(self) -> None:
+        self._socket.queue.attach(self._opened)
+        self._socket.upgraded = True
+        self._socket.upgrading = False
+
+    def _received(self, text: str | bytes) -> None:
+        """Take a packet. One that Engine.IO could not read ends the connection here."""
+        if not isinstance(text, str) or not text or text[0] not in "0123456":
+            self._opened.close(websocket.PROTOCOL_ERROR, "not an Engine.IO packet")
+        elif not self._socket.upgraded:
+            self._shake_hands(text)
+        elif text[0] == "3":
+            self._socket.last_ping = None
+        else:
+            self._receive(text)
+
+    def _shake_hands(self, text: str) -> None:
+        """Upgrade: the client probes, ends its polling, and then says so."""
+        if text == "2probe" and not self._probed:
+            self._probed = self._socket.upgrading = True
+            self._opened.push(websocket.text_frame("3probe"))
+            self._socket.queue.put(packet.Packet(packet.NOOP))
+        elif text == "5" and self._probed:
+            self._attach()
+        else:
+            self._opened.close(websocket.PROTOCOL_ERROR, "not an upgrade")
+
+    def _receive(self, text: str) -> None:
+        known = (
+            packet.Packet(packet.MESSAGE, text[1:])
+            if text[0] == "4"  # or the library would look for JSON in it
+            else packet.Packet(encoded_packet=text)
+        )
+        try:
+            self._socket.receive(known)
+        except UnknownPacketError:
+            pass
+        except SocketIsClosedError:
+            self._opened.close()
+
+    def _ended(self) -> None:
+        if self._socket.upgraded:
+            self._socket.close(wait=False, abort=True, reason=self._engine.reason.TRANSPORT_CLOSE)
+            self._engine.sockets.pop(self._socket.sid, None)
+        self._socket.upgrading = False
