@@ -154,12 +154,15 @@ class Several:
         self.url, self.port = servers[0].url, servers[0].port
         self.user, self.sign_in, self.flask = servers[0].user, servers[0].sign_in, servers[0].flask
         self._turns = itertools.cycle(servers[1:])
+        self._last = servers[0]
 
     def post(self, token: str, update: dict) -> requests.Response:
-        return next(self._turns).post(token, update)
+        self._last = next(self._turns)
+        return self._last.post(token, update)
 
     def top10(self) -> list[dict]:
-        return next(self._turns).top10()
+        """Return the top 10 of the process posted to last: others may be a moment behind."""
+        return self._last.top10()
 
     def log(self) -> str:
         return "".join(server.log() for server in self.servers)
