@@ -217,7 +217,8 @@ class _Door:
                 metrics.SLOW_CLIENTS.inc()
                 self._close_transport(engine_sid, websocket.SLOW, "too slow")
             elif not socket.closing:
-                socket.check_ping_timeout()
+                with contextlib.suppress(SocketIsClosedError):
+                    socket.check_ping_timeout()
 
     def _close(self, engine_sid: str, code: int, reason: str) -> None:
         """Disconnect the client by the protocol first; called again, close the transport."""
