@@ -1,6 +1,5 @@
 """Broadcasts: the only way out to those who watch."""
 
-import json
 import logging
 import time
 from datetime import datetime
@@ -10,6 +9,7 @@ from flask import Flask, current_app
 
 from .. import metrics
 from ..extensions import socketio
+from ..json_provider import dumps
 from . import engine, websocket
 from .connections import Connections
 from .feed import Batch, Feed
@@ -47,7 +47,7 @@ class Audience:
         return {"type": "top_10_update", "data": self.board}
 
     def _send(self, messages: list[dict[str, Any]]) -> None:
-        texts = [json.dumps(message, separators=(",", ":")) for message in messages]
+        texts = [dumps(message).decode() for message in messages]
         if self.sockets:
             packets = [_event(*told) for told in zip(messages, texts, strict=True)]
             frames = engine.frames(packets)
@@ -81,7 +81,7 @@ def welcome_socket(app: Flask, outbox: engine.Outbox) -> None:
 
     def welcome() -> None:
         message = audience.present()
-        packets = [_event(message, json.dumps(message, separators=(",", ":")))]
+        packets = [_event(message, dumps(message).decode())]
         outbox.push(engine.frames(packets), packets)
         audience.sockets.add(outbox)
 
@@ -100,7 +100,7 @@ def welcome_viewer(app: Flask, viewer: Any) -> None:
     audience: Audience = app.extensions["audience"]
 
     def welcome() -> None:
-        message = json.dumps(audience.present(), separators=(",", ":"))
+        message = dumps(audience.present()).decode()
         viewer.push(websocket.text_frame(message))
         audience.viewers.add(viewer)
 

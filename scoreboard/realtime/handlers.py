@@ -1,7 +1,6 @@
 """The Socket.IO door: connect, authenticate, update_score, disconnect."""
 
 import contextlib
-import json
 import logging
 import threading
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from .. import audit, metrics, requests
 from ..auth import tokens
 from ..errors import NotAuthenticated, ScoreboardError, Stopping, translate
 from ..extensions import socketio
+from ..json_provider import dumps
 from ..scores import service
 from . import broadcast, engine, transport, websocket
 from .connections import Connection
@@ -188,7 +188,7 @@ class _Door:
     def _answer(self, session: _Session, room: threading.Semaphore, event: StrictPacket) -> None:
         try:
             body = event.data[1] if len(event.data) > 1 else None
-            answer = json.dumps([self._update(session, body)], separators=(",", ":"))
+            answer = dumps([self._update(session, body)]).decode()
             if event.id is not None:
                 with contextlib.suppress(SocketIsClosedError):
                     session.socket.send(engine.message(f"3{event.id}{answer}"))

@@ -1,6 +1,5 @@
 """The plain WebSocket door: watch the board without a Socket.IO library."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs
@@ -9,7 +8,7 @@ from flask import Flask, request
 
 from .. import metrics, requests
 from ..auth import tokens
-from ..errors import Forbidden, ScoreboardError, UpgradeRequired, translate
+from ..errors import Forbidden, ScoreboardError, UpgradeRequired, refuse, translate
 from ..permissions import Caller
 from . import broadcast, handshake, transport, websocket
 from .connections import Connection
@@ -41,7 +40,7 @@ class _Door:
         if path != PATH or environ["REQUEST_METHOD"] != "GET":
             return self._inner(environ, start_response)
         if not handshake.is_upgrade(environ):
-            return _refuse(UpgradeRequired(), start_response)
+            return refuse(UpgradeRequired(), start_response)
         connections = self._app.extensions["connections"]
         connection = Connection(environ.get("REMOTE_ADDR", "unknown"), metrics.WEBSOCKET)
         try:
@@ -61,7 +60,7 @@ class _Door:
             raise  # how the server of `flask run` is told that the WebSocket has ended
         except Exception as error:
             connections.drop(connection)
-            return _refuse(translate(error), start_response)
+            return refuse(translate(error), start_response)
 
     def _socket_io(
         self, environ: transport.WsgiEnvironment, start_response: Any
@@ -70,7 +69,7 @@ class _Door:
             return self._inner(environ, start_response)
         except KeyError:
             # Engine.IO raises this for a session that ended while the request came in.
-            return _refuse(
+            return refuse(
                 ScoreboardError("This session has ended.", "session_ended"), start_response
             )
 
@@ -117,11 +116,3 @@ def _admissible(app: Flask, token: str) -> Caller:
     if not ours and origin not in allowed and "*" not in allowed:
         raise Forbidden("Pages of this origin may not connect.", "origin_not_allowed")
     return caller
-
-
-def _refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
-    """Answer the handshake with an error, before any upgrade."""
-    body = json.dumps(error.body()).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    start_response(f"{error.status} Refused", headers + list(error.headers().items()))
-    return [body]

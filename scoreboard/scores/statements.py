@@ -6,11 +6,10 @@ the statement apart costs several times what executing it does.
 """
 
 import functools
-import json
 from collections.abc import Collection, Iterable
-from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     JSON,
     Connection,
@@ -102,4 +101,4 @@ def _insert(table: type[Base], names: tuple[str, ...], dialect: str) -> Any:
 def _given(connection: Connection, rows: list[dict[str, Any]]) -> Any:
     if connection.dialect.name == "sqlite":
         return rows
-    return {"rows": json.dumps(rows, default=datetime.isoformat)}
+    return {"rows": orjson.dumps(rows).decode()}
