@@ -3,7 +3,7 @@
 Three processes on Postgres, one update at a time to each in turn, a viewer in each. Everything is
 measured in one run, so that the rows can be compared with each other on a noisy machine.
 
-    python bench/redis_away.py [SECONDS]      # how long Redis is away each time; default 30
+    python -m bench.redis_away [SECONDS]      # how long Redis is away each time; default 30
 """
 
 import sys
@@ -13,9 +13,6 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
-
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import databases
 from services import OwnRedis

@@ -1,0 +1,100 @@
+"""HTTP and WebSocket as bytes, by hand: a load that used a library would be the slow part."""
+
+import base64
+import os
+import struct
+import zlib
+
+TEXT, CLOSE = 1, 8
+COMPRESSED = 0x40  # the bit of a compressed message, RFC 7692
+# A mask of zeros is a mask, and leaves the payload as it is.
+_NO_MASK = bytes(4)
+
+
+def request(method, path, port, token, body=b""):
+    """Return a request over a kept connection."""
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
+    )
+    if method == "POST":
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+def answers(buffer):
+    """Take the whole answers off the front of the buffer; return status and body of each."""
+    found = []
+    while (end := buffer.find(b"\r\n\r\n")) >= 0:
+        head = bytes(buffer[:end]).lower()
+        length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
+        whole = end + 4 + length
+        if len(buffer) < whole:
+            break
+        found.append((int(head[9:12]), bytes(buffer[end + 4 : whole])))
+        del buffer[:whole]
+    return found
+
+
+def upgrade(path, port, token=None):
+    """Return the handshake of a WebSocket, offering to compress as every browser does."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    ]
+    if token:
+        lines.append(f"Authorization: Bearer {token}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def text_frame(payload):
+    """Return the payload as one text frame from a client."""
+    if len(payload) < 126:
+        head = bytes((0x81, 0x80 | len(payload)))
+    else:
+        head = struct.pack(">BBH", 0x81, 0x80 | 126, len(payload))
+    return head + _NO_MASK + payload
+
+
+def inflater(head):
+    """Return what inflates messages, or None if the handshake did not agree to compress them."""
+    if b"permessage-deflate" not in head.lower():
+        return None
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    return lambda payload: inflating.decompress(payload + b"\x00\x00\xff\xff")
+
+
+def frame_of_a_server(payload):
+    """Return the payload as one text frame from a server, not compressed."""
+    size = len(payload)
+    head = bytes((0x81, size)) if size < 126 else struct.pack(">BBH", 0x81, 126, size)
+    return head + payload
+
+
+def frames(buffer, inflate=None):
+    """Take the whole frames off the front of the buffer; return opcode and payload of each.
+
+    `inflate` is for a connection that compresses: see `inflater`.
+    """
+    found, at = [], 0
+    while len(buffer) >= at + 2:
+        length, start = buffer[at + 1], at + 2
+        if length >= 126:
+            size = 2 if length == 126 else 8
+            if len(buffer) < start + size:
+                break
+            length = int.from_bytes(buffer[start : start + size])
+            start += size
+        if len(buffer) < start + length:
+            break
+        payload = bytes(buffer[start : start + length])
+        if buffer[at] & COMPRESSED:
+            payload = inflate(payload)
+        found.append((buffer[at] & 0x0F, payload))
+        at = start + length
+    del buffer[:at]
+    return found
