@@ -26,7 +26,7 @@ class Board:
     """A server of ours with a board of this size."""
 
     def __init__(self, kind, size):
-        self.subject = Ours(kind)
+        self.subject = Ours(kind, players=100)
         command = [sys.executable, "-m", "flask", "--app", "scoreboard", "users", "seed"]
         subprocess.run(
             [*command, str(size - len(self.subject.players)), "--scores"],

@@ -83,6 +83,11 @@ class Viewer:
         self._rest = b""  # the start of what may become a ping
         self._inflate = None
 
+    def start_again(self):
+        """Forget what was received so far."""
+        assert not self._rest, "half a ping"
+        self.length = self.checksum = 0
+
     def read(self):
         """Take in what has arrived."""
         self.take(self.received())
@@ -162,7 +167,8 @@ class Reference(Viewer):
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._frames = bytearray()
         self._arrived = 0.0
-        self.messages = []
+        self.messages = 0
+        self.updates = []
 
     def received(self):
         data, told, _, _ = self.socket.recvmsg(CHUNK, 64)
@@ -176,18 +182,18 @@ class Reference(Viewer):
         return data
 
     def keep(self, data):
+        """Note arrival and value of every `score_update`, and how many messages there were."""
         self._frames += data
         for _, payload in wire.frames(self._frames):
-            self.messages.append((self._arrived, payload))
+            message = self.kind.message(payload)
+            self.messages += 1
+            if message["type"] == "score_update":
+                self.updates.append((self._arrived, message["data"]["new_score"]))
 
-    def updates(self):
-        """Return arrival and value of every `score_update`, in the order in which they came."""
-        told = ((arrived, self.kind.message(payload)) for arrived, payload in self.messages)
-        return [
-            (arrived, message["data"]["new_score"])
-            for arrived, message in told
-            if message["type"] == "score_update"
-        ]
+    def start_again(self):
+        super().start_again()
+        self.messages = 0
+        self.updates = []
 
 
 class Crowd:
@@ -223,10 +229,7 @@ class Crowd:
     def start_again(self):
         """Forget what was received so far, for all alike."""
         for viewer in self._viewers.values():
-            assert not viewer._rest, "half a ping"
-            viewer.length = viewer.checksum = 0
-        for reference in self.references:
-            reference.messages.clear()
+            viewer.start_again()
 
     def add_one_that_stops_reading(self):
         """Connect a viewer with a small buffer that reads its welcome, and then nothing more."""
@@ -247,11 +250,8 @@ class Crowd:
 
     def has(self, count):
         """Whether all viewers have these many updates, and exactly the same bytes."""
-        return (
-            all(len(reference.messages) >= count for reference in self.references)
-            and all(len(reference.updates()) == count for reference in self.references)
-            and self.have_the_same()
-        )
+        complete = all(len(reference.updates) == count for reference in self.references)
+        return complete and self.have_the_same()
 
     def have_the_same(self):
         """Whether the checksum and the length of what each has received are the same."""

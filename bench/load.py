@@ -131,11 +131,10 @@ class Load:
         self._wait_for_the_rest()
         return counted
 
-    def run_volleys(self, count):
-        """Send one request by every client at once, wait for all answers; so often."""
-        for _ in range(count):
-            self._send_all()
-            self._wait_for_the_rest()
+    def run_volley(self):
+        """Send one request by every client at once and wait for all answers."""
+        self._send_all()
+        self._wait_for_the_rest()
 
     def close(self):
         for client in self._clients.values():

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import databases
 import jwt
 import psycopg
 import requests
-from serving import SECRETS, Server
+from serving import PASSWORD, SECRETS, Server
 
 from . import ROOT
 from .updates import Updates, number_of
@@ -60,7 +61,7 @@ class Ours(Server):
     new_postgres = staticmethod(databases.new_database)
 
     def __init__(self, database, players=PLAYERS):
-        folder = Path(tempfile.mkdtemp())
+        self._folder = folder = Path(tempfile.mkdtemp())
         self.database = (
             f"sqlite:///{folder}/scoreboard.db" if database == "sqlite" else self.new_postgres()
         )
@@ -70,9 +71,13 @@ class Ours(Server):
         self.updates = Updates(self.players)
 
     def prepare(self, players):
-        scorer = self.user("scorer", "scorer")
-        self.scorer_token = _token(scorer.user_id, "scorer")
+        whom = ("scorer", "scorer@example.com", "--role", "scorer", "--password", PASSWORD)
+        self.scorer_token = _token(self.flask("users", "create", *whom).strip(), "scorer")
         self.players = json.loads(self.flask("users", "seed", str(players)))
+
+    def stop(self):
+        super().stop()
+        shutil.rmtree(self._folder)
 
     def viewer_token(self):
         answer = requests.post(f"{self.url}/api/auth/viewer", timeout=10)

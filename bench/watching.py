@@ -51,7 +51,7 @@ def watch(subject, viewers, rate, seconds, one_stops_reading=False):
     offer = _Offer(subject, crowd, rate, rate * seconds)
     offer.make(GRACE_SECONDS)
     grown = subject.resident_bytes() - resident
-    told = [reference.updates() for reference in crowd.references]
+    told = [reference.updates for reference in crowd.references]
     complete = crowd.has(offer.count)
     crowd.close()
     if complete:
