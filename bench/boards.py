@@ -27,6 +27,15 @@ class Board:
 
     def __init__(self, kind, size):
         self.subject = Ours(kind, players=100)
+        try:
+            self._fill(size)
+        except BaseException:
+            self.close()
+            raise
+        settings = {**SECRETS, "DATABASE_URL": self.subject.database}
+        self._app = create_app(Config.from_environment(settings))
+
+    def _fill(self, size):
         command = [sys.executable, "-m", "flask", "--app", "scoreboard", "users", "seed"]
         subprocess.run(
             [*command, str(size - len(self.subject.players)), "--scores"],
@@ -35,8 +44,6 @@ class Board:
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        settings = {**SECRETS, "DATABASE_URL": self.subject.database}
-        self._app = create_app(Config.from_environment(settings))
 
     def close(self):
         self.subject.stop()

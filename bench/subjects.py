@@ -24,6 +24,7 @@ import requests
 from serving import PASSWORD, SECRETS, Server
 
 from . import ROOT
+from .load import Lost
 from .updates import Updates, number_of
 
 PLAYERS = 1000
@@ -67,7 +68,11 @@ class Ours(Server):
         )
         with _on_the_servers_core():
             super().__init__(folder, DATABASE_URL=self.database, **SETTINGS)
-        self.prepare(players)
+        try:
+            self.prepare(players)
+        except BaseException:
+            self.stop()
+            raise
         self.updates = Updates(self.players)
 
     def prepare(self, players):
@@ -99,6 +104,7 @@ class Ours(Server):
             if now - before < 0.02:
                 return
             before = now
+        raise Lost("the server would not come to rest")
 
     def resident_bytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
