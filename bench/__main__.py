@@ -9,8 +9,8 @@ import time
 
 from . import submitting
 from .boards import SIZES, Board
-from .crowd import Plain, SocketIo
 from .delivering import TOGETHER, cpu_a_delivery, memory_a_viewer
+from .kinds import Plain, SocketIo
 from .load import Lost
 from .subjects import Ours, Stock, be_the_load
 from .table import LESS, NEITHER, Figure, Table

@@ -6,7 +6,6 @@ left out. Some references, from the first connected to the last, are read messag
 delivery counts once the checksums of all agree with the references'.
 """
 
-import json
 import select
 import socket
 import struct
@@ -14,54 +13,12 @@ import time
 from zlib import crc32
 
 from . import wire
+from .kinds import SocketIo
 from .load import DEADLINE, Lost
 
 AT_A_TIME = 50
 CHUNK = 1 << 18
 SO_TIMESTAMPNS = 35  # of Linux; Python has no name for it
-
-
-class SocketIo:
-    """How a Socket.IO viewer connects and stays."""
-
-    path = "/ws/scoreboard/?EIO=4&transport=websocket"
-    # As bytes they are unmistakable: no text of ours has a byte above 127 in it.
-    ping, pong = b"\x81\x012", wire.text_frame(b"3")
-
-    @staticmethod
-    def handshake(port, token):
-        return wire.upgrade(SocketIo.path, port)
-
-    @staticmethod
-    def greet(payload, token):
-        """Return what to answer to a payload before the welcome."""
-        return b"40" + json.dumps({"token": token}).encode() if payload[:1] == b"0" else b""
-
-    # The stock way sends them in the other order, so both are waited for.
-    welcome = (b"40", b'42["top_10_update"')
-
-    @staticmethod
-    def message(payload):
-        return json.loads(payload[2:])[1]
-
-
-class Plain:
-    """How a plain WebSocket viewer connects and stays."""
-
-    path = "/ws/scoreboard"
-    ping, pong = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
-
-    @staticmethod
-    def handshake(port, token):
-        return wire.upgrade(Plain.path, port, token)
-
-    @staticmethod
-    def greet(payload, token):
-        return b""
-
-    welcome = (b'{"type":"top_10_update"',)
-
-    message = staticmethod(json.loads)
 
 
 class Viewer:
