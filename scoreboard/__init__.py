@@ -4,7 +4,20 @@ from flask import Flask
 
 from config import Config
 
-from . import admin, auth, cli, database, doctor, errors, extensions, logs, ops, requests, scores
+from . import (
+    admin,
+    auth,
+    cli,
+    database,
+    doctor,
+    errors,
+    extensions,
+    logs,
+    ops,
+    requests,
+    scores,
+    web,
+)
 from .activity import service as activity
 from .auth import tokens
 from .json_provider import OrjsonProvider
@@ -17,7 +30,7 @@ def create_app(config: Config | None = None) -> Flask:
 
     Where a server calls it, SystemExit ends a start that the doctor says cannot work.
     """
-    app = Flask(__name__, instance_relative_config=True)
+    app = Flask(__name__, instance_relative_config=True, static_folder=None)
     app.config.from_object(config or Config.from_environment())
     app.json = OrjsonProvider(app)
     logs.init_app(app)
@@ -34,7 +47,7 @@ def create_app(config: Config | None = None) -> Flask:
     requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)
-    for blueprint in (auth.bp, scores.bp, admin.bp, ops.bp):
+    for blueprint in (auth.bp, scores.bp, admin.bp, ops.bp, web.bp):
         app.register_blueprint(blueprint)
     if server := doctor.server_at_hand():
         doctor.refuse_what_cannot_work(app, server)

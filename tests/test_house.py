@@ -11,7 +11,8 @@ from serving import ROOT
 PACKAGE = sorted((ROOT / "scoreboard").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").glob("*.py"))
 PUBLIC_ROUTES = {
-    "static",
+    "web.static",
+    "web.board",
     "scores.top10",
     "auth.register",
     "auth.login",

@@ -1,0 +1,19 @@
+"""The pages, and the files beside them under /web."""
+
+from flask import Blueprint, Response
+
+from .pages import page
+
+bp = Blueprint(
+    "web",
+    __name__,
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/web",
+)
+
+
+@bp.get("/")
+def board() -> Response:
+    """Show the live board."""
+    return page("board.html")
