@@ -21,6 +21,7 @@ lint: .venv/dev ## Check format, style and types.
 
 bench: .venv/dev ## Measure what the README tells of speed, and updates while Redis is away.
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.ranks
 	$(BIN)/python -m bench.redis_away
 
 format: .venv/dev ## Format the code.
