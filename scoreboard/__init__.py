@@ -9,6 +9,7 @@ from . import (
     auth,
     cli,
     database,
+    docs,
     doctor,
     errors,
     extensions,
@@ -47,7 +48,7 @@ def create_app(config: Config | None = None) -> Flask:
     requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)
-    for blueprint in (auth.bp, scores.bp, admin.bp, ops.bp, web.bp):
+    for blueprint in (auth.bp, scores.bp, admin.bp, ops.bp, docs.bp, web.bp):
         app.register_blueprint(blueprint)
     if server := doctor.server_at_hand():
         doctor.refuse_what_cannot_work(app, server)

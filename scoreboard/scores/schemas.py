@@ -30,6 +30,7 @@ class BatchSchema(Schema):
         fields.Raw(allow_none=True),
         required=True,
         validate=validate.Length(1, MOST_IN_BATCH, error="Must be 1 to {max} updates."),
+        metadata={"items": UpdateSchema},
     )
 
 
@@ -40,6 +41,43 @@ class EntrySchema(Schema):
     score = ScoreValue()
 
 
+class Top10Schema(Schema):
+    """The top 10."""
+
+    top_10_scores = fields.List(fields.Nested(EntrySchema), validate=validate.Length(max=10))
+
+
+class ReceiptSchema(Schema):
+    """What an accepted update led to."""
+
+    user_id = fields.String()
+    score = ScoreValue(metadata={"description": "The user's score after the update."})
+    score_id = fields.Integer()
+    created_at = Moment()
+    applied = fields.Boolean()
+
+
+class ResultSchema(Schema):
+    """What one update of a batch is answered."""
+
+    status = fields.Integer(
+        validate=validate.OneOf([200, 400, 401, 429, 500]),
+        metadata={"description": "The status of that answer.", "example": 200},
+    )
+    body = fields.Dict(metadata={"description": "A receipt, or the error of this update."})
+    retry_after = fields.Integer(metadata={"optional": True})
+
+
+class ResultsSchema(Schema):
+    """What the updates of a batch are answered, each on its own."""
+
+    results = fields.List(fields.Nested(ResultSchema))
+
+
 update_schema = UpdateSchema()
 batch_schema = BatchSchema()
 entries_schema = EntrySchema(many=True)
+top10_schema = Top10Schema()
+# Told by hand, by the hundred: these two say how, and the tests hold the answers against them.
+receipt_schema = ReceiptSchema()
+results_schema = ResultsSchema()
