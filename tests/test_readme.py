@@ -5,6 +5,7 @@ environment. A comment before a block says what it must show (`shows:`) or where
 looks for it (`file:`).
 """
 
+import json
 import os
 import re
 import shutil
@@ -167,6 +168,37 @@ def test_the_react_component_shows_the_board(server, tmp_path):
     """
 
     reader.follow(Block("js", render, "shown\ngone", None))
+
+
+def test_the_curl_lines_show_the_leaderboard(server, tmp_path):
+    if not shutil.which("curl"):
+        missing("curl is not installed")
+    players = [server.user(f"Leader-{number}") for number in range(5)]
+    for number, player in enumerate(players):
+        assert server.post(player.token, player.update(1000 + number)).status_code == 200
+    me = players[1]
+    (lines,) = [each.code for each in blocks(README) if "/api/leaderboard" in each.code]
+
+    done = subprocess.run(
+        ["bash", "-euc", lines.replace("localhost:5000", f"127.0.0.1:{server.port}")],
+        cwd=tmp_path,
+        env={**server.environment, "USER_ID": me.user_id, "TOKEN": me.token},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    decoder, text, told = json.JSONDecoder(), done.stdout, []
+    while text:
+        one, end = decoder.raw_decode(text)
+        told.append(one)
+        text = text[end:]
+    second_page, place, scores, _, status = told
+    assert [entry["score"] for entry in second_page["entries"]][:2] == [1001, 1000]
+    assert [entry["rank"] for entry in place["entries"]][:4] == [2, 3, 4, 5]
+    assert place["entry"]["username"] == "Leader-1"
+    assert [score["score"] for score in scores["scores"]] == [1001]
+    assert status == 304
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=name)

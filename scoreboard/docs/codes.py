@@ -99,6 +99,11 @@ CODES: dict[str, Code] = {
         "Have the operator add its origin to CORS_ORIGINS.",
     ),
     "not_found": Code(404, "There is nothing at this address.", "Look at the path."),
+    "not_ranked": Code(
+        404,
+        "The user is not on the board: without a score, or hidden.",
+        "Post a score first.",
+    ),
     "unknown_score": Code(404, "No score has this score_id.", "Look at the score_id."),
     "method_not_allowed": Code(
         405, "This address does not take this method.", "Use one that the Allow header lists."

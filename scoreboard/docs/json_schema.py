@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, fields, missing, validate
 
 from ..fields import UUID, Moment, ScoreValue, UserId
 from ..models import MAX_SCORE
@@ -42,12 +42,16 @@ class Components:
         reference = {"$ref": f"#/components/schemas/{name}"}
         return {"type": "array", "items": reference} if schema.many else reference
 
-    def parameters(self, schema: Schema, where: str) -> list[Json]:
-        """Return the parameters that this schema loads, in the path or the query."""
+    def parameters(self, schema: Schema, path: str) -> list[Json]:
+        """Return the parameters that this schema loads, from the path where it names them."""
         return [
-            {"name": name, "in": where, "required": field.required, **_as_parameter(told)}
+            {
+                "name": name,
+                "in": "path" if f"{{{name}}}" in path else "query",
+                "required": field.required,
+                **_as_parameter(self.field(name, field, answer=False)),
+            }
             for name, field in schema.load_fields.items()
-            for told in [self.field(name, field, answer=False)]
         ]
 
     def field(self, name: str, field: fields.Field[Any], answer: bool) -> Json:
@@ -64,8 +68,10 @@ class Components:
             raise LookupError(f"{name}: say in docs/glossary.py what it means")
         if isinstance(each := told.get("items"), type):
             told["items"] = self.refer(each(), answer)
-        if field.allow_none:
+        if answer and field.allow_none:
             told = _or_null(told)
+        if field.load_default not in (missing, None):
+            told["default"] = field.load_default
         return {**told, **({"examples": [example]} if example is not None else {})}
 
     def _object(self, schema: Schema, answer: bool) -> Json:

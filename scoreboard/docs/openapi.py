@@ -51,7 +51,7 @@ def _document(app: Flask) -> Json:
         tag = TAGS.get(endpoint.partition(".")[0], endpoint.partition(".")[0])
         tags.append(tag)
         told = {"operationId": endpoint.replace(".", "_"), "tags": [tag]}
-        paths.setdefault(path, {})[method] = told | _operation(view, said, components)
+        paths.setdefault(path, {})[method] = told | _operation(path, view, said, components)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Scoreboard", "version": VERSION, "description": INTRODUCTION},
@@ -137,14 +137,14 @@ def _operations(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
             yield rule.endpoint, path, method.lower(), view, said
 
 
-def _operation(view: Any, said: Documented, components: Components) -> Json:
+def _operation(path: str, view: Any, said: Documented, components: Components) -> Json:
     summary, _, description = (inspect.getdoc(view) or "").partition("\n")
     told: Json = {"summary": summary, "security": _security(said), "x-roles": roles_of(said)}
     if description.strip():
         told["description"] = description.strip()
     parameters = [
-        *(components.parameters(said.path, "path") if said.path else ()),
-        *(components.parameters(said.query, "query") if said.query else ()),
+        *(components.parameters(said.path, path) if said.path else ()),
+        *(components.parameters(said.query, path) if said.query else ()),
         *(_IF_NONE_MATCH if said.conditional else ()),
     ]
     if parameters:
@@ -152,7 +152,7 @@ def _operation(view: Any, said: Documented, components: Components) -> Json:
     if said.body:
         reference = components.refer(said.body, answer=False)
         told["requestBody"] = {"required": True, "content": _json(reference, components)}
-    told["responses"] = {**_answers(said, components), **_refusals(said)}
+    told["responses"] = {**_answers(said, components), **_refusals(path, said)}
     return told
 
 
@@ -179,12 +179,12 @@ def _answers(said: Documented, components: Components) -> Json:
     return told
 
 
-def _refusals(said: Documented) -> Json:
+def _refusals(path: str, said: Documented) -> Json:
     """Return the errors by status, with the codes that each comes with."""
     by_status: dict[int, list[str]] = {}
     for code in codes_of(said):
         # A user in the path that is not there is a 404, one in the body a 400.
-        status = 404 if code == "unknown_user" and said.path else CODES[code].status
+        status = 404 if code == "unknown_user" and "{user_id}" in path else CODES[code].status
         by_status.setdefault(status, []).append(code)
     return {str(status): _refusal(status, by_status[status]) for status in sorted(by_status)}
 

@@ -2,14 +2,34 @@
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, Response
 
 from .. import requests
 from ..documented import documented
-from . import service
-from .schemas import batch_schema, receipt_schema, results_schema, top10_schema, update_schema
+from . import service, showing
+from .schemas import (
+    batch_schema,
+    history_query_schema,
+    history_schema,
+    neighbours_query_schema,
+    neighbours_schema,
+    page_query_schema,
+    page_schema,
+    receipt_schema,
+    results_schema,
+    top10_schema,
+    update_schema,
+)
 
 bp = Blueprint("scores", __name__, url_prefix="/api/score")
+leaderboard_bp = Blueprint("leaderboard", __name__, url_prefix="/api")
+# Only where the board is not public is a token asked for.
+BOARD: dict[str, Any] = {
+    "needs": "access",
+    "optional": True,
+    "may": ["board:watch"],
+    "conditional": True,
+}
 
 
 @bp.post("/update")
@@ -42,7 +62,49 @@ def batch() -> dict[str, Any]:
 
 
 @bp.get("/top10")
-@documented({200: top10_schema})
-def top10() -> dict[str, Any]:
+@documented({200: top10_schema}, conditional=True)
+def top10() -> Response:
     """Show the top 10. Public: no token is asked for."""
-    return service.top10()
+    return requests.answer(service.top10())
+
+
+@leaderboard_bp.get("/leaderboard")
+@documented({200: page_schema}, query=page_query_schema, **BOARD)
+def page() -> Response:
+    """Show a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
+    return requests.answer(
+        showing.page(requests.query(), requests.bearer_token(), requests.known_etags())
+    )
+
+
+@leaderboard_bp.get("/leaderboard/users/<user_id>")
+@documented(
+    {200: neighbours_schema},
+    query=neighbours_query_schema,
+    errors=["unknown_user", "not_ranked"],
+    **BOARD,
+)
+def neighbours(user_id: str) -> Response:
+    """Show where a user stands, and who stands around. Public unless PUBLIC_BOARD is 0."""
+    return requests.answer(
+        showing.neighbours(
+            user_id, requests.query(), requests.bearer_token(), requests.known_etags()
+        )
+    )
+
+
+@leaderboard_bp.get("/users/<user_id>/scores")
+@documented(
+    {200: history_schema},
+    query=history_query_schema,
+    needs="access",
+    errors=["unknown_user", "not_permitted"],
+    conditional=True,
+)
+def past_scores(user_id: str) -> Response:
+    """Show a user's scores, newest first: one's own, or with the right role anyone's."""
+    return requests.answer(
+        showing.past_scores(
+            user_id, requests.query(), requests.bearer_token(), requests.known_etags()
+        )
+    )
