@@ -9,6 +9,7 @@ from . import (
     auth,
     cli,
     database,
+    docs,
     doctor,
     errors,
     extensions,
@@ -48,7 +49,8 @@ def create_app(config: Config | None = None) -> Flask:
     requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)
-    for blueprint in (auth.bp, scores.bp, scores.leaderboard_bp, admin.bp, ops.bp, web.bp):
+    blueprints = (auth.bp, scores.bp, scores.leaderboard_bp, admin.bp, ops.bp, docs.bp, web.bp)
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
     if server := doctor.server_at_hand():
         doctor.refuse_what_cannot_work(app, server)

@@ -13,10 +13,13 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 PUBLIC_ROUTES = {
     "web.static",
     "web.board",
+    "web.docs",
     "scores.top10",
     "auth.register",
     "auth.login",
     "auth.viewer",
+    "docs.openapi_json",
+    "docs.asyncapi_json",
     "ops.healthz",
     "ops.readyz",
     "ops.metrics",  # public unless METRICS_TOKEN is set

@@ -1,16 +1,56 @@
-"""The examples of the README, run as they stand."""
+"""The code blocks of README.md and docs/, run as they stand, top to bottom, on a real server.
+
+Of a file, the blocks of sh share their variables, and those of js and python see them in the
+environment. A comment before a block says what it must show (`shows:`) or where a later block
+looks for it (`file:`).
+"""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from serving import ROOT, Server
 from viewers import missing
 
 README = (ROOT / "README.md").read_text()
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN = {"sh", "js", "python"}
+# What is no program (json, text, nginx, html), or what makes or leaves the machine (console).
+NOT_RUN = {"json", "text", "nginx", "html", "console"}
+BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMANDS = {
+    "sh": "set -eua; . ./variables; . ./block; export -p > variables",
+    "js": ". ./variables; exec node --input-type=module < block",
+    "python": '. ./variables; exec "$0" -u block',
+}
+SECONDS = 30
+
+
+@dataclass
+class Block:
+    """A block of code, and what the comment before it says of it."""
+
+    language: str
+    code: str
+    shows: str | None
+    file: str | None
+
+
+def blocks(text):
+    for comment, language, code in BLOCK.findall(text):
+        said = dict(part.split(": ", 1) for part in comment.split("; ")) if comment else {}
+        yield Block(language, code, said.get("shows"), said.get("file"))
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -20,46 +60,114 @@ def server(tmp_path_factory):
     server.stop()
 
 
-def block(server, language, heading):
-    """Return the block of this language under this heading of the README, but for the address."""
-    (section,) = re.findall(rf"^## {heading}\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
-    (found,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    return found.replace("localhost:5000", f"127.0.0.1:{server.port}")
+class Reader:
+    """Somebody who does what a text says, in a folder of their own."""
+
+    def __init__(self, server, folder):
+        for program in ("curl", "node"):
+            if not shutil.which(program):
+                missing(f"{program} is not installed")
+        packages = ROOT / "tests" / "js" / "node_modules"
+        if not packages.exists():
+            missing("the packages of tests/js are not installed")
+        (folder / "node_modules").symlink_to(packages)
+        (folder / "package.json").write_text('{"type": "module"}')
+        (folder / "variables").touch()
+        (folder / ".venv").symlink_to(Path(sys.prefix))
+        self.folder = folder
+        self.server = server
+        self.environment = {
+            **server.environment,
+            "PYTHONPATH": str(ROOT),
+            "HOME": os.environ["HOME"],
+        }
+
+    def follow(self, block):
+        """Run the block; fail if it fails, or does not show what it must within SECONDS."""
+        code = block.code.replace("localhost:5000", f"127.0.0.1:{self.server.port}")
+        if block.file:
+            (self.folder / block.file).write_text(code)
+            if not block.shows:
+                return
+        (self.folder / "block").write_text(code)
+        self._run(block)
+
+    def _run(self, block):
+        """Run the command until it ends, or has shown what it must: a viewer watches for ever."""
+        process = subprocess.Popen(
+            ["bash", "-c", COMMANDS[block.language], sys.executable],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        late = threading.Timer(SECONDS, process.kill)
+        late.start()
+        shown = ""
+        for line in process.stdout:
+            shown += line
+            if block.language != "sh" and block.shows and block.shows in shown:
+                process.kill()
+        status = process.wait()
+        late.cancel()
+        if block.shows:
+            assert block.shows in shown, f"{block.code}\n{shown}"
+        if block.language == "sh" or not block.shows:
+            assert status == 0, f"{block.code}\n{shown}"
 
 
-def test_the_curl_lines_register_and_post_a_score(server, tmp_path):
-    if not shutil.which("curl"):
-        missing("curl is not installed")
-
-    done = subprocess.run(
-        ["bash", "-euc", block(server, "sh", "Try it")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert '"applied":true' in done.stdout
-    assert server.top10()[0]["score"] == 120
+@pytest.mark.parametrize("path", TEXTS, ids=name)
+def test_every_block_of_code_is_run_or_cannot_be(path):
+    for block in blocks(path.read_text()):
+        assert block.language in RUN | NOT_RUN, block.code
+    assert path.read_text().count("```") == 2 * len(list(blocks(path.read_text())))
 
 
-def test_the_lines_for_game_servers_send_a_batch(server):
-    if not shutil.which("curl"):
-        missing("curl is not installed")
-    lines = block(server, "sh", "Game servers").replace(
-        ".venv/bin/flask", f"{sys.executable} -m flask"
-    )
+@pytest.mark.parametrize("path", TEXTS, ids=name)
+def test_what_the_text_says_works_as_it_stands(server, tmp_path, path):
+    reader = Reader(server, tmp_path)
 
-    done = subprocess.run(
-        ["bash", "-euc", lines], cwd=ROOT, env=server.environment, capture_output=True, text=True
-    )
+    for block in blocks(path.read_text()):
+        if block.language in RUN:
+            reader.follow(block)
 
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])["results"]
-    assert [(result["status"], result["body"]["score"]) for result in results] == [
-        (200, 75),
-        (200, 90),
-    ]
+
+def test_a_block_that_fails_or_shows_something_else_is_noticed(server, tmp_path):
+    reader = Reader(server, tmp_path)
+
+    for block in (
+        Block("sh", "false\ntrue\n", None, None),
+        Block("sh", "echo this\n", "that", None),
+        Block("js", "throw new Error('no');\n", None, None),
+        Block("python", "print('this')\n", "that", None),
+    ):
+        with pytest.raises(AssertionError):
+            reader.follow(block)
+
+
+def test_the_react_component_shows_the_board(server, tmp_path):
+    reader = Reader(server, tmp_path)
+    player = server.user("Reactor")
+    server.post(player.token, player.update(1, nonce="for-react"))
+    for block in blocks((ROOT / "docs" / "javascript.md").read_text()):
+        if block.file:
+            reader.follow(Block(block.language, block.code, None, block.file))
+    render = f"""
+        globalThis.IS_REACT_ACT_ENVIRONMENT = true;
+        const {{ act, create }} = (await import("react-test-renderer")).default;
+        const {{ createElement }} = await import("react");
+        const {{ Board }} = await import("./Board.js");
+        let shown;
+        await act(() => {{ shown = create(createElement(Board, {{ origin: "{server.url}" }})); }});
+        while (!JSON.stringify(shown.toJSON()).includes("{player.user_id}"))
+            await act(() => new Promise((resolve) => setImmediate(resolve)));
+        console.log("shown");
+        await act(() => shown.unmount());
+        console.log("gone");
+    """
+
+    reader.follow(Block("js", render, "shown\ngone", None))
 
 
 def test_the_curl_lines_show_the_leaderboard(server, tmp_path):
@@ -69,9 +177,10 @@ def test_the_curl_lines_show_the_leaderboard(server, tmp_path):
     for number, player in enumerate(players):
         assert server.post(player.token, player.update(1000 + number)).status_code == 200
     me = players[1]
+    (lines,) = [each.code for each in blocks(README) if "/api/leaderboard" in each.code]
 
     done = subprocess.run(
-        ["bash", "-euc", block(server, "sh", "Leaderboard")],
+        ["bash", "-euc", lines.replace("localhost:5000", f"127.0.0.1:{server.port}")],
         cwd=tmp_path,
         env={**server.environment, "USER_ID": me.user_id, "TOKEN": me.token},
         capture_output=True,
@@ -92,21 +201,10 @@ def test_the_curl_lines_show_the_leaderboard(server, tmp_path):
     assert status == 304
 
 
-def test_the_javascript_lines_show_the_board(server):
-    folder = ROOT / "tests" / "js"
-    if not shutil.which("node") or not (folder / "node_modules").exists():
-        missing("Node or its packages are not installed")
-    stop = "\nsocket.on('top_10_update', () => socket.disconnect());"
-
-    done = subprocess.run(
-        ["node", "--input-type=module", "--eval", block(server, "js", "Try it") + stop],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-
-    assert done.stdout.startswith("top 10 ["), done.stderr
+@pytest.mark.parametrize("path", TEXTS, ids=name)
+def test_every_link_to_a_file_leads_to_one(path):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / target).exists(), target
 
 
 def test_every_setting_is_in_the_readme():

@@ -5,55 +5,85 @@ from typing import Any
 from flask import Blueprint
 
 from .. import requests
+from ..documented import documented
 from . import service
-from .schemas import marks_schema, user_schema, voided_schema
+from .schemas import (
+    marks_query_schema,
+    marks_schema,
+    role_schema,
+    score_reference_schema,
+    user_reference_schema,
+    user_schema,
+    void_schema,
+    voided_schema,
+)
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
+MODERATOR: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
+OF_A_USER: dict[str, Any] = {
+    "path": user_reference_schema,
+    "errors": ["unknown_user"],
+    **MODERATOR,
+}
 
 
 @bp.get("/marks")
+@documented({200: marks_schema}, query=marks_query_schema, **MODERATOR)
 def marks() -> dict[str, Any]:
     """Show the newest marks, of one user if asked."""
-    return {"marks": marks_schema.dump(service.marks(_moderator(), requests.query()))}
+    return marks_schema.dump({"marks": service.marks(_moderator(), requests.query())})
 
 
 @bp.post("/users/<user_id>/hide")
+@documented({200: user_schema}, **OF_A_USER)
 def hide(user_id: str) -> dict[str, Any]:
     """Take a user off the board."""
     return user_schema.dump(service.hide(_moderator(), user_id))
 
 
 @bp.post("/users/<user_id>/restore")
+@documented({200: user_schema}, **OF_A_USER)
 def restore(user_id: str) -> dict[str, Any]:
     """Put a hidden user back on the board."""
     return user_schema.dump(service.restore(_moderator(), user_id))
 
 
 @bp.post("/users/<user_id>/role")
+@documented({200: user_schema}, body=role_schema, **OF_A_USER)
 def role(user_id: str) -> dict[str, Any]:
     """Give a user another role."""
     return user_schema.dump(service.set_role(_moderator(), user_id, requests.json_body()))
 
 
 @bp.post("/users/<user_id>/end-sessions")
+@documented({200: user_schema}, **OF_A_USER)
 def end_sessions(user_id: str) -> dict[str, Any]:
     """Refuse every token of a user that was issued until now."""
     return user_schema.dump(service.end_sessions(_moderator(), user_id))
 
 
 @bp.post("/users/<user_id>/suspend")
+@documented({200: user_schema}, **OF_A_USER)
 def suspend(user_id: str) -> dict[str, Any]:
     """Refuse a user everywhere."""
     return user_schema.dump(service.suspend(_moderator(), user_id))
 
 
 @bp.post("/users/<user_id>/reinstate")
+@documented({200: user_schema}, **OF_A_USER)
 def reinstate(user_id: str) -> dict[str, Any]:
     """Let a suspended user sign in again."""
     return user_schema.dump(service.reinstate(_moderator(), user_id))
 
 
 @bp.post("/scores/<score_id>/void")
+@documented(
+    {200: voided_schema},
+    body=void_schema,
+    path=score_reference_schema,
+    errors=["unknown_score", "already_voided", "out_of_range"],
+    **MODERATOR,
+)
 def void(score_id: str) -> dict[str, Any]:
     """Let a score count no more."""
     return voided_schema.dump(service.void(_moderator(), score_id, requests.json_body()))

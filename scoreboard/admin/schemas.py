@@ -47,7 +47,15 @@ class RoleSchema(Schema):
 class VoidSchema(Schema):
     """The body of `POST /api/admin/scores/<score_id>/void`."""
 
-    reason = fields.String(required=True, validate=check_reason)
+    reason = fields.String(
+        required=True,
+        validate=check_reason,
+        metadata={
+            "description": "Why, for those who come after: printable, on one line.",
+            "minLength": 1,
+            "maxLength": 200,
+        },
+    )
 
 
 class UserSchema(Schema):
@@ -56,8 +64,12 @@ class UserSchema(Schema):
     user_id = fields.String()
     username = fields.String()
     role = fields.String()
-    hidden = fields.Function(lambda account: account.hidden_at is not None)
-    suspended = fields.Function(lambda account: account.suspended_at is not None)
+    hidden = fields.Function(
+        lambda account: account.hidden_at is not None, metadata={"type": "boolean"}
+    )
+    suspended = fields.Function(
+        lambda account: account.suspended_at is not None, metadata={"type": "boolean"}
+    )
 
 
 class VoidedSchema(Schema):
@@ -83,6 +95,12 @@ class MarkSchema(Schema):
     created_at = Moment()
 
 
+class MarksSchema(Schema):
+    """The newest marks."""
+
+    marks = fields.List(fields.Nested(MarkSchema))
+
+
 user_reference_schema = UserReferenceSchema()
 score_reference_schema = ScoreReferenceSchema()
 marks_query_schema = MarksQuerySchema()
@@ -90,4 +108,4 @@ role_schema = RoleSchema()
 void_schema = VoidSchema()
 user_schema = UserSchema()
 voided_schema = VoidedSchema()
-marks_schema = MarkSchema(many=True)
+marks_schema = MarksSchema()

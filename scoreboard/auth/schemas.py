@@ -45,11 +45,23 @@ def check_printable(name: str) -> None:
 class RegisterSchema(Schema):
     """The body of `POST /api/auth/register`."""
 
-    username = fields.String(required=True, validate=check_username)
+    username = fields.String(
+        required=True,
+        validate=check_username,
+        metadata={
+            "description": "The name on the board: printable, no spaces around it, unique.",
+            "minLength": 1,
+            "maxLength": 64,
+        },
+    )
     email = fields.Email(
         required=True, validate=[validate.Length(max=254), validate.Regexp(NO_CONTROL)]
     )
-    password = fields.String(required=True, validate=[validate.Length(8, 256), check_text])
+    password = fields.String(
+        required=True,
+        validate=[validate.Length(8, 256), check_text],
+        metadata={"description": "Any text; kept as a hash."},
+    )
 
     @post_load
     def fold(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -70,10 +82,37 @@ class AccountSchema(Schema):
 class LoginSchema(Schema):
     """The body of `POST /api/auth/login`. The rules for a new name or password do not apply."""
 
-    username = fields.String(required=True, validate=[validate.Length(1, 64), check_printable])
-    password = fields.String(required=True, validate=[validate.Length(1, 256), check_text])
+    username = fields.String(
+        required=True,
+        validate=[validate.Length(1, 64), check_printable],
+        metadata={"description": "The name, in whatever case."},
+    )
+    password = fields.String(
+        required=True,
+        validate=[validate.Length(1, 256), check_text],
+        metadata={"description": "The password of the account."},
+    )
+
+
+class TokensSchema(Schema):
+    """A pair of tokens of one sign-in."""
+
+    access_token = fields.String()
+    refresh_token = fields.String()
+    token_type = fields.String()
+    expires_in = fields.Integer()
+    user_id = fields.String()
+
+
+class ViewerTokenSchema(Schema):
+    """A read-only token."""
+
+    access_token = fields.String()
+    expires_in = fields.Integer(metadata={"example": 3600})
 
 
 register_schema = RegisterSchema()
 login_schema = LoginSchema()
 account_schema = AccountSchema()
+tokens_schema = TokensSchema()
+viewer_token_schema = ViewerTokenSchema()

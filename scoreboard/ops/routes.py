@@ -6,18 +6,22 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from .. import requests
+from ..documented import documented
 from . import service
+from .schemas import health_schema, readiness_schema
 
 bp = Blueprint("ops", __name__)
 
 
 @bp.get("/healthz")
+@documented({200: health_schema})
 def healthz() -> dict[str, str]:
     """Say that the process is alive. Touches nothing, so that nothing else can fail it."""
     return {"status": "ok"}
 
 
 @bp.get("/readyz")
+@documented({200: readiness_schema, 503: readiness_schema})
 def readyz() -> tuple[dict[str, Any], int]:
     """Say whether requests can be served, and what of it works."""
     report = service.readiness()
@@ -25,6 +29,12 @@ def readyz() -> tuple[dict[str, Any], int]:
 
 
 @bp.get("/metrics")
+@documented(
+    {200: "text/plain"},
+    needs="metrics",
+    optional=True,
+    errors=["token_missing", "token_invalid"],
+)
 def metrics() -> Response:
     """Show the metrics of this process; with METRICS_TOKEN set, to the holder of it only."""
     exposition = service.exposition(requests.bearer_token())

@@ -5,32 +5,71 @@ from typing import Any
 from flask import Blueprint, Response
 
 from .. import requests
+from ..documented import documented
 from . import service, showing
+from .schemas import (
+    batch_schema,
+    history_query_schema,
+    history_schema,
+    neighbours_query_schema,
+    neighbours_schema,
+    page_query_schema,
+    page_schema,
+    receipt_schema,
+    results_schema,
+    top10_schema,
+    update_schema,
+)
 
 bp = Blueprint("scores", __name__, url_prefix="/api/score")
 leaderboard_bp = Blueprint("leaderboard", __name__, url_prefix="/api")
+# Only where the board is not public is a token asked for.
+BOARD: dict[str, Any] = {
+    "needs": "access",
+    "optional": True,
+    "may": ["board:watch"],
+    "conditional": True,
+}
 
 
 @bp.post("/update")
+@documented(
+    {200: receipt_schema},
+    body=update_schema,
+    needs="access",
+    may=["score:own", "score:any"],
+    errors=["timestamp_in_future", "unknown_user", "replayed", "rate_limited"],
+)
 def update() -> dict[str, Any]:
-    """Update a user's score."""
+    """Update a user's score.
+
+    A player updates their own, a scorer or an admin anyone's. An update that was accepted before
+    is answered with `replayed`, changes nothing, and brings the receipt of the first time.
+    """
     return service.submit(requests.json_body(), requests.bearer_token(), requests.origin())
 
 
 @bp.post("/batch")
+@documented({200: results_schema}, body=batch_schema, needs="access", may=["score:any"])
 def batch() -> dict[str, Any]:
-    """Update many scores, each on its own. For game servers."""
+    """Update many scores, each on its own. For game servers.
+
+    Each is judged as `POST /api/score/update` would: one that is refused fails no other. At most
+    256 KiB. A batch whose answer was lost can be sent again as it is.
+    """
     body = requests.long_json_body(service.LONGEST_BATCH)
     return service.submit_all(body, requests.bearer_token(), requests.origin())
 
 
 @bp.get("/top10")
+@documented({200: top10_schema}, conditional=True)
 def top10() -> Response:
     """Show the top 10. Public: no token is asked for."""
     return requests.answer(service.top10())
 
 
 @leaderboard_bp.get("/leaderboard")
+@documented({200: page_schema}, query=page_query_schema, **BOARD)
 def page() -> Response:
     """Show a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
     return requests.answer(
@@ -39,6 +78,12 @@ def page() -> Response:
 
 
 @leaderboard_bp.get("/leaderboard/users/<user_id>")
+@documented(
+    {200: neighbours_schema},
+    query=neighbours_query_schema,
+    errors=["unknown_user", "not_ranked"],
+    **BOARD,
+)
 def neighbours(user_id: str) -> Response:
     """Show where a user stands, and who stands around. Public unless PUBLIC_BOARD is 0."""
     return requests.answer(
@@ -49,6 +94,13 @@ def neighbours(user_id: str) -> Response:
 
 
 @leaderboard_bp.get("/users/<user_id>/scores")
+@documented(
+    {200: history_schema},
+    query=history_query_schema,
+    needs="access",
+    errors=["unknown_user", "not_permitted"],
+    conditional=True,
+)
 def past_scores(user_id: str) -> Response:
     """Show a user's scores, newest first: one's own, or with the right role anyone's."""
     return requests.answer(

@@ -35,7 +35,17 @@ class BatchSchema(Schema):
     """The body of `POST /api/score/batch`; what its updates are is not looked at here."""
 
     # No fields.List: that looks at every one before it is asked how many there may be.
-    updates = fields.Raw(required=True, validate=check_updates)
+    updates = fields.Raw(
+        required=True,
+        validate=check_updates,
+        metadata={
+            "description": f"1 to {MOST_IN_BATCH} updates, each judged on its own.",
+            "type": "array",
+            "items": UpdateSchema,
+            "minItems": 1,
+            "maxItems": MOST_IN_BATCH,
+        },
+    )
 
 
 class EntrySchema(Schema):
@@ -43,6 +53,39 @@ class EntrySchema(Schema):
 
     user_id = fields.String()
     score = ScoreValue()
+
+
+class Top10Schema(Schema):
+    """The top 10."""
+
+    top_10_scores = fields.List(fields.Nested(EntrySchema), validate=validate.Length(max=10))
+
+
+class ReceiptSchema(Schema):
+    """What an accepted update led to."""
+
+    user_id = fields.String()
+    score = ScoreValue(metadata={"description": "The user's score after the update."})
+    score_id = fields.Integer()
+    created_at = Moment()
+    applied = fields.Boolean()
+
+
+class ResultSchema(Schema):
+    """What one update of a batch is answered."""
+
+    status = fields.Integer(
+        validate=validate.OneOf([200, 400, 401, 429, 500]),
+        metadata={"description": "The status of that answer.", "example": 200},
+    )
+    body = fields.Dict(metadata={"description": "A receipt, or the error of this update."})
+    retry_after = fields.Integer(metadata={"optional": True})
+
+
+class ResultsSchema(Schema):
+    """What the updates of a batch are answered, each on its own."""
+
+    results = fields.List(fields.Nested(ResultSchema))
 
 
 class RankedSchema(Schema):
@@ -65,7 +108,32 @@ class PastScoreSchema(Schema):
     created_at = Moment()
     score = ScoreValue()
     applied = fields.Boolean()
-    voided_at = Moment()
+    voided_at = Moment(
+        allow_none=True, metadata={"description": "Since when it counts no more, if it does not."}
+    )
+
+
+class PageSchema(Schema):
+    """A page of the leaderboard."""
+
+    entries = fields.List(fields.Nested(RankedSchema))
+    total = fields.Integer()
+    next = fields.String(allow_none=True)
+
+
+class NeighboursSchema(Schema):
+    """Where a user stands, and who stands around."""
+
+    entry = fields.Nested(RankedSchema)
+    entries = fields.List(fields.Nested(RankedSchema))
+    total = fields.Integer()
+
+
+class HistorySchema(Schema):
+    """A page of a user's accepted updates, the newest first."""
+
+    scores = fields.List(fields.Nested(PastScoreSchema))
+    next = fields.String(allow_none=True)
 
 
 def _whole(least: int, most: int, default: int) -> fields.Integer:
@@ -100,9 +168,16 @@ class NeighboursQuerySchema(Schema):
 update_schema = UpdateSchema()
 batch_schema = BatchSchema()
 entries_schema = EntrySchema(many=True)
+top10_schema = Top10Schema()
+# Told by hand, by the hundred: these two say how, and the tests hold the answers against them.
+receipt_schema = ReceiptSchema()
+results_schema = ResultsSchema()
 ranked_schema = RankedSchema()
 ranks_schema = RankedSchema(many=True)
 past_scores_schema = PastScoreSchema(many=True)
 page_query_schema = PageQuerySchema()
 history_query_schema = HistoryQuerySchema()
 neighbours_query_schema = NeighboursQuerySchema()
+page_schema = PageSchema()
+neighbours_schema = NeighboursSchema()
+history_schema = HistorySchema()

@@ -1,7 +1,8 @@
 """The pages, and the files beside them under /web."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app
 
+from ..docs.page import content
 from .pages import page
 
 bp = Blueprint(
@@ -17,3 +18,9 @@ bp = Blueprint(
 def board() -> Response:
     """Show the live board."""
     return page("board.html")
+
+
+@bp.get("/docs")
+def docs() -> Response:
+    """Show the documentation of every endpoint, live message and error code."""
+    return page("docs.html", **content(current_app))

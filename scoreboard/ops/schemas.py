@@ -1,0 +1,32 @@
+"""What health and readiness answer."""
+
+from marshmallow import Schema, fields, validate
+
+WORKS = {"description": "`ok` or `failing`."}
+
+
+class HealthSchema(Schema):
+    """The process is alive."""
+
+    status = fields.String(
+        validate=validate.OneOf(["ok"]), metadata={"description": "Always this."}
+    )
+
+
+class ChecksSchema(Schema):
+    """What was looked at."""
+
+    database = fields.String(validate=validate.OneOf(["ok", "failing"]))
+    redis = fields.String(validate=validate.OneOf(["ok", "failing", "not used"]))
+    last_broadcast = fields.Float(allow_none=True)
+
+
+class ReadinessSchema(Schema):
+    """Whether requests can be served."""
+
+    status = fields.String(validate=validate.OneOf(["ok", "failing"]), metadata=WORKS)
+    checks = fields.Nested(ChecksSchema)
+
+
+health_schema = HealthSchema()
+readiness_schema = ReadinessSchema()
