@@ -1,7 +1,7 @@
 # `make help` lists what can be done; every target sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-NODE_MODULES := tests/js/node_modules/.package-lock.json
+NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
 .PHONY: help run test lint format bench
 
@@ -38,6 +38,6 @@ format: .venv/dev ## Format the code.
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch .venv/run $@
 
-$(NODE_MODULES): tests/js/package.json tests/js/package-lock.json
-	cd tests/js && npm ci --no-fund --no-audit
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && npm ci --no-fund --no-audit
 	touch $@

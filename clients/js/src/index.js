@@ -1,0 +1,3 @@
+export { ScoreboardError } from "./errors.js";
+export { connect } from "./scoreboard.js";
+export { signIn } from "./session.js";
