@@ -13,6 +13,7 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 PUBLIC_ROUTES = {
     "web.static",
     "web.board",
+    "web.admin",
     "scores.top10",
     "auth.register",
     "auth.login",

@@ -5,8 +5,8 @@ from typing import Any
 from flask import Blueprint
 
 from .. import requests
-from . import service
-from .schemas import marks_schema, user_schema, voided_schema
+from . import service, watch
+from .schemas import audit_schema, marks_schema, overview_schema, user_schema, voided_schema
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 
@@ -15,6 +15,18 @@ bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 def marks() -> dict[str, Any]:
     """Show the newest marks, of one user if asked."""
     return {"marks": marks_schema.dump(service.marks(_moderator(), requests.query()))}
+
+
+@bp.get("/overview")
+def overview() -> dict[str, Any]:
+    """Show how the process that answers does: updates a minute, refusals, connections."""
+    return overview_schema.dump(watch.overview(_moderator()))
+
+
+@bp.get("/audit")
+def audit() -> dict[str, Any]:
+    """Show the newest lines of the audit log of the process that answers."""
+    return audit_schema.dump(watch.audit_tail(_moderator(), requests.query()))
 
 
 @bp.post("/users/<user_id>/hide")

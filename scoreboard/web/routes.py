@@ -17,3 +17,9 @@ bp = Blueprint(
 def board() -> Response:
     """Show the live board."""
     return page("board.html")
+
+
+@bp.get("/admin")
+def admin() -> Response:
+    """Show the page for admins; what is on it comes from the endpoints, with an admin's token."""
+    return page("admin.html")
