@@ -13,6 +13,7 @@ TESTS = sorted((ROOT / "tests").glob("*.py"))
 PUBLIC_ROUTES = {
     "web.static",
     "web.board",
+    "web.embed",
     "scores.top10",
     "auth.register",
     "auth.login",
