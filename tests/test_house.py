@@ -14,6 +14,7 @@ PUBLIC_ROUTES = {
     "web.static",
     "web.board",
     "web.admin",
+    "web.embed",
     "scores.top10",
     "auth.register",
     "auth.login",
