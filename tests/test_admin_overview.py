@@ -8,6 +8,7 @@ import pytest
 
 from scoreboard import recent
 from scoreboard.activity import marks
+from scoreboard.realtime.connections import Connection, Connections
 from scoreboard.recent import MINUTES, MOST_LINES, Recent
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
@@ -179,14 +180,13 @@ class TestOverview:
                 "since": "2026-01-01T12:00:00Z",
             }
 
-    def test_it_counts_the_connections_of_each_kind(self, app, ask):
-        from scoreboard.realtime.connections import Connection
+    def test_it_counts_the_connections_of_each_kind(self, ask):
+        connections, connection = Connections(10), Connection("127.0.0.1", "websocket")
 
         before = ask("overview").json["connections"]
-        connection = Connection("127.0.0.1", "websocket")
-        app.extensions["connections"].open(connection)
+        connections.open(connection)
         during = ask("overview").json["connections"]
-        app.extensions["connections"].drop(connection)
+        connections.drop(connection)
 
         assert before.keys() == {"socket.io", "websocket"}
         assert during == {**before, "websocket": before["websocket"] + 1}
