@@ -308,7 +308,10 @@ class TestModeration:
         expect(page.get_by_text("may sign in again")).to_be_visible()
         assert "access_token" in server.sign_in(suspect.name)
 
-    def test_a_voided_score_counts_no_more(self, server, suspect, page):
+    def test_a_voided_score_counts_no_more(self, server, suspect, signed_in):
+        tab = signed_in()
+        tab.requests_fail = True
+        page = tab.page
         mark_of(page, suspect).get_by_role("button", name="Scores").click()
         scores = page.get_by_role("dialog", name=f"Scores of {suspect.name}")
         expect(scores.locator("tbody tr")).to_have_count(8)
@@ -331,12 +334,13 @@ class TestModeration:
         expect(line).to_contain_text("moderation void score")
         expect(line).to_contain_text(suspect.user_id)
 
-    def test_what_the_server_refuses_is_told_in_its_words(self, server, suspect, signed_in):
+    def test_what_the_server_refuses_is_told_in_its_words(self, server, admin, suspect, signed_in):
         tab = signed_in()
         tab.requests_fail = True
         mark_of(tab.page, suspect).get_by_role("button", name="Scores").click()
         tab.page.get_by_role("button", name="Void the score of 900").click()
-        server.flask("users", "void", str(suspect.score_id), "--reason", "first")
+        url = f"{server.url}/api/admin/scores/{suspect.score_id}/void"
+        requests.post(url, json={"reason": "first"}, headers=admin.bearer, timeout=10)
 
         question = tab.page.get_by_role("dialog", name="Void the score of 900?")
         question.get_by_label("Reason").fill("second")

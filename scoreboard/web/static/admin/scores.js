@@ -67,9 +67,9 @@ class Scores {
       {},
       element("td", {}, time(score.timestamp)),
       number(score.score_value),
+      element("td", {}, ...(score.voided_at ? [] : [this.#voidButton(score)])),
       number(score.score),
       element("td", {}, state(score)),
-      element("td", {}, ...(score.voided_at ? [] : [this.#voidButton(score)])),
     );
   }
 
@@ -110,9 +110,9 @@ function scoreTable(username) {
   const heads = [
     ["Reached"],
     ["Sent", "number"],
+    ["Moderation"],
     ["Score after it", "number"],
     ["What it did"],
-    ["Moderation"],
   ];
   const cells = heads.map(([text, kind]) =>
     element("th", { scope: "col", ...(kind ? { class: kind } : {}) }, text),
