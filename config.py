@@ -42,6 +42,7 @@ class Config:
     SCORE_RATE_LIMIT: str = "60/minute"
     AUTH_RATE_LIMIT: str = "20/minute"
     PUBLIC_BOARD: bool = True
+    DEMO: bool = False
     CONNECTIONS_PER_ADDRESS: int = 1000
     TRUSTED_PROXIES: int = 0
     ALLOW_SQLITE: bool = False
@@ -88,6 +89,7 @@ class Config:
             SCORE_RATE_LIMIT=_rate_limit(environ, "SCORE_RATE_LIMIT", cls.SCORE_RATE_LIMIT),
             AUTH_RATE_LIMIT=_rate_limit(environ, "AUTH_RATE_LIMIT", cls.AUTH_RATE_LIMIT),
             PUBLIC_BOARD=_one_of(environ, "PUBLIC_BOARD", ("1", "0")) == "1",
+            DEMO=_one_of(environ, "DEMO", ("0", "1")) == "1",
             CONNECTIONS_PER_ADDRESS=_whole(
                 environ, "CONNECTIONS_PER_ADDRESS", cls.CONNECTIONS_PER_ADDRESS, 1, 1_000_000
             )

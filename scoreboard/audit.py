@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from . import metrics
+from . import metrics, recent
 from .errors import ScoreboardError, translate
 from .permissions import Caller
 
@@ -83,7 +83,9 @@ def moderation(
     origin: Origin, caller: str | None, act: str, whom: dict[str, Any], reason: str | None
 ) -> None:
     """Log what a moderator did; `caller` is None for whoever has the command line."""
-    log.info(_line("moderation", origin, caller=caller, act=act, **whom, reason=reason))
+    line = _line("moderation", origin, caller=caller, act=act, **whom, reason=reason)
+    recent.seen.keep([line])
+    log.info(line)
 
 
 def unusual_activity(origin: Origin, rule: str, user_id: str | None, detail: str) -> None:
@@ -92,7 +94,9 @@ def unusual_activity(origin: Origin, rule: str, user_id: str | None, detail: str
     The line says that it is a warning: in the log it stands among others that are none.
     """
     told = {"level": "warning", "rule": rule, "user_id": user_id, "detail": detail}
-    log.warning(_line("unusual_activity", origin, **told))
+    line = _line("unusual_activity", origin, **told)
+    recent.seen.keep([line])
+    log.warning(line)
 
 
 def end(made: Attempt, error: ScoreboardError | None, then: Callable[[Attempt], object]) -> None:
@@ -108,6 +112,7 @@ def end_all(
     for attempt, error in ended:
         made.append(attempt)
         lines.append(_ended(attempt, error))
+    recent.seen.keep(lines, [attempt.code or "" for attempt in made])
     log.info("\n".join(lines))
     for attempt in made:
         then(attempt)

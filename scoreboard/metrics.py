@@ -110,3 +110,9 @@ def count_pushed(received: Iterable[float]) -> None:
     now = time.perf_counter()
     for moment in received:
         PUSH_SECONDS.observe(now - moment)
+
+
+def connections() -> dict[str, int]:
+    """Return the live connections of this process, by kind."""
+    samples = (sample for metric in CONNECTIONS.collect() for sample in metric.samples)
+    return {sample.labels["kind"]: int(sample.value) for sample in samples}

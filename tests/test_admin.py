@@ -513,9 +513,20 @@ class TestMarks:
             "rule": "jump",
             "hour": "2026-01-01T01:00:00Z",
             "detail": "why",
+            "hidden": False,
+            "suspended": False,
             "created_at": "2026-01-01T01:05:00Z",
         }
         assert [mark["username"] for mark in answer.json["marks"]] == ["Bob", "Ann"]
+
+    def test_they_tell_what_was_done_to_the_user(self, client, admin, player, act):
+        self.mark(player, 1)
+        act(player, "hide")
+        act(player, "suspend")
+
+        (mark,) = client.get("/api/admin/marks", headers=admin.bearer).json["marks"]
+
+        assert (mark["hidden"], mark["suspended"]) == (True, True)
 
     def test_those_of_one_user_can_be_asked_for(self, client, admin, player, make_user):
         self.mark(player, 1)
@@ -535,7 +546,7 @@ class TestMarks:
 
 
 PATHS = [
-    ("GET", "/api/admin/marks"),
+    *[("GET", f"/api/admin/{what}") for what in ("marks", "overview", "audit")],
     *[("POST", f"/api/admin/users/{NOBODY}/{act}") for act in [*ACTS, "role"]],
     ("POST", "/api/admin/scores/1/void"),
 ]

@@ -17,6 +17,7 @@ def test_without_any_setting_it_is_sqlite_in_the_instance_folder(tmp_path):
     assert f"sqlite:///{tmp_path}/scoreboard.db" == config.SQLALCHEMY_DATABASE_URI
     assert (config.SCORE_POLICY, config.PUBLIC_BOARD, config.PORT) == ("latest", True, None)
     assert (config.SCORE_RATE_LIMIT, config.AUTH_RATE_LIMIT) == ("60/minute", "20/minute")
+    assert config.DEMO is False
 
 
 def test_generated_secrets_are_kept_and_readable_by_the_owner_only(tmp_path):
@@ -56,6 +57,7 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path):
         ("AUTH_RATE_LIMIT", "20 a minute"),
         ("SCORE_POLICY", "median"),
         ("PUBLIC_BOARD", "maybe"),
+        ("DEMO", "yes"),
         ("CONNECTIONS_PER_ADDRESS", "0"),
         ("METRICS_TOKEN", ""),
         ("METRICS_TOKEN", "two words"),

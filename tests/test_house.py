@@ -14,6 +14,8 @@ PUBLIC_ROUTES = {
     "web.static",
     "web.board",
     "web.docs",
+    "web.admin",
+    "web.embed",
     "scores.top10",
     "auth.register",
     "auth.login",

@@ -29,9 +29,13 @@ def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
 
 
 def newest(user_id: str | None = None) -> Sequence[Any]:
-    """Return the newest marks, of everybody or of one user, at most 100, with the names."""
+    """Return the newest marks, of everybody or of one user, at most 100.
+
+    With each is the user's name, and since when the user is hidden or suspended.
+    """
+    user = (User.username, User.hidden_at, User.suspended_at)
     statement = (
-        select(Mark.user_id, User.username, Mark.rule, Mark.hour, Mark.detail, Mark.created_at)
+        select(Mark.user_id, *user, Mark.rule, Mark.hour, Mark.detail, Mark.created_at)
         .join(User, User.user_id == Mark.user_id)
         .order_by(Mark.created_at.desc(), Mark.user_id, Mark.rule)
         .limit(MOST)

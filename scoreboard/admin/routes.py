@@ -6,10 +6,13 @@ from flask import Blueprint
 
 from .. import requests
 from ..documented import documented
-from . import service
+from . import service, watch
 from .schemas import (
+    audit_query_schema,
+    audit_schema,
     marks_query_schema,
     marks_schema,
+    overview_schema,
     role_schema,
     score_reference_schema,
     user_reference_schema,
@@ -32,6 +35,20 @@ OF_A_USER: dict[str, Any] = {
 def marks() -> dict[str, Any]:
     """Show the newest marks, of one user if asked."""
     return marks_schema.dump({"marks": service.marks(_moderator(), requests.query())})
+
+
+@bp.get("/overview")
+@documented({200: overview_schema}, **MODERATOR)
+def overview() -> dict[str, Any]:
+    """Show how the process that answers does: updates a minute, refusals, connections."""
+    return overview_schema.dump(watch.overview(_moderator()))
+
+
+@bp.get("/audit")
+@documented({200: audit_schema}, query=audit_query_schema, **MODERATOR)
+def audit() -> dict[str, Any]:
+    """Show the newest lines of the audit log of the process that answers."""
+    return audit_schema.dump(watch.audit_tail(_moderator(), requests.query()))
 
 
 @bp.post("/users/<user_id>/hide")

@@ -38,6 +38,19 @@ class MarksQuerySchema(Schema):
     user_id = UserId()
 
 
+class AuditQuerySchema(Schema):
+    """The query of `GET /api/admin/audit`."""
+
+    after = fields.Integer(
+        validate=validate.Range(0, LARGEST_ID),
+        error_messages={"invalid": "Must be the seq of a line: a whole number."},
+    )
+    process = fields.String(
+        validate=validate.Length(1, 64),
+        metadata={"description": "The `name` of the process whose lines you have."},
+    )
+
+
 class RoleSchema(Schema):
     """The body of `POST /api/admin/users/<user_id>/role`."""
 
@@ -58,18 +71,21 @@ class VoidSchema(Schema):
     )
 
 
-class UserSchema(Schema):
-    """A user as a moderator sees one."""
+class _ModeratedSchema(Schema):
+    """What moderators did to a user."""
 
     user_id = fields.String()
     username = fields.String()
-    role = fields.String()
-    hidden = fields.Function(
-        lambda account: account.hidden_at is not None, metadata={"type": "boolean"}
-    )
+    hidden = fields.Function(lambda user: user.hidden_at is not None, metadata={"type": "boolean"})
     suspended = fields.Function(
-        lambda account: account.suspended_at is not None, metadata={"type": "boolean"}
+        lambda user: user.suspended_at is not None, metadata={"type": "boolean"}
     )
+
+
+class UserSchema(_ModeratedSchema):
+    """A user as a moderator sees one."""
+
+    role = fields.String()
 
 
 class VoidedSchema(Schema):
@@ -84,11 +100,9 @@ class VoidedSchema(Schema):
     void_reason = fields.String()
 
 
-class MarkSchema(Schema):
+class MarkSchema(_ModeratedSchema):
     """Something unusual that a user did."""
 
-    user_id = fields.String()
-    username = fields.String()
     rule = fields.String()
     hour = Moment()
     detail = fields.String()
@@ -101,11 +115,45 @@ class MarksSchema(Schema):
     marks = fields.List(fields.Nested(MarkSchema))
 
 
+class ProcessSchema(Schema):
+    """The process that answers; a platform's `dyno` is "" where there is none."""
+
+    name = fields.String()
+    dyno = fields.String()
+    since = Moment()
+
+
+class MinuteSchema(Schema):
+    """How many attempts to update a score ended how within a minute."""
+
+    minute = Moment()
+    accepted = fields.Integer()
+    refused = fields.Dict(keys=fields.String(), values=fields.Integer())
+
+
+class OverviewSchema(Schema):
+    """How this process does; other processes have their own."""
+
+    process = fields.Nested(ProcessSchema)
+    minutes = fields.List(fields.Nested(MinuteSchema))
+    connections = fields.Dict(keys=fields.String(), values=fields.Integer())
+
+
+class AuditSchema(Schema):
+    """The newest lines of this process's audit log, each with its `seq`."""
+
+    process = fields.Nested(ProcessSchema)
+    lines = fields.List(fields.Dict())
+
+
 user_reference_schema = UserReferenceSchema()
 score_reference_schema = ScoreReferenceSchema()
 marks_query_schema = MarksQuerySchema()
+audit_query_schema = AuditQuerySchema()
 role_schema = RoleSchema()
 void_schema = VoidSchema()
 user_schema = UserSchema()
 voided_schema = VoidedSchema()
 marks_schema = MarksSchema()
+overview_schema = OverviewSchema()
+audit_schema = AuditSchema()

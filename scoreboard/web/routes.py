@@ -1,7 +1,8 @@
 """The pages, and the files beside them under /web."""
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 
+from .. import requests
 from ..docs.page import content
 from .pages import page
 
@@ -16,11 +17,33 @@ bp = Blueprint(
 
 @bp.get("/")
 def board() -> Response:
-    """Show the live board."""
-    return page("board.html")
+    """Show the live board; with ?display=wall nothing but it, large."""
+    wall = requests.query().get("display") == "wall"
+    return page("board.html", wall=wall, demo=current_app.config["DEMO"])
+
+
+@bp.get("/admin")
+def admin() -> Response:
+    """Show the page for admins; what is on it comes from the endpoints, with an admin's token."""
+    return page("admin.html")
 
 
 @bp.get("/docs")
 def docs() -> Response:
     """Show the documentation of every endpoint, live message and error code."""
     return page("docs.html", **content(current_app))
+
+
+@bp.get("/embed.js")
+def embed() -> Response:
+    """Serve the module that puts the board on somebody else's page."""
+    return bp.send_static_file("embed/embed.js")
+
+
+@bp.after_request
+def let_every_website_read_files(response: Response) -> Response:
+    """Let modules be loaded from pages of any origin: they are public code, and nobody's data."""
+    if request.endpoint in ("web.static", "web.embed"):
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+    return response

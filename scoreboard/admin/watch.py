@@ -1,0 +1,49 @@
+"""Watching over the process that answers; behind a router every request may find another one."""
+
+from typing import Any
+
+from flask import current_app
+
+from .. import metrics, recent
+from ..json_provider import loads
+from .schemas import audit_query_schema
+from .service import Moderator
+
+
+def overview(by: Moderator) -> dict[str, Any]:
+    """Show a moderator the last 60 minutes of this process, oldest first, and its connections."""
+    return {
+        "process": _process(),
+        "minutes": [
+            {
+                "minute": minute,
+                "accepted": counts.pop("accepted", 0),
+                "refused": counts,
+            }
+            for minute, counts in recent.seen.minutes()
+        ],
+        "connections": metrics.connections(),
+    }
+
+
+def audit_tail(by: Moderator, query: dict[str, str]) -> dict[str, Any]:
+    """Show a moderator the newest audit lines of this process, at most 1,000, newest last.
+
+    With `after` in the query only those after the one of this `seq`, unless the `process` beside
+    it is another than this one: its numbers say nothing here.
+    """
+    asked = audit_query_schema.load(query)
+    same = asked.get("process", recent.seen.name) == recent.seen.name
+    lines = recent.seen.lines(asked.get("after", 0) if same else 0)
+    return {
+        "process": _process(),
+        "lines": [{"seq": number, **loads(line)} for number, line in lines],
+    }
+
+
+def _process() -> dict[str, Any]:
+    return {
+        "name": recent.seen.name,
+        "dyno": current_app.config["DYNO"],
+        "since": recent.seen.since,
+    }

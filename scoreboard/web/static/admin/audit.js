@@ -1,0 +1,98 @@
+/** The tail of the audit log, put together from the processes that have answered. */
+
+import { element, setRows, time } from "./element.js";
+
+const KEPT = 1000;
+const SHOWN = 100;
+const FILTERS = {
+  all: () => true,
+  refused: (line) => line.event === "score_update" && line.status !== 200,
+  acts: (line) => line.event !== "score_update",
+};
+
+export class Audit {
+  /** Newest first. */
+  #lines = [];
+  /** The `seq` of the newest line of each process. */
+  #newest = new Map();
+  /** The process that answered last: numbers mean something to the one that gave them only. */
+  #last = null;
+
+  /** @param {(name: string) => HTMLElement} part */
+  constructor(part) {
+    this.part = part;
+    part("filter").addEventListener("change", () => this.#draw());
+    this.#draw();
+  }
+
+  /** Return the path to ask for the lines that are not here yet. */
+  path() {
+    const after = this.#newest.get(this.#last);
+    return after
+      ? `/api/admin/audit?after=${after}&process=${encodeURIComponent(this.#last)}`
+      : "/api/admin/audit";
+  }
+
+  /** @param {{process: {name: string}, lines: object[]}} answer */
+  show({ process: { name }, lines }) {
+    this.#last = name;
+    const known = this.#newest.get(name) ?? 0;
+    const fresh = lines.filter(({ seq }) => seq > known);
+    if (fresh.length) {
+      this.#newest.set(name, fresh.at(-1).seq);
+      this.#lines.unshift(...fresh.reverse());
+      this.#lines.sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0));
+      this.#lines.length = Math.min(this.#lines.length, KEPT);
+      this.#draw();
+    }
+  }
+
+  #draw() {
+    const lines = this.#lines.filter(FILTERS[this.part("filter").value]).slice(0, SHOWN);
+    setRows(this.part("audit"), lines.map(row));
+    this.part("audit").parentElement.hidden = lines.length === 0;
+    this.part("no-lines").hidden = lines.length > 0;
+  }
+}
+
+function row(line) {
+  const cell = (text, attributes) => element("td", attributes, text ?? "");
+  return element(
+    "tr",
+    {},
+    cell(time(line.time)),
+    cell(what(line), { class: "what" }),
+    cell(line.user_id, { class: "id" }),
+    cell(line.score_value?.toLocaleString(), { class: "number" }),
+    cell(by(line), { class: "id" }),
+    cell(`${line.door}, ${line.address}`),
+    cell(line.latency_ms === undefined ? "" : `${line.latency_ms} ms`, { class: "number" }),
+    cell(line.request_id, { class: "id" }),
+  );
+}
+
+/** Return what happened, with the kind of it told by more than its colour. */
+function what(line) {
+  const told = document.createDocumentFragment();
+  const add = (kind, word, more) => {
+    told.append(element("span", { class: `badge ${kind}` }, word), more ? ` ${more}` : "");
+  };
+  if (line.event === "moderation") {
+    const score = line.score_id === undefined ? "" : ` score ${line.score_id}`;
+    add("act", "moderation", line.act + score + (line.reason ? `: ${line.reason}` : ""));
+  } else if (line.event === "unusual_activity") {
+    add("warning", "unusual", `${line.rule}: ${line.detail}`);
+  } else if (line.status === 200) {
+    add("accepted", "accepted");
+  } else {
+    add("refused", "refused", `${line.status} ${line.code}`);
+  }
+  return told;
+}
+
+function by(line) {
+  if (!line.caller) {
+    return line.event === "unusual_activity" ? "" : "nobody known";
+  }
+  return line.caller === line.user_id ? "the user" : `${line.role ?? "admin"} ${line.caller}`;
+}

@@ -1,0 +1,197 @@
+/** Stacked bars, one for each minute, in an SVG as wide as its place; with a legend and a table. */
+
+import { drawn, element, setRows } from "./element.js";
+
+const HEIGHT = 230;
+const MARGIN = { top: 12, right: 8, bottom: 44, left: 56 };
+let plots = 0;
+
+/** @typedef {{name: string, tone: number, values: number[]}} Series */
+
+export class Plot {
+  #minutes = [];
+  #series = [];
+  #id = `plot-${++plots}`;
+
+  /**
+   * @param {HTMLElement} figure
+   * @param {string} title
+   * @param {string} unit of the vertical axis
+   */
+  constructor(figure, title, unit) {
+    this.title = title;
+    this.unit = unit;
+    this.place = element("div", { class: "plot" });
+    this.legend = element("ul", { class: "legend" });
+    this.table = element(
+      "table",
+      {},
+      element("caption", {}, `${title}; minutes without any are left out`),
+      element("thead"),
+      element("tbody"),
+    );
+    this.nothing = element("p", { class: "muted" }, "None in the last 60 minutes.");
+    const label = { class: "scroll", tabindex: 0, role: "region", "aria-label": `${title}, table` };
+    figure.append(
+      element("figcaption", {}, element("h3", {}, title)),
+      this.place,
+      this.legend,
+      element(
+        "details",
+        {},
+        element("summary", {}, "As a table"),
+        element("div", label, this.table),
+        this.nothing,
+      ),
+    );
+    new ResizeObserver(() => this.#draw()).observe(this.place);
+  }
+
+  /**
+   * @param {Date[]} minutes the oldest first; the last is under way
+   * @param {Series[]} series from the bottom of the stack up
+   */
+  show(minutes, series) {
+    this.#minutes = minutes;
+    this.#series = series;
+    this.legend.replaceChildren(...series.map(legendEntry));
+    this.#tabulate();
+    this.#draw();
+  }
+
+  #totals() {
+    return this.#minutes.map((_, i) => this.#series.reduce((sum, each) => sum + each.values[i], 0));
+  }
+
+  #draw() {
+    const width = this.place.clientWidth;
+    if (!width || !this.#minutes.length) {
+      return;
+    }
+    const totals = this.#totals();
+    const most = Math.max(...totals);
+    const step = niceStep(most / 4);
+    const top = Math.max(2, Math.ceil(most / step)) * step;
+    const frame = {
+      width: width - MARGIN.left - MARGIN.right,
+      height: HEIGHT - MARGIN.top - MARGIN.bottom,
+    };
+    const y = (value) => frame.height - (value / top) * frame.height;
+    const inner = drawn(
+      "g",
+      { transform: `translate(${MARGIN.left} ${MARGIN.top})` },
+      ...this.#vertical(frame, y, top, step),
+      ...this.#horizontal(frame),
+      ...this.#minutes.map((minute, i) => this.#bar(frame, y, minute, i)),
+    );
+    const names = { role: "img", "aria-labelledby": `${this.#id}-title ${this.#id}-desc` };
+    const size = { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` };
+    const title = drawn("title", { id: `${this.#id}-title` }, this.title);
+    const description = drawn("desc", { id: `${this.#id}-desc` }, this.#description(totals));
+    this.place.replaceChildren(drawn("svg", { ...names, ...size }, title, description, inner));
+  }
+
+  #description(totals) {
+    const most = Math.max(...totals);
+    const sum = totals.reduce((all, each) => all + each, 0);
+    const at = clock(this.#minutes[totals.indexOf(most)]);
+    const each = this.#series.map(({ name, values }) => `${name} ${values.reduce(add, 0)}`);
+    return sum
+      ? `${sum} in 60 minutes: ${each.join(", ")}. At most ${most} in a minute, at ${at}.`
+      : "None in 60 minutes.";
+  }
+
+  #vertical(frame, y, top, step) {
+    const parts = [];
+    for (let value = 0; value <= top; value += step) {
+      const line = { x1: 0, x2: frame.width, y1: y(value), y2: y(value), class: "grid" };
+      parts.push(drawn("line", line));
+      const label = { x: -8, y: y(value), class: "tick end" };
+      parts.push(drawn("text", label, value.toLocaleString()));
+    }
+    const place = `translate(${14 - MARGIN.left} ${frame.height / 2}) rotate(-90)`;
+    parts.push(drawn("text", { transform: place, class: "axis" }, this.unit));
+    return parts;
+  }
+
+  #horizontal(frame) {
+    const every = frame.width < 420 ? 20 : 10;
+    const parts = [];
+    this.#minutes.forEach((minute, i) => {
+      if (minute.getMinutes() % every === 0) {
+        const x = ((i + 0.5) / this.#minutes.length) * frame.width;
+        const line = { x1: x, x2: x, y1: frame.height, y2: frame.height + 5, class: "mark" };
+        parts.push(drawn("line", line));
+        parts.push(drawn("text", { x, y: frame.height + 15, class: "tick" }, clock(minute)));
+      }
+    });
+    const place = { x: frame.width / 2, y: frame.height + 36, class: "axis" };
+    parts.push(drawn("text", place, "time of day, by the minute"));
+    return parts;
+  }
+
+  /** One minute: its stack, and over the whole height what a pointer is told of it. */
+  #bar(frame, y, minute, i) {
+    const wide = frame.width / this.#minutes.length;
+    const gap = wide > 6 ? 2 : 1;
+    const told = this.#series.filter(({ values }) => values[i]);
+    const lines = told.map(({ name, values }) => `${values[i]} ${name}`);
+    const running = i === this.#minutes.length - 1;
+    const when = clock(minute) + (running ? ", so far" : "");
+    const bar = drawn("g", { class: running ? "running" : "whole" });
+    bar.append(drawn("title", {}, [when, ...(lines.length ? lines : ["none"])].join("\n")));
+    const hover = { x: i * wide, y: 0, width: wide, height: frame.height, class: "hover" };
+    bar.append(drawn("rect", hover));
+    let below = 0;
+    for (const { values, tone } of told) {
+      const [from, to] = [y(below), y(below + values[i])];
+      const rest = Math.max(from - to, 1);
+      const size = { x: i * wide + gap / 2, y: from - rest, width: wide - gap, height: rest };
+      bar.append(drawn("rect", { ...size, class: `bar tone-${tone}` }));
+      below += values[i];
+    }
+    return bar;
+  }
+
+  #tabulate() {
+    const heads = ["Minute", ...this.#series.map(({ name }) => name)];
+    const cells = heads.map((name, i) =>
+      element("th", { scope: "col", ...(i ? { class: "number" } : {}) }, name),
+    );
+    this.table.querySelector("thead").replaceChildren(element("tr", {}, ...cells));
+    const totals = this.#totals();
+    const some = [...this.#minutes.keys()].filter((i) => totals[i]).reverse();
+    const number = (value) => element("td", { class: "number" }, value.toLocaleString());
+    const rows = some.map((i) => {
+      const head = element("th", { scope: "row" }, clock(this.#minutes[i]));
+      return element("tr", {}, head, ...this.#series.map(({ values }) => number(values[i])));
+    });
+    setRows(this.table, rows);
+    this.table.parentElement.hidden = rows.length === 0;
+    this.nothing.hidden = rows.length > 0;
+  }
+}
+
+function legendEntry({ name, tone, values }) {
+  const swatch = drawn(
+    "svg",
+    { width: 12, height: 12, "aria-hidden": "true" },
+    drawn("rect", { width: 12, height: 12, rx: 2, class: `bar tone-${tone}` }),
+  );
+  const sum = values.reduce(add, 0).toLocaleString();
+  return element("li", {}, swatch, ` ${name} `, element("b", {}, sum));
+}
+
+/** Return the least of 1, 2, 5, 10, 20, ... that is not below this. */
+function niceStep(least) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
+  return power * [1, 2, 5, 10].find((times) => times * power >= least);
+}
+
+function clock(minute) {
+  return minute.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+}
+
+function add(a, b) {
+  return a + b;
+}

@@ -1,0 +1,169 @@
+/** The table of ranks, names and scores; rows move to their new place. */
+
+const MOVE = { duration: 450, easing: "cubic-bezier(0.2, 0.8, 0.2, 1)" };
+const APPEAR = { duration: 300, easing: "ease-out" };
+const MARKED = 2_000;
+const MEDALS = 3;
+
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+const numbers = new Intl.NumberFormat(undefined, { maximumFractionDigits: 20 });
+
+/**
+ * @param {number} score
+ * @returns {string} the score as it is shown
+ */
+export function scoreText(score) {
+  return numbers.format(score);
+}
+
+/**
+ * @param {string} name
+ * @returns {HTMLElement} the name, whose direction of writing is its own affair
+ */
+export function nameElement(name) {
+  const element = document.createElement("bdi");
+  element.textContent = name;
+  element.title = name;
+  return element;
+}
+
+/** A table that is shown again and again with other rows. */
+export class ScoreTable {
+  /** @type {Map<string, HTMLTableRowElement>} by user id */
+  #rows = new Map();
+  /** @type {WeakMap<Element, Animation>} */
+  #moves = new WeakMap();
+  #body = document.createElement("tbody");
+
+  /** @param {string} caption what a screen reader calls the table */
+  constructor(caption) {
+    this.element = document.createElement("table");
+    this.element.className = "scores";
+    this.element.createCaption().textContent = caption;
+    const head = this.element.createTHead().insertRow();
+    for (const [name, label] of [["rank", "Rank"], ["name", "Name"], ["score", "Score"]]) {
+      const cell = document.createElement("th");
+      cell.scope = "col";
+      cell.className = name;
+      cell.textContent = label;
+      head.append(cell);
+    }
+    this.element.append(this.#body);
+  }
+
+  /**
+   * @param {import("./live.js").Row[]} rows
+   * @param {string} [own] the id of the user whose row is marked
+   */
+  show(rows, own) {
+    const before = this.#places();
+    const known = this.#rows;
+    this.#rows = new Map(rows.map((row) => [row.userId, known.get(row.userId) ?? newRow()]));
+    for (const row of rows) {
+      const element = /** @type {HTMLTableRowElement} */ (this.#rows.get(row.userId));
+      fill(element, row, row.userId === own);
+    }
+    const inOrder = [...this.#rows.values()];
+    if (inOrder.length !== this.#body.rows.length || inOrder.some(isElsewhere, this.#body.rows)) {
+      this.#body.replaceChildren(...inOrder);
+      this.#move(before);
+    }
+  }
+
+  /** @returns {Map<Element, number>} where each row is now, an unfinished move included */
+  #places() {
+    const places = new Map();
+    for (const row of this.#rows.values()) {
+      places.set(row, row.getBoundingClientRect().top);
+    }
+    return places;
+  }
+
+  /** @param {Map<Element, number>} before where each row was */
+  #move(before) {
+    if (reducedMotion.matches || document.hidden) {
+      return;
+    }
+    const rows = [...this.#rows.values()];
+    rows.forEach((row) => this.#moves.get(row)?.cancel());
+    const after = rows.map((row) => row.getBoundingClientRect().top);
+    rows.forEach((row, place) => {
+      const was = before.get(row);
+      if (was === undefined) {
+        this.#moves.set(row, row.animate([{ opacity: 0 }, { opacity: 1 }], APPEAR));
+      } else if (was !== after[place]) {
+        const from = { transform: `translateY(${was - after[place]}px)` };
+        this.#moves.set(row, row.animate([from, { transform: "none" }], MOVE));
+      }
+    });
+  }
+}
+
+/**
+ * @this {HTMLCollection}
+ * @param {Element} row
+ * @param {number} place
+ */
+function isElsewhere(row, place) {
+  return this[place] !== row;
+}
+
+function newRow() {
+  const row = document.createElement("tr");
+  const rank = row.insertCell();
+  rank.className = "rank";
+  const name = document.createElement("th");
+  name.scope = "row";
+  name.className = "name";
+  row.append(name);
+  row.insertCell().className = "score";
+  return row;
+}
+
+/**
+ * @param {HTMLTableRowElement} element
+ * @param {import("./live.js").Row} row
+ * @param {boolean} isOwn
+ */
+function fill(element, row, isOwn) {
+  const [rank, name, score] = element.cells;
+  element.dataset.userId = row.userId;
+  element.classList.toggle("own", isOwn);
+  setText(rank, String(row.rank));
+  rank.dataset.medal = row.rank <= MEDALS ? String(row.rank) : "none";
+  if (name.textContent !== row.name || !name.firstChild) {
+    name.replaceChildren(nameElement(row.name));
+  }
+  if (setText(score, scoreText(row.score)) && element.dataset.score) {
+    mark(score, row.score > Number(element.dataset.score) ? "up" : "down");
+  }
+  element.dataset.score = String(row.score);
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {string} text
+ * @returns {boolean} whether it is another text than before
+ */
+function setText(element, text) {
+  const isOther = element.textContent !== text;
+  if (isOther) {
+    element.textContent = text;
+  }
+  return isOther;
+}
+
+/** @type {WeakMap<Element, number>} */
+const marks = new WeakMap();
+
+/**
+ * Mark a changed score for a while.
+ *
+ * @param {HTMLElement} cell
+ * @param {"up" | "down"} change
+ */
+function mark(cell, change) {
+  cell.dataset.change = change;
+  clearTimeout(marks.get(cell));
+  marks.set(cell, setTimeout(() => delete cell.dataset.change, MARKED));
+}

@@ -1,0 +1,106 @@
+/**
+ * <score-board count="10"></score-board>: the live board on any page, served as /embed.js.
+ *
+ * It talks to the server that it was loaded from, which has to have the page's origin among its
+ * CORS_ORIGINS.
+ */
+
+import { Api } from "./web/board/api.js";
+import { LiveBoard } from "./web/board/live.js";
+import { insteadOfBoard, StatusLine } from "./web/board/status.js";
+import { ScoreTable } from "./web/board/table.js";
+import { Viewer } from "./web/board/viewer.js";
+
+const MOST = 10;
+const base = new URL("./", import.meta.url);
+
+/** @type {Promise<CSSStyleSheet> | null} one for all, and none that a host's policy forbids */
+let sheet = null;
+
+async function fetchSheet() {
+  const answer = await fetch(new URL("web/board/table.css", base));
+  return new CSSStyleSheet().replace(await answer.text());
+}
+
+/** The element. It connects while it is in a document. */
+class ScoreBoard extends HTMLElement {
+  static observedAttributes = ["count"];
+
+  #status = document.createElement("p");
+  #notice = document.createElement("p");
+  #table = new ScoreTable("The highest scores");
+  /** @type {LiveBoard | null} */
+  #live = null;
+
+  constructor() {
+    super();
+    this.#status.className = "status";
+    this.#status.setAttribute("role", "status");
+    this.#notice.className = "notice";
+    this.#table.element.hidden = true;
+  }
+
+  async connectedCallback() {
+    sheet ??= fetchSheet();
+    const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+    try {
+      root.adoptedStyleSheets = [await sheet];
+    } catch {
+      sheet = null; // plain, but there; the next one tries again
+    }
+    if (!this.isConnected || this.#live) {
+      return;
+    }
+    root.replaceChildren(this.#table.element, this.#notice, this.#status);
+    this.#connect();
+  }
+
+  disconnectedCallback() {
+    this.#live?.connection.stop();
+    this.#live = null;
+  }
+
+  attributeChangedCallback() {
+    this.#show();
+  }
+
+  #connect() {
+    const api = new Api(base);
+    const status = new StatusLine(this.#status);
+    this.#live = new LiveBoard({
+      base,
+      tokens: new Viewer(api),
+      read: (path) => api.get(path),
+      onState: (state) => {
+        status.show(state);
+        if (state.kind === "refused") {
+          this.#live?.clear();
+        }
+        if (!this.#live?.rows()) {
+          this.#notice.textContent = insteadOfBoard(state);
+        }
+      },
+      onChange: () => this.#show(),
+    });
+    this.#live.connection.start();
+  }
+
+  #show() {
+    const rows = this.#live?.rows();
+    this.#table.show((rows ?? []).slice(0, this.#count()));
+    this.#table.element.hidden = !rows?.length;
+    if (rows) {
+      this.#notice.textContent = rows.length ? "" : "No scores yet.";
+    }
+  }
+
+  /** @returns {number} how many rows to show */
+  #count() {
+    const count = Number.parseInt(this.getAttribute("count") ?? "", 10);
+    return Number.isNaN(count) ? MOST : Math.min(Math.max(count, 1), MOST);
+  }
+}
+
+if (!customElements.get("score-board")) {
+  customElements.define("score-board", ScoreBoard);
+}
