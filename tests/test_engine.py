@@ -235,6 +235,20 @@ class TestSession:
         assert not app.extensions["connections"]._all
 
     @pytest.mark.usefixtures("upgraded")
+    def test_no_viewer_has_a_room_of_its_own_and_all_leave_the_one_of_all(
+        self, app, session, player, pair
+    ):
+        rooms = app.extensions["socketio"].server.manager.rooms
+
+        session.receive(engine.message("0" + json.dumps({"token": player.token})))
+        held = {room: len(members) for room, members in rooms["/"].items()}
+        pair.client.close()
+
+        assert held == {None: 1, handlers.ROOM: 1}
+        assert pair.wait() is None
+        assert not rooms
+
+    @pytest.mark.usefixtures("upgraded")
     def test_one_who_never_answers_a_ping_is_forgotten(self, app, session, pair, monkeypatch):
         monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
         engine.ping(session)
