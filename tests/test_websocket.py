@@ -23,25 +23,31 @@ def pair():
     pair.close()
 
 
-FRAME = text_frame("x" * 1000)
+# More than the kernel takes at once of it: it is cut in the middle.
+TEXT = b"x" * 10_000
+FRAME = text_frame(TEXT.decode())
 TOO_MANY = websocket.MOST_BEHIND // len(FRAME) + 100
 
 
 def fill(pair):
-    """Push until something waits for the viewer; return how many frames that took."""
+    """Push until part of a frame waits for the viewer; return how many frames that took."""
     count = 0
     while pair.websocket._behind is None:
         pair.websocket.push(FRAME)
         count += 1
+    assert 0 < len(pair.websocket._behind[0]) < len(FRAME)
     return count
 
 
 def most_held(pair, frame):
     """Push until the viewer is closed; return the bytes of memory that waited for it before."""
+    fill(pair)
+    held = 0
     while not pair.websocket._closing:
-        waiting = len(pair.websocket._behind or ())
+        waiting = len(pair.websocket._behind) - 1
+        held = sys.getsizeof(pair.websocket._behind[0]) + waiting * sys.getsizeof(frame)
         pair.websocket.push(frame)
-    return waiting * sys.getsizeof(frame)
+    return held
 
 
 class TestOneWhoDoesNotRead:
@@ -49,17 +55,17 @@ class TestOneWhoDoesNotRead:
         for _ in range(100):
             pair.websocket.push(FRAME)
 
-        assert pair.take_frames(100) == [(1, b"x" * 1000)] * 100
+        assert pair.take_frames(100) == [(1, TEXT)] * 100
 
     def test_gets_what_was_cut_in_the_middle_whole_and_in_order_once_it_reads(self, pair):
-        messages = [f"{number:04}" * 200 for number in range(300)]
+        messages = [f"{number:04}" * 2500 for number in range(80)]
         for message in messages:
             pair.websocket.push(text_frame(message))
-        behind = len(pair.websocket._behind)
+        cut = len(pair.websocket._behind[0])
 
-        received = [payload.decode() for _, payload in pair.take_frames(300)]
+        received = [payload.decode() for _, payload in pair.take_frames(80)]
 
-        assert behind > 1
+        assert 0 < cut < len(FRAME)
         assert received == messages
         wait_until(lambda: pair.websocket._behind is None)
         assert pair.websocket._bytes_behind == 0
@@ -74,7 +80,7 @@ class TestOneWhoDoesNotRead:
         assert pair.take_frames(1) == [(1, b"at once")]
 
     def test_is_closed_with_4408_when_too_far_behind_and_what_it_got_is_whole(self, pair):
-        sent = [f"{number:04}" * 250 for number in range(TOO_MANY)]
+        sent = [f"{number:04}" * 2500 for number in range(TOO_MANY)]
         for text in sent:
             pair.websocket.push(text_frame(text))
 
@@ -106,7 +112,7 @@ class TestOneWhoDoesNotRead:
 
         texts, code = pair.frames_until_close()
 
-        assert texts == [b"x" * 1000] * count
+        assert texts == [TEXT] * count
         assert code == 4401
         assert pair.wait() is None
 
@@ -256,15 +262,15 @@ def test_after_the_end_nothing_is_sent(pair):
 
 def test_many_threads_may_send_at_once(pair):
     def send(number):
-        for _ in range(50):
-            pair.websocket.push(text_frame(str(number) * 500))
+        for _ in range(10):
+            pair.websocket.push(text_frame(str(number) * 5000))
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    received = [payload for _, payload in pair.take_frames(400)]
+    received = [payload for _, payload in pair.take_frames(80)]
     for thread in threads:
         thread.join()
 
-    assert all(len(payload) == 500 and len(set(payload)) == 1 for payload in received)
+    assert all(len(payload) == 5000 and len(set(payload)) == 1 for payload in received)
     wait_until(lambda: pair.websocket._bytes_behind == 0)
