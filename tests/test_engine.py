@@ -1,21 +1,25 @@
-"""What we rely on of Engine.IO's inside, and what a client gets that changes its transport."""
+"""What we rely on of Engine.IO's inside, and what a client gets that changes its transport.
 
-import contextlib
-import inspect
+`test_green.py` runs the classes on eventlet as well.
+"""
+
+import json
 import queue
-import socket
 import threading
+from types import SimpleNamespace
 
 import engineio
 import pytest
+import socketio
+from conftest import texts
 from engineio import packet
+from pairs import Pair
 from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
-from scoreboard.realtime import broadcast, engine, handlers, websocket
+from scoreboard.realtime import broadcast, engine, handlers, transport, websocket
 from scoreboard.realtime.feed import Batch
 from scoreboard.realtime.packets import StrictPacket
-from scoreboard.realtime.websocket import WebSocket
 
 
 class TestTheLibrary:
@@ -23,7 +27,8 @@ class TestTheLibrary:
 
     @pytest.fixture
     def library(self):
-        return engineio.Server(async_mode="threading", monitor_clients=False)
+        server = socketio.Server(async_mode=transport.ASYNC_MODE, monitor_clients=False)
+        return server.eio
 
     @pytest.fixture
     def session(self, library):
@@ -83,41 +88,66 @@ class TestTheLibrary:
 
         assert received == [("sid", '{"not": "parsed"}')]
 
-    def test_the_connect_handler_runs_before_the_first_ping_is_due(self):
-        source = inspect.getsource(engineio.Server._handle_connect)
+    @pytest.mark.parametrize("owes_a_pong", [True, False])
+    def test_a_connect_handler_may_keep_the_task_that_pings_from_starting(
+        self, library, owes_a_pong
+    ):
+        steps = []
 
-        assert source.index("_trigger_event('connect'") < source.index("schedule_ping()")
-        assert source.index("schedule_ping()") < source.index("handle_get_request(")
+        def connected(sid, environ):
+            steps.append("connected")
+            if not owes_a_pong:
+                engine.before_connect(library.sockets[sid], environ)
+
+        def serve(environ, start_response):
+            steps.append("served")
+            return []
+
+        library.on("connect", connected)
+        library.start_background_task = lambda work, *args: steps.append(work.__name__)
+        library._async["websocket"] = lambda *args: serve
+        library.handle_request(WEBSOCKET_REQUEST, lambda *answer: None)
+
+        assert steps == ["connected", *(["_send_ping"] if owes_a_pong else []), "served"]
+
+
+WEBSOCKET_REQUEST = {
+    "REQUEST_METHOD": "GET",
+    "QUERY_STRING": "EIO=4&transport=websocket",
+    "HTTP_CONNECTION": "Upgrade",
+    "HTTP_UPGRADE": "websocket",
+    "HTTP_SEC_WEBSOCKET_KEY": "AAAAAAAAAAAAAAAAAAAAAA==",
+    "HTTP_SEC_WEBSOCKET_VERSION": "13",
+}
 
 
 class TestOutbox:
     @pytest.fixture
-    def opened(self):
-        server, client = socket.socketpair()
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        server.settimeout(30)
-        client.settimeout(10)
-        with server, client:
-            yield WebSocket(server, longest_message=100), client
+    def pair(self):
+        pair = Pair()
+        yield pair
+        pair.close()
 
     def told(self, number):
         packets = [engine.message(f'2["score_update",{number}]')]
         return engine.frames(packets), packets
 
-    def test_what_waits_comes_first_and_what_follows_comes_after(self, opened):
+    def test_what_waits_comes_first_and_what_follows_comes_after(self, pair):
         outbox = engine.Outbox(queue.Queue)
         outbox.push(*self.told(1))
         outbox.put(engine.message("31[]"))
-        outbox.attach(opened[0])
+        outbox.attach(pair.websocket)
         outbox.push(*self.told(2))
         outbox.put(engine.message("32[]"))
 
-        expected = [self.told(1)[0], self.told(2)[0]]
-        acks = [websocket.text_frame(f"4{text}") for text in ("31[]", "32[]")]
-        whole = expected[0] + acks[0] + expected[1] + acks[1]
-        assert opened[1].makefile("rb").read(len(whole)) == whole
+        assert [payload.decode() for _, payload in pair.take_frames(4)] == [
+            '42["score_update",1]',
+            "431[]",
+            '42["score_update",2]',
+            "432[]",
+        ]
 
-    def test_broadcasts_from_a_thread_during_the_upgrade_come_once_and_in_order(self, opened):
+    def test_broadcasts_from_a_thread_during_the_upgrade_come_once_and_in_order(self, pair):
         outbox = engine.Outbox(queue.Queue)
         halfway = threading.Event()
 
@@ -130,74 +160,155 @@ class TestOutbox:
         thread = threading.Thread(target=broadcast_all)
         thread.start()
         halfway.wait(10)
-        outbox.attach(opened[0])
-        whole = b"".join(self.told(number)[0] for number in range(2000))
+        outbox.attach(pair.websocket)
 
-        assert opened[1].makefile("rb").read(len(whole)) == whole
+        assert [payload.decode() for _, payload in pair.take_frames(2000)] == [
+            f'42["score_update",{number}]' for number in range(2000)
+        ]
         thread.join(10)
 
-    def test_one_who_does_not_read_is_closed_and_the_others_get_everything(self, app, opened):
+    def test_one_who_does_not_read_is_closed_and_the_others_get_everything(self, app, pair):
         slow, reading = engine.Outbox(queue.Queue), Reading()
-        slow.attach(opened[0])
+        slow.attach(pair.websocket)
         broadcast.welcome_socket(app, slow)
         broadcast.welcome_viewer(app, reading)
-        update = {"user_id": "x" * 50_000, "new_score": 1}
         version = app.extensions["feed"]._version
         count = websocket.MOST_BEHIND // 50_000 + 10
 
         with app.app_context():
             for number in range(1, count + 1):
-                top10 = {"top_10_scores": []}
-                app.extensions["feed"].offer(Batch(version + number, [update], top10))
+                update = {"user_id": "x" * 50_000, "new_score": number}
+                app.extensions["feed"].offer(Batch(version + number, [update], TOP_10))
 
-        assert len(reading.frames) == count + 1
-        assert opened[0]._bytes_behind <= websocket.MOST_BEHIND
-        received = b""
-        with contextlib.suppress(TimeoutError):
-            while not received.endswith(b"too slow"):
-                received += opened[1].recv(65536)
-        close = received[-12:]
-        assert (close[0], int.from_bytes(close[2:4], "big")) == (0x88, 4408)
-        # Everything before it is whole.
-        assert received[:-12].count(b'42["score_update"') == received.count(b'"new_score":1}}]')
-
-    def test_one_who_never_answers_a_ping_is_let_go(self, opened, monkeypatch):
-        monkeypatch.setattr(websocket, "SILENCE_SECONDS", 0)
-
-        opened[0].ping()
-
-        assert opened[0].take() is False
-        assert opened[1].recv(100) == b""
+        received, code = pair.frames_until_close()
+        everything = [each for frames in reading.frames for each in texts(frames)]
+        assert [each["data"].get("new_score") for each in everything if each != BOARD] == [
+            *range(1, count + 1)
+        ]
+        assert code == 4408
+        assert [json.loads(text[2:]) for text in received] == [
+            [message["type"], message] for message in everything[: len(received)]
+        ]
+        assert 1 < len(received) < len(everything)
 
 
-def test_events_of_one_client_under_way_are_bounded(app, monkeypatch):
-    answered, let_go = [], threading.Event()
-    monkeypatch.setattr(handlers, "MOST_UNDER_WAY", 2)
+TOP_10 = {"top_10_scores": []}
+BOARD = {"type": "top_10_update", "data": TOP_10}
 
-    def submit(body, token, origin):
-        let_go.wait(10)
-        answered.append(body)
-        return {}
 
-    monkeypatch.setattr(handlers.service, "submit", submit)
-    door = handlers._Door(app)
-    session = handlers._Session("127.0.0.1", "socket.io", socket=None)
-    read = []
+class TestSession:
+    """A session of the application's own Engine.IO, with a WebSocket whose client is played."""
 
-    def read_three():
-        for number in range(3):
+    @pytest.fixture
+    def session(self, app):
+        app.extensions["connections"].when_first(lambda: None)  # the keeper, for good
+        library = app.extensions["socketio"].server.eio
+        library.handle_request(
+            {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"},
+            lambda *answer: None,
+        )
+        return next(iter(library.sockets.values()))
+
+    @pytest.fixture
+    def pair(self, session):
+        pair = Pair()
+        driver = engine.EngineWebSocket(session._websocket_handler, session.server)
+        driver._open(pair.websocket)
+        yield pair
+        pair.close()
+
+    @pytest.fixture
+    def upgraded(self, session, pair):
+        pair.send(1, b"2probe")
+        assert pair.take_frames(1) == [(1, b"3probe")]
+        pair.send(1, b"5")
+        assert pair.take_frames(1) == [(1, b"6")]  # for a poll that had waited
+        wait_until(lambda: session.upgraded)
+
+    @pytest.mark.usefixtures("upgraded")
+    def test_one_who_leaves_is_forgotten(self, app, session, pair):
+        pair.client.close()
+
+        assert pair.wait() is None
+        assert session.closed
+        assert session.sid not in session.server.sockets
+        assert not app.extensions["connections"]._all
+
+    @pytest.mark.usefixtures("upgraded")
+    def test_no_viewer_has_a_room_of_its_own_and_all_leave_the_one_of_all(
+        self, app, session, player, pair
+    ):
+        rooms = app.extensions["socketio"].server.manager.rooms
+
+        session.receive(engine.message("0" + json.dumps({"token": player.token})))
+        held = {room: len(members) for room, members in rooms["/"].items()}
+        pair.client.close()
+
+        assert held == {None: 1, handlers.ROOM: 1}
+        assert pair.wait() is None
+        assert not rooms
+
+    @pytest.mark.usefixtures("upgraded")
+    def test_one_who_never_answers_a_ping_is_forgotten(self, app, session, pair, monkeypatch):
+        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
+        engine.ping(session)
+        assert pair.take_frames(1) == [(1, b"2")]
+        session.last_ping = 1.0
+
+        app.extensions["connections"]._with_each_sweep()
+
+        assert pair.take_frames(2) == [(8, (1000).to_bytes(2, "big"))]
+        assert pair.wait() is None
+        assert session.sid not in session.server.sockets
+        assert not app.extensions["connections"]._all
+
+    def test_a_websocket_that_its_session_never_moved_to_ends_with_it(self, session, pair):
+        session.receive(packet.Packet(packet.CLOSE))
+
+        assert pair.frames_until_close() == ([], 1000)
+        assert pair.wait() is None
+
+    def test_one_that_comes_when_its_session_ends_is_not_kept(self, session):
+        session.closing = True
+        pair = Pair()
+
+        engine.EngineWebSocket(session._websocket_handler, session.server)._open(pair.websocket)
+
+        assert pair.frames_until_close() == ([], 1002)
+
+
+class TestEventsUnderWay:
+    def test_are_bounded_and_the_next_is_read_when_one_is_answered(self, app, monkeypatch):
+        """Nothing runs here by itself: who would wait for room is told so instead."""
+        work = []
+        monkeypatch.setattr(handlers, "MOST_UNDER_WAY", 2)
+        monkeypatch.setattr(handlers, "threading", SimpleNamespace(Semaphore=Room))
+        monkeypatch.setattr(handlers.transport, "spawn", lambda *task: work.append(task))
+        door = handlers._Door(app)
+        session = handlers._Session("127.0.0.1", "socket.io", socket=None)
+
+        def submit(number):
             door._submit(session, StrictPacket(data=["update_score", number]))
-            read.append(number)
 
-    reader = threading.Thread(target=read_three)
-    reader.start()
-    wait_until(lambda: len(read) == 2)
-    reader.join(0.1)
-    assert read == [0, 1]
-    let_go.set()
-    reader.join(10)
+        submit(1)
+        submit(2)
+        with pytest.raises(WouldWait):
+            submit(3)
+        answer, *args = work[0]
+        answer(*args)
+        submit(4)
 
-    wait_until(lambda: sorted(answered) == [0, 1, 2])
+        assert len(work) == 3
+
+
+class WouldWait(Exception):
+    pass
+
+
+class Room(threading.Semaphore):
+    def acquire(self):
+        if not super().acquire(blocking=False):
+            raise WouldWait
 
 
 class Reading:

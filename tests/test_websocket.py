@@ -1,111 +1,152 @@
-"""One WebSocket on the server's side, with a small socket pair: nothing here is timed."""
+"""One WebSocket on the server's side, with a small socket pair: nothing here is timed.
+
+`test_green.py` runs all of this on eventlet as well.
+"""
 
 import contextlib
-import socket
+import sys
 import threading
+from collections import deque
 
 import pytest
+from pairs import Pair
 from viewers import wait_until
 
-from scoreboard.realtime import websocket
-from scoreboard.realtime.websocket import WebSocket, text_frame
-
-
-class Pair:
-    """A server's WebSocket, and the bare socket of a client at its other end."""
-
-    def __init__(self):
-        server, self.client = socket.socketpair()
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        server.settimeout(30)
-        self.client.settimeout(10)
-        self.server = server
-        self.websocket = WebSocket(server, longest_message=100)
-        self.received = []
-        self.websocket.received = self.received.append
-
-    def wait(self):
-        """Return the next message, or None when there will be no more."""
-        while not self.received and self.websocket.take():
-            pass
-        return self.received.pop(0) if self.received else None
-
-    def send(self, opcode, payload=b"", final=True):
-        """Send a masked frame, with a mask of zeros."""
-        head = bytes([opcode | (0x80 if final else 0), 0x80 | len(payload)])
-        self.client.sendall(head + bytes(4) + payload)
-
-    def frames(self):
-        """Yield opcode and payload of every frame until the end."""
-        with self.client.makefile("rb") as stream:
-            while head := stream.read(2):
-                length = head[1]
-                if length == 126:
-                    length = int.from_bytes(stream.read(2), "big")
-                yield head[0] & 0x0F, stream.read(length)
-
-    def frames_until_close(self):
-        """Return the frames up to the one that closes."""
-        found = []
-        for opcode, payload in self.frames():
-            found.append((opcode, payload))
-            if opcode == 8:
-                break
-        return found
+from scoreboard.realtime import transport, websocket
+from scoreboard.realtime.websocket import text_frame
 
 
 @pytest.fixture
 def pair():
     pair = Pair()
     yield pair
-    pair.server.close()
-    pair.client.close()
+    pair.close()
 
 
-FRAME = text_frame("x" * 1000)
+# More than the kernel takes at once of it: it is cut in the middle.
+TEXT = b"x" * 10_000
+FRAME = text_frame(TEXT.decode())
+TOO_MANY = websocket.MOST_BEHIND // len(FRAME) + 100
 
 
-def test_a_viewer_that_does_not_read_never_makes_the_sender_wait(pair):
-    for _ in range(100):
+def fill(pair):
+    """Push until part of a frame waits for the viewer; return how many frames that took."""
+    count = 0
+    while pair.websocket._behind is None:
         pair.websocket.push(FRAME)
-
-    received = [payload for _, (_, payload) in zip(range(100), pair.frames(), strict=False)]
-    assert received == [b"x" * 1000] * 100
-
-
-def test_what_was_cut_in_the_middle_arrives_whole_and_in_order(pair):
-    messages = [f"{number:04}" * 200 for number in range(300)]
-    for message in messages:
-        pair.websocket.push(text_frame(message))
-
-    received = [payload.decode() for _, (_, payload) in zip(messages, pair.frames(), strict=False)]
-
-    assert received == messages
+        count += 1
+    assert 0 < len(pair.websocket._behind[0]) < len(FRAME)
+    return count
 
 
-def test_a_viewer_too_far_behind_is_closed_with_4408(pair):
-    for _ in range(websocket.MOST_BEHIND // len(FRAME) + 100):
-        pair.websocket.push(FRAME)
-
-    *texts, close = pair.frames_until_close()
-
-    assert all(opcode == 1 for opcode, _ in texts)
-    assert int.from_bytes(close[1][:2], "big") == 4408
-
-
-def test_a_viewer_that_never_reads_again_is_cut_off(pair, monkeypatch):
-    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
-    for _ in range(websocket.MOST_BEHIND // len(FRAME) + 100):
-        pair.websocket.push(FRAME)
-
-    assert pair.wait() is None
+def most_held(pair, frame):
+    """Push until the viewer is closed; return the bytes of memory that waited for it before."""
+    fill(pair)
+    held = 0
+    while not pair.websocket._closing:
+        waiting = len(pair.websocket._behind) - 1
+        held = sys.getsizeof(pair.websocket._behind[0]) + waiting * sys.getsizeof(frame)
+        pair.websocket.push(frame)
+    return held
 
 
-def test_memory_held_for_a_slow_viewer_is_bounded(pair):
-    for _ in range(10 * websocket.MOST_BEHIND // len(FRAME)):
-        pair.websocket.push(FRAME)
+class TestOneWhoDoesNotRead:
+    def test_never_makes_the_sender_wait(self, pair):
+        for _ in range(100):
+            pair.websocket.push(FRAME)
 
-    assert pair.websocket._bytes_behind <= websocket.MOST_BEHIND
+        assert pair.take_frames(100) == [(1, TEXT)] * 100
+
+    def test_gets_what_was_cut_in_the_middle_whole_and_in_order_once_it_reads(self, pair):
+        messages = [f"{number:04}" * 2500 for number in range(80)]
+        for message in messages:
+            pair.websocket.push(text_frame(message))
+        cut = len(pair.websocket._behind[0])
+
+        received = [payload.decode() for _, payload in pair.take_frames(80)]
+
+        assert 0 < cut < len(FRAME)
+        assert received == messages
+        wait_until(lambda: pair.websocket._behind is None)
+        assert pair.websocket._bytes_behind == 0
+
+    def test_gets_what_follows_directly_again_once_it_has_caught_up(self, pair):
+        pair.take_frames(fill(pair))
+        wait_until(lambda: pair.websocket._behind is None)
+
+        pair.websocket.push(text_frame("at once"))
+
+        assert pair.websocket._behind is None
+        assert pair.take_frames(1) == [(1, b"at once")]
+
+    def test_is_closed_with_4408_when_too_far_behind_and_what_it_got_is_whole(self, pair):
+        sent = [f"{number:04}" * 2500 for number in range(TOO_MANY)]
+        for text in sent:
+            pair.websocket.push(text_frame(text))
+
+        texts, code = pair.frames_until_close()
+
+        assert code == 4408
+        assert [text.decode() for text in texts] == sent[: len(texts)]
+        assert 0 < len(texts) < TOO_MANY
+        assert pair.wait() is None
+
+    def test_is_cut_off_if_it_never_reads_again(self, pair, monkeypatch):
+        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
+        for _ in range(TOO_MANY):
+            pair.websocket.push(FRAME)
+
+        assert pair.wait() is None
+        wait_until(lambda: pair.server.fileno() == -1)
+
+    def test_holds_no_more_memory_than_it_may(self, pair):
+        assert 0.9 < most_held(pair, FRAME) / websocket.MOST_BEHIND <= 1
+
+    def test_holds_no_more_memory_in_many_small_frames(self, pair):
+        assert 0.9 < most_held(pair, bytes([0x8A, 0])) / websocket.MOST_BEHIND <= 1
+
+    def test_is_sent_the_frame_that_is_half_sent_and_then_the_close(self, pair):
+        count = fill(pair)
+        pair.websocket.push(text_frame("never sent"))
+        pair.websocket.close(4401, "token_expired")
+
+        texts, code = pair.frames_until_close()
+
+        assert texts == [TEXT] * count
+        assert code == 4401
+        assert pair.wait() is None
+
+    def test_is_let_go_of_when_it_leaves(self, pair):
+        fill(pair)
+
+        pair.client.close()
+
+        assert pair.wait() is None
+        wait_until(lambda: pair.server.fileno() == -1)
+
+    def test_is_let_go_of_when_it_says_goodbye(self, pair):
+        fill(pair)
+
+        pair.send(8, (1000).to_bytes(2, "big"))
+
+        assert pair.wait() is None
+        wait_until(lambda: pair.server.fileno() == -1)
+        assert not transport.watched
+
+    def test_what_waits_is_dropped_while_nobody_else_looks_at_it(self, pair, monkeypatch):
+        alone = []
+
+        class Behind(deque):
+            def clear(self):
+                alone.append(transport.GREEN or pair.websocket._lock.locked())
+                super().clear()
+
+        monkeypatch.setattr(websocket, "deque", Behind)
+        fill(pair)
+
+        pair.client.close()
+
+        wait_until(lambda: alone == [True])
 
 
 def test_pongs_are_bounded_like_everything_else(pair, monkeypatch):
@@ -123,13 +164,52 @@ def test_pongs_are_bounded_like_everything_else(pair, monkeypatch):
     assert pair.websocket._bytes_behind <= 10_000
 
 
+def test_one_of_whom_nothing_is_heard_is_let_go_of(pair, monkeypatch):
+    monkeypatch.setattr(websocket, "SILENCE_SECONDS", 0)
+
+    pair.websocket.ping()
+
+    assert pair.wait() is None
+    assert pair.take_frames(1) == []
+
+
+def test_one_of_whom_nothing_is_heard_is_let_go_of_though_much_waits_for_it(pair, monkeypatch):
+    fill(pair)
+    monkeypatch.setattr(websocket, "SILENCE_SECONDS", 0)
+
+    pair.websocket.ping()
+
+    assert pair.wait() is None
+    wait_until(lambda: pair.server.fileno() == -1)
+
+
+def test_a_ping_at_the_moment_of_a_goodbye_harms_nobody(pair):
+    protocol = pair.websocket._protocol
+    protocol.receive_data(bytes([0x88, 0x80, 0, 0, 0, 0]))
+    list(protocol.events())
+
+    pair.websocket.ping()
+
+
+def test_parts_of_nothing_are_not_kept(pair):
+    pair.send(1, final=False)
+    for _ in range(1000):
+        pair.send(0, final=False)
+    pair.send(9)
+
+    assert pair.take_frames(1) == [(10, b"")]
+    assert len(pair.websocket._parts) <= 1
+    pair.send(0, b"an end")
+    assert pair.wait() == "an end"
+
+
 def test_a_message_in_parts_is_put_together(pair):
     pair.send(1, b"one ", final=False)
     pair.send(9, b"ping")
     pair.send(0, b"message")
 
     assert pair.wait() == "one message"
-    assert next(pair.frames()) == (10, b"ping")
+    assert pair.take_frames(1) == [(10, b"ping")]
 
 
 def test_two_messages_at_once_are_two_messages(pair):
@@ -143,10 +223,9 @@ def test_two_messages_at_once_are_two_messages(pair):
 def test_too_long_a_message_is_refused_however_it_is_cut(pair, parts):
     for number in range(parts):
         pair.send(1 if number == 0 else 0, b"x" * (120 // parts), final=number == parts - 1)
-    pair.send(8, b"\x03\xf1")
 
+    assert pair.frames_until_close() == ([], 1009)
     assert pair.wait() is None
-    assert next(pair.frames())[1][:2] == (1009).to_bytes(2, "big")
 
 
 def test_a_close_is_answered_with_its_code(pair):
@@ -183,15 +262,15 @@ def test_after_the_end_nothing_is_sent(pair):
 
 def test_many_threads_may_send_at_once(pair):
     def send(number):
-        for _ in range(50):
-            pair.websocket.push(text_frame(str(number) * 500))
+        for _ in range(10):
+            pair.websocket.push(text_frame(str(number) * 5000))
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    received = [payload for _, (_, payload) in zip(range(400), pair.frames(), strict=False)]
+    received = [payload for _, payload in pair.take_frames(80)]
     for thread in threads:
         thread.join()
 
-    assert all(len(payload) == 500 and len(set(payload)) == 1 for payload in received)
+    assert all(len(payload) == 5000 and len(set(payload)) == 1 for payload in received)
     wait_until(lambda: pair.websocket._bytes_behind == 0)

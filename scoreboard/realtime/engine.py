@@ -57,6 +57,12 @@ def ping(socket: Any) -> None:
         socket.send(packet.Packet(packet.PING))
 
 
+def disconnected(socket: Any) -> None:
+    """End the WebSocket that a polling session was about to move to, and now never will."""
+    if not socket.upgraded and hasattr(socket, "websocket"):
+        socket.websocket.close()
+
+
 class Outbox:
     """What waits for one client: a queue as the library has it, as long as the client polls.
 
@@ -139,7 +145,7 @@ class EngineWebSocket:
 
     def _open(self, opened: websocket.WebSocket) -> None:
         """Take over a new session, or the one that upgrades: once, and to one WebSocket only."""
-        if self._socket.closed or hasattr(self._socket, "websocket"):
+        if self._socket.closing or hasattr(self._socket, "websocket"):
             opened.close(websocket.PROTOCOL_ERROR, "no session to upgrade")
             return
         self._opened = self._socket.websocket = opened

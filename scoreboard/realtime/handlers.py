@@ -145,6 +145,7 @@ class _Door:
             with session.turn:
                 self._inner["disconnect"](engine_sid, reason)
             broadcast.forget_socket(self._app, session.socket.queue)
+            engine.disconnected(session.socket)
 
     def _admit(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         """Admit the holder of a good access token.

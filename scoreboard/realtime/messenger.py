@@ -50,6 +50,16 @@ class Welcoming:
         super().__init__(*args, **options)
         self._welcome = welcome
 
+    def basic_enter_room(
+        self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
+    ) -> None:
+        """Let the client into a room, but give it none of its own.
+
+        Nobody sends there, and whoever leaves would walk through the rooms of all the others.
+        """
+        if room != sid:
+            super().basic_enter_room(sid, namespace, room, eio_sid)  # type: ignore[misc]
+
     def connect(self, sid: str, namespace: str) -> Any:
         """Mark the client as connected and let it into the room."""
         connected = super().connect(sid, namespace)  # type: ignore[misc]

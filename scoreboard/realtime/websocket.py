@@ -6,6 +6,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from sys import getsizeof
 from typing import Any
 
 from wsproto.connection import Connection, ConnectionType
@@ -17,8 +18,9 @@ from . import transport
 
 log = logging.getLogger(__name__)
 
-# What a viewer may be behind before it is closed: some thousand boards. The frames themselves
-# are shared, so that a thousand slow viewers of the same messages hold them once.
+# What a viewer may be behind before it is closed, in bytes of memory, of which a pong takes more
+# than it has: some thousand boards. The frames themselves are shared, so that a thousand slow
+# viewers of the same messages hold them once.
 MOST_BEHIND = 1024 * 1024
 # Nothing heard for this long, pings unanswered, and the other side is gone.
 SILENCE_SECONDS = 60
@@ -97,7 +99,8 @@ class WebSocket:
             if self._heard_at + SILENCE_SECONDS <= time.monotonic():
                 self._abort()
             elif not self._closing:
-                self._send(self._protocol.send(Ping()))
+                with contextlib.suppress(LocalProtocolError):  # it has said goodbye this moment
+                    self._send(self._protocol.send(Ping()))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye and end the connection, within CLOSE_SECONDS if the other side is silent."""
@@ -147,7 +150,8 @@ class WebSocket:
         return True
 
     def _put_together(self, part: Message[Any]) -> None:
-        self._parts.append(part.data)
+        if part.data:  # or a message of endless parts of nothing would be kept
+            self._parts.append(part.data)
         self._size += len(part.data)
         if self._size > self._longest:
             self.close(TOO_BIG, "message too big")
@@ -170,7 +174,7 @@ class WebSocket:
         """Queue the close frame behind nothing but the frame that is half sent."""
         self._closing = True
         while self._behind and len(self._behind) > 1:
-            self._bytes_behind -= len(self._behind.pop())
+            self._bytes_behind -= getsizeof(self._behind.pop())
         self._send(self._closing_frame(code, reason))
         transport.after(CLOSE_SECONDS, self._abort)
 
@@ -187,14 +191,14 @@ class WebSocket:
             if sent == len(frames):
                 return
             self._behind = deque([frames[sent:]])
-            self._bytes_behind = len(frames) - sent
+            self._bytes_behind = getsizeof(self._behind[0])
             transport.spawn(self._drain)
-        elif self._bytes_behind + len(frames) > MOST_BEHIND and not self._closing:
+        elif self._bytes_behind + getsizeof(frames) > MOST_BEHIND and not self._closing:
             metrics.SLOW_CLIENTS.inc()
             self._close(SLOW, "too slow")
         else:
             behind.append(frames)
-            self._bytes_behind += len(frames)
+            self._bytes_behind += getsizeof(frames)
 
     def _drain(self) -> None:
         """Send what waits for the other side, as it takes it."""
@@ -204,11 +208,12 @@ class WebSocket:
                 transport.send_all(self._connection, behind[0])
             except OSError:
                 self._abort()
-                behind.clear()
             with self._lock:
-                self._bytes_behind -= len(behind.popleft()) if behind else self._bytes_behind
+                self._bytes_behind -= getsizeof(behind.popleft())
+                if self._aborted:
+                    behind.clear()
                 if not behind:
-                    self._behind = None
+                    self._behind, self._bytes_behind = None, 0
                     if self._over:
                         transport.release(self._connection)
 

@@ -1,0 +1,32 @@
+"""What is tested of sockets with threads holds on eventlet as well, of which much is relied on."""
+
+import subprocess
+import sys
+
+import pytest
+from serving import ROOT
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        ["tests/green_hub.py"],
+        ["tests/test_websocket.py"],
+        [
+            f"tests/test_engine.py::Test{name}"
+            for name in ("TheLibrary", "Outbox", "Session", "EventsUnderWay")
+        ],
+    ],
+    ids=["hub", "websocket", "engine"],
+)
+def test_on_eventlet(tests, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "tests/green.py", "--basetemp", tmp_path / "green", *tests],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout
