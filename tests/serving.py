@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import requests
+from viewers import wait_until
 
 ROOT = Path(__file__).parent.parent
 SECRETS = {"SECRET_KEY": "s" * 48, "JWT_SECRET_KEY": "j" * 48}
@@ -154,15 +155,20 @@ class Several:
         self.url, self.port = servers[0].url, servers[0].port
         self.user, self.sign_in, self.flask = servers[0].user, servers[0].sign_in, servers[0].flask
         self._turns = itertools.cycle(servers[1:])
-        self._last = servers[0]
 
     def post(self, token: str, update: dict) -> requests.Response:
-        self._last = next(self._turns)
-        return self._last.post(token, update)
+        return next(self._turns).post(token, update)
 
     def top10(self) -> list[dict]:
-        """Return the top 10 of the process posted to last: others may be a moment behind."""
-        return self._last.top10()
+        """Return the top 10 once all processes tell the same: some may be a moment behind."""
+        boards: list[list[dict]] = []
+
+        def agree() -> bool:
+            boards[:] = [server.top10() for server in self.servers]
+            return all(board == boards[0] for board in boards)
+
+        wait_until(agree)
+        return boards[0]
 
     def log(self) -> str:
         return "".join(server.log() for server in self.servers)
