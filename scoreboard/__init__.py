@@ -22,7 +22,7 @@ from .activity import service as activity
 from .auth import tokens
 from .json_provider import OrjsonProvider
 from .realtime import broadcast, handlers, keeper, plain
-from .scores import door, service
+from .scores import door, service, showing
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -41,13 +41,14 @@ def create_app(config: Config | None = None) -> Flask:
     tokens.init_app(app)
     activity.init_app(app)
     service.init_app(app)
+    showing.init_app(app)
     handlers.init_app(app)
     door.init_app(app)
     plain.init_app(app)
     requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)
-    for blueprint in (auth.bp, scores.bp, admin.bp, ops.bp, web.bp):
+    for blueprint in (auth.bp, scores.bp, scores.leaderboard_bp, admin.bp, ops.bp, web.bp):
         app.register_blueprint(blueprint)
     if server := doctor.server_at_hand():
         doctor.refuse_what_cannot_work(app, server)

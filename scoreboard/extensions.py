@@ -34,4 +34,6 @@ def init_app(app: Flask) -> None:
     jwt.init_app(app)
     limiter.init_app(app)
     if app.config["CORS_ORIGINS"]:
-        cors.init_app(app, resources={"/api/*": {"origins": list(app.config["CORS_ORIGINS"])}})
+        origins = list(app.config["CORS_ORIGINS"])
+        allowed = {"origins": origins, "expose_headers": ["ETag"]}
+        cors.init_app(app, resources={"/api/*": allowed})

@@ -51,8 +51,8 @@ class Moment(fields.Field[datetime]):
         except (ValueError, OverflowError):
             raise ValidationError(NOT_A_TIME) from None
 
-    def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
-        return moment(value)
+    def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
+        return None if value is None else moment(value)
 
 
 class LeanSchema(Schema):

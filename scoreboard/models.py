@@ -94,6 +94,7 @@ class Score(Base):
         UniqueConstraint("user_id", "identity", name="score_identity"),
         CheckConstraint(_within_range("score_value"), name="score_value_range"),
         Index("scores_by_version", "version"),
+        Index("scores_of_user", "user_id", "score_id"),
     )
 
     score_id: Mapped[int] = mapped_column(
@@ -136,13 +137,15 @@ class BoardVersion(Base):
     """One row that every transaction which may change the board adds one to.
 
     Whoever adds holds the row until the commit, so versions follow the commits without a gap:
-    the one order of all updates, in whichever process they were made.
+    the one order of all updates, in whichever process they were made. `stamp` is random, made anew
+    with each: it tells this version from the same one of another board, a restored one, say.
     """
 
     __tablename__ = "board_version"
 
     only: Mapped[bool] = mapped_column(primary_key=True, default=True)
     version: Mapped[int] = mapped_column(BigInteger)
+    stamp: Mapped[str] = mapped_column(String(16))
 
 
 class RevokedToken(Base):

@@ -31,3 +31,7 @@ class Caller:
     def may_update(self, user_id: str) -> bool:
         """Whether the caller may change this user's score."""
         return self.may("score:any") or (self.may("score:own") and self.user_id == user_id)
+
+    def may_see_history(self, user_id: str) -> bool:
+        """Whether the caller may see the updates of this user."""
+        return self.may("score:any") or self.user_id == user_id

@@ -1,15 +1,16 @@
-"""What every door reads from a request: its JSON, its token, where it came from."""
+"""What every door reads from a request: its JSON, its token, where it came from, what it has."""
 
 import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .audit import Origin
+from .conditional import Told, headers, is_known
 from .json_provider import loads
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
@@ -52,6 +53,21 @@ def long_json_body(most: int) -> Any:
 def query() -> dict[str, str]:
     """Return the parameters of the query, the first of each name."""
     return request.args.to_dict()
+
+
+def known_etags() -> frozenset[str]:
+    """Return the ETags of the answers that the client says it has."""
+    return frozenset(request.if_none_match.as_set(include_weak=True))
+
+
+def answer(told: Told) -> Response:
+    """Return the response that tells this, without a body if the client has it."""
+    if told.body is None or is_known(told.etag, request.environ):
+        response = Response(status=304)
+    else:
+        response = Response(told.body, mimetype="application/json")
+    response.headers.update(headers(told.etag))
+    return response
 
 
 def bearer_token() -> str | None:

@@ -22,6 +22,7 @@ PUBLIC_ROUTES = {
     "ops.readyz",
     "ops.metrics",  # public unless METRICS_TOKEN is set
 }
+PUBLIC_BOARD_ROUTES = {"leaderboard.page", "leaderboard.neighbours"}
 
 
 def name(path):
@@ -137,9 +138,11 @@ def test_no_test_sleeps(path):
     assert not [call for call in calls if ast.unparse(call.func).endswith("sleep")]
 
 
-def test_every_route_is_public_on_purpose_or_asks_for_a_token(app, client):
+@pytest.mark.parametrize("settings", [{"PUBLIC_BOARD": "1"}, {"PUBLIC_BOARD": "0"}], ids=str)
+def test_every_route_is_public_on_purpose_or_asks_for_a_token(app, client, settings):
+    public = PUBLIC_ROUTES | (PUBLIC_BOARD_ROUTES if settings["PUBLIC_BOARD"] == "1" else set())
     for rule in app.url_map.iter_rules():
-        if rule.endpoint in PUBLIC_ROUTES or rule.endpoint in ("scores.update", "scores.batch"):
+        if rule.endpoint in public or rule.endpoint in ("scores.update", "scores.batch"):
             continue
         method = "GET" if "GET" in rule.methods else "POST"
         assert client.open(rule.rule, method=method).status_code == 401, rule

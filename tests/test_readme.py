@@ -62,6 +62,36 @@ def test_the_lines_for_game_servers_send_a_batch(server):
     ]
 
 
+def test_the_curl_lines_show_the_leaderboard(server, tmp_path):
+    if not shutil.which("curl"):
+        missing("curl is not installed")
+    players = [server.user(f"Leader-{number}") for number in range(5)]
+    for number, player in enumerate(players):
+        assert server.post(player.token, player.update(1000 + number)).status_code == 200
+    me = players[1]
+
+    done = subprocess.run(
+        ["bash", "-euc", block(server, "sh", "Leaderboard")],
+        cwd=tmp_path,
+        env={**server.environment, "USER_ID": me.user_id, "TOKEN": me.token},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    decoder, text, told = json.JSONDecoder(), done.stdout, []
+    while text:
+        one, end = decoder.raw_decode(text)
+        told.append(one)
+        text = text[end:]
+    second_page, place, scores, _, status = told
+    assert [entry["score"] for entry in second_page["entries"]][:2] == [1001, 1000]
+    assert [entry["rank"] for entry in place["entries"]][:4] == [2, 3, 4, 5]
+    assert place["entry"]["username"] == "Leader-1"
+    assert [score["score"] for score in scores["scores"]] == [1001]
+    assert status == 304
+
+
 def test_the_javascript_lines_show_the_board(server):
     folder = ROOT / "tests" / "js"
     if not shutil.which("node") or not (folder / "node_modules").exists():

@@ -1,5 +1,5 @@
 """Submitting a score, and the order they make."""
 
-from .routes import bp
+from .routes import bp, leaderboard_bp
 
-__all__ = ["bp"]
+__all__ = ["bp", "leaderboard_bp"]

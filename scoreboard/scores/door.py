@@ -11,6 +11,7 @@ from typing import Any
 from flask import Flask
 
 from .. import requests
+from ..conditional import headers, is_known
 from ..errors import refuse, respond, translate
 from ..json_provider import dumps
 from . import service
@@ -26,7 +27,7 @@ class _Door:
         self._app = app
         self._inner = app.wsgi_app
         self._longest = app.config["MAX_CONTENT_LENGTH"]
-        self._ways: dict[tuple[str, str], Callable[[dict[str, Any]], bytes]] = {
+        self._ways: dict[tuple[str, str], Callable[[dict[str, Any], Any], Iterable[bytes]]] = {
             ("GET", "/api/score/top10"): self._top10,
             ("POST", "/api/score/update"): self._update,
         }
@@ -37,7 +38,7 @@ class _Door:
             return self._inner(environ, start_response)
         try:
             with self._app.app_context():
-                return respond(200, way(environ), start_response)
+                return way(environ, start_response)
         except Exception as error:
             return refuse(translate(error), start_response)
 
@@ -51,13 +52,16 @@ class _Door:
             and int(length) <= self._longest
         )
 
-    def _top10(self, environ: dict[str, Any]) -> bytes:
-        return dumps(service.top10())
+    def _top10(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        told = service.top10()
+        if told.body is None or is_known(told.etag, environ):
+            start_response("304 Not Modified", list(headers(told.etag).items()))
+            return []
+        return respond(200, told.body, start_response, headers(told.etag))
 
-    def _update(self, environ: dict[str, Any]) -> bytes:
+    def _update(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or "0"))
-        return dumps(
-            service.submit(
-                requests.json_of(body), requests.token_of(environ), requests.origin_of(environ)
-            )
+        receipt = service.submit(
+            requests.json_of(body), requests.token_of(environ), requests.origin_of(environ)
         )
+        return respond(200, dumps(receipt), start_response)

@@ -1,5 +1,9 @@
-"""The history of a user's scores: one is voided, and the rest decides where the user stands."""
+"""The history of a user's scores: the newest of them, and one that is voided.
 
+Where the user stands is then decided by the rest.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +30,15 @@ class VoidedScore:
     void_reason: str
 
 
+_SCORES = select(
+    Score.score_id,
+    Score.score_value,
+    Score.achieved_at,
+    Score.created_at,
+    Score.score,
+    Score.applied,
+    Score.voided_at,
+)
 _VOIDED = (
     Score.score_id,
     Score.user_id,
@@ -35,6 +48,16 @@ _VOIDED = (
     Score.voided_by,
     Score.void_reason,
 )
+
+
+def newest(
+    connection: Connection, user_id: str, most: int, before: int | None = None
+) -> Sequence[Any]:
+    """Return the user's newest scores, at most so many, of those before that score_id if given."""
+    found = _SCORES.where(Score.user_id == user_id)
+    if before is not None:
+        found = found.where(Score.score_id < before)
+    return connection.execute(found.order_by(Score.score_id.desc()).limit(most)).all()
 
 
 def void(

@@ -40,6 +40,64 @@ class EntrySchema(Schema):
     score = ScoreValue()
 
 
+class RankedSchema(Schema):
+    """One line of the leaderboard."""
+
+    rank = fields.Integer()
+    position = fields.Integer()
+    user_id = fields.String()
+    username = fields.String()
+    score = ScoreValue()
+    reached_at = Moment()
+
+
+class PastScoreSchema(Schema):
+    """One accepted update in a user's history."""
+
+    score_id = fields.Integer()
+    score_value = ScoreValue()
+    timestamp = Moment(attribute="achieved_at")
+    created_at = Moment()
+    score = ScoreValue()
+    applied = fields.Boolean()
+    voided_at = Moment()
+
+
+def _whole(least: int, most: int, default: int) -> fields.Integer:
+    problem = f"Must be a whole number from {least} to {most}."
+    return fields.Integer(
+        load_default=default,
+        validate=validate.Range(least, most, error=problem),
+        error_messages={"invalid": problem},
+    )
+
+
+class PageQuerySchema(Schema):
+    """The query of `GET /api/leaderboard`."""
+
+    limit = _whole(1, 100, default=50)
+    cursor = fields.String(load_default=None)
+
+
+class HistoryQuerySchema(PageQuerySchema):
+    """The query of `GET /api/users/<user_id>/scores`, and the user in its path."""
+
+    user_id = UserId(required=True)
+
+
+class NeighboursQuerySchema(Schema):
+    """The query of `GET /api/leaderboard/users/<user_id>`, and the user in its path."""
+
+    user_id = UserId(required=True)
+    around = _whole(0, 50, default=5)
+
+
 update_schema = UpdateSchema()
 batch_schema = BatchSchema()
 entries_schema = EntrySchema(many=True)
+ranked_schema = RankedSchema()
+ranks_schema = RankedSchema(many=True)
+past_scores_schema = PastScoreSchema(many=True)
+page_query_schema = PageQuerySchema()
+history_query_schema = HistoryQuerySchema()
+neighbours_query_schema = NeighboursQuerySchema()

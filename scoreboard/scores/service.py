@@ -12,9 +12,11 @@ from limits import parse_many
 from .. import audit
 from ..activity import service as activity
 from ..auth import tokens
+from ..conditional import Told, etag_of
 from ..errors import InvalidInput, NotPermitted, RateLimited, ScoreboardError, translate
 from ..extensions import limiter
 from ..fields import number
+from ..json_provider import dumps
 from ..permissions import Caller
 from ..realtime import broadcast, transport
 from ..realtime.feed import Batch, Feed
@@ -76,10 +78,10 @@ def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[st
         return {"results": _results(attempts, outcomes)}
 
 
-def top10() -> dict[str, Any]:
+def top10() -> Told:
     """Return the top 10, highest first, as the endpoint and the messages tell it."""
-    told: dict[str, Any] = current_app.extensions["present"].top10()
-    return told
+    body = dumps(current_app.extensions["present"].top10())
+    return Told(etag_of(body), body)
 
 
 def _publish(batch: Batch) -> None:
