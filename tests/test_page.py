@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from browsing import Tab, chromium, violations
+from browsing import Tab, chromium, stand_still, violations
 from playwright.sync_api import expect
 from serving import PASSWORD, ROOT, Server
 from viewers import wait_until
@@ -502,13 +502,10 @@ def test_it_fits_the_screen(server, crowd, visit, tmp_path, name, path, viewport
     page = live(visit(server.url + path, viewport=viewport, color_scheme=scheme))
     expect(rows(page)).to_have_count(10)
 
-    page.evaluate(ALL_STILL)
+    stand_still(page)
     page.screenshot(path=tmp_path / f"{name}-{scheme}.png", full_page=True)
 
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-
-
-ALL_STILL = "Promise.all(document.getAnimations().map((each) => each.finished))"
 
 
 def embedding(server):
