@@ -56,10 +56,18 @@ class Tab:
         ]
 
 
+def stand_still(page: Page) -> None:
+    """Wait until nothing in the page moves or fades any more."""
+    page.evaluate(
+        "Promise.all(document.getAnimations().map((each) => each.finished.catch(() => null)))"
+    )
+
+
 def violations(page: Page) -> list[str]:
     """Return what axe-core finds wrong with the page as it is."""
     if not AXE.exists():
         missing("axe-core is not installed")
+    stand_still(page)  # what is half faded in has hardly any contrast
     # Evaluated, not added as a script: that is what the page's policy forbids.
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run().then(({violations}) => violations)")

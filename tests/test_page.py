@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from browsing import Tab, chromium, violations
+from browsing import Tab, chromium, stand_still, violations
 from playwright.sync_api import expect
 from serving import PASSWORD, ROOT, Server
 from viewers import wait_until
@@ -245,15 +245,20 @@ def test_the_newest_events_are_listed_by_name_the_newest_first(server, game, cro
 
 
 def test_names_are_asked_for_once_however_many_events_there_are(server, game, crowd, visit):
-    page = live(visit(server.url))
+    page = visit("about:blank")
+    page.clock.install()
+    live(page.goto(server.url) and page)
     expect(rows(page).first.locator(".name")).not_to_have_text(order(server)[0][:8])
     asked = []
     page.on("request", lambda request: "/api/leaderboard" in request.url and asked.append(request))
 
     for score in range(30, 60):
         post(server, game, crowd["Kwame"], score)
-
     expect(page.locator("#events li").first).to_have_text("Kwame: 59")
+    page.clock.fast_forward("01:00")  # whatever was put off is due
+    post(server, game, crowd["Kwame"], 60)
+
+    expect(page.locator("#events li").first).to_have_text("Kwame: 60")
     assert asked == []
 
 
@@ -327,16 +332,20 @@ def test_whatever_the_connection_is_closed_with_it_comes_back(server, visit, cod
 
 def test_a_token_that_is_about_to_expire_is_replaced_without_a_gap(server, game, crowd, visit):
     page = visit("about:blank")
-    sockets = []
+    sockets, asked = [], []
     page.on("websocket", lambda socket: sockets.append(socket))
+    page.on("request", lambda request: "auth/viewer" in request.url and asked.append(request))
     page.clock.install()
     page.goto(server.url)
     live(page)
     states = page.evaluate_handle(KEEP_STATES)
 
-    with page.expect_request("**/api/auth/viewer"):
-        page.clock.fast_forward("59:30")
+    page.clock.fast_forward("58:00")  # so long without a word that the connection is tried anew
     until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
+    assert len(asked) == 1
+    page.clock.fast_forward("01:30")
+    until(page, lambda: len(sockets) == 3 and sockets[1].is_closed())
+    assert len(asked) == 2
     post(server, game, crowd["Ines"], 60_000)
 
     expect(rows(page).first).to_have_attribute("data-user-id", crowd["Ines"])
@@ -493,13 +502,10 @@ def test_it_fits_the_screen(server, crowd, visit, tmp_path, name, path, viewport
     page = live(visit(server.url + path, viewport=viewport, color_scheme=scheme))
     expect(rows(page)).to_have_count(10)
 
-    page.evaluate(ALL_STILL)
+    stand_still(page)
     page.screenshot(path=tmp_path / f"{name}-{scheme}.png", full_page=True)
 
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-
-
-ALL_STILL = "Promise.all(document.getAnimations().map((each) => each.finished))"
 
 
 def embedding(server):

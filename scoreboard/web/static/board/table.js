@@ -92,8 +92,9 @@ export class ScoreTable {
       if (was === undefined) {
         this.#moves.set(row, row.animate([{ opacity: 0 }, { opacity: 1 }], APPEAR));
       } else if (was !== after[place]) {
-        const from = { transform: `translateY(${was - after[place]}px)` };
-        this.#moves.set(row, row.animate([from, { transform: "none" }], MOVE));
+        const zIndex = was > after[place] ? 1 : 0; // who rises passes in front
+        const from = { transform: `translateY(${was - after[place]}px)`, zIndex };
+        this.#moves.set(row, row.animate([from, { transform: "none", zIndex }], MOVE));
       }
     });
   }
