@@ -145,7 +145,7 @@ def test_too_large_a_body_is_refused(client, scorer, changed, url):
 @pytest.mark.parametrize(
     ("method", "url", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
         ("GET", "/api/nothing", 404),
         ("GET", "/api/score/update", 405),
         ("PUT", "/api/score/update", 405),
