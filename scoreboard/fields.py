@@ -1,11 +1,11 @@
-"""What Marshmallow has no equal of: a lean load, and the fields user id, score and moment."""
+"""What Marshmallow has no equal of: a lean load, and the fields user id, score, moment, whole."""
 
 import math
 import re
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import Schema, ValidationError, fields, validate
 
 from .models import MAX_SCORE
 
@@ -53,6 +53,20 @@ class Moment(fields.Field[datetime]):
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
         return None if value is None else moment(value)
+
+
+class Whole(fields.Integer):
+    """A whole number within bounds, written in digits: Python would read `1_0` and ` 10` too."""
+
+    def __init__(self, least: int, most: int, **options: Any) -> None:
+        problem = f"Must be a whole number from {least} to {most}."
+        within = validate.Range(least, most, error=problem)
+        super().__init__(validate=within, error_messages={"invalid": problem}, **options)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        if not re.fullmatch("-?[0-9]+", str(value)):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, *args, **kwargs)
 
 
 class LeanSchema(Schema):

@@ -48,9 +48,9 @@ def create_users(count: int) -> list[str]:
     return ids
 
 
-def put(standings: list[tuple[float, int, bool]]) -> None:
-    """Make these the standings of the first users: score, minute when it was reached, hidden."""
-    rows = [
+def rows(standings: list[tuple[float, int, bool]]) -> list[dict]:
+    """Return the standings of the first users: score, minute when it was reached, hidden."""
+    return [
         {
             "user_id": user_id(number),
             "score": float(score),
@@ -62,10 +62,15 @@ def put(standings: list[tuple[float, int, bool]]) -> None:
         for number, (score, minute, hidden) in enumerate(standings)
     ]
 
+
+def put(standings: list[tuple[float, int, bool]]) -> None:
+    """Make these, and no others, the standings of the first users; see `rows`."""
+    new = rows(standings)
+
     def write(connection):
         database.next_version(connection)
         connection.execute(delete(Standing))
-        if rows:
-            connection.execute(insert(Standing), rows)
+        if new:
+            connection.execute(insert(Standing), new)
 
     database.transaction(write)

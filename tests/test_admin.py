@@ -593,7 +593,9 @@ class TestInput:
         assert (answer.status_code, code(answer)) == (404, "unknown_score")
         assert audited() == []
 
-    @pytest.mark.parametrize("score_id", ["one", "0", "-1", "1.5", "%00", str(2**63), "9" * 5000])
+    @pytest.mark.parametrize(
+        "score_id", ["one", "0", "-1", "1.5", "1_0", " 1", "%00", str(2**63), "9" * 5000]
+    )
     def test_what_is_no_score_id_is_refused(self, void, score_id):
         answer = void(score_id)
 
@@ -711,7 +713,7 @@ class TestCommands:
         [
             (("hide", "Nobody"), "There is no user named Nobody."),
             (("void", "1", "--reason", "cheated"), "There is no score with this score_id."),
-            (("void", "one", "--reason", "cheated"), "score_id: Must be a score id"),
+            (("void", "one", "--reason", "cheated"), "score_id: Must be a whole number"),
             (("void", "1", "--reason", " "), "reason: Must be printable"),
             (("void", "1"), "Missing option '--reason'"),
         ],

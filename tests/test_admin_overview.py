@@ -235,7 +235,9 @@ class TestAudit:
 
         assert self.lines(answer) == [(1, "score_update", "accepted")]
 
-    @pytest.mark.parametrize("query", ["after=x", "after=-1", f"after={2**63}", "process=", "a=1"])
+    @pytest.mark.parametrize(
+        "query", ["after=x", "after=1_0", "after=-1", f"after={2**63}", "process=", "a=1"]
+    )
     def test_another_query_is_refused(self, ask, query):
         answer = ask(f"audit?{query}")
 

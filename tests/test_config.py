@@ -123,3 +123,15 @@ def test_only_listed_websites_may_read_the_answers(client):
 
     assert listed.headers["Access-Control-Allow-Origin"] == "https://a.example"
     assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+@pytest.mark.parametrize(
+    "settings", [{"CORS_ORIGINS": "https://a.example", "AUTH_RATE_LIMIT": "1/minute"}]
+)
+def test_a_listed_website_may_read_how_long_it_is_to_wait(client):
+    client.post("/api/auth/viewer")
+
+    refused = client.post("/api/auth/viewer", headers={"Origin": "https://a.example"})
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    assert "Retry-After" in refused.headers["Access-Control-Expose-Headers"]

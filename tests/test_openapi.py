@@ -132,6 +132,17 @@ def test_the_two_of_the_contract_answer_what_it_lists_and_nothing_else(operation
     assert set(top10) - {"304"} == {"200", "500"}
 
 
+def test_what_has_an_etag_says_so_of_both_answers_and_takes_it_back(operations):
+    conditional = [each for each in operations.values() if "304" in each["responses"]]
+
+    assert len(conditional) == 4
+    for operation in conditional:
+        answers = [operation["responses"][status] for status in ("200", "304")]
+        assert all("ETag" in answer["headers"] for answer in answers)
+        assert "content" not in answers[1]
+        assert "If-None-Match" in [each["name"] for each in operation["parameters"]]
+
+
 def test_what_needs_a_token_is_refused_without_one_and_the_rest_is_not(client, operations):
     for (method, path), operation in operations.items():
         url = re.sub(r"{\w+}", "1", path)

@@ -14,8 +14,11 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+import requests
 from serving import ROOT, Server
 from viewers import missing
 
@@ -199,6 +202,37 @@ def test_the_curl_lines_show_the_leaderboard(server, tmp_path):
     assert place["entry"]["username"] == "Leader-1"
     assert [score["score"] for score in scores["scores"]] == [1001]
     assert status == 304
+
+
+def test_what_game_servers_are_told_to_do_outlives_every_kind_of_lost_answer(monkeypatch):
+    text = (ROOT / "docs" / "game-servers.md").read_text()
+    (code,) = [block.code for block in blocks(text) if block.language == "python"]
+    receipt = {"score": 80}
+    replayed = json.dumps({"error": {"code": "replayed", "message": "m", "receipt": receipt}})
+    happens = [
+        requests.ReadTimeout(),
+        requests.ConnectionError(),
+        answer(502, "<html>from a proxy</html>"),
+        answer(500, '{"error": {"code": "stopping", "message": "m"}}'),
+        answer(400, replayed),
+    ]
+    monkeypatch.setenv("TOKEN", "a-token")
+    said, waits = {}, []
+    exec(code.partition("\nupdate = ")[0], said)
+    said["time"] = SimpleNamespace(sleep=waits.append)
+    said["SESSION"] = Mock(post=Mock(side_effect=happens))
+    update = said["new_update"]("a-user", 80)
+
+    assert said["submit"](update) == receipt
+
+    assert waits == [0, 1, 2, 3, 4]
+    assert [call.kwargs["json"] for call in said["SESSION"].post.call_args_list] == [update] * 5
+
+
+def answer(status, body):
+    response = requests.Response()
+    response.status_code, response._content = status, body.encode()
+    return response
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=name)

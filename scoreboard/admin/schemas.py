@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from ..fields import Moment, ScoreValue, UserId
+from ..fields import Moment, ScoreValue, UserId, Whole
 from ..permissions import ROLES
 
 LARGEST_ID = 2**63 - 1
@@ -25,11 +25,7 @@ class UserReferenceSchema(Schema):
 class ScoreReferenceSchema(Schema):
     """The score in a path."""
 
-    score_id = fields.Integer(
-        required=True,
-        validate=validate.Range(1, LARGEST_ID),
-        error_messages={"invalid": "Must be a score id: a whole number."},
-    )
+    score_id = Whole(1, LARGEST_ID, required=True)
 
 
 class MarksQuerySchema(Schema):
@@ -41,10 +37,7 @@ class MarksQuerySchema(Schema):
 class AuditQuerySchema(Schema):
     """The query of `GET /api/admin/audit`."""
 
-    after = fields.Integer(
-        validate=validate.Range(0, LARGEST_ID),
-        error_messages={"invalid": "Must be the seq of a line: a whole number."},
-    )
+    after = Whole(0, LARGEST_ID)
     process = fields.String(
         validate=validate.Length(1, 64),
         metadata={"description": "The `name` of the process whose lines you have."},

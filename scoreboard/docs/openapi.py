@@ -171,11 +171,11 @@ def _answers(said: Documented, components: Components) -> Json:
             answer["content"] = {schema: {"schema": {"type": "object"}}}
         elif schema:
             answer["content"] = {schema: {"schema": {"type": "string"}}}
-        if said.conditional:
-            answer["headers"] = {"ETag": {"schema": {"type": "string"}}}
         told[str(status)] = answer
     if said.conditional:
         told["304"] = {"description": "Unchanged since the answer with this ETag."}
+        for answer in told.values():
+            answer["headers"] = {"ETag": {"schema": {"type": "string"}}}
     return told
 
 

@@ -4,7 +4,7 @@ import re
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from ..fields import LeanSchema, Moment, ScoreValue, UserId
+from ..fields import LeanSchema, Moment, ScoreValue, UserId, Whole
 
 MOST_IN_BATCH = 1000
 
@@ -136,19 +136,10 @@ class HistorySchema(Schema):
     next = fields.String(allow_none=True)
 
 
-def _whole(least: int, most: int, default: int) -> fields.Integer:
-    problem = f"Must be a whole number from {least} to {most}."
-    return fields.Integer(
-        load_default=default,
-        validate=validate.Range(least, most, error=problem),
-        error_messages={"invalid": problem},
-    )
-
-
 class PageQuerySchema(Schema):
     """The query of `GET /api/leaderboard`."""
 
-    limit = _whole(1, 100, default=50)
+    limit = Whole(1, 100, load_default=50)
     cursor = fields.String(load_default=None)
 
 
@@ -162,7 +153,7 @@ class NeighboursQuerySchema(Schema):
     """The query of `GET /api/leaderboard/users/<user_id>`, and the user in its path."""
 
     user_id = UserId(required=True)
-    around = _whole(0, 50, default=5)
+    around = Whole(0, 50, load_default=5)
 
 
 update_schema = UpdateSchema()

@@ -1,0 +1,154 @@
+"""The tables come from one version to the next, and back, with everything that is in them."""
+
+import sqlite3
+
+import databases
+import pytest
+import standings
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import event, insert, select, text
+
+from scoreboard import database
+from scoreboard.extensions import Base, db
+from scoreboard.models import Standing, User
+from scoreboard.scores import leaderboard
+
+BOARD = [(5, 0, False), (9, 1, False), (9, 2, True)]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request, tmp_path):
+    """Return an empty database of each kind, without tables."""
+    if request.param == "postgres":
+        return databases.new_postgres()
+    return f"sqlite:///{tmp_path}/scoreboard.db"
+
+
+@pytest.fixture
+def app(app):
+    upgrade()
+    return app
+
+
+@pytest.fixture
+def old_board(app):
+    """Return what is in the database, which is of the first version."""
+    downgrade(revision="0001")
+    standings.create_users(len(BOARD))
+    rows = standings.rows(BOARD)
+    database.transaction(lambda c: c.execute(insert(Standing), rows))
+    database.transaction(lambda c: c.execute(text("UPDATE board_version SET version = 7")))
+    return content()
+
+
+def content():
+    """Return the rows of users, scores and standings, and the board's version."""
+
+    def read(connection):
+        tables = (Base.metadata.tables[name] for name in ("users", "scores", "standings"))
+        rows = [sorted(connection.execute(select(table)).all(), key=str) for table in tables]
+        version = connection.execute(text("SELECT version FROM board_version")).all()
+        return [*rows, version]
+
+    return database.read(read)
+
+
+def stamp():
+    return database.read(leaderboard.stamp)
+
+
+def test_an_older_database_keeps_everything_and_has_a_board_with_a_stamp(old_board):
+    upgrade()
+
+    assert content() == old_board
+    assert [len(rows) for rows in old_board] == [3, 3, 3, 1]
+    assert len(stamp()) == 16
+
+
+def test_to_upgrade_what_is_up_to_date_changes_nothing(old_board):
+    upgrade()
+    first = stamp()
+
+    upgrade()
+
+    assert (content(), stamp()) == (old_board, first)
+    assert database.is_up_to_date()
+
+
+def test_a_downgrade_keeps_what_the_older_version_knows(old_board):
+    upgrade()
+
+    downgrade(revision="0001")
+
+    assert content() == old_board
+    assert not database.is_up_to_date()
+
+
+def test_a_downgrade_to_nothing_can_be_upgraded_again(old_board):
+    downgrade(revision="base")
+    upgrade()
+
+    assert database.read(lambda c: c.execute(select(User)).all()) == []
+
+
+def test_the_migrations_lead_to_the_tables_of_the_models(app):
+    def differences(connection):
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return compare_metadata(context, Base.metadata)
+
+    assert database.read(differences) == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_embedded_database_is_brought_up_to_date_by_the_next_start(old_board, make_app):
+    with make_app().app_context():
+        assert database.is_up_to_date()
+        assert content() == old_board
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_of_several_that_start_at_once_one_upgrades_from_its_first_look_to_the_end(app):
+    downgrade(revision="base")
+    path, seen = db.engine.url.database, []
+
+    def look(connection, cursor, statement, *rest):
+        if statement.startswith("BEGIN"):
+            return
+        other = sqlite3.connect(path, timeout=0, isolation_level=None)
+        tables = other.execute("SELECT count(*) FROM sqlite_master WHERE name = 'users'")
+        seen.append((tables.fetchone()[0], may_write(other)))
+        other.close()
+
+    event.listen(db.engine, "before_cursor_execute", look)
+    upgrade()
+
+    assert len(seen) > 10
+    assert set(seen) == {(0, False)}
+
+
+def may_write(connection):
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_an_index_of_a_long_history_may_take_its_time_to_make(old_board):
+    def timeout(connection):
+        return connection.exec_driver_sql("SHOW statement_timeout").scalar_one()
+
+    found = []
+
+    def look(connection, cursor, statement, *rest):
+        if statement.startswith("CREATE INDEX"):
+            found.append(timeout(connection))
+
+    event.listen(db.engine, "before_cursor_execute", look)
+    upgrade()
+
+    assert found == ["0"]
+    assert database.read(timeout) == f"{database.STATEMENT_SECONDS}s"
