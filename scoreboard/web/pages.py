@@ -22,7 +22,12 @@ POLICY = "; ".join(
 
 def page(template: str, **values: Any) -> Response:
     """Return the page that a template makes of these values."""
-    response = make_response(render_template(template, **values))
+    return under_policy(render_template(template, **values))
+
+
+def under_policy(html: str) -> Response:
+    """Return a page, and tell the browser what it may do."""
+    response = make_response(html)
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -1,10 +1,10 @@
 """The pages, and the files beside them under /web."""
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, render_template, request
 
 from .. import requests
 from ..docs.page import content
-from .pages import page
+from .pages import page, under_policy
 
 bp = Blueprint(
     "web",
@@ -31,7 +31,11 @@ def admin() -> Response:
 @bp.get("/docs")
 def docs() -> Response:
     """Show the documentation of every endpoint, live message and error code."""
-    return page("docs.html", **content(current_app))
+    made = current_app.extensions
+    if "docs" not in made:
+        # It is the same as long as the process lives, and takes 10 ms to make.
+        made["docs"] = render_template("docs.html", **content(current_app))
+    return under_policy(made["docs"])
 
 
 @bp.get("/embed.js")
