@@ -116,9 +116,12 @@ def _database_url(environ: Mapping[str, str], instance: Path) -> str:
 
 
 def _engine_options(url: str) -> dict[str, Any]:
+    # Of a statement that fails, the log has no values: addresses, hashes of passwords.
+    options = {"hide_parameters": True}
     if url.startswith("sqlite"):
-        return {}
+        return options
     return {
+        **options,
         # One writes at a time, the rest are short reads: twenty free most small plans' limits.
         "pool_size": 10,
         "max_overflow": 5,

@@ -39,6 +39,7 @@ STOP_SECONDS = 8
 # What clients have sent before they could know arrives within this time, and is answered.
 ON_ITS_WAY_SECONDS = 0.5
 TURN_SECONDS = 0.02
+GONE = ("BrokenPipeError", "ConnectionResetError", "TimeoutError")
 
 
 def main() -> None:
@@ -144,7 +145,9 @@ class _Server:
 
     def _serve(self, client: Any, address: Any) -> None:
         try:
-            self._http.process_request([address, client, self._idle])
+            # Whatever the connection itself may raise: the client has gone.
+            with contextlib.suppress(OSError):
+                self._http.process_request([address, client, self._idle])
         finally:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
@@ -179,11 +182,15 @@ def _wait_until(true: Callable[[], bool], deadline: float) -> None:
 
 
 class _Log:
-    """What eventlet's server has to say: its tracebacks as errors, the rest not at all."""
+    """What eventlet's server has to say: its tracebacks as errors, the rest not at all.
+
+    Nor that an answer could not be written because the client has gone, or does not read it.
+    """
 
     def info(self, message: str, *args: object) -> None:
         """Take what the server logs."""
-        if message.startswith("Traceback"):
+        _, _, last = message.rstrip().rpartition("\n")
+        if message.startswith("Traceback") and not last.startswith(GONE):
             logging.getLogger("scoreboard.server").error(message)
 
     debug = error = info

@@ -36,11 +36,13 @@ def json_body() -> Any:
         return None
 
 
-def json_of(body: bytes) -> Any:
-    """Return the JSON of a body, or None if it is none."""
+def plain_json_body(environ: Mapping[str, Any]) -> Any:
+    """Return the JSON of a body of a stated length, or None if it is none or did not all come."""
+    length = int(environ.get("CONTENT_LENGTH") or "0")
     try:
-        return loads(body)
-    except (ValueError, RecursionError):
+        body = environ["wsgi.input"].read(length)
+        return loads(body) if len(body) == length else None
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -79,11 +81,6 @@ def token_of(environ: Mapping[str, Any]) -> str | None:
     """Return the token of a request's Authorization header, or None if there is none."""
     scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
-
-
-def address() -> str:
-    """Return the address the request came from."""
-    return request.remote_addr or "unknown"
 
 
 def origin() -> Origin:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from .errors import ServerError
+from .errors import ServerError, translate
 from .realtime.transport import give_way
 
 Asked = TypeVar("Asked")
@@ -41,7 +41,8 @@ class Together(Generic[Asked, Answer]):
     ) -> None:
         """Have `work` called with what was asked for, about `most` at a time.
 
-        It returns an answer for each, in that order; if it raises, that is everybody's answer.
+        It returns an answer for each, in that order; if it raises, that is logged once, and what
+        a client is told of it is everybody's answer.
         """
         self._work = work
         self._most = most
@@ -96,9 +97,10 @@ class Together(Generic[Asked, Answer]):
         try:
             answers = list(self._work([asked for waiting in party for asked in waiting.asked]))
         except BaseException as error:
-            # Even a task that is being ended owes those that it took from the queue an answer.
+            # Even a task that is being ended owes those that it took from the queue an answer. Not
+            # the error itself: everyone who raises it adds to its traceback, and logs it.
+            owed = translate(error) if isinstance(error, Exception) else ServerError()
             for waiting in party:
-                owed = error if isinstance(error, Exception) else ServerError()
                 waiting.answers = [owed] * len(waiting.asked)
             if not isinstance(error, Exception):
                 raise

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -109,6 +110,18 @@ def watcher(app):
     watcher = Watcher()
     broadcast.welcome_viewer(app, watcher)
     return watcher
+
+
+@pytest.fixture
+def unforeseen():
+    """Return the errors that nobody foresaw, as they come to be logged with a traceback."""
+    found = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.exc_info[1])
+    logger = logging.getLogger("scoreboard.errors")
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
 
 
 def texts(frames):

@@ -1,10 +1,14 @@
 """The top 10 that is kept for a moment is never wrong about what this process has told."""
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import event
+from viewers import wait_until
 
+from scoreboard.errors import ServerError
 from scoreboard.extensions import db
 from scoreboard.scores import board
 
@@ -95,3 +99,24 @@ def test_a_failing_database_is_told_and_then_forgotten(client, clock, monkeypatc
 
     assert (answer.status_code, answer.json["error"]["code"]) == (500, "server_error")
     assert scores(client) == []
+
+
+def test_who_waits_for_a_database_that_hangs_shares_its_failure(monkeypatch):
+    asked, failing = [], threading.Event()
+
+    def hang(version):
+        asked.append(version)
+        assert failing.wait(10)
+        raise OSError("gone")
+
+    monkeypatch.setattr(board, "since", hang)
+    present = board.Present()
+    with ThreadPoolExecutor(10) as pool:
+        first = pool.submit(present.top10)
+        wait_until(lambda: asked)
+        rest = [pool.submit(present.top10) for _ in range(9)]
+        wait_until(lambda: len(present._reads._queue) == 9)
+        failing.set()
+
+        assert [type(each.exception(10)) for each in [first, *rest]] == [ServerError] * 10
+    assert len(asked) == 2

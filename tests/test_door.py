@@ -144,6 +144,42 @@ def test_a_body_in_chunks_is_read(client, player):
     assert (answer.status_code, answer.json.get("score")) == (200, 3)
 
 
+class Lost:
+    """A body whose client has gone before the end of it."""
+
+    def read(self, *length):
+        raise ConnectionResetError
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [
+        (Lost, "10"),
+        (lambda: io.BytesIO(b'{"user_id": '), "100"),
+        (lambda: io.BytesIO(b"{}"), "100"),
+        (lambda: io.BytesIO(b"{}"), "9" * 5000),
+        (lambda: io.BytesIO(b"{}"), "-2"),
+        (lambda: io.BytesIO(b"{}"), "two"),
+    ],
+    ids=["lost", "half", "whole, but shorter", "endless", "negative", "no number"],
+)
+def test_a_body_that_does_not_come_as_announced_is_no_body(
+    client, player, unforeseen, body, length
+):
+    answers = [
+        client.post(
+            "/api/score/update",
+            headers={**player.bearer, **way},
+            environ_overrides={"wsgi.input": body(), "CONTENT_LENGTH": length},
+        )
+        for way in ({}, LONG_WAY)
+    ]
+
+    assert told(answers[0]) == told(answers[1])
+    assert answers[0].json["error"]["code"] == "invalid_json"
+    assert unforeseen == []
+
+
 def test_a_body_too_large_for_any_update_is_refused_alike(client, scorer):
     headers = {"Authorization": f"Bearer {mint(scorer.user_id)}"}
 

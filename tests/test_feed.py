@@ -75,6 +75,18 @@ def test_who_comes_right_after_an_update_of_this_process_is_shown_it(viewers, bo
     assert delivered == [1, 2, "welcome"]
 
 
+def test_a_database_restored_from_a_backup_is_followed_from_there(viewers, board, delivered):
+    board.version = 9
+    viewers.admit(lambda: None)
+    viewers.catch_up_if_behind(9)
+
+    board.version = 3
+    viewers.catch_up_if_behind(3)
+    viewers.offer(Batch(4, [], {}))
+
+    assert delivered == [9, 3, 4]
+
+
 def test_an_update_that_waits_for_an_earlier_one_is_never_missing_from_the_welcome(
     viewers, board, delivered
 ):

@@ -5,6 +5,7 @@ import threading
 import pytest
 from viewers import wait_until
 
+from scoreboard.errors import ServerError
 from scoreboard.together import Together
 
 
@@ -94,7 +95,7 @@ def test_the_answer_of_one_may_be_an_error_that_no_other_gets():
         together.ask(3)
 
 
-def test_work_that_fails_is_everybodys_answer_and_the_next_round_is_done():
+def test_work_that_fails_fails_for_everybody_is_logged_once_and_the_next_round_is_done(unforeseen):
     def fail(asked):
         raise OSError("gone")
 
@@ -103,14 +104,16 @@ def test_work_that_fails_is_everybodys_answer_and_the_next_round_is_done():
     askers = Askers(together)
     askers.ask(1)
     started(work, 1)
-    askers.ask(2)
-    queued(together, 1)
+    for number in (2, 3, 4):
+        askers.ask(number)
+        queued(together, number - 1)
     work.may_go.set()
 
     answers = askers.wait()
 
-    assert [str(answers[asked][0]) for asked in [(1,), (2,)]] == ["gone", "gone"]
-    assert len(work.rounds) == 2
+    assert [type(answers[asked,][0]) for asked in (1, 2, 3, 4)] == [ServerError] * 4
+    assert [len(asked) for asked in work.rounds] == [1, 3]
+    assert [type(error) for error in unforeseen] == [OSError] * 2
 
 
 def test_many_threads_each_get_their_own_answer():

@@ -19,9 +19,6 @@ from engineio.exceptions import SocketIsClosedError, UnknownPacketError
 from . import handshake, transport, websocket
 from .packets import LONGEST_MESSAGE
 
-# As long as the library waits for a client that polls.
-SECONDS_TO_PONG = 20
-
 
 def install(engine: Any) -> None:
     """Have this Engine.IO server use our queue and our WebSocket.

@@ -64,12 +64,15 @@ class Feed:
                 self._hand_on()
 
     def catch_up_if_behind(self, version: int) -> None:
-        """Catch up if this version was committed by the time of the last call and is missing yet.
+        """Catch up with what was committed by the time of the last call and is missing yet.
 
-        What was committed just now may be on its way, and comes with every board in between.
+        `version` is the present one. What was committed just now may be on its way, and comes with
+        every board in between.
         """
         with self._lock:
-            if self._version is not None and self._version < self._seen:
+            # No version is followed by a lower one, but in a database restored from a backup.
+            restored = version < self._seen
+            if self._version is not None and (restored or self._version < self._seen):
                 self.catch_up()
             self._seen = version
 

@@ -1,6 +1,7 @@
 """The order of the players, read from the standings."""
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from .. import database
 from ..fields import number
 from ..models import BoardVersion, Score, Standing, standing_order
 from ..realtime.feed import Batch
+from ..together import Together
 from .schemas import entries_schema
 
 TOP = 10
@@ -58,8 +60,10 @@ class Present:
     def __init__(self) -> None:
         self._batch: Batch | None = None
         self._read_at = -math.inf  # by time.monotonic
-        self._reading = threading.Lock()
         self._lock = threading.Lock()
+        # Where the database hangs, those who wait for it share its failure, or each would have to
+        # wait for those of all before.
+        self._reads = Together[None, None](self._read, sys.maxsize)
 
     def offer(self, batch: Batch) -> None:
         """Take the top 10 of a batch that this process has committed."""
@@ -70,16 +74,19 @@ class Present:
     def top10(self) -> dict[str, Any]:
         """Return the top 10 as the endpoint tells it."""
         if self._is_old():
-            with self._reading:
-                if self._is_old():
-                    self._read()
+            self._reads.ask(None)
         assert self._batch is not None
         return self._batch.top10
 
     def _is_old(self) -> bool:
         return time.monotonic() - self._read_at > SECONDS_BEHIND
 
-    def _read(self) -> None:
+    def _read(self, asked: list[None]) -> list[None]:
+        if self._is_old():  # not read by those before, while these waited
+            self._read_now()
+        return asked
+
+    def _read_now(self) -> None:
         before, now = self._batch, time.monotonic()
         found = since(None)
         assert found is not None

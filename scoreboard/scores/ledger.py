@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from .. import database
+from ..errors import ServerError
 from ..realtime.feed import Batch
 from ..together import Together
 from . import board, records
@@ -47,21 +48,22 @@ class Ledger:
         """Record the update and publish it; return its receipt.
 
         `received` is when the request came in, by time.perf_counter; by default, now.
-        Raises Replayed, UnknownUser or ScoreOutOfRange, and what the database raises.
+        Raises Replayed, UnknownUser, ScoreOutOfRange or ServerError, or what the database has
+        against this one alone.
         """
         return self._together.ask((update, received or time.perf_counter()))
 
     def record_all(self, updates: Sequence[Update], received: float) -> list[Receipt | Exception]:
         """Record the updates in this order and publish them; return what became of each.
 
-        More than share a transaction take several, with others between them. Where the database
-        fails one, its updates get the error, and so do those after it, without being tried.
+        More than share a transaction take several, with others between them. Where one of these
+        fails as a whole, its updates get the error, and so do those after it, without being tried.
         """
         outcomes: list[Receipt | Exception] = []
         for start in range(0, len(updates), MOST_TOGETHER):
             portion = [(update, received) for update in updates[start : start + MOST_TOGETHER]]
             outcomes += self._together.ask_all(portion)
-            if isinstance(outcomes[-1], database.FAILURES):
+            if isinstance(outcomes[-1], ServerError):
                 outcomes += [outcomes[-1]] * (len(updates) - len(outcomes))
                 break
         return outcomes

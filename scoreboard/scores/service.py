@@ -1,6 +1,5 @@
 """Submitting a score: the one path, whichever door an update comes in by."""
 
-import functools
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -171,14 +170,13 @@ def _results(
     """End each attempt; return what each is answered."""
     results: list[dict[str, Any]] = []
     errors: list[ScoreboardError | None] = []
-    told = functools.cache(translate)  # one failure of the database is many updates' error
     for attempt, outcome in _unhurried(zip(attempts, outcomes, strict=True)):
         if isinstance(outcome, Receipt):
             attempt.score = outcome.score
             errors.append(None)
             results.append({"status": 200, "body": outcome.body()})
         else:
-            error = told(outcome)
+            error = translate(outcome)
             errors.append(error)
             results.append({"status": error.status, "body": error.body(), **_wait(error)})
     audit.end_all(_unhurried(zip(attempts, errors, strict=True)), activity.observe)
