@@ -2,12 +2,11 @@
 
 import html
 import re
-import shutil
 
 import databases
 import pytest
+from browsing import Tab, chromium, violations
 from serving import Server
-from viewers import missing
 
 from scoreboard.docs.codes import CODES
 from scoreboard.web.pages import POLICY
@@ -85,15 +84,8 @@ def test_it_is_as_strict_as_every_page(client, page):
 
 @pytest.fixture(scope="module")
 def browser():
-    program = shutil.which("chromium")
-    if not program:
-        missing("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +116,20 @@ def test_it_fits_every_screen_without_javascript(server, browser, tmp_path, size
     assert all(box["x"] + box["width"] <= width for box in right_ends)
     assert complaints == []
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["phone", "laptop"])
+def test_axe_finds_nothing_wrong_with_it(server, browser, size, scheme):
+    width, height = SIZES[size]
+    url = f"{server.url}/docs"
+    tab = Tab(browser, url, viewport={"width": width, "height": height}, color_scheme=scheme)
+
+    tab.page.goto(url)
+
+    assert violations(tab.page) == []
+    assert tab.problems == []
+    tab.context.close()
 
 
 def test_the_keyboard_leads_past_the_contents(server, browser):

@@ -68,6 +68,14 @@ def private(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Return a server where scores can be posted by a button."""
+    server = Server(tmp_path_factory.mktemp("demo"), DEMO="1")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
 def game(server):
     """Return a game server's account."""
     return server.user("Game", "scorer")
@@ -361,6 +369,18 @@ KEEP_STATES = """() => {
 }"""
 
 
+def test_a_page_that_comes_back_as_it_was_left_connects_anew(server, visit):
+    page = visit("about:blank")
+    sockets = []
+    page.on("websocket", lambda socket: sockets.append(socket))
+    live(page.goto(server.url) and page)
+
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+
+    until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
+    live(page)
+
+
 def test_no_token_is_in_an_address(server, visit):
     page = visit("about:blank")
     addresses = []
@@ -407,6 +427,134 @@ def test_what_the_server_refuses_is_shown_in_its_own_sentence(server, crowd, vis
 
     expect(page.get_by_role("alert")).to_have_text("Username or password is wrong.")
     expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
+
+
+@failing_requests
+def test_a_value_that_is_refused_is_told_with_what_is_wrong_with_it(demo, visit):
+    demo.user("Vera")
+    page = visit(demo.url)
+    sign_in(page, "Vera")
+    live(page)
+
+    page.get_by_label("Score", exact=True).fill("1e300")
+    page.get_by_role("button", name="Post score").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("9007199254740991")
+
+
+@failing_requests
+def test_a_score_whose_answer_a_proxy_lost_is_not_counted_twice(demo, visit):
+    demo.user("Walt")
+    page = visit(demo.url)
+    sign_in(page, "Walt")
+    live(page)
+    sent = []
+
+    def lose_the_first(route):
+        sent.append(route.request.post_data_json["nonce"])
+        answer = route.fetch()
+        if len(sent) == 1:
+            route.fulfill(status=503, body="<html>")
+        else:
+            route.fulfill(response=answer)
+
+    page.route("**/api/score/update", lose_the_first)
+    page.get_by_role("button", name="Post score").click()
+    expect(page.get_by_role("alert")).to_have_text("The server could not answer.")
+    page.get_by_role("button", name="Post score").click()
+    expect(page.get_by_role("alert")).to_have_text("")
+
+    until(page, lambda: len(sent) == 2)
+    assert sent[0] == sent[1]
+
+
+@failing_requests
+def test_who_signs_out_while_the_server_is_away_is_signed_out_here(server, crowd, visit):
+    page = visit("about:blank")
+    page.clock.install()
+    live(page.goto(server.url) and page)
+    sign_in(page, "Kwame")
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    page.route("**/api/auth/*", lambda route: route.abort())
+    page.clock.fast_forward("02:00:00")  # so that the access token is too old as well
+
+    page.get_by_role("button", name="Sign out").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("Signed out here, but the server was not")
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+@failing_requests
+def test_whose_sign_in_the_server_has_ended_is_told_so(server, visit):
+    person = server.user("Ended")
+    post(server, person, person.user_id, 1)
+    page = live(visit(server.url))
+    sign_in(page, "Ended")
+    expect(page.locator("#place tr.own")).to_be_visible()
+
+    ended = {"error": {"code": "token_revoked", "message": "The token was revoked."}}
+    for path in ("leaderboard/users/**", "auth/refresh"):
+        page.route(f"**/api/{path}", lambda route: route.fulfill(status=401, json=ended))
+    other = server.user("Another")
+    post(server, other, other.user_id, 2)
+
+    expect(page.get_by_role("alert")).to_have_text("You have been signed out: sign in again.")
+    expect(page.get_by_label("Password")).to_be_visible()
+    expect(page.locator(".own")).to_have_count(0)
+
+
+@failing_requests
+def test_a_sign_in_that_is_gone_on_with_late_leaves_no_complaint(server, crowd, visit):
+    page = live(visit(server.url))
+    sign_in(page, "Kwame")
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    busy = {"error": {"code": "rate_limited", "message": "Too many requests."}}
+    page.route("**/api/auth/refresh", lambda route: route.fulfill(status=429, json=busy), times=1)
+    page.route("**/api/auth/viewer", lambda route: route.fulfill(status=429, json=busy), times=1)
+
+    page.reload()
+
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_text("")
+
+
+@failing_requests
+def test_a_place_that_could_not_be_asked_for_is_asked_for_again(server, game, crowd, visit):
+    page = live(visit(server.url))
+    sign_in(page, "Kwame")
+    expect(page.locator("#place tr.own")).to_be_visible()
+    failed = []
+
+    def fail(route):
+        failed.append(route.fulfill(status=503, body="<html>"))
+
+    page.route("**/api/leaderboard/users/**", fail, times=1)
+    post(server, game, crowd["Kwame"], 71_000)
+    until(page, lambda: failed)
+
+    expect(page.locator("#place tr.own .score")).to_have_text("71,000")
+
+
+@failing_requests
+def test_signing_in_while_an_older_sign_in_is_gone_on_with_holds(server, crowd, visit):
+    server.user("Later")
+    page = live(visit(server.url))
+    sign_in(page, "Kwame")
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    held = []
+    page.route("**/api/auth/refresh", lambda route: held.append(route))
+    page.reload()
+    until(page, lambda: held)
+
+    sign_in(page, "Later")
+    expect(page.get_by_text("Signed in as Later")).to_be_visible()
+    with page.expect_response("**/api/auth/refresh"):
+        held[0].continue_()
+    page.unroute("**/api/auth/refresh")
+    page.reload()
+
+    expect(page.get_by_text("Signed in as Later")).to_be_visible()
 
 
 def test_by_default_there_is_no_button_that_posts_a_score(server, crowd, visit):
@@ -508,6 +656,26 @@ def test_it_fits_the_screen(server, crowd, visit, tmp_path, name, path, viewport
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
+def test_the_longest_scores_and_names_fit_the_narrowest_phone(demo, visit):
+    person = demo.user("W" * 64)
+    post(demo, person, person.user_id, -9007199254740991)
+    page = visit(demo.url, viewport={"width": 320, "height": 640})
+    sign_in(page, "W" * 64)
+    expect(rows(page)).not_to_have_count(0)
+    expect(rows(page, "#place")).not_to_have_count(0)
+
+    for width in (320, 1280):
+        page.set_viewport_size({"width": width, "height": 640})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(STICKING_OUT) == 0
+    widths = page.locator("tbody .name").evaluate_all("names => names.map((n) => n.clientWidth)")
+    assert min(widths) > 40
+
+
+STICKING_OUT = """[...document.querySelectorAll(".card")]
+    .filter((card) => card.scrollWidth > card.clientWidth).length"""
+
+
 def embedding(server):
     """Return a page with the lines of the README, under a policy as strict as can be."""
     (lines,) = re.findall(r"```html\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -564,6 +732,78 @@ def test_an_element_that_is_taken_away_disconnects(server, crowd, sites, visit):
     page.evaluate("document.querySelector('score-board').remove()")
 
     until(page, lambda: [socket.is_closed() for socket in sockets] == [True])
+
+
+@failing_requests
+def test_an_element_that_is_taken_away_leaves_nothing_running(server, crowd, sites, visit):
+    (allowed, _), pages = sites
+    pages["/idle"] = embedding(server)
+    page = visit("about:blank")
+    page.clock.install()
+    page.add_init_script(KEEP_INTERVALS)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    away = {"headers": {"Access-Control-Allow-Origin": "*"}, "body": "<html>", "status": 503}
+    page.route("**/api/leaderboard*", lambda route: route.fulfill(**away))
+    page.goto(f"{allowed}/idle")
+    expect(page.get_by_role("status")).to_have_text("Live")
+    until(page, lambda: any("leaderboard" in url for url in asked))
+    page.route("**/api/auth/viewer", lambda route: route.fulfill(**away))
+    page.clock.fast_forward("02:00:00")
+    page.evaluate("dispatchEvent(new Event('offline'))")
+    expect(page.get_by_role("status")).to_contain_text("trying again in")
+    assert page.evaluate("window.intervals.size") > 0
+
+    page.evaluate("document.querySelector('score-board').remove()")
+    page.clock.run_for(1000)
+    asked.clear()
+    page.clock.run_for(120_000)
+
+    assert page.evaluate("window.intervals.size") == 0
+    assert asked == []
+
+
+KEEP_INTERVALS = """
+    window.intervals = new Set();
+    const { setInterval, clearInterval } = window;
+    window.setInterval = (...given) => {
+        const id = setInterval(...given);
+        window.intervals.add(id);
+        return id;
+    };
+    window.clearInterval = (id) => {
+        window.intervals.delete(id);
+        clearInterval(id);
+    };
+"""
+
+
+def test_two_boards_on_one_page_are_both_live(server, crowd, sites, visit):
+    (allowed, _), pages = sites
+    twice = embedding(server)
+    pages["/two"] = {**twice, "body": twice["body"] + "<score-board count=3></score-board>"}
+
+    page = visit(f"{allowed}/two")
+
+    expect(page.locator("score-board").first.locator("tbody tr")).to_have_count(5)
+    expect(page.locator("score-board").last.locator("tbody tr")).to_have_count(3)
+
+
+@failing_requests
+def test_a_board_that_was_taken_for_forbidden_by_mistake_comes_by_itself(
+    server, crowd, sites, visit
+):
+    (allowed, _), pages = sites
+    pages["/mistaken"] = embedding(server)
+    page = visit("about:blank")
+    page.clock.install()
+    page.route("**/api/auth/viewer", lambda route: route.abort(), times=1)
+    page.goto(f"{allowed}/mistaken")
+    expect(page.locator("score-board .notice")).to_have_text(NOT_ALLOWED)
+
+    page.clock.fast_forward("01:00")
+
+    expect(page.get_by_role("status")).to_have_text("Live")
 
 
 @failing_requests

@@ -6,11 +6,17 @@ const PATIENCE = 10_000;
 export class Refused extends Error {
   /**
    * @param {number} status
-   * @param {{code?: string, message?: string, receipt?: object}} detail what `error` holds
+   * @param {{
+   *   code?: string,
+   *   message?: string,
+   *   fields?: Record<string, string[]>,
+   *   receipt?: object,
+   * }} detail what `error` holds
    * @param {number} retryAfter seconds, 0 if the server named none
    */
   constructor(status, detail, retryAfter) {
-    super(detail.message ?? "The server could not answer.");
+    const message = detail.message ?? "The server could not answer.";
+    super([message, ...Object.values(detail.fields ?? {}).flat()].join(" "));
     this.status = status;
     this.code = detail.code ?? "";
     this.receipt = detail.receipt;

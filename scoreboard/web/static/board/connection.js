@@ -57,6 +57,8 @@ export class Connection {
     signal.addEventListener("abort", () => clearInterval(look));
     addEventListener("online", () => this.now(), { signal });
     addEventListener("offline", () => this.#lose(), { signal });
+    // A page that comes back as it was left has a connection that ended unheard.
+    addEventListener("pageshow", ({ persisted }) => persisted && this.#connect(), { signal });
     const seen = () => document.visibilityState === "visible" && this.now();
     document.addEventListener("visibilitychange", seen, { signal });
     this.onState({ kind: "connecting" });
@@ -168,6 +170,8 @@ export class Connection {
     if (notPublic || error instanceof NotAllowedHere) {
       this.#use(null);
       this.onState({ kind: "refused", reason: error.message });
+      // The setting may change, and a server that has just come back was taken for one that forbids.
+      this.#wait(LONGEST_WAIT * (1 + Math.random()));
       return;
     }
     if (this.#socket && error instanceof Refused) {

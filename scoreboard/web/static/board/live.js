@@ -60,6 +60,12 @@ export class LiveBoard {
     }));
   }
 
+  /** Disconnect for good, and ask for nothing more. */
+  stop() {
+    this.connection.stop();
+    this.clear();
+  }
+
   /** Forget the board: it may not be watched any longer. */
   clear() {
     this.#top10 = null;

@@ -11,11 +11,12 @@ import { Viewer } from "./viewer.js";
 const base = new URL("./", document.baseURI);
 const api = new Api(base);
 const viewer = new Viewer(api);
-const session = new Session(api, () => place?.show());
+const session = new Session(api, showEnd);
 
 const status = new StatusLine(byId("status"));
 const notice = byId("notice");
 const table = new ScoreTable("The ten highest scores");
+table.element.hidden = true;
 byId("table").append(table.element);
 const events = document.getElementById("events"); // a wall screen has none
 const section = document.getElementById("place"); // nor a place
@@ -102,6 +103,13 @@ function reconnect() {
   live.connection.now();
 }
 
+/** The server has ended the sign-in. */
+function showEnd() {
+  show();
+  place?.show();
+  place?.tell("You have been signed out: sign in again.");
+}
+
 /** @param {string} id */
 function byId(id) {
   return /** @type {HTMLElement} */ (document.getElementById(id));
@@ -111,9 +119,13 @@ async function restore() {
   if (session.isSignedIn && !session.user) {
     try {
       await session.restore();
+      place?.tell("");
       place?.show();
+      show();
     } catch (error) {
-      place?.tell(error.message);
+      if (session.isSignedIn) {
+        place?.tell(error.message);
+      }
     }
   }
 }

@@ -5,6 +5,7 @@ import { ScoreTable } from "./table.js";
 
 const AROUND = 2;
 const PAUSE = 2_000;
+const PAUSE_AFTER_FAILURE = 5_000;
 
 /** The section "Your place". */
 export class Place {
@@ -61,24 +62,28 @@ export class Place {
     this.#looking = true;
     while (this.#changed && this.session.user) {
       this.#changed = false;
-      await this.#ask(this.session.user);
-      await new Promise((done) => setTimeout(done, PAUSE));
+      const pause = await this.#ask(this.session.user);
+      await new Promise((done) => setTimeout(done, pause));
     }
     this.#looking = false;
   }
 
-  /** @param {import("./session.js").User} user */
+  /**
+   * @param {import("./session.js").User} user
+   * @returns {Promise<number>} how long to pause
+   */
   async #ask({ user_id }) {
     let found;
     try {
       found = await this.session.get(`api/leaderboard/users/${user_id}?around=${AROUND}`);
     } catch (error) {
       if (!(error instanceof Refused && error.status === 404)) {
-        return; // the state of the connection tells of it, and the next change asks again
+        this.#changed = true; // to ask again; the state of the connection tells of it
+        return PAUSE_AFTER_FAILURE;
       }
     }
     if (this.session.user?.user_id !== user_id) {
-      return;
+      return PAUSE;
     }
     const entries = found?.entries ?? [];
     this.parts.table.hidden = !found;
@@ -86,6 +91,7 @@ export class Place {
       ? `Rank ${found.entry.rank} of ${found.total}`
       : "You are not on the board yet: your first score puts you there.";
     this.#table.show(entries.map(rowOf), user_id);
+    return PAUSE;
   }
 
   async #signIn() {
@@ -100,6 +106,10 @@ export class Place {
   async #signOut() {
     try {
       await this.session.signOut();
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 401)) {
+        throw new Error(`Signed out here, but the server was not told: ${error.message}`);
+      }
     } finally {
       this.show();
       if (!this.session.user) {
@@ -123,8 +133,8 @@ export class Place {
       await this.session.post("api/score/update", update);
       this.#unanswered = null;
     } catch (error) {
-      if (error instanceof Refused) {
-        this.#unanswered = null;
+      if (error instanceof Refused && error.status < 500) {
+        this.#unanswered = null; // but what a server or proxy failed at may have been counted
         if (error.receipt) {
           return;
         }

@@ -22,6 +22,8 @@ export class Session {
   #access = null;
   /** @type {Promise<void> | null} */
   #refreshing = null;
+  /** Which sign-in this is: what an earlier one asked for is not about it. */
+  #turn = 0;
 
   /**
    * @param {import("./api.js").Api} api
@@ -49,14 +51,20 @@ export class Session {
    * @param {string} password
    */
   async signIn(username, password) {
-    this.#keep(await this.api.post("api/auth/login", { username, password }));
+    const pair = await this.api.post("api/auth/login", { username, password });
+    this.#turn += 1;
+    this.#keep(pair);
     await this.#enter();
   }
 
   /** Sign out, here at any rate; throws if the server could not be told. */
   async signOut() {
-    const { text } = await this.fresh();
-    this.#drop();
+    let text;
+    try {
+      ({ text } = await this.fresh());
+    } finally {
+      this.#drop();
+    }
     await this.api.post("api/auth/logout", undefined, text);
   }
 
@@ -92,7 +100,11 @@ export class Session {
   }
 
   async #enter() {
-    this.user = await this.get("api/auth/me");
+    const turn = this.#turn;
+    const user = await this.get("api/auth/me");
+    if (turn === this.#turn) {
+      this.user = user;
+    }
   }
 
   /** @param {(token: string) => Promise<any>} ask asked again, once, if the token was refused */
@@ -110,11 +122,18 @@ export class Session {
   }
 
   async #refresh() {
+    const turn = this.#turn;
     const token = sessionStorage.getItem(KEPT) ?? undefined;
     try {
-      this.#keep(await this.api.post("api/auth/refresh", undefined, token));
+      const pair = await this.api.post("api/auth/refresh", undefined, token);
+      if (turn === this.#turn) {
+        this.#keep(pair);
+      }
     } catch (error) {
-      if (error instanceof Refused && error.status === 401) {
+      if (turn !== this.#turn) {
+        return;
+      }
+      if (error instanceof Refused && error.status === 401 && this.isSignedIn) {
         this.#drop();
         this.onEnd();
       }
@@ -129,6 +148,7 @@ export class Session {
   }
 
   #drop() {
+    this.#turn += 1;
     this.user = null;
     this.#access = null;
     sessionStorage.removeItem(KEPT);

@@ -19,6 +19,9 @@ let sheet = null;
 
 async function fetchSheet() {
   const answer = await fetch(new URL("web/board/table.css", base));
+  if (!answer.ok) {
+    throw new Error(answer.statusText);
+  }
   return new CSSStyleSheet().replace(await answer.text());
 }
 
@@ -26,7 +29,7 @@ async function fetchSheet() {
 class ScoreBoard extends HTMLElement {
   static observedAttributes = ["count"];
 
-  #status = document.createElement("p");
+  #status = new StatusLine(document.createElement("p"));
   #notice = document.createElement("p");
   #table = new ScoreTable("The highest scores");
   /** @type {LiveBoard | null} */
@@ -34,8 +37,8 @@ class ScoreBoard extends HTMLElement {
 
   constructor() {
     super();
-    this.#status.className = "status";
-    this.#status.setAttribute("role", "status");
+    this.#status.element.className = "status";
+    this.#status.element.setAttribute("role", "status");
     this.#notice.className = "notice";
     this.#table.element.hidden = true;
   }
@@ -51,13 +54,14 @@ class ScoreBoard extends HTMLElement {
     if (!this.isConnected || this.#live) {
       return;
     }
-    root.replaceChildren(this.#table.element, this.#notice, this.#status);
+    root.replaceChildren(this.#table.element, this.#notice, this.#status.element);
     this.#connect();
   }
 
   disconnectedCallback() {
-    this.#live?.connection.stop();
+    this.#live?.stop();
     this.#live = null;
+    this.#status.show({ kind: "connecting" }); // or a countdown would go on
   }
 
   attributeChangedCallback() {
@@ -66,13 +70,12 @@ class ScoreBoard extends HTMLElement {
 
   #connect() {
     const api = new Api(base);
-    const status = new StatusLine(this.#status);
     this.#live = new LiveBoard({
       base,
       tokens: new Viewer(api),
       read: (path) => api.get(path),
       onState: (state) => {
-        status.show(state);
+        this.#status.show(state);
         if (state.kind === "refused") {
           this.#live?.clear();
         }
