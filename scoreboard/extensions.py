@@ -35,5 +35,5 @@ def init_app(app: Flask) -> None:
     limiter.init_app(app)
     if app.config["CORS_ORIGINS"]:
         origins = list(app.config["CORS_ORIGINS"])
-        allowed = {"origins": origins, "expose_headers": ["ETag"]}
+        allowed = {"origins": origins, "expose_headers": ["ETag", "Retry-After"]}
         cors.init_app(app, resources={"/api/*": allowed})
