@@ -296,6 +296,16 @@ class TestModeration:
         expect(mark_of(page, suspect).get_by_role("button", name="Hide")).to_be_focused()
         assert on_the_board(server, suspect) == 900
 
+    def test_the_focus_comes_back_though_the_marks_were_drawn_anew(self, server, suspect, page):
+        other = make_player(server, f"Player {next(NUMBERS)}")
+        mark_of(page, suspect).get_by_role("button", name="Hide").click()
+        make_a_jump(server, other)
+        expect(page.locator("table.marks th", has_text=other.name)).to_be_attached()
+
+        page.keyboard.press("Escape")
+
+        expect(mark_of(page, suspect).get_by_role("button", name="Hide")).to_be_focused()
+
     def test_a_suspended_user_is_refused_until_reinstated(self, server, suspect, page):
         mark = mark_of(page, suspect)
 
@@ -333,6 +343,22 @@ class TestModeration:
         line = audit_lines(page).filter(has_text="cheated")
         expect(line).to_contain_text("moderation void score")
         expect(line).to_contain_text(suspect.user_id)
+
+    def test_older_scores_are_shown_once_however_often_they_are_asked_for(
+        self, server, suspect, page
+    ):
+        for number in range(20):
+            update = suspect.update(number / 16, f"2026-01-03T00:00:{number:02}Z")
+            assert server.post(suspect.token, update).status_code == 200
+        mark_of(page, suspect).get_by_role("button", name="Scores").click()
+        scores = page.get_by_role("dialog", name=f"Scores of {suspect.name}")
+        expect(scores.locator("tbody tr")).to_have_count(20)
+
+        older = scores.get_by_role("button", name="Show older scores")
+        older.evaluate("button => { button.click(); button.click(); }")
+
+        expect(scores.locator("tbody tr")).to_have_count(28)
+        expect(scores.get_by_role("button", name="Void the score of 1.1875,")).to_have_count(1)
 
     def test_what_the_server_refuses_is_told_in_its_words(self, server, admin, suspect, signed_in):
         tab = signed_in()

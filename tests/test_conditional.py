@@ -138,6 +138,7 @@ def test_a_page_of_an_allowed_origin_may_read_the_etag(get):
     for answer in (get(**LONG_WAY), get(**LONG_WAY, If_None_Match="*")):
         assert answer.headers["Access-Control-Allow-Origin"] == LONG_WAY["Origin"]
         assert "ETag" in answer.headers["Access-Control-Expose-Headers"]
+        assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
 
 
 @pytest.mark.parametrize("settings", [{"CORS_ORIGINS": LONG_WAY["Origin"]}])

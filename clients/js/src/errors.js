@@ -21,6 +21,8 @@ export class ScoreboardError extends Error {
  */
 export function asScoreboardError(error) {
   if (error instanceof ScoreboardError) return error;
-  const { code = "unreachable", status, message = String(error) } = error ?? {};
-  return new ScoreboardError({ code, status, message }, { cause: error });
+  const { code, status, message = String(error) } = error ?? {};
+  // The code of a DOMException, as of a timeout, is a number of its own.
+  const ours = typeof code === "string" ? code : "unreachable";
+  return new ScoreboardError({ code: ours, status, message }, { cause: error });
 }

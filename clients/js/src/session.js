@@ -1,25 +1,31 @@
 /** @import * as api from "./index.js" */
-import { ScoreboardError } from "./errors.js";
+import { ScoreboardError, asScoreboardError } from "./errors.js";
 
 const ANSWER_WITHIN = 10_000;
 
 /**
- * Posts to one of the auth endpoints. Rejects with a ScoreboardError for what the server refuses.
+ * Posts to one of the auth endpoints. Rejects with a ScoreboardError.
  * @param {string} origin
  * @param {string} name
  * @param {{body?: object, bearer?: string}} [request]
  */
 async function post(origin, name, { body, bearer } = {}) {
-  const answer = await fetch(new URL(`/api/auth/${name}`, origin), {
-    method: "POST",
-    headers: {
-      ...(body && { "Content-Type": "application/json" }),
-      ...(bearer && { Authorization: `Bearer ${bearer}` }),
-    },
-    body: body && JSON.stringify(body),
-    signal: AbortSignal.timeout(ANSWER_WITHIN),
-  });
-  const content = answer.status === 204 ? undefined : await answer.json();
+  let answer, content;
+  try {
+    answer = await fetch(new URL(`/api/auth/${name}`, origin), {
+      method: "POST",
+      headers: {
+        ...(body && { "Content-Type": "application/json" }),
+        ...(bearer && { Authorization: `Bearer ${bearer}` }),
+      },
+      body: body && JSON.stringify(body),
+      signal: AbortSignal.timeout(ANSWER_WITHIN),
+    });
+    content = answer.status === 204 ? undefined : await answer.json();
+  } catch (error) {
+    // No answer, or one of a proxy.
+    throw asScoreboardError(error);
+  }
   if (!answer.ok) throw new ScoreboardError({ status: answer.status, ...content.error });
   return content;
 }

@@ -95,6 +95,16 @@ test("a source that fails is asked again", async (t) => {
   assert.equal(told.find(([name]) => name === "error")[1].cause.message, "fetch failed");
 });
 
+test("a source that is late is told by a code of ours, not a number", async (t) => {
+  const { token } = await control("user", {});
+  const source = giving(new DOMException("late", "TimeoutError"), token);
+
+  const { scoreboard, told } = open(t, { token: source.token });
+  await until(scoreboard, () => scoreboard.state === "live");
+
+  assert.equal(told.find(([name]) => name === "error")[1].code, "unreachable");
+});
+
 test("a source that says 4xx ends it, and who waits to submit is told", async (t) => {
   const error = Object.assign(new Error("signed out"), { status: 401, code: "session_over" });
   const source = giving(error);
@@ -134,6 +144,16 @@ test("a wrong password is told", async () => {
   await assert.rejects(signIn(ORIGIN, name, "wrong horse"), {
     code: "wrong_credentials",
     status: 401,
+  });
+});
+
+test("a sign-in that gets no answer is told like every other error", async (t) => {
+  const wire = await line(t);
+  wire.accept = () => false;
+
+  await assert.rejects(signIn(wire.origin, "name", "password"), {
+    name: "ScoreboardError",
+    code: "unreachable",
   });
 });
 

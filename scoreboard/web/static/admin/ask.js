@@ -56,8 +56,27 @@ export function shown(title, ...content) {
   const id = `dialog-${++dialogs}`;
   const heading = element("h2", { id }, title);
   const dialog = element("dialog", { "aria-labelledby": id }, heading, ...content);
-  dialog.addEventListener("close", () => dialog.remove());
+  const opener = document.activeElement;
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    refocus(opener);
+  });
   document.querySelector("main").append(dialog);
   dialog.showModal();
   return dialog;
+}
+
+/**
+ * The browser puts the focus back where it was, but not on what was drawn anew meanwhile.
+ *
+ * @param {HTMLElement} opener
+ */
+function refocus(opener) {
+  if (opener.isConnected) {
+    return;
+  }
+  const keyed = [...document.querySelectorAll("[data-key]")];
+  const again = keyed.find(({ dataset }) => dataset.key === opener.dataset.key);
+  const below = [...document.querySelectorAll("dialog")].at(-1)?.querySelector("button");
+  (again ?? below)?.focus();
 }

@@ -1,5 +1,6 @@
 /** The tail of the audit log, put together from the processes that have answered. */
 
+import { scoreText } from "../board/table.js";
 import { element, setRows, time } from "./element.js";
 
 const KEPT = 1000;
@@ -63,7 +64,7 @@ function row(line) {
     cell(time(line.time)),
     cell(what(line), { class: "what" }),
     cell(line.user_id, { class: "id" }),
-    cell(line.score_value?.toLocaleString(), { class: "number" }),
+    cell(line.score_value == null ? "" : scoreText(line.score_value), { class: "number" }),
     cell(by(line), { class: "id" }),
     cell(`${line.door}, ${line.address}`),
     cell(line.latency_ms === undefined ? "" : `${line.latency_ms} ms`, { class: "number" }),

@@ -1,5 +1,6 @@
 /** A user's newest scores, in a dialog, where each can be voided. */
 
+import { scoreText } from "../board/table.js";
 import { ask, shown } from "./ask.js";
 import { button, element, setRows, time } from "./element.js";
 
@@ -17,6 +18,7 @@ export function showScores(session, user, onError) {
 class Scores {
   #scores = [];
   #next = null;
+  #turn = 0;
 
   constructor(session, user, onError) {
     this.session = session;
@@ -40,10 +42,14 @@ class Scores {
   /** @param {string | null} cursor where the page before ended */
   async load(cursor = null) {
     const path = `/api/users/${encodeURIComponent(this.user.user_id)}/scores?limit=${PAGE}`;
+    const turn = (this.#turn += 1);
     this.problem.textContent = "";
     try {
       const more = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
       const { scores, next } = await this.session.get(path + more);
+      if (turn !== this.#turn) {
+        return; // it was asked again meanwhile
+      }
       this.#scores = [...(cursor ? this.#scores : []), ...scores];
       this.#next = next;
       this.outcome.textContent = this.#scores.length ? "" : "No scores.";
@@ -61,7 +67,7 @@ class Scores {
   }
 
   #row(score) {
-    const number = (value) => element("td", { class: "number" }, value.toLocaleString());
+    const number = (value) => element("td", { class: "number" }, scoreText(value));
     return element(
       "tr",
       {},
@@ -74,7 +80,7 @@ class Scores {
   }
 
   #voidButton(score) {
-    const value = score.score_value.toLocaleString();
+    const value = scoreText(score.score_value);
     const label = `Void the score of ${value}, number ${score.score_id}`;
     return button("Void", () => this.#void(score, value), { "aria-label": label });
   }
