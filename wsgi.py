@@ -84,8 +84,6 @@ class _Server:
             listener.getsockname(),
             app,
             log=_Log(),
-            # Nobody needs ours in another form.
-            capitalize_response_headers=False,
             # Seconds until a silent client is let go: between requests, and within one.
             keepalive=75,
             socket_timeout=30,
