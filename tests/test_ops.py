@@ -1,5 +1,6 @@
 """Health and metrics: what platforms and Prometheus are told."""
 
+import logging
 import os
 import socket
 
@@ -90,10 +91,13 @@ class TestReadiness:
             raise RuntimeError("the hidden password")
 
         monkeypatch.setattr("scoreboard.database.read", fail)
+        # Our lines go to their own handlers and no further; here they go to this one as well.
+        monkeypatch.setattr(logging.getLogger("scoreboard"), "propagate", True)
 
         answer = client.get("/readyz")
 
         assert answer.json["checks"]["database"] == "failing"
+        assert "RuntimeError" in caplog.text
         assert "hidden" not in answer.text + caplog.text
 
     def test_it_tells_how_long_ago_it_last_sent_anything(self, client, player, watcher):
