@@ -105,7 +105,7 @@ class _Door:
             metrics.SOCKET_IO,
             close=lambda code, why: self._close(engine_sid, code, why),
             hang_up=lambda code, why: self._close_transport(engine_sid, code, why),
-            ping=lambda: engine.ping(socket),
+            ping=lambda: socket.ping(),
             socket=socket,
         )
         try:
@@ -113,7 +113,7 @@ class _Door:
         except ScoreboardError as error:
             return error.body()
         self._open[engine_sid] = session
-        engine.before_connect(socket, environ)
+        engine.before_connect(socket)
         # The library keeps this as long as the connection: it need not be the whole request.
         return self._inner["connect"](engine_sid, {})
 

@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 # than it has: some thousand boards. The frames themselves are shared, so that a thousand slow
 # viewers of the same messages hold them once.
 MOST_BEHIND = 1024 * 1024
-# Nothing heard for this long, pings unanswered, and the other side is gone.
-SILENCE_SECONDS = 60
+# Nothing heard for this long, pings unanswered, and the other side is gone: known with the second
+# ping, which is due after 50 s.
+SILENCE_SECONDS = 45
 # How long the other side has to answer a close.
 CLOSE_SECONDS = 5
 
