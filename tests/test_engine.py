@@ -19,7 +19,7 @@ from pairs import Pair
 from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
-from scoreboard.realtime import broadcast, engine, handlers, transport, websocket
+from scoreboard.realtime import broadcast, engine, handlers, transport, updates, websocket
 from scoreboard.realtime.feed import Batch
 from scoreboard.realtime.packets import StrictPacket
 
@@ -346,14 +346,13 @@ class TestEventsUnderWay:
     def test_are_bounded_and_the_next_is_read_when_one_is_answered(self, app, monkeypatch):
         """Nothing runs here by itself: who would wait for room is told so instead."""
         work = []
-        monkeypatch.setattr(handlers, "MOST_UNDER_WAY", 2)
-        monkeypatch.setattr(handlers, "threading", SimpleNamespace(Semaphore=Room))
-        monkeypatch.setattr(handlers.transport, "spawn", lambda *task: work.append(task))
-        door = handlers._Door(app)
+        monkeypatch.setattr(updates, "MOST_UNDER_WAY", 2)
+        monkeypatch.setattr(updates, "threading", SimpleNamespace(Semaphore=Room))
+        monkeypatch.setattr(updates.transport, "spawn", lambda *task: work.append(task))
         session = handlers._Session("127.0.0.1", "socket.io", socket=None)
 
         def submit(number):
-            door._submit(session, StrictPacket(data=["update_score", number]))
+            updates.submit(app, session, StrictPacket(data=["update_score", number]))
 
         submit(1)
         submit(2)

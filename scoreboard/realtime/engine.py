@@ -201,10 +201,12 @@ class EngineWebSocket:
             self._opened.close(websocket.PROTOCOL_ERROR, "not an Engine.IO packet")
         elif not self._socket.upgraded:
             self._shake_hands(text)
-        elif text[0] == "3":
-            self._socket.schedule_ping()
+        elif text[0] == "4":
+            self._receive(packet.Packet(packet.MESSAGE, text[1:]))
         else:
-            self._receive(text)
+            # Nothing that may come with these is of any use, so nobody looks at it.
+            self._opened.take_vain()
+            self._receive(packet.Packet(int(text[0])))
 
     def _shake_hands(self, text: str) -> None:
         """Upgrade: the client probes, ends its polling, and then says so."""
@@ -217,14 +219,9 @@ class EngineWebSocket:
         else:
             self._opened.close(websocket.PROTOCOL_ERROR, "not an upgrade")
 
-    def _receive(self, text: str) -> None:
-        known = (
-            packet.Packet(packet.MESSAGE, text[1:])
-            if text[0] == "4"  # or the library would look for JSON in it
-            else packet.Packet(encoded_packet=text)
-        )
+    def _receive(self, received: Any) -> None:
         try:
-            self._socket.receive(known)
+            self._socket.receive(received)
         except UnknownPacketError:
             pass
         except SocketIsClosedError:
