@@ -40,7 +40,7 @@ def _keep(app: Flask) -> None:
 
 
 def _close_expired(app: Flask) -> None:
-    app.extensions["connections"].sweep(time.time())
+    app.extensions["connections"].sweep(time.monotonic())
 
 
 def _catch_up(app: Flask) -> None:
