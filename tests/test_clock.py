@@ -14,6 +14,7 @@ from clocks import HOUR, Clock
 from conftest import mint
 from services import OwnRedis
 from serving import Server
+from sqlalchemy import insert
 from viewers import PATH, PlainViewer, SocketIoViewer, wait_until
 
 from config import Config
@@ -22,8 +23,9 @@ from scoreboard.auth import accounts
 from scoreboard.cli.users import seed_players
 from scoreboard.extensions import db
 from scoreboard.limit_storage import RedisWindows
+from scoreboard.models import RevokedToken
 from scoreboard.permissions import Caller
-from scoreboard.realtime import connections
+from scoreboard.realtime import connections, keeper
 from scoreboard.realtime.connections import PING_SECONDS, Connection, Connections
 from scoreboard.scores import board, service
 from scoreboard.scores.records import Update
@@ -32,12 +34,23 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 JUMPS = [HOUR, -HOUR]
 
 
+class Set(datetime):
+    """The moments of a clock that is wrong by so many seconds."""
+
+    wrong = 0.0
+
+    @classmethod
+    def now(cls, zone=None):
+        return datetime.now(zone) + timedelta(seconds=cls.wrong)
+
+
 @pytest.fixture
 def set_clock(monkeypatch):
     """Return a function that sets this process's wall clock so many seconds ahead of the time."""
     true, true_ns = time.time, time.time_ns
 
     def set_to(seconds):
+        monkeypatch.setattr(Set, "wrong", seconds)
         monkeypatch.setattr(time, "time", lambda: true() + seconds)
         monkeypatch.setattr(time, "time_ns", lambda: true_ns() + int(seconds * 1e9))
 
@@ -354,6 +367,61 @@ class TestConnections:
 
         self.sweep(watch, 10)
         assert told == ["token_expired"]
+
+
+class TestEndedSessions:
+    """Who looks for what other processes ended finds it, though the clock was set meanwhile."""
+
+    @pytest.fixture
+    def closed(self, app):
+        """Return what a connection of Ann's was told when it was closed."""
+        closed = []
+        connection = Connection(
+            "127.0.0.1", metrics.WEBSOCKET, close=lambda code, reason: closed.append(reason)
+        )
+        app.extensions["connections"].when_first(lambda: None)
+        app.extensions["connections"].open(connection)
+        caller = Caller("ann", "player", 0, time.time() + HOUR, ("ann's",))
+        app.extensions["connections"].admit(connection, caller, "token")
+        return closed
+
+    @pytest.fixture
+    def sessions(self, monkeypatch):
+        monkeypatch.setattr(keeper, "datetime", Set)
+        return keeper.Sessions()
+
+    def end(self):
+        now = Set.now(UTC)
+        row = {"token_id": "ann's", "revoked_at": now, "expires_at": now + timedelta(days=1)}
+        database.transaction(lambda c: c.execute(insert(RevokedToken), row))
+
+    @pytest.mark.parametrize("jump", JUMPS)
+    def test_set_after_it_was_ended(self, app, sessions, closed, set_clock, jump):
+        self.end()
+        set_clock(jump)
+
+        sessions.end_sessions(app)
+
+        assert closed == ["token_revoked"]
+
+    @pytest.mark.parametrize("jump", JUMPS)
+    def test_set_before_it_was_ended(self, app, sessions, closed, set_clock, jump):
+        set_clock(jump)
+        self.end()
+
+        sessions.end_sessions(app)
+
+        assert closed == ["token_revoked"]
+
+    def test_what_was_seen_is_not_looked_for_for_ever(self, app, sessions, closed, set_clock):
+        sessions.end_sessions(app)
+        self.end()
+        set_clock(HOUR)
+        sessions.end_sessions(app)
+
+        sessions.end_sessions(app)
+
+        assert closed == ["token_revoked"]
 
 
 class Run:
