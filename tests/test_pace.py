@@ -130,7 +130,9 @@ class TestWhoIsCounted:
 
         assert refusals == ["127.0.0.1"]
 
-    def test_a_refused_update_is_at_the_latest_when_the_next_is_read(self, session, refusals, player):
+    def test_a_refused_update_is_at_the_latest_when_the_next_is_read(
+        self, session, refusals, player
+    ):
         session.send(f'40{{"token":"{player.token}"}}')
         assert session.get().startswith("40{")
         session.send('421["update_score",{}]')
