@@ -30,6 +30,9 @@ PUBLIC_VIEWER = "public-viewer"
 REQUIRED = ["sub", "role", "type", "jti", "iat", "exp"]
 LONGEST = 4096
 LONGEST_NAME = 64
+# A dead token's name is kept this much longer than the token lives: were it forgotten while the
+# clock was ahead, the token would live again once the clock is set back.
+SLACK = timedelta(days=1)
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 # Verified tokens that are remembered, each about a kilobyte.
@@ -201,7 +204,7 @@ def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
     `until` is when its tokens are dead of themselves.
     """
     now = datetime.now(UTC)
-    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now))
+    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - SLACK))
     revoked = connection.execute(
         database.insert(RevokedToken, connection.dialect.name)
         .values(token_id=token_id, revoked_at=now, expires_at=until)
