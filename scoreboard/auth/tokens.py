@@ -4,6 +4,7 @@ Every sign-in is a family: its access and refresh tokens carry the same `family`
 that ends them all. A token minted by somebody else with our key has no family, only its `jti`.
 """
 
+import contextlib
 import functools
 import hashlib
 import time
@@ -78,7 +79,7 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
         raise NotAuthenticated("This needs a token: send it as a Bearer token.", "token_missing")
     settings = current_app.config
     try:
-        claims = _verify(token, settings["JWT_SECRET_KEY"], settings["JWT_ALGORITHM"])
+        claims = _verify(token, settings["JWT_ACCEPTED_KEYS"], settings["JWT_ALGORITHM"])
         if claims["exp"] <= time.time():
             raise jwt.ExpiredSignatureError  # since it was verified
     except jwt.ExpiredSignatureError:
@@ -91,19 +92,13 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
 
 
 @functools.lru_cache(MOST_REMEMBERED)
-def _verify(token: str, key: str, algorithm: str) -> Claims:
-    """Return the claims of a token with a good signature; only such are remembered.
+def _verify(token: str, keys: tuple[str, ...], algorithm: str) -> Claims:
+    """Return the claims of a token with a good signature by one of the keys.
 
-    Raises what PyJWT raises, and InvalidTokenError or ValueError for what it lets pass.
+    Only such are remembered, and only for these very keys. Raises what PyJWT raises, and
+    InvalidTokenError or ValueError for what it lets pass.
     """
-    claims: dict[str, Any] = jwt.decode(
-        token if len(token) <= LONGEST else "",
-        key,
-        # Named here: the algorithm in a token's own header is the attacker's choice.
-        algorithms=[algorithm],
-        # The extension's decoder takes a token without `type` for an access token.
-        options={"require": REQUIRED},
-    )
+    claims = _decode(token if len(token) <= LONGEST else "", keys, algorithm)
     # The library takes what can be made a number for one; the times are compared elsewhere too.
     if not all(type(claims[name]) in (int, float) for name in ("iat", "exp")):
         raise jwt.InvalidTokenError
@@ -111,6 +106,23 @@ def _verify(token: str, key: str, algorithm: str) -> Claims:
         # Written in another way, the same id would not be found under the name that revokes it.
         claims["sub"] = str(uuid.UUID(claims["sub"]))
     return MappingProxyType(claims)
+
+
+def _decode(token: str, keys: tuple[str, ...], algorithm: str) -> dict[str, Any]:
+    """Return what the first key with which the signature is good says of the token."""
+    for key in keys:
+        # Another signature is the one thing that another key can mend.
+        with contextlib.suppress(jwt.InvalidSignatureError):
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                # Named here: the algorithm in a token's own header is the attacker's choice.
+                algorithms=[algorithm],
+                # The extension's decoder takes a token without `type` for an access token.
+                options={"require": REQUIRED},
+            )
+            return claims
+    raise jwt.InvalidSignatureError
 
 
 def token_ids(claims: Claims) -> tuple[str, ...]:
