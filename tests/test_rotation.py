@@ -83,7 +83,7 @@ def test_a_token_is_verified_once_and_then_remembered(at, monkeypatch, key, veri
         made.append(given)
         return decode(*given, **options)
 
-    monkeypatch.setattr(tokens.jwt, "decode", counted)
+    monkeypatch.setattr(jwt, "decode", counted)
 
     assert [me(app, token).status_code for _ in range(3)] == [200] * 3
     assert len(made) == verifications

@@ -5,13 +5,11 @@ that ends them all. A token minted by somebody else with our key has no family, 
 """
 
 import contextlib
-import functools
 import hashlib
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Literal
 
 import jwt
@@ -24,24 +22,16 @@ from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
 from ..permissions import Caller
 from ..together import Together
+from .signatures import PUBLIC_VIEWER, Claims, verified
 
-# The subject of the read-only tokens that anyone may have; not a user id, so never a user.
-PUBLIC_VIEWER = "public-viewer"
-
-REQUIRED = ["sub", "role", "type", "jti", "iat", "exp"]
-LONGEST = 4096
 LONGEST_NAME = 64
 # A dead token's name is kept this much longer than the token lives: were it forgotten while the
 # clock was ahead, the token would live again once the clock is set back.
 SLACK = timedelta(days=1)
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
-# Verified tokens that are remembered, each about a kilobyte.
-MOST_REMEMBERED = 10_000
 # Tokens whose users are looked up by one query.
 MOST_TOGETHER = 200
-
-Claims = Mapping[str, Any]
 
 _USERS = select(User.user_id, User.role, User.suspended_at).where(
     User.user_id.in_(bindparam("user_ids", expanding=True))
@@ -70,6 +60,20 @@ def authenticate(token: str | None) -> Caller:
     return Caller(user_id, role, claims["iat"], claims["exp"], token_ids(claims))
 
 
+def refused(held: Iterable[str]) -> dict[str, NotAuthenticated]:
+    """Return those of these access tokens that the database refuses by now, and why.
+
+    Nothing is said of what has expired.
+    """
+    claims: dict[str, Claims] = {}
+    for token in held:
+        with contextlib.suppress(NotAuthenticated):
+            claims[token] = read(token, "access")
+    roles = database.read(lambda connection: _roles(connection, list(claims.values())))
+    told = zip(claims, roles, strict=True)
+    return {token: role for token, role in told if isinstance(role, NotAuthenticated)}
+
+
 def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
     """Return the claims of a token of ours that is of this kind and has not expired.
 
@@ -79,7 +83,7 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
         raise NotAuthenticated("This needs a token: send it as a Bearer token.", "token_missing")
     settings = current_app.config
     try:
-        claims = _verify(token, settings["JWT_ACCEPTED_KEYS"], settings["JWT_ALGORITHM"])
+        claims = verified(token, settings["JWT_ACCEPTED_KEYS"], settings["JWT_ALGORITHM"])
         if claims["exp"] <= time.time():
             raise jwt.ExpiredSignatureError  # since it was verified
     except jwt.ExpiredSignatureError:
@@ -88,41 +92,10 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
         raise NotAuthenticated("The token is not valid here.") from None
     if claims["type"] != kind:
         raise NotAuthenticated(f"This needs a token of type {kind}.", "token_type")
+    if kind == "refresh" and not isinstance(claims.get("family"), str):
+        # Of no sign-in: the pair it would be exchanged for would be dead with its `jti`.
+        raise NotAuthenticated("The token is not valid here.")
     return claims
-
-
-@functools.lru_cache(MOST_REMEMBERED)
-def _verify(token: str, keys: tuple[str, ...], algorithm: str) -> Claims:
-    """Return the claims of a token with a good signature by one of the keys.
-
-    Only such are remembered, and only for these very keys. Raises what PyJWT raises, and
-    InvalidTokenError or ValueError for what it lets pass.
-    """
-    claims = _decode(token if len(token) <= LONGEST else "", keys, algorithm)
-    # The library takes what can be made a number for one; the times are compared elsewhere too.
-    if not all(type(claims[name]) in (int, float) for name in ("iat", "exp")):
-        raise jwt.InvalidTokenError
-    if claims["sub"] != PUBLIC_VIEWER:
-        # Written in another way, the same id would not be found under the name that revokes it.
-        claims["sub"] = str(uuid.UUID(claims["sub"]))
-    return MappingProxyType(claims)
-
-
-def _decode(token: str, keys: tuple[str, ...], algorithm: str) -> dict[str, Any]:
-    """Return what the first key with which the signature is good says of the token."""
-    for key in keys:
-        # Another signature is the one thing that another key can mend.
-        with contextlib.suppress(jwt.InvalidSignatureError):
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                # Named here: the algorithm in a token's own header is the attacker's choice.
-                algorithms=[algorithm],
-                # The extension's decoder takes a token without `type` for an access token.
-                options={"require": REQUIRED},
-            )
-            return claims
-    raise jwt.InvalidSignatureError
 
 
 def token_ids(claims: Claims) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from flask import Flask
 from sqlalchemy import select
 
 from .. import database, metrics
+from ..auth import tokens
 from ..models import BoardVersion, RevokedToken
 from . import transport
+from .connections import UNAUTHORIZED
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def _keep(app: Flask) -> None:
         due = time.monotonic() + SECONDS
         time.sleep(SECONDS)
         metrics.LOOP_LAG_SECONDS.observe(max(0, time.monotonic() - due))
-        for task in (_close_expired, _catch_up, _end_sessions):
+        for task in (_close_expired, _catch_up, _end_sessions, _end_refused):
             try:
                 with app.app_context():
                     task(app)
@@ -55,3 +57,15 @@ def _end_sessions(app: Flask) -> None:
     )
     for token_id, revoked_at in database.read(lambda c: c.execute(statement).all()):
         app.extensions["connections"].end_session(token_id, revoked_at.timestamp())
+
+
+def _end_refused(app: Flask) -> None:
+    """Close what is held by users whom the database refuses by now, whoever wrote that there.
+
+    Some at a time: with thousands connected, each is looked at once in some seconds.
+    """
+    held = app.extensions["connections"].next_of_users(tokens.MOST_TOGETHER)
+    refused = tokens.refused({each.token for each in held if each.token}) if held else {}
+    for connection in held:
+        if connection.token in refused:
+            connection.close(UNAUTHORIZED, refused[connection.token].code)
