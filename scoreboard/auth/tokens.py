@@ -24,6 +24,7 @@ from ..permissions import Caller
 from ..together import Together
 from .signatures import PUBLIC_VIEWER, Claims, verified
 
+SCHEME = "Bearer"
 LONGEST_NAME = 64
 # A dead token's name is kept this much longer than the token lives: were it forgotten while the
 # clock was ahead, the token would live again once the clock is set back.
@@ -171,7 +172,7 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
     return {
         "access_token": create_access_token(user_id, additional_claims=claims),
         "refresh_token": create_refresh_token(user_id, additional_claims=claims),
-        "token_type": "Bearer",
+        "token_type": SCHEME,
         "expires_in": int(lifetime.total_seconds()),
         "user_id": user_id,
     }
