@@ -1,9 +1,10 @@
 # `make help` lists what can be done; every target sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+BANDIT := $(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
-.PHONY: help run test lint format bench
+.PHONY: help run test lint audit format bench
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -14,10 +15,15 @@ run: .venv/run ## Serve the scoreboard on http://127.0.0.1:5000 with SQLite.
 test: .venv/dev $(if $(shell command -v npm),$(NODE_MODULES)) ## Run the tests.
 	$(BIN)/python -m pytest $(TESTS)
 
-lint: .venv/dev ## Check format, style and types.
+lint: .venv/dev ## Check format, style, types and what is known to be unsafe.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy scoreboard config.py wsgi.py
+	$(BANDIT)
+
+audit: .venv/dev ## Look for what is unsafe in the code, and ask the network about the packages.
+	$(BANDIT)
+	$(BIN)/python -m stress.audit
 
 bench: .venv/dev ## Measure what the README tells of speed, and updates while Redis is away.
 	$(BIN)/python -m bench

@@ -36,6 +36,7 @@ class Config:
     REDIS_URL: str
     SECRET_KEY: str = field(repr=False)
     JWT_SECRET_KEY: str = field(repr=False)
+    JWT_SECRET_KEY_PREVIOUS: str = field(default="", repr=False)
     PORT: int | None = None
     CORS_ORIGINS: tuple[str, ...] = ()
     SCORE_POLICY: str = "latest"
@@ -66,6 +67,11 @@ class Config:
         """Where limits are counted: in storages of our own, see scoreboard/limit_storage.py."""
         return f"steady+{self.REDIS_URL}" if self.REDIS_URL else "window+memory://"
 
+    @property
+    def JWT_ACCEPTED_KEYS(self) -> tuple[str, ...]:  # noqa: N802 - read as a setting is
+        """The keys of the tokens that are accepted; the first one signs."""
+        return tuple(filter(None, (self.JWT_SECRET_KEY, self.JWT_SECRET_KEY_PREVIOUS)))
+
     @classmethod
     def from_environment(
         cls, environ: Mapping[str, str] = os.environ, instance: Path = INSTANCE
@@ -83,6 +89,7 @@ class Config:
             REDIS_URL=_redis_url(environ),
             SECRET_KEY=_secret(environ, "SECRET_KEY", embedded, instance),
             JWT_SECRET_KEY=_secret(environ, "JWT_SECRET_KEY", embedded, instance),
+            JWT_SECRET_KEY_PREVIOUS=_given_secret(environ, "JWT_SECRET_KEY_PREVIOUS"),
             PORT=_whole(environ, "PORT", None, 0, 65535),
             CORS_ORIGINS=_origins(environ),
             SCORE_POLICY=_one_of(environ, "SCORE_POLICY", POLICIES),
@@ -141,13 +148,19 @@ def _redis_url(environ: Mapping[str, str]) -> str:
 
 def _secret(environ: Mapping[str, str], name: str, embedded: bool, instance: Path) -> str:
     """Return the secret of this name; with SQLite one is generated and kept if none is given."""
-    if name in environ:
-        if not environ[name].strip():
-            raise SettingError(name, "is empty: give it a long random value")
-        return environ[name]
+    given = _given_secret(environ, name)
+    if given:
+        return given
     if not embedded:
         raise SettingError(name, "is missing: give it a long random value")
     return _kept_secret(instance / name.lower())
+
+
+def _given_secret(environ: Mapping[str, str], name: str) -> str:
+    """Return the secret of this name, empty if there is none; one set to nothing is a mistake."""
+    if name in environ and not environ[name].strip():
+        raise SettingError(name, "is empty: give it a long random value")
+    return environ.get(name, "")
 
 
 def _kept_secret(path: Path) -> str:

@@ -33,7 +33,7 @@ app = create_app()
 log = logging.getLogger("scoreboard")
 
 MOST_FILES = 100_000
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - where a platform routes to
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # nosec B104  # where a platform routes to
 # Well inside the 10 s that platforms grant a process to stop.
 STOP_SECONDS = 8
 # What clients have sent before they could know arrives within this time, and is answered.

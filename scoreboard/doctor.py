@@ -1,5 +1,6 @@
 """The start-up doctor: finds what cannot work, and says in one line what to do about it."""
 
+import itertools
 import logging
 import re
 import sys
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 Settings = Mapping[str, Any]
 
+PREVIOUS = "JWT_SECRET_KEY_PREVIOUS"
+SECRETS = ("SECRET_KEY", "JWT_SECRET_KEY", PREVIOUS)
 # 256 bits for HS256, as RFC 7518, section 3.2, asks; in text that is no less than this.
 SHORTEST_SECRET = 32
 # In letters and digits only: what people copy from an example and never change.
@@ -64,13 +67,19 @@ def throw_away_disk(settings: Settings) -> str | None:
 
 def weak_secrets(settings: Settings) -> str | None:
     """Find secrets that can be guessed: who does mints tokens for anybody."""
-    for name in ("SECRET_KEY", "JWT_SECRET_KEY"):
-        if len(settings[name]) < SHORTEST_SECRET:
-            return f"{name} is weak: give it {SHORTEST_SECRET} or more random characters"
-        if PLACEHOLDER.search(re.sub("[^a-z0-9]", "", settings[name].lower())):
-            return f"{name} is from an example: give it {SHORTEST_SECRET} or more random characters"
-    if settings["SECRET_KEY"] == settings["JWT_SECRET_KEY"]:
-        return "JWT_SECRET_KEY must not be the same as SECRET_KEY"
+    secrets = {name: settings[name] for name in SECRETS}
+    if not secrets[PREVIOUS]:
+        del secrets[PREVIOUS]
+    for name, secret in secrets.items():
+        random = f"give it {SHORTEST_SECRET} or more random characters"
+        remedy = "leave it out" if name == PREVIOUS else random
+        if len(secret) < SHORTEST_SECRET:
+            return f"{name} is weak: {remedy}"
+        if PLACEHOLDER.search(re.sub("[^a-z0-9]", "", secret.lower())):
+            return f"{name} is from an example: {remedy}"
+    for one, other in itertools.combinations(secrets, 2):
+        if secrets[one] == secrets[other]:
+            return f"{other} must not be the same as {one}"
     return None
 
 

@@ -169,8 +169,8 @@ class BoardVersion(Base):
 class RevokedToken(Base):
     """Tokens that are no longer accepted: one by its `jti`, a sign-in by its family.
 
-    All of a user's are named by `user:` and the id: those issued until `revoked_at`. A row is kept
-    until `expires_at`, when its tokens are dead of themselves.
+    All of a user's are named by `user:` and the id: those issued until `revoked_at`. At
+    `expires_at` its tokens are dead of themselves; a row is kept for a day longer.
     """
 
     __tablename__ = "revoked_tokens"

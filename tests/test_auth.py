@@ -8,11 +8,11 @@ import jwt
 import pytest
 from conftest import mint
 from serving import SECRETS
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from scoreboard import database
 from scoreboard.auth import accounts, tokens
-from scoreboard.models import User
+from scoreboard.models import RevokedToken, User
 
 ANN = {"username": "Ann", "email": "ann@example.com", "password": "correct horse"}
 
@@ -176,6 +176,40 @@ class TestLogout:
         assert me(client, player.token).status_code == 200
 
 
+class TestForgetting:
+    """The names of dead tokens, which are kept no longer than they have to be."""
+
+    def revoke(self, name, until):
+        database.transaction(lambda connection: tokens.revoke(connection, name, until))
+
+    def names(self):
+        return database.read(lambda c: c.execute(select(RevokedToken.token_id)).scalars().all())
+
+    def test_a_clock_that_was_an_hour_ahead_brings_no_token_back(self, client, player, monkeypatch):
+        soon = datetime.now(UTC) + timedelta(minutes=10)
+        token = mint(player.user_id, jti="dead", exp=soon)
+        self.revoke("dead", soon)
+
+        class Ahead(datetime):
+            @classmethod
+            def now(cls, zone):
+                return datetime.now(zone) + timedelta(hours=1)
+
+        with monkeypatch.context() as clock:
+            clock.setattr(tokens, "datetime", Ahead)
+            self.revoke("another", soon)
+
+        assert code(me(client, token)) == "token_revoked"
+
+    def test_a_name_is_forgotten_a_day_after_its_tokens_have_expired(self, app):
+        self.revoke("old", datetime.now(UTC) - timedelta(hours=25))
+        self.revoke("not that old", datetime.now(UTC) - timedelta(hours=23))
+
+        self.revoke("new", datetime.now(UTC) + timedelta(minutes=10))
+
+        assert sorted(self.names()) == ["new", "not that old"]
+
+
 class TestViewer:
     def test_anyone_gets_a_read_only_token(self, client):
         answer = client.post("/api/auth/viewer")
@@ -250,6 +284,21 @@ class TestTokens:
         database.transaction(lambda connection: connection.execute(statement))
 
         assert code(me(client, player.token)) == "account_suspended"
+
+    def test_a_token_of_a_clock_that_is_a_little_ahead_is_accepted(self, client, player):
+        token = mint(player.user_id, iat=datetime.now(UTC) + timedelta(seconds=5))
+
+        assert me(client, token).status_code == 200
+
+    def test_a_token_that_was_accepted_is_refused_by_a_clock_that_was_set_back(
+        self, client, player, monkeypatch
+    ):
+        token = mint(player.user_id)
+        assert me(client, token).status_code == 200
+        an_hour_ago = time.time() - 3600
+        monkeypatch.setattr(tokens.time, "time", lambda: an_hour_ago)
+
+        assert code(me(client, token)) == "token_invalid"
 
     def test_a_token_that_was_accepted_is_refused_once_it_has_expired(
         self, client, player, monkeypatch

@@ -30,8 +30,18 @@ def test_generated_secrets_are_kept_and_readable_by_the_owner_only(tmp_path):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
+def test_a_generated_secret_is_changed_by_taking_its_file_away(tmp_path):
+    old = Config.from_environment({}, tmp_path).JWT_SECRET_KEY
+    (tmp_path / "jwt_secret_key").unlink()
+
+    config = Config.from_environment({"JWT_SECRET_KEY_PREVIOUS": old}, tmp_path)
+
+    assert old != config.JWT_SECRET_KEY
+    assert (config.JWT_SECRET_KEY, old) == config.JWT_ACCEPTED_KEYS
+
+
 def test_a_secret_is_not_shown_with_the_settings(tmp_path):
-    settings = {**SECRETS, "METRICS_TOKEN": "m" * 48}
+    settings = {**SECRETS, "JWT_SECRET_KEY_PREVIOUS": "p" * 48, "METRICS_TOKEN": "m" * 48}
 
     shown = repr(Config.from_environment(settings, tmp_path))
 
@@ -49,6 +59,8 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path):
         ("DATABASE_URL", "scoreboard.db"),
         ("SECRET_KEY", " "),
         ("JWT_SECRET_KEY", ""),
+        ("JWT_SECRET_KEY_PREVIOUS", ""),
+        ("JWT_SECRET_KEY_PREVIOUS", " "),
         ("CORS_ORIGINS", "example.com"),
         ("CORS_ORIGINS", "https://example.com/path"),
         ("CORS_ORIGINS", "https://"),

@@ -16,6 +16,7 @@ SOUND = {
     "TRUSTED_PROXIES": 0,
     "WEB_CONCURRENCY": "",
     "SQLALCHEMY_DATABASE_URI": "sqlite:///x.db",
+    "JWT_SECRET_KEY_PREVIOUS": "",
     **SECRETS,
 }
 ON_POSTGRES = {"SQLALCHEMY_DATABASE_URI": "postgresql+psycopg:///x"}
@@ -44,6 +45,22 @@ ON_POSTGRES = {"SQLALCHEMY_DATABASE_URI": "postgresql+psycopg:///x"}
             "JWT_SECRET_KEY is from an example",
         ),
         (doctor.weak_secrets, {"JWT_SECRET_KEY": SECRETS["SECRET_KEY"]}, "must not be the same"),
+        (doctor.weak_secrets, {"JWT_SECRET_KEY": ""}, "JWT_SECRET_KEY is weak"),
+        (doctor.weak_secrets, {"JWT_SECRET_KEY_PREVIOUS": "p" * 32}, None),
+        (doctor.weak_secrets, {"JWT_SECRET_KEY_PREVIOUS": "p" * 31}, "PREVIOUS is weak: leave it"),
+        (
+            doctor.weak_secrets,
+            {"JWT_SECRET_KEY_PREVIOUS": "change-me-" * 5},
+            "PREVIOUS is from an example: leave it",
+        ),
+        *[
+            (
+                doctor.weak_secrets,
+                {"JWT_SECRET_KEY_PREVIOUS": SECRETS[name]},
+                f"JWT_SECRET_KEY_PREVIOUS must not be the same as {name}",
+            )
+            for name in ("SECRET_KEY", "JWT_SECRET_KEY")
+        ],
         (doctor.concurrency, {}, None),
         (doctor.concurrency, {"WEB_CONCURRENCY": "4"}, "changes nothing"),
         (doctor.unseen_addresses, {}, None),

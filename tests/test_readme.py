@@ -23,7 +23,7 @@ from serving import ROOT, Server
 from viewers import missing
 
 README = (ROOT / "README.md").read_text()
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = {"sh", "js", "python"}
 # What is no program (json, text, nginx, html), or what makes or leaves the machine (console).
 NOT_RUN = {"json", "text", "nginx", "html", "console"}

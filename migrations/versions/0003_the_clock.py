@@ -7,9 +7,11 @@ revision = "0003"
 down_revision = "0002"
 
 # The moment after the latest so far: that may be ahead of the clock of whoever goes on from here.
-LATEST = {
-    "sqlite": "(strftime('%s', max(created_at)) + 1) * 1000000",
-    "postgresql": "ceil(extract(epoch FROM max(created_at)) * 1000000)",
+START = {
+    "sqlite": "UPDATE board_version SET clock = coalesce("
+    "(SELECT (strftime('%s', max(created_at)) + 1) * 1000000 FROM scores), 0)",
+    "postgresql": "UPDATE board_version SET clock = coalesce("
+    "(SELECT ceil(extract(epoch FROM max(created_at)) * 1000000) FROM scores), 0)",
 }
 
 
@@ -17,10 +19,7 @@ def upgrade() -> None:
     op.add_column(
         "board_version", sa.Column("clock", sa.BigInteger(), nullable=False, server_default="0")
     )
-    latest = LATEST[op.get_context().dialect.name]
-    op.execute(
-        f"UPDATE board_version SET clock = coalesce((SELECT {latest} FROM scores), 0)"  # noqa: S608
-    )
+    op.execute(START[op.get_context().dialect.name])
 
 
 def downgrade() -> None:

@@ -11,6 +11,7 @@ from ..errors import Forbidden, InvalidInput, NotAuthenticated
 from ..realtime import broadcast
 from . import accounts, passwords, tokens
 from .schemas import login_schema, register_schema
+from .signatures import PUBLIC_VIEWER
 
 
 def register(body: object) -> accounts.Account:
@@ -78,7 +79,7 @@ def viewer() -> dict[str, Any]:
     if not current_app.config["PUBLIC_BOARD"]:
         raise Forbidden("This board is not public: sign in to watch it.", "board_not_public")
     lifetime = current_app.config["VIEWER_TOKEN_EXPIRES"]
-    token = tokens.issue_access(tokens.PUBLIC_VIEWER, "viewer", lifetime)
+    token = tokens.issue_access(PUBLIC_VIEWER, "viewer", lifetime)
     return {"access_token": token, "expires_in": int(lifetime.total_seconds())}
 
 

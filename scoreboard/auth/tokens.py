@@ -4,13 +4,12 @@ Every sign-in is a family: its access and refresh tokens carry the same `family`
 that ends them all. A token minted by somebody else with our key has no family, only its `jti`.
 """
 
-import functools
+import contextlib
 import hashlib
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any, Literal
 
 import jwt
@@ -23,21 +22,17 @@ from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
 from ..permissions import Caller
 from ..together import Together
+from .signatures import CLOCKS_DIFFER, PUBLIC_VIEWER, Claims, verified
 
-# The subject of the read-only tokens that anyone may have; not a user id, so never a user.
-PUBLIC_VIEWER = "public-viewer"
-
-REQUIRED = ["sub", "role", "type", "jti", "iat", "exp"]
-LONGEST = 4096
+SCHEME = "Bearer"
 LONGEST_NAME = 64
+# A dead token's name is kept this much longer than the token lives: were it forgotten while the
+# clock was ahead, the token would live again once the clock is set back.
+SLACK = timedelta(days=1)
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
-# Verified tokens that are remembered, each about a kilobyte.
-MOST_REMEMBERED = 10_000
 # Tokens whose users are looked up by one query.
 MOST_TOGETHER = 200
-
-Claims = Mapping[str, Any]
 
 _USERS = select(User.user_id, User.role, User.suspended_at).where(
     User.user_id.in_(bindparam("user_ids", expanding=True))
@@ -66,6 +61,20 @@ def authenticate(token: str | None) -> Caller:
     return Caller(user_id, role, claims["iat"], claims["exp"], token_ids(claims))
 
 
+def refused(held: Iterable[str]) -> dict[str, NotAuthenticated]:
+    """Return those of these access tokens that the database refuses by now, and why.
+
+    Nothing is said of what has expired.
+    """
+    claims: dict[str, Claims] = {}
+    for token in held:
+        with contextlib.suppress(NotAuthenticated):
+            claims[token] = read(token, "access")
+    roles = database.read(lambda connection: _roles(connection, list(claims.values())))
+    told = zip(claims, roles, strict=True)
+    return {token: role for token, role in told if isinstance(role, NotAuthenticated)}
+
+
 def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
     """Return the claims of a token of ours that is of this kind and has not expired.
 
@@ -75,39 +84,22 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
         raise NotAuthenticated("This needs a token: send it as a Bearer token.", "token_missing")
     settings = current_app.config
     try:
-        claims = _verify(token, settings["JWT_SECRET_KEY"], settings["JWT_ALGORITHM"])
+        claims = verified(token, settings["JWT_ACCEPTED_KEYS"], settings["JWT_ALGORITHM"])
+        # Not when it was verified, but now: since then the clock may have gone back, too.
         if claims["exp"] <= time.time():
-            raise jwt.ExpiredSignatureError  # since it was verified
+            raise jwt.ExpiredSignatureError
+        if claims["iat"] > time.time() + CLOCKS_DIFFER:
+            raise jwt.ImmatureSignatureError
     except jwt.ExpiredSignatureError:
         raise NotAuthenticated("The token has expired: get a new one.", "token_expired") from None
     except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise NotAuthenticated("The token is not valid here.") from None
     if claims["type"] != kind:
         raise NotAuthenticated(f"This needs a token of type {kind}.", "token_type")
+    if kind == "refresh" and not isinstance(claims.get("family"), str):
+        # Of no sign-in: the pair it would be exchanged for would be dead with its `jti`.
+        raise NotAuthenticated("The token is not valid here.")
     return claims
-
-
-@functools.lru_cache(MOST_REMEMBERED)
-def _verify(token: str, key: str, algorithm: str) -> Claims:
-    """Return the claims of a token with a good signature; only such are remembered.
-
-    Raises what PyJWT raises, and InvalidTokenError or ValueError for what it lets pass.
-    """
-    claims: dict[str, Any] = jwt.decode(
-        token if len(token) <= LONGEST else "",
-        key,
-        # Named here: the algorithm in a token's own header is the attacker's choice.
-        algorithms=[algorithm],
-        # The extension's decoder takes a token without `type` for an access token.
-        options={"require": REQUIRED},
-    )
-    # The library takes what can be made a number for one; the times are compared elsewhere too.
-    if not all(type(claims[name]) in (int, float) for name in ("iat", "exp")):
-        raise jwt.InvalidTokenError
-    if claims["sub"] != PUBLIC_VIEWER:
-        # Written in another way, the same id would not be found under the name that revokes it.
-        claims["sub"] = str(uuid.UUID(claims["sub"]))
-    return MappingProxyType(claims)
 
 
 def token_ids(claims: Claims) -> tuple[str, ...]:
@@ -183,7 +175,7 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
     return {
         "access_token": create_access_token(user_id, additional_claims=claims),
         "refresh_token": create_refresh_token(user_id, additional_claims=claims),
-        "token_type": "Bearer",
+        "token_type": SCHEME,
         "expires_in": int(lifetime.total_seconds()),
         "user_id": user_id,
     }
@@ -201,7 +193,7 @@ def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
     `until` is when its tokens are dead of themselves.
     """
     now = datetime.now(UTC)
-    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now))
+    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - SLACK))
     revoked = connection.execute(
         database.insert(RevokedToken, connection.dialect.name)
         .values(token_id=token_id, revoked_at=now, expires_at=until)

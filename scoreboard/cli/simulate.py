@@ -1,6 +1,6 @@
 """`flask simulate`: plays a game against a running server, as its players would."""
 
-import random
+import secrets
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +78,7 @@ def _play(url: str, hands: list[tuple[str, str]], rate: float, count: int) -> _R
 def _update(user_id: str) -> dict[str, Any]:
     return {
         "user_id": user_id,
-        "score_value": random.randrange(10_000),  # noqa: S311 - a game, not a secret
+        "score_value": secrets.randbelow(10_000),
         "timestamp": datetime.now(UTC).isoformat(),
     }
 

@@ -88,10 +88,7 @@ def _players(count: int) -> Iterator[dict[str, Any]]:
             "username": name,
             "name_key": name,
             "email": f"{name}@seed.invalid",
-            "password_hash": None,
             "role": "player",
-            "suspended_at": None,
-            "hidden_at": None,
             "created_at": datetime.now(UTC),
         }
 

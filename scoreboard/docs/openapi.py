@@ -131,9 +131,10 @@ def _operations(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
         said = documentation(view)
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}) if said else ():
+        if said is None:
+            continue
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-            assert said
             yield rule.endpoint, path, method.lower(), view, said
 
 

@@ -57,6 +57,7 @@ class Connections:
         self._waiting: Counter[str] = Counter()
         self._admitted: Counter[str] = Counter()
         self._users: Counter[str] = Counter()
+        self._round: list[Connection] = []
         self._lock = threading.Lock()
         self._when_first: Callable[[], object] | None = None
         self._with_each_sweep: Callable[[], object] = lambda: None
@@ -129,6 +130,13 @@ class Connections:
             caller = connection.caller
             if caller and token_id in caller.token_ids and caller.issued_at <= until:
                 connection.close(UNAUTHORIZED, "token_revoked")
+
+    def next_of_users(self, most: int) -> list[Connection]:
+        """Return some connections of users; called again and again, every one comes round."""
+        if not self._round:
+            self._round = [each for each in list(self._all) if each.caller and each.caller.user_id]
+        taken, self._round = self._round[:most], self._round[most:]
+        return taken
 
     def stop(self) -> None:
         """Take no more connections, nor events by those that there are."""

@@ -126,7 +126,7 @@ class Outbox:
         """Send a packet, or end the connection if it is None. Never waits."""
         with self._lock:
             if self._websocket:
-                self._write(each)
+                _write(self._websocket, each)
             else:
                 self._queue.put(each)
 
@@ -135,7 +135,7 @@ class Outbox:
         with self._lock:
             queue, self._queue, self._websocket = self._queue, None, opened
             while queue.qsize():
-                self._write(queue.get(block=False))
+                _write(opened, queue.get(block=False))
             # Or a poll that should have ended before the upgrade would wait on.
             queue.put(packet.Packet(packet.NOOP))
 
@@ -157,12 +157,12 @@ class Outbox:
     def join(self) -> None:
         """Do not wait for the client to take everything: it may have gone."""
 
-    def _write(self, each: Any) -> None:
-        assert self._websocket
-        if each is None:
-            self._websocket.close()
-        else:
-            self._websocket.push(websocket.text_frame(each.encode()))
+
+def _write(opened: websocket.WebSocket, each: Any) -> None:
+    if each is None:
+        opened.close()
+    else:
+        opened.push(websocket.text_frame(each.encode()))
 
 
 class EngineWebSocket:

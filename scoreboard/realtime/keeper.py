@@ -8,8 +8,10 @@ from flask import Flask
 from sqlalchemy import select
 
 from .. import database, metrics
+from ..auth import tokens
 from ..models import BoardVersion, RevokedToken
 from . import transport
+from .connections import UNAUTHORIZED
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ def init_app(app: Flask) -> None:
 
 def _keep(app: Flask) -> None:
     app.extensions["socketio"].server.manager.initialize()
-    tasks = (_close_expired, _catch_up, Sessions().end_sessions)
+    tasks = (_close_expired, _catch_up, Sessions().end_sessions, _end_refused)
     while True:
         due = time.monotonic() + SECONDS
         time.sleep(SECONDS)
@@ -66,3 +68,15 @@ class Sessions:
         for token_id, revoked_at in database.read(lambda c: c.execute(statement).all()):
             app.extensions["connections"].end_session(token_id, revoked_at.timestamp())
         self._looked_at = now
+
+
+def _end_refused(app: Flask) -> None:
+    """Close what is held by users whom the database refuses by now, whoever wrote that there.
+
+    Some at a time: with thousands connected, each is looked at once in some seconds.
+    """
+    held = app.extensions["connections"].next_of_users(tokens.MOST_TOGETHER)
+    refused = tokens.refused({each.token for each in held if each.token}) if held else {}
+    for connection in held:
+        if connection.token in refused:
+            connection.close(UNAUTHORIZED, refused[connection.token].code)

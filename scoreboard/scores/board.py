@@ -58,7 +58,7 @@ class Present:
     """
 
     def __init__(self) -> None:
-        self._batch: Batch | None = None
+        self._batch = Batch(-1, [], {})  # older than any
         self._read_at = -math.inf  # by time.monotonic
         self._lock = threading.Lock()
         # Where the database hangs, those who wait for it share its failure, or each would have to
@@ -68,14 +68,13 @@ class Present:
     def offer(self, batch: Batch) -> None:
         """Take the top 10 of a batch that this process has committed."""
         with self._lock:
-            if self._batch is None or self._batch.version < batch.version:
+            if self._batch.version < batch.version:
                 self._batch = batch
 
     def top10(self) -> dict[str, Any]:
         """Return the top 10 as the endpoint tells it."""
         if self._is_old():
             self._reads.ask(None)
-        assert self._batch is not None
         return self._batch.top10
 
     def _is_old(self) -> bool:
@@ -89,11 +88,10 @@ class Present:
     def _read_now(self) -> None:
         before, now = self._batch, time.monotonic()
         found = since(None)
-        assert found is not None
         with self._lock:
             # Only what was published meanwhile may be later. Else what was read holds, though
             # its version were lower: the database is another one than before.
-            if self._batch is None or self._batch is before or self._batch.version < found.version:
+            if found and (self._batch is before or self._batch.version < found.version):
                 self._batch = found
         self._read_at = now
 
