@@ -22,6 +22,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,12 +40,16 @@ STOP_SECONDS = 8
 # What clients have sent before they could know arrives within this time, and is answered.
 ON_ITS_WAY_SECONDS = 0.5
 TURN_SECONDS = 0.02
+SWITCH_SECONDS = 0.0005
 GONE = ("BrokenPipeError", "ConnectionResetError", "TimeoutError")
 
 
 def main() -> None:
     """Serve until told to stop, on all addresses if PORT says where, else for this machine only."""
     doctor.refuse_what_cannot_work(app, server="eventlet")
+    # The thread that writes to SQLite asks for its turn some ten times a transaction, and a busy
+    # loop lets go only when asked for this long: by default 5 ms.
+    sys.setswitchinterval(SWITCH_SECONDS)
     port = app.config["PORT"]
     listener = eventlet.listen(
         ("127.0.0.1", 5000) if port is None else (EVERYWHERE, port),

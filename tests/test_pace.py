@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from flask import request, request_started
 
 from scoreboard.activity import pace
 from scoreboard.activity.pace import FREE_A_SECOND, LONGEST_SECONDS, MOST_HELD, Pace
@@ -76,6 +77,70 @@ def test_no_more_than_so_many_are_held_at_a_time(clock, monkeypatch):
 
     assert MOST_HELD > 20
     assert len(held) == 20
+
+
+LOGIN = {"username": "x", "password": "y"}
+
+
+class TestWhoIsAtALimit:
+    """Is told so again for a second, without anybody looking."""
+
+    @pytest.fixture
+    def settings(self):
+        return {"AUTH_RATE_LIMIT": "1/minute"}
+
+    @pytest.fixture
+    def looked_at(self, app):
+        """Return the paths of the requests that Flask has to look at, as they come."""
+        looked_at = []
+
+        def look(sender):
+            looked_at.append(request.path)
+
+        with request_started.connected_to(look, app):
+            yield looked_at
+
+    def login(self, client, **options):
+        return client.post("/api/auth/login", json=LOGIN, **options)
+
+    def test_is_answered_the_same_without_being_looked_at(self, client, looked_at):
+        self.login(client)
+        limited = self.login(client)
+        before = len(looked_at)
+
+        again = self.login(client)
+
+        assert len(looked_at) == before
+        assert (again.status_code, again.json) == (limited.status_code, limited.json)
+        assert again.headers["Retry-After"] == limited.headers["Retry-After"]
+
+    def test_is_looked_at_after_a_second(self, client, looked_at, clock):
+        self.login(client)
+        self.login(client)
+        before = len(looked_at)
+
+        clock.now += 1
+        self.login(client)
+
+        assert len(looked_at) == before + 1
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"path": "/api/auth/viewer"},
+            {"environ_base": {"REMOTE_ADDR": "127.0.0.2"}},
+            {"headers": {"Origin": "http://localhost"}},
+        ],
+        ids=lambda other: next(iter(other)),
+    )
+    def test_only_there_and_from_that_address(self, client, looked_at, other):
+        self.login(client)
+        self.login(client)
+        before = len(looked_at)
+
+        client.post(**{"path": "/api/auth/login", "json": LOGIN, **other})
+
+        assert len(looked_at) == before + 1
 
 
 class TestWhoIsCounted:

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Flask
 
+from ..errors import RateLimited, refuse
 from .rules import Memory
 
 # Refusals of one address within a second that nobody waits for.
@@ -18,6 +19,9 @@ FREE_A_SECOND = 200
 # How long an answer is held back at the most, and how many are at a time: each holds a connection.
 LONGEST_SECONDS = 1.0
 MOST_HELD = 1000
+# Where limits are by address alone, and how long one that was reached is not looked at again.
+LIMITED_BY_ADDRESS = "/api/auth/"
+LIMITED_SECONDS = 1.0
 
 
 class Pace:
@@ -61,11 +65,35 @@ class _Paced:
     def __init__(self, app: Flask) -> None:
         self._inner = app.wsgi_app
         self._pace: Pace = app.extensions["pace"]
+        # Of an address and a path, until when requests need not be looked at, by time.monotonic.
+        self._limited: Memory[_Limited] = Memory(_Limited)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        def start(status: str, *rest: Any) -> Any:
-            if status.startswith("4"):
-                self._pace.refuse(environ.get("REMOTE_ADDR", "unknown"))
-            return start_response(status, *rest)
+        address, path = environ.get("REMOTE_ADDR", "unknown"), environ.get("PATH_INFO", "")
 
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            if status.startswith("429") and path.startswith(LIMITED_BY_ADDRESS):
+                self._limited.of((address, path)).remember(headers)
+            if status.startswith("4"):
+                self._pace.refuse(address)
+            return start_response(status, headers, *rest)
+
+        if (address, path) in self._limited and "HTTP_ORIGIN" not in environ:
+            limited = self._limited.of((address, path))
+            if time.monotonic() < limited.until:
+                return refuse(RateLimited(limited.retry_after), start)
         return self._inner(environ, start)
+
+
+class _Limited:
+    """That an address has reached its limit at an endpoint, which to find out takes a while."""
+
+    until = 0.0
+    retry_after = 1
+
+    def remember(self, headers: list[tuple[str, str]]) -> None:
+        """Take note of an answer; one that only repeats this changes nothing."""
+        now = time.monotonic()
+        if now >= self.until:
+            self.until = now + LIMITED_SECONDS
+            self.retry_after = int(dict(headers).get("Retry-After", "1"))

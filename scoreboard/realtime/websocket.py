@@ -18,18 +18,15 @@ from . import transport
 
 log = logging.getLogger(__name__)
 
-# What a viewer may be behind before it is closed, in bytes of memory, of which a pong takes more
-# than it has: some thousand boards. The frames themselves are shared, so that a thousand slow
-# viewers of the same messages hold them once.
+# What a viewer may be behind before it is closed, in bytes of memory: some thousand boards. The
+# frames are shared, so that a thousand slow viewers of the same messages hold them once.
 MOST_BEHIND = 1024 * 1024
-# Nothing heard for this long, pings unanswered, and the other side is gone: known with the second
-# ping, which is due after 50 s.
-SILENCE_SECONDS = 45
-# Frames that say nothing, such as pings, that one may send within a while.
-MOST_VAIN, VAIN_SECONDS = 50, 10
+SILENCE_SECONDS = (
+    45  # pings unanswered, and the other side is gone: known at the second, after 50 s
+)
+MOST_VAIN, VAIN_SECONDS = 50, 10  # frames that say nothing, such as pings, and in what time
 TURN_FRAMES = 16  # are handled in one go, of the hundreds that may have come together
-# How long the other side has to answer a close.
-CLOSE_SECONDS = 5
+CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # the other side has to answer a close, to have sent
 
 SLOW = 4408
 TOO_BIG = 1009
@@ -63,6 +60,7 @@ class WebSocket:
         "_closing",
         "_connection",
         "_heard_at",
+        "_left",
         "_lock",
         "_longest",
         "_over",
@@ -91,6 +89,7 @@ class WebSocket:
         self._heard_at = time.monotonic()
         self._vain = 0.0
         self._closing = False
+        self._left = MOST_LEFT
         self._aborted = False
         self._over = False
 
@@ -117,10 +116,11 @@ class WebSocket:
 
     def take(self) -> bool:
         """Read what has arrived and hand the messages on. Return False at the end."""
-        if self._aborted:
+        if self._aborted or self._left < 0:
             return False  # though there may always be more, from one who never stops sending
         try:
             data = self._connection.recv(4096)
+            self._left -= len(data) if self._closing else 0
             self._protocol.receive_data(data or None)
         except BlockingIOError:
             return True
