@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from scoreboard import metrics
 from scoreboard.permissions import Caller
 from scoreboard.realtime.connections import Connection, Connections
@@ -35,3 +37,59 @@ def test_the_connections_of_users_come_round_some_at_a_time():
         assert [len(each) for each in some] == [2, 2, 1]
         users = [connection.caller.user_id for each in some for connection in each]
         assert sorted(users) == ["ann", "ann", "bob", "eve", "joe"]
+
+
+class TestWhoHasYetToAuthenticate:
+    MOST = 3
+
+    @pytest.fixture
+    def closed(self):
+        return []
+
+    @pytest.fixture
+    def connections(self):
+        return Connections(per_address=self.MOST)
+
+    @pytest.fixture
+    def open_one(self, connections, closed):
+        def open_one(address="127.0.0.1"):
+            connection = Connection(address, metrics.SOCKET_IO)
+            connection.close = lambda code, reason: closed.append((connection, code, reason))
+            connections.open(connection)
+            return connection
+
+        return open_one
+
+    def test_makes_room_when_there_are_too_many_of_its_address_the_longest_first(
+        self, open_one, closed
+    ):
+        opened = [open_one() for _ in range(self.MOST + 2)]
+
+        assert closed == [
+            (opened[0], 4401, "not_authenticated"),
+            (opened[1], 4401, "not_authenticated"),
+        ]
+
+    def test_makes_no_room_for_another_address(self, open_one, closed):
+        for _ in range(self.MOST):
+            open_one()
+
+        open_one("127.0.0.2")
+
+        assert closed == []
+
+    def test_makes_no_room_once_it_has(self, connections, open_one, closed):
+        caller = Caller(None, "viewer", 0, math.inf, ())
+        for _ in range(self.MOST):
+            connections.admit(open_one(), caller, "token")
+
+        open_one()
+
+        assert closed == []
+
+    def test_leaves_nothing_behind(self, connections, open_one):
+        for connection in [open_one() for _ in range(self.MOST + 2)]:
+            connections.drop(connection)
+
+        assert not connections._all
+        assert not connections._waiting

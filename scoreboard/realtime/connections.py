@@ -54,7 +54,8 @@ class Connections:
     def __init__(self, per_address: int) -> None:
         self._per_address = per_address
         self._all: set[Connection] = set()
-        self._waiting: Counter[str] = Counter()
+        # Of each address, who has yet to authenticate, the longest first.
+        self._waiting: dict[str, dict[Connection | None, None]] = {}
         self._admitted: Counter[str] = Counter()
         self._users: Counter[str] = Counter()
         self._round: list[Connection] = []
@@ -74,15 +75,16 @@ class Connections:
     def open(self, connection: Connection) -> None:
         """Take in a connection that has yet to authenticate.
 
-        Raises TooManyConnections, and Stopping once the process is about to end.
+        When too many of its address do, the one that has taken longest for it makes room: who
+        means to takes a moment. Raises Stopping once the process is about to end.
         """
         now = time.monotonic()
         with self._lock:
             if self.stopping:
                 raise Stopping
-            if self._waiting[connection.address] >= self._per_address:
-                raise TooManyConnections("Too many connections from this address.")
-            self._waiting[connection.address] += 1
+            waiting = self._wait(connection)
+            longest = next(iter(waiting)) if len(waiting) > self._per_address else None
+            waiting.pop(longest, None)
             self._all.add(connection)
             metrics.CONNECTIONS.labels(connection.kind).inc()
             connection.deadline = now + SECONDS_TO_AUTHENTICATE
@@ -90,6 +92,8 @@ class Connections:
             first, self._when_first = self._when_first, None
         if first:
             first()
+        if longest:
+            longest.close(UNAUTHORIZED, "not_authenticated")
 
     def admit(self, connection: Connection, caller: Caller, token: str) -> None:
         """Let an open connection stay until its token expires. Raises TooManyConnections."""
@@ -113,7 +117,7 @@ class Connections:
             if connection in self._all and connection.caller is not None:
                 self._count_out(connection)
                 connection.caller = connection.token = None
-                self._waiting[connection.address] += 1
+                self._wait(connection)
                 connection.deadline = time.monotonic() + SECONDS_TO_LEAVE
 
     def drop(self, connection: Connection) -> None:
@@ -170,9 +174,18 @@ class Connections:
             connection.pinged_at = now
             connection.ping()
 
+    def _wait(self, connection: Connection) -> dict[Connection | None, None]:
+        """Have the connection wait, and return who does of its address."""
+        waiting = self._waiting.setdefault(connection.address, {})
+        waiting[connection] = None
+        return waiting
+
     def _count_out(self, connection: Connection) -> None:
         if connection.caller is None:
-            _decrement(self._waiting, connection.address)
+            waiting = self._waiting.get(connection.address, {})
+            waiting.pop(connection, None)
+            if not waiting:
+                self._waiting.pop(connection.address, None)
             return
         _decrement(self._admitted, connection.address)
         if connection.caller.user_id:
