@@ -8,7 +8,7 @@ from bench.kinds import Plain, SocketIo
 
 from .swarm import Flood, answered, framed
 
-NOT_A_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx{:08d}In0.c2lnbmF0dXJl"  # noqa: S105
+NOT_A_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx{:08d}In0.c2lnbmF0dXJl"
 NAMES = ("scorer", "nobody")
 
 

@@ -50,10 +50,11 @@ FLOODS = {
 
 
 class Attack:
-    """A flood under way. `network` tells it from others: it comes from 127.<network>.0.*."""
+    """A flood, to begin. `network` tells it from others: it comes from 127.<network>.0.*."""
 
     def __init__(self, name, target, network=100, count=None, rate=None):
-        self.name, self.network, self.port = name, network, target.port
+        self.name, self.network, self._target = name, network, target
+        self._how = {"network": network, "count": count, "rate": rate}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "stress.floods.attack", name],
             cwd=ROOT,
@@ -61,8 +62,10 @@ class Attack:
             stdout=subprocess.PIPE,
             text=True,
         )
-        told = {"network": network, "count": count, "rate": rate}
-        self._tell(json.dumps({"target": dataclasses.asdict(target), **told}))
+
+    def begin(self):
+        """Start to flood. Starting the process, which takes a while, is not part of it."""
+        self._tell(json.dumps({"target": dataclasses.asdict(self._target), **self._how}))
 
     def is_up(self):
         """Whether everything is under way."""
@@ -80,7 +83,7 @@ class Attack:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         whose = f"{self.network:02X}7F:"  # 127.n.0.y is yy00nn7F
         return sum(
-            row[1] == f"0100007F:{self.port:04X}" and whose in row[2] and row[9] != "0"
+            row[1] == f"0100007F:{self._target.port:04X}" and whose in row[2] and row[9] != "0"
             for row in rows
         )
 
@@ -102,12 +105,12 @@ class Attack:
 
 
 def main(name):
-    told = json.loads(sys.stdin.buffer.raw.readline())
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})
     os.nice(10)  # for the legitimate clients are on this core as well
+    told = json.loads(sys.stdin.buffer.raw.readline() or sys.exit())
     target = Target(**told.pop("target"))
     flood = FLOODS[name](target, **told)
     until = time.monotonic() + MOST_SECONDS

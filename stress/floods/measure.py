@@ -104,6 +104,7 @@ class _Measuring:
 
     def _flooded(self):
         self._attack = Attack(self._found.name, self._served.target())
+        self._attack.begin()
         self._people.run(UP_SECONDS, self._attack.is_up, self._look)
         self._people.times()
         cpu, began = self._served.cpu_seconds(), time.monotonic()

@@ -1,4 +1,4 @@
-"""The legitimate: who posts and asks at a steady rate, and who watches. All of it must be answered."""
+"""The legitimate, who post, ask and watch at a steady rate: all of it must be answered."""
 
 import json
 import select
@@ -21,8 +21,8 @@ class Asker:
     """One kept connection with one request in flight, at a steady rate whatever comes back.
 
     An answer's time runs from when its request was due, if the connection was waiting for an answer
-    then, and from when it was written otherwise: that we are late is not the server's doing. It ends
-    when the kernel had the answer.
+    then, and from when it was written otherwise: that we are late is not the server's doing. It
+    ends when the kernel had the answer.
     """
 
     def __init__(self, port, rate, next_request, take):
@@ -70,9 +70,9 @@ class Asker:
 
 
 class People:
-    """Two viewers of either kind, one who posts and one who asks for the top 10."""
+    """A viewer of either kind, one who posts and one who asks for the top 10."""
 
-    def __init__(self, served):
+    def __init__(self, served, rate=RATE):
         self._served = served
         self._posted = {}  # when, by the number of the update
         self._accepted = 0
@@ -81,8 +81,8 @@ class People:
         self._seen = [0, 0]
         top10 = wire.request("GET", "/api/score/top10", served.port, viewer)
         metrics = wire.request("GET", "/metrics", served.port, "")
-        self._poster = Asker(served.port, RATE, self._update, self._accept)
-        self._asker = Asker(served.port, RATE, lambda at: top10, self._ten)
+        self._poster = Asker(served.port, rate, self._update, self._accept)
+        self._asker = Asker(served.port, rate, lambda at: top10, self._ten)
         self._meter = Asker(served.port, 2, lambda at: metrics, self._metered)
         self._reading = {}
         self._poll = select.epoll()

@@ -43,7 +43,7 @@ class Flights(Sessions):
 
 
 class Overlapping(Flood):
-    """500 polls at the same time for 5 sessions, each asked again half a second after its answer."""
+    """500 polls at a time for 5 sessions, each asked again within half a second of its answer."""
 
     every = 0.5
 

@@ -46,10 +46,10 @@ class Connection:
 class Flood:
     """So many connections, each with something to say. A subclass says what.
 
-    `count` connections are kept open, new ones in the place of those that the server ends, `opening`
-    a second at most. Each says `hello` first, `words` every `every` seconds, and `more` whenever the
-    server has taken all of the rest; `act` is called `rate` times a second. Told to hold, the flood
-    opens nothing and acts no more: what it has stays, and goes on with its words.
+    `count` connections are kept open, new ones in the place of those that the server ends,
+    `opening` a second at most. Each says `hello` first, `words` every `every` seconds, and `more`
+    whenever the server has taken all of the rest; `act` is called `rate` times a second. Told to
+    hold, the flood opens nothing and acts no more: what it has stays, and goes on with its words.
     """
 
     count = 500

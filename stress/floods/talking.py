@@ -41,7 +41,7 @@ class Large(Flood):
 
     def payload(self):
         """Return an event of LONGEST bytes: an update with fields that nobody knows."""
-        return _filled(b'421["update_score",{"user_id":"x"', b',"f%05d":%05d', b"}]")
+        return _filled(b'421["update_score",{"user_id":"x"', b',"f%05d":1%05d', b"}]")
 
     def _token(self, one):
         return self.target.player_token if one.number % 2 else self.target.viewer_token
@@ -136,8 +136,8 @@ def connect(token):
 
 
 def text_frame(payload):
-    """Return the payload as one text frame from a client, of a length that takes eight bytes."""
-    return b"\x81\xff" + len(payload).to_bytes(8) + bytes(4) + payload
+    """Return a payload of LONGEST bytes as one text frame from a client."""
+    return b"\x81\xff" + LONGEST.to_bytes(8) + bytes(4) + payload.ljust(LONGEST)
 
 
 def _filled(begin, field, end):

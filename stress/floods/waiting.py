@@ -1,4 +1,4 @@
-"""Floods that take the server's connections and patience: they say little, or never come to the end."""
+"""Floods that take connections and patience: they say little, or never come to the end."""
 
 import json
 
@@ -59,7 +59,7 @@ class SlowBodies(Flood):
 
 
 class SlowChunks(Flood):
-    """500 bodies in chunks that never end: chunk by chunk, in a chunk's size, or in the trailers."""
+    """500 bodies in chunks that never end: by chunks, in the size of one, or in the trailers."""
 
     every = 2.0
     sorts = ((b"", b"1\r\n \r\n"), (b"", b"0"), (b"0\r\n", b"X-Endless: a\r\n"))
@@ -109,7 +109,7 @@ class SlowReaders(Flood):
 
 
 class Vanished(Flood):
-    """200 viewers of either kind and 100 in the middle of a request that are gone without a word."""
+    """200 viewers, half by Socket.IO, and 100 within a request that are gone without a word."""
 
     count = 300
     sorts = ("plain", "socket.io", "plain", "socket.io", "head", "body")
