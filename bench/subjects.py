@@ -16,6 +16,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
 import databases
 import jwt
@@ -28,7 +29,6 @@ from .load import Lost
 from .updates import Updates, number_of
 
 PLAYERS = 1000
-SETTINGS = {"CONNECTIONS_PER_ADDRESS": "100000"}
 LIFETIME = 6 * 3600  # of the tokens, in seconds: longer than everything together
 
 
@@ -59,6 +59,7 @@ class Ours(Server):
 
     name = "ours"
     has_batches = has_plain_websocket = True
+    settings: ClassVar = {"CONNECTIONS_PER_ADDRESS": "100000"}
     new_postgres = staticmethod(databases.new_database)
 
     def __init__(self, database, players=PLAYERS):
@@ -67,7 +68,7 @@ class Ours(Server):
             f"sqlite:///{folder}/scoreboard.db" if database == "sqlite" else self.new_postgres()
         )
         with _on_the_servers_core():
-            super().__init__(folder, DATABASE_URL=self.database, **SETTINGS)
+            super().__init__(folder, DATABASE_URL=self.database, **self.settings)
         try:
             self.prepare(players)
         except BaseException:
@@ -77,7 +78,7 @@ class Ours(Server):
 
     def prepare(self, players):
         whom = ("scorer", "scorer@example.com", "--role", "scorer", "--password", PASSWORD)
-        self.scorer_token = _token(self.flask("users", "create", *whom).strip(), "scorer")
+        self.scorer_token = token(self.flask("users", "create", *whom).strip(), "scorer")
         self.players = json.loads(self.flask("users", "seed", str(players)))
 
     def stop(self):
@@ -142,7 +143,7 @@ class Stock(Ours):
             assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
 
     def prepare(self, players):
-        self.scorer_token = _token("scorer", "scorer")
+        self.scorer_token = token("scorer", "scorer")
         done = subprocess.run(
             [sys.executable, "-m", "flask", "--app", "bench/stock.py", "seed"],
             cwd=ROOT,
@@ -154,10 +155,11 @@ class Stock(Ours):
         self.players = done.stdout.split()
 
     def viewer_token(self):
-        return _token("viewer", "viewer")
+        return token("viewer", "viewer")
 
 
-def _token(user_id, role):
+def token(user_id, role):
+    """Return an access token that outlasts everything here."""
     now = int(time.time())
     claims = {"sub": user_id, "role": role, "type": "access", "jti": uuid.uuid4().hex}
     claims |= {"iat": now, "nbf": now, "exp": now + LIFETIME, "fresh": False}

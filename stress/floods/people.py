@@ -1,0 +1,170 @@
+"""The legitimate, who post, ask and watch at a steady rate: all of it must be answered."""
+
+import json
+import select
+import socket
+import struct
+import time
+from collections import deque
+
+from bench import wire
+from bench.crowd import SO_TIMESTAMPNS, Reference
+from bench.kinds import Plain, SocketIo
+from bench.load import Lost, connected
+from bench.updates import number_of
+
+RATE = 50  # a second, of updates and of questions
+PATIENCE = 60  # seconds after which an answer is taken for lost
+
+
+class Asker:
+    """One kept connection with one request in flight, at a steady rate whatever comes back.
+
+    An answer's time runs from when its request was due, if the connection was waiting for an answer
+    then, and from when it was written otherwise: that we are late is not the server's doing. It
+    ends when the kernel had the answer.
+    """
+
+    def __init__(self, port, rate, next_request, take):
+        self.socket = connected(port)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.rate = rate
+        self.taken = []  # seconds, of each answer
+        self._next_request, self._take = next_request, take
+        self._due = time.time()
+        self._started = self._written = None
+        self._free_at = 0.0
+        self._buffer = bytearray()
+
+    @property
+    def waiting(self):
+        """Whether an answer is missing."""
+        return self._started is not None
+
+    def turn(self, now):
+        """Send the request that is due, if there is one. Raises Lost if the last has no answer."""
+        if self.waiting:
+            if now > self._written + PATIENCE:
+                raise Lost(f"a legitimate request had no answer within {PATIENCE} s")
+        elif now >= self._due:
+            self._started = self._due if self._free_at > self._due else now
+            self._written = now
+            self._due += 1 / self.rate
+            request = self._next_request(self._started)
+            assert self.socket.send(request) == len(request)
+
+    def read(self):
+        """Take in the answer. Raises Lost if the server hung up."""
+        try:
+            data, told, _, _ = self.socket.recvmsg(1 << 18, 64)
+        except OSError as error:
+            raise Lost(f"a legitimate client was cut off: {error}") from None
+        if not data:
+            raise Lost("a legitimate client was hung up on")
+        self._buffer += data
+        for status, body in wire.answers(self._buffer):
+            self._free_at = _arrived(told)
+            self.taken.append(self._free_at - self._started)
+            self._started = None
+            self._take(status, body)
+
+
+class People:
+    """A viewer of either kind, one who posts and one who asks for the top 10."""
+
+    def __init__(self, served, rate=RATE):
+        self._served = served
+        self._posted = {}  # when, by the number of the update
+        self._accepted = 0
+        viewer = served.watching
+        self.viewers = [Reference(kind, served.port, viewer) for kind in (Plain, SocketIo)]
+        self._seen = [0, 0]
+        top10 = wire.request("GET", "/api/score/top10", served.port, viewer)
+        metrics = wire.request("GET", "/metrics", served.port, "")
+        self._poster = Asker(served.port, rate, self._update, self._accept)
+        self._asker = Asker(served.port, rate, lambda at: top10, self._ten)
+        self._meter = Asker(served.port, 2, lambda at: metrics, self._metered)
+        self._reading = {}
+        self._poll = select.epoll()
+        for one in (self._poster, self._asker, self._meter, *self.viewers):
+            self._reading[one.socket.fileno()] = one
+            self._poll.register(one.socket, select.EPOLLIN)
+        self.metrics = ""
+        while any(viewer.to_come for viewer in self.viewers):
+            self._read(0.1)
+        self._bodies = deque(served.updates.everyone_once())
+
+    def run(self, seconds, until=lambda: False, beside=lambda: None):
+        """Go on for so long, or until that is true; look 10 times a second, `beside` as well."""
+        end, look = time.time() + seconds, 0.0
+        while (now := time.time()) < end:
+            for asker in (self._poster, self._asker, self._meter):
+                asker.turn(now)
+            self._read(0.002)
+            if now >= look:
+                look = now + 0.1
+                beside()
+                if until():
+                    return True
+        return until()
+
+    def times(self):
+        """Return the seconds of everything since the last call, by what it was."""
+        found = {"update": self._poster.taken, "top 10": self._asker.taken}
+        self._poster.taken, self._asker.taken = [], []
+        for index, (viewer, name) in enumerate(
+            zip(self.viewers, ("plain", "socket.io"), strict=True)
+        ):
+            new, self._seen[index] = viewer.updates[self._seen[index] :], len(viewer.updates)
+            found[f"push, {name}"] = [at - self._posted[number_of(value)] for at, value in new]
+        return found
+
+    def finish(self):
+        """Wait until everything is answered and seen. Raises Lost for what is not."""
+        end = time.time() + PATIENCE
+        while self._poster.waiting or self._asker.waiting or not self._all_is_seen():
+            self._read(0.02)
+            if time.time() > end:
+                seen = [len(viewer.updates) for viewer in self.viewers]
+                raise Lost(f"of {self._accepted} updates the viewers have seen {seen}")
+        for one in self._reading.values():
+            one.socket.close()
+        self._poll.close()
+
+    def _all_is_seen(self):
+        return all(len(viewer.updates) == self._accepted for viewer in self.viewers)
+
+    def _read(self, seconds):
+        for number, _ in self._poll.poll(seconds):
+            self._reading[number].read()
+
+    def _update(self, at):
+        number = self._served.updates.made - len(self._bodies)
+        body = self._bodies.popleft() if self._bodies else self._served.updates.next()
+        self._posted[number] = at
+        return wire.request(
+            "POST", "/api/score/update", self._served.port, self._served.scorer_token, body
+        )
+
+    def _accept(self, status, body):
+        if status != 200:
+            raise Lost(f"a legitimate update was answered {status}: {body}")
+        self._accepted += 1
+
+    def _ten(self, status, body):
+        if status != 200 or "top_10_scores" not in json.loads(body):
+            raise Lost(f"the top 10 was answered {status}: {body[:100]}")
+
+    def _metered(self, status, body):
+        if status != 200:
+            raise Lost(f"the metrics were answered {status}")
+        self.metrics = body.decode()
+
+
+def _arrived(told):
+    """Return when the kernel had what was read."""
+    for _, kind, value in told:
+        if kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = struct.unpack("qq", value)
+            return seconds + nanoseconds / 1e9
+    return time.time()
