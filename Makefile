@@ -1,10 +1,11 @@
 # `make help` lists what can be done; every target sets up what it needs.
 PYTHON ?= python3
+MINUTES ?= 60
 BIN := .venv/bin
 BANDIT := $(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
-.PHONY: help run test lint audit format bench
+.PHONY: help run test lint audit bench kills floods soak format
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,6 +30,17 @@ bench: .venv/dev ## Measure what the README tells of speed, and updates while Re
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.ranks
 	$(BIN)/python -m bench.redis_away
+
+kills: .venv/dev ## Kill the processes 20 times under load, and check that nothing was lost or came twice.
+	for database in sqlite postgres; do for processes in 1 3; do \
+	  $(BIN)/python -m stress.kills --database $$database --processes $$processes || exit 1; \
+	done; done
+
+floods: .venv/dev ## Flood the server, and tell what others notice and when all is let go of.
+	$(BIN)/python -m stress.floods
+
+soak: .venv/dev ## Load the server with everything for MINUTES (60), and see that nothing grows.
+	$(BIN)/python -m stress.soak --minutes $(MINUTES)
 
 format: .venv/dev ## Format the code.
 	$(BIN)/ruff format .
