@@ -14,8 +14,9 @@ from .realtime.transport import give_way
 # idle connections themselves (Heroku's router for 90 s) and must be the ones to end them:
 # https://devcenter.heroku.com/articles/http-routing#keepalives
 HEAD_SECONDS, PROXYS_HEAD_SECONDS = 30, 95
-# From there on, until the body is there, and until all is over: a poll takes 45 s at the most.
-BODY_SECONDS, EXCHANGE_SECONDS = 20, 55
+# From there on, until the body is there, and until all is over: a poll is answered with a ping
+# after 25 s at the most.
+BODY_SECONDS, EXCHANGE_SECONDS = 20, 40
 # What is taken in one go: of a request's body, of requests that are there one upon the other.
 TURN_BYTES, TURN_REQUESTS = 64 * 1024, 10
 # Sizes of chunks, and trailers: those of a body of 64 KiB in chunks of one byte, and more.

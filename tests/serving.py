@@ -32,10 +32,14 @@ class Server:
     """`python wsgi.py` or `flask run` on a database of its own."""
 
     def __init__(
-        self, folder: Path, mode: str = "python wsgi.py", files: int | None = None, **settings: str
+        self,
+        folder: Path,
+        mode: str = "python wsgi.py",
+        most_files: int | None = None,
+        **settings: str,
     ) -> None:
-        """Start a server with these settings, and so many `files` to open if that is said."""
-        self.mode, self.files = mode, files
+        """Start a server with these settings, which may open so many files if that is said."""
+        self.mode, self.most_files = mode, most_files
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / "server.log"
@@ -57,8 +61,8 @@ class Server:
             self.process = subprocess.Popen(
                 self.command(), cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
-        if self.files:
-            limit = (self.files, self.files)
+        if self.most_files:
+            limit = (self.most_files, self.most_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
         deadline = time.monotonic() + 20
         while not self._answers():

@@ -169,7 +169,7 @@ def test_who_sends_a_body_that_nobody_reads_takes_turns_with_the_others(connect)
 
 def test_the_idlest_make_room_when_there_is_none_left(tmp_path):
     files = 400  # of which the server keeps some hundreds for itself, so that 200 are for clients
-    server = Server(tmp_path, files=files)
+    server = Server(tmp_path, most_files=files)
     idle = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(files)]
 
     assert server.top10() == []

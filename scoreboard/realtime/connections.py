@@ -42,6 +42,7 @@ class Connection:
     close: Callable[[int, str], None] = lambda code, reason: None
     hang_up: Callable[[int, str], None] = lambda code, reason: None
     ping: Callable[[], None] | None = None
+    ping_seconds: float = PING_SECONDS
     deadline: float = 0.0
     pinged_at: float = 0.0
     token: str | None = None
@@ -170,7 +171,7 @@ class Connections:
             connection.close(UNAUTHORIZED, "token_expired")
         elif connection.deadline <= now:
             connection.close(UNAUTHORIZED, "not_authenticated")
-        elif connection.ping and connection.pinged_at + PING_SECONDS <= now:
+        elif connection.ping and connection.pinged_at + connection.ping_seconds <= now:
             connection.pinged_at = now
             connection.ping()
 

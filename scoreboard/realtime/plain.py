@@ -82,7 +82,7 @@ class _Door:
 
         opened.received, opened.ended = opened.take_vain, ended
         connection.close = connection.hang_up = opened.close
-        connection.ping = opened.ping
+        connection.ping, connection.ping_seconds = opened.ping, websocket.PING_SECONDS
         try:
             broadcast.welcome_viewer(self._app, opened)
         except Exception as error:

@@ -21,9 +21,7 @@ log = logging.getLogger(__name__)
 # What a viewer may be behind before it is closed, in bytes of memory: some thousand boards. The
 # frames are shared, so that a thousand slow viewers of the same messages hold them once.
 MOST_BEHIND = 1024 * 1024
-SILENCE_SECONDS = (
-    45  # pings unanswered, and the other side is gone: known at the second, after 50 s
-)
+PING_SECONDS, SILENCE_SECONDS = 12, 40  # so long without a sign of life, and it is gone
 MOST_VAIN, VAIN_SECONDS = 50, 10  # frames that say nothing, such as pings, and in what time
 TURN_FRAMES = 16  # are handled in one go, of the hundreds that may have come together
 CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # the other side has to answer a close, to have sent
