@@ -1,9 +1,10 @@
 # `make help` lists what can be done; every target sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+SECONDS ?= 60
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
-.PHONY: help run test lint format bench
+.PHONY: help run test lint format bench fuzz
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +24,9 @@ bench: .venv/dev ## Measure what the README tells of speed, and updates while Re
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.ranks
 	$(BIN)/python -m bench.redis_away
+
+fuzz: .venv/dev ## Send hostile input in process, SECONDS=60 for each kind; what breaks is kept as a seed.
+	$(BIN)/python -m stress.fuzz --seconds $(SECONDS)
 
 format: .venv/dev ## Format the code.
 	$(BIN)/ruff format .
