@@ -102,7 +102,7 @@ def _is_odd(data):
     return bool(data) and data[0] % 2 == 1
 
 
-def _endpoints(app):
+def endpoints(app):
     """Return the method and path of every endpoint, by its name."""
     found = {}
     for rule in app.url_map.iter_rules():
@@ -114,10 +114,10 @@ def _endpoints(app):
 def _asked(here, line):
     """Return the method, path and headers that a line asks for, be it by its bytes alone."""
     name, _, role = line.decode("latin-1").partition(" ")
-    endpoints = _endpoints(here.app)
-    if name not in endpoints:
-        name = sorted(endpoints)[sum(line) % len(endpoints)]
-    method, path = endpoints[name]
+    known = endpoints(here.app)
+    if name not in known:
+        name = sorted(known)[sum(line) % len(known)]
+    method, path = known[name]
     path = path.replace("<user_id>", here.people["player"].user_id).replace("<score_id>", "1")
     role = role if role in ROLES or role == "nobody" else ROLES[len(line) % len(ROLES)]
     if role == "nobody":
