@@ -2,10 +2,11 @@
 PYTHON ?= python3
 MINUTES ?= 60
 BIN := .venv/bin
+SECONDS ?= 60
 BANDIT := $(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
-.PHONY: help run test lint audit bench kills floods soak format
+.PHONY: help run test lint audit bench kills floods fuzz soak format
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -41,6 +42,9 @@ floods: .venv/dev ## Flood the server, and tell what others notice and when all 
 
 soak: .venv/dev ## Load the server with everything for MINUTES (60), and see that nothing grows.
 	$(BIN)/python -m stress.soak --minutes $(MINUTES)
+
+fuzz: .venv/dev ## Send hostile input in process, SECONDS=60 for each kind; what breaks is kept as a seed.
+	$(BIN)/python -m stress.fuzz --seconds $(SECONDS)
 
 format: .venv/dev ## Format the code.
 	$(BIN)/ruff format .

@@ -1,13 +1,18 @@
-"""What Marshmallow has no equal of: a lean load, and the fields user id, score, moment, whole."""
+"""What Marshmallow lacks: bounds, a lean load, and the fields user id, score, moment, whole."""
 
 import math
 import re
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+import marshmallow
+from marshmallow import ValidationError, fields, validate
 
+from .errors import InvalidInput
 from .models import MAX_SCORE
+
+# More than anything asked for has.
+MOST_FIELDS = 20
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 # What ISO 8601 is written with: datetime itself takes any separator, and a NUL at the end.
@@ -69,6 +74,16 @@ class Whole(fields.Integer):
         return super()._deserialize(value, *args, **kwargs)
 
 
+class Schema(marshmallow.Schema):
+    """A schema of what is asked for, which does not look at every one of thousands of fields."""
+
+    def load(self, data: Any, **options: Any) -> Any:
+        """Load as Marshmallow does. Raises InvalidInput if there are more than MOST_FIELDS."""
+        if isinstance(data, dict) and len(data) > MOST_FIELDS:
+            raise InvalidInput(f"There are more than {MOST_FIELDS} fields.", {})
+        return super().load(data, **options)
+
+
 class LeanSchema(Schema):
     """A flat schema that loads what is as it must be without Marshmallow's bookkeeping.
 
@@ -91,7 +106,7 @@ class LeanSchema(Schema):
                 }
             except ValidationError:
                 pass  # there may be more than this one fault
-        loaded: dict[str, Any] = self.load(body)  # type: ignore[arg-type]
+        loaded: dict[str, Any] = self.load(body)
         return loaded
 
 

@@ -119,6 +119,34 @@ def test_an_unknown_field_is_named(client, scorer, changed, url):
 
 
 @pytest.mark.parametrize("url", ENDPOINTS)
+def test_thousands_of_fields_get_one_short_answer(client, scorer, changed, url):
+    answer = post(client, scorer, url, {**ENDPOINTS[url], **{str(n): n for n in range(4000)}})
+
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_input")
+    assert len(answer.data) < 200
+    assert not changed()
+
+
+def test_so_does_an_update_of_thousands_of_fields_in_a_batch(client, scorer, changed):
+    update = {**UPDATE, **{str(n): n for n in range(4000)}}
+
+    answer = post(client, scorer, "/api/score/batch", {"updates": [update]})
+
+    assert answer.json["results"][0]["body"]["error"]["code"] == "invalid_input"
+    assert len(answer.data) < 200
+    assert not changed()
+
+
+@pytest.mark.parametrize("url", ["/api/leaderboard", f"/api/users/{USER_ID}/scores"])
+@pytest.mark.parametrize("query", ["page=\x83", "\x83=1", "page=%83"])
+def test_a_query_that_is_not_utf8_is_refused(client, player, unforeseen, url, query):
+    answer = client.get(url, headers=player.bearer, environ_overrides={"QUERY_STRING": query})
+
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_input")
+    assert unforeseen == []
+
+
+@pytest.mark.parametrize("url", ENDPOINTS)
 @pytest.mark.parametrize(
     "data",
     [

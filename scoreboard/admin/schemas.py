@@ -1,8 +1,8 @@
 """What may be asked of the admin endpoints, and how users, scores and marks are told."""
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate
 
-from ..fields import Moment, ScoreValue, UserId, Whole
+from ..fields import Moment, Schema, ScoreValue, UserId, Whole
 from ..permissions import ROLES
 
 LARGEST_ID = 2**63 - 1

@@ -4,9 +4,9 @@ import re
 import unicodedata
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate
+from marshmallow import ValidationError, fields, post_load, validate
 
-from ..fields import Moment
+from ..fields import Moment, Schema
 
 LONGEST_NAME_KEY = 256
 NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]*\Z")

@@ -2,9 +2,9 @@
 
 import re
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate
 
-from ..fields import LeanSchema, Moment, ScoreValue, UserId, Whole
+from ..fields import LeanSchema, Moment, Schema, ScoreValue, UserId, Whole
 
 MOST_IN_BATCH = 1000
 
