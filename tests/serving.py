@@ -49,18 +49,20 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = {
-            "python wsgi.py": [sys.executable, "wsgi.py"],
-            "flask run": [sys.executable, "-m", "flask", "run", "--port", str(self.port)],
-        }[self.mode]
         with self.log_file.open("a") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                self.command(), cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 20
         while not self._answers():
             assert self.process.poll() is None, f"the server ended: {self.log()}"
             assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
+
+    def command(self) -> list[str]:
+        return {
+            "python wsgi.py": [sys.executable, "wsgi.py"],
+            "flask run": [sys.executable, "-m", "flask", "run", "--port", str(self.port)],
+        }[self.mode]
 
     def _answers(self) -> bool:
         try:

@@ -1,0 +1,67 @@
+"""Connections that come to nothing: half a request, none at all, a session that nobody polls."""
+
+import random
+import time
+
+from .load import Actor
+from .sockets import connected, reset
+
+HALVES = (
+    b"",
+    b"GET /api/score",
+    b"GET / HTTP/1.1\r\nHost: x\r\n",
+    b"POST /api/score/update HTTP/1.1\r\nContent-Length: 100\r\n\r\n{",
+    b"GET /healthz HTTP/1.1\r\n\r\n",
+    b"GET /ws/scoreboard/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n"
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: eHh4eHh4eHh4eA==\r\n\r\n",
+)
+
+
+class HalfOpen(Actor):
+    """Opens what it does not go on with: some of it is held until the server has had enough."""
+
+    every = 1.0
+
+    def __init__(self, world, notes):
+        super().__init__(world, notes)
+        self._held = []  # sockets, and until when
+
+    def act(self):
+        now = time.monotonic()
+        for connection, until in list(self._held):
+            if until <= now:
+                self._held.remove((connection, until))
+                self._drop(connection)
+        connection = connected(self.world.port)
+        connection.sendall(random.choice(HALVES))
+        self.notes.count("half a connection")
+        if random.random() < 0.5:
+            self._drop(connection)
+        else:
+            self._held.append((connection, now + random.uniform(1, 90)))
+
+    def _drop(self, connection):
+        if random.random() < 0.5:
+            reset(connection)
+        else:
+            connection.close()
+
+    def close(self):
+        for connection, _ in self._held:
+            self._drop(connection)
+        super().close()
+
+
+class Abandoned(Actor):
+    """Opens sessions that it never polls: the server has to find that out by itself."""
+
+    every = 4.0
+
+    def act(self):
+        path = "/ws/scoreboard/?EIO=4&transport=polling"
+        sid = self.ask("a session", "GET", path).text.partition('"sid":"')[2].partition('"')[0]
+        if random.random() < 0.7:
+            token = random.choice(self.world.players).token
+            packet = '40{"token":"%s"}' % token
+            self.ask("a session's packet", "POST", f"{path}&sid={sid}", data=packet)

@@ -1,0 +1,127 @@
+"""`python wsgi.py`, with a thread beside it that looks at the process from within.
+
+    python -m stress.observed FILE
+
+Every SECONDS the thread writes one line of JSON into FILE: what the system gives the process, and
+what only the process knows of itself, its green threads first of all. It is a thread of the
+system, taken from the standard library before eventlet patches that, so that it is no green
+thread itself and tells as well of a loop that hangs. As long as there is a file FILE.quiet, the
+garbage is collected before each look, and the line tells how many objects of each type there are.
+
+SOAK_LEAK makes the thread itself leak with every look: `memory`, `files` or `green`.
+"""
+
+import _thread
+import gc
+import json
+import os
+import runpy
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import greenlet
+
+SECONDS = 2.0
+# Of the types of objects, those that there are most of.
+MOST_KINDS = 400
+MOST_CALLS = 8
+
+start_new_thread, sleep = _thread.start_new_thread, time.sleep
+wall_clock, monotonic = time.time, time.monotonic
+
+
+def main(file):
+    """Serve as `python wsgi.py` does; nothing of the project may be imported before it patches."""
+    start_new_thread(_observe, (Path(file), LEAKS[os.environ.get("SOAK_LEAK", "")]))
+    runpy.run_path("wsgi.py", run_name="__main__")
+
+
+def _observe(file, leak):
+    leaked, quiet = [], file.with_name(f"{file.name}.quiet")
+    with file.open("a", buffering=1) as lines:
+        while True:
+            leaked.append(leak())
+            seen = _look(quiet=quiet.exists())
+            lines.write(json.dumps(seen) + "\n")
+            sleep(SECONDS)
+
+
+def _look(quiet):
+    if quiet:
+        gc.collect()
+    objects = gc.get_objects()
+    kinds = Counter(map(type, objects))
+    green = {kind for kind in kinds if issubclass(kind, greenlet.greenlet)}
+    # Without a parent it is the thread itself, of which eventlet has twenty for what blocks.
+    alive = [each for each in objects if type(each) in green and not each.dead and each.parent]
+    seen = {
+        "at": wall_clock(),
+        "quiet": quiet,
+        "rss": _status("VmRSS:") / 1024,
+        "files": len(os.listdir("/proc/self/fd")),
+        "threads": _status("Threads:"),
+        "green": len(alive),
+        "objects": len(objects),
+        "held": _held(),
+    }
+    if quiet:
+        named = Counter()
+        for kind, count in kinds.items():
+            named[f"{kind.__module__}.{kind.__qualname__}"] += count
+        seen["kinds"] = dict(named.most_common(MOST_KINDS))
+        seen["stacks"] = Counter(map(_stack, alive))
+    return seen
+
+
+def _stack(thread):
+    """Return where a green thread waits, the innermost call first."""
+    frame, calls = thread.gr_frame, []
+    while frame and len(calls) < MOST_CALLS:
+        calls.append(f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}")
+        frame = frame.f_back
+    return " < ".join(calls) or repr(thread)
+
+
+def _status(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name))
+
+
+def _held():
+    """Return how many there are of what the server keeps for every client; none once all left."""
+    app = getattr(sys.modules["__main__"], "app", None)
+    if app is None:  # it has not got that far
+        return {}
+    from scoreboard import audit
+    from scoreboard.realtime import transport
+
+    audience, server = app.extensions["audience"], app.extensions["socketio"].server
+    return {
+        "watched sockets": len(transport.watched),
+        "attempts": len(audit.under_way),
+        "connections": len(app.extensions["connections"]._all),
+        "viewers": len(audience.sockets) + len(audience.viewers),
+        "sessions": len(server.eio.sockets),
+        "environments": len(server.environ),
+        "clients": sum(map(len, server.manager.rooms.values())),
+    }
+
+
+def _leak_green():
+    """Return a green thread that has started and never ends."""
+    stuck = greenlet.greenlet(lambda: greenlet.getcurrent().parent.switch())
+    stuck.switch()
+    return stuck
+
+
+LEAKS = {
+    "": lambda: None,
+    "memory": lambda: [bytearray(b"leak") for _ in range(5000)],
+    "files": lambda: os.open(os.devnull, os.O_RDONLY),
+    "green": _leak_green,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1])

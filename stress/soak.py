@@ -1,0 +1,228 @@
+"""A server under mixed load for a long time: what it takes must not grow.
+
+    python -m stress.soak [--minutes N] [--database sqlite|postgres] [--folder FOLDER]
+
+N minutes of load, an hour if not said otherwise, of which the first quarter is warm-up; after
+warm-up and at the end everybody leaves, and the server comes to rest. What is flat is said in
+`flatness`. Exits with 1 if anything grew, if an answer had a status that it should not have, or if
+the server logged a traceback. With SQLite a process on its own, with Postgres one that has Redis.
+
+What the server remembers on purpose is bounded, and most of it is filled before the warm-up: the
+10,000 verified tokens, the 1,000 lines of the audit log, a database larger than the cache that each
+of its connections has. What is remembered of each user (rules of the unusual, windows of limits)
+is there after warm-up for the users of the load, and grows with those who register: ten a minute,
+of about a kilobyte each.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import databases
+import requests
+from services import OwnRedis
+from serving import Server
+
+from . import flatness
+from .mixed import EVERYBODY
+from .mixed.load import Load, Notes, World
+
+WARM_UP = 0.25
+# Within this time after the last client has left, nothing may be left of any. A session that is
+# not polled any more is given up after 45 s.
+REST_SECONDS = 90
+# So many looks in a row that see the same, and the server has come to rest.
+SETTLED = 5
+TOKENS, UPDATES = 10_000, 20_000
+# More than any pool holds, so that all of them are full whenever the server comes to rest.
+CROWD = 40
+
+
+class Observed(Server):
+    """The server of `python wsgi.py` with a thread that looks at it from within."""
+
+    def __init__(self, folder, **settings):
+        self.looks = folder / "looks.jsonl"
+        self._quiet = folder / "looks.jsonl.quiet"
+        super().__init__(folder, **settings)
+
+    def command(self):
+        return [sys.executable, "-m", "stress.observed", str(self.looks)]
+
+    def samples(self):
+        lines = self.looks.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    @contextlib.contextmanager
+    def at_rest(self):
+        """Have the garbage collected before every look, and the types of objects counted."""
+        self._quiet.touch()
+        yield
+        self._quiet.unlink()
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Soak:
+    """One server, its load, and what came of it."""
+
+    def __init__(self, server, actors=EVERYBODY, fill=True):
+        self.server, self.notes, self._actors = server, Notes(), actors
+        self._world = World(server)
+        if fill:
+            self._fill()
+
+    def run(self, seconds):
+        """Let the load run for so long, and return the rows that tell what grew."""
+        self._load(seconds * WARM_UP)
+        self.first = self._rest(_settled)
+        began = time.time()
+        self._load(seconds * (1 - WARM_UP))
+        ended = time.time()
+        self.last = self._rest(lambda looks: _as_before(self.first, looks[-1]))
+        loaded = [look for look in self.server.samples() if began < look["at"] < ended]
+        return flatness.under_load(loaded) + flatness.at_rest(self.first, self.last)
+
+    def failures(self, rows):
+        """Return what is wrong, in words."""
+        grown = [f"{row.limit.name} grew {row.when}" for row in rows if not row.is_flat]
+        for when, look in (("after warm-up", self.first), ("at the end", self.last)):
+            left = {name: count for name, count in look["held"].items() if count}
+            grown += [f"left {when}: {left}"] if left else []
+        tracebacks = self.server.log().count("Traceback (most recent call last)")
+        grown += [f"{tracebacks} tracebacks in the log"] if tracebacks else []
+        return grown + self.notes.unexpected
+
+    def _load(self, seconds):
+        Load(self._world, self.notes, self._actors).run(seconds)
+        self._crowd()
+
+    def _rest(self, has_come):
+        """Wait until the server has come to rest, and return the last look at it."""
+        deadline = time.monotonic() + REST_SECONDS
+        with self.server.at_rest():
+            while True:
+                looks = self._quiet_looks()
+                if time.monotonic() > deadline or (looks and has_come(looks)):
+                    return looks[-1]
+                time.sleep(0.5)
+
+    def _quiet_looks(self):
+        """Return the looks of this rest."""
+        looks = self.server.samples()
+        loaded = max(number for number, look in enumerate(looks) if not look["quiet"])
+        return looks[loaded + 1 :]
+
+    def _crowd(self):
+        """Ask for so much at the same time that every pool is full."""
+        world = self._world
+
+        def ask(number):
+            player = world.players[number % len(world.players)]
+            headers = {**_bearer(player.token), "Connection": "close"}
+            post, get = requests.post, requests.get
+            with contextlib.suppress(requests.ConnectionError):
+                get(f"{world.url}/api/users/{player.user_id}/scores", headers=headers, timeout=20)
+                post(f"{world.url}/api/score/update", json={}, headers=headers, timeout=20)
+
+        with ThreadPoolExecutor(CROWD) as crowd:
+            list(crowd.map(ask, range(5 * CROWD)))
+
+    def _fill(self):
+        """Fill what is remembered: tokens, lines, and the database with its caches."""
+        world, http = self._world, requests.Session()
+        for number in range(TOKENS):
+            # Verified, remembered, and then refused here: nothing else comes of it.
+            token = world.mint(world.scorer.user_id, type="refresh", number=number)
+            answer = http.get(f"{world.url}/api/auth/me", headers=_bearer(token), timeout=20)
+            assert answer.status_code == 401, answer.text
+        for start in range(0, UPDATES, 1000):
+            several = [world.players[n % len(world.players)] for n in range(start, start + 1000)]
+            body = {"updates": [player.update() for player in several]}
+            headers = _bearer(world.scorer.token)
+            answer = http.post(f"{world.url}/api/score/batch", json=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+        http.close()
+
+
+def _bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _settled(looks):
+    """Whether nobody is left, and several looks have seen the same."""
+    last = [_exact(look) for look in looks[-SETTLED:]]
+    return len(last) == SETTLED and all(each == last[0] for each in last) and _empty(looks[-1])
+
+
+def _as_before(first, look):
+    return _empty(look) and all(row.is_flat for row in flatness.at_rest(first, look))
+
+
+def _exact(look):
+    return look["files"], look["green"], look["threads"]
+
+
+def _empty(look):
+    return not any(look["held"].values())
+
+
+@contextlib.contextmanager
+def served(database, folder, **settings):
+    """Start the server on a database of this kind."""
+    with contextlib.ExitStack() as stack:
+        if database == "postgres":
+            redis = OwnRedis(folder)
+            stack.callback(redis.stop)
+            settings |= {"DATABASE_URL": databases.new_database(), "REDIS_URL": redis.url}
+        server = Observed(folder, **settings)
+        stack.callback(server.stop)
+        yield server
+
+
+def tell(soak, rows, cpu):
+    """Print the figures."""
+    print(f"{'':16} {'':10} {'first':>10} {'last':>10} {'':4} at most")
+    for row in rows:
+        most = row.first * (1 + row.limit.share) + row.granted
+        print(
+            f"{row.limit.name:16} {row.when:10} {row.first:10,.1f} {row.last:10,.1f} "
+            f"{row.limit.unit:4} {most:,.1f}{'' if row.is_flat else '   GREW'}"
+        )
+    print("\nmost more objects at rest:")
+    for name, before, after in flatness.grown_kinds(soak.first, soak.last):
+        print(f"  {name}: {before:,} to {after:,}")
+    print("\ndone:")
+    for what, count in sorted(soak.notes.counts.items()):
+        print(f"  {what}: {count:,}")
+    print(f"\nCPU seconds: server {cpu[0]:.0f}, load {cpu[1]:.0f}")
+
+
+def main():
+    parser = argparse.ArgumentParser("python -m stress.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--folder", type=Path, help="keep the log and what was seen here")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp())
+    with served(options.database, folder) as server:
+        soak = Soak(server)
+        rows = soak.run(options.minutes * 60)
+        tell(soak, rows, (server.cpu_seconds(), time.process_time()))
+    failures = Counter(soak.failures(rows))
+    for failure, times in failures.items():
+        print(f"\nFAILED {times} times: {failure}" if times > 1 else f"\nFAILED: {failure}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
