@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from scoreboard import audit, create_app, doctor
+from scoreboard import audit, create_app, deadlines, doctor
 from scoreboard.realtime import transport
 
 app = create_app()
@@ -79,14 +79,14 @@ class _Server:
         self._idle = wsgi.STATE_IDLE
         self._most = _most_connections()
         self._pool = eventlet.GreenPool(self._most)
+        self._open: dict[Any, deadlines.Connection] = {}
+        self._head_seconds = deadlines.head_seconds(app.config["TRUSTED_PROXIES"])
         self._http = wsgi.Server(
             listener,
             listener.getsockname(),
             app,
             log=_Log(),
-            # Seconds until a silent client is let go: between requests, and within one.
-            keepalive=75,
-            socket_timeout=30,
+            protocol=deadlines.bounded(wsgi.HttpProtocol),
             debug=False,
             # This server ends every request body where it ends, chunked ones too.
             environ={"wsgi.input_terminated": True},
@@ -96,6 +96,7 @@ class _Server:
 
     def accept(self) -> None:
         """Take connections in until told to stop, then those that wait already and no more."""
+        eventlet.spawn_n(self._hang_up_on_the_late)
         with contextlib.suppress(_Told):
             while True:
                 try:
@@ -137,19 +138,36 @@ class _Server:
 
     def _take_in(self, client: Any, address: Any) -> None:
         while self._pool.running() + len(transport.watched) >= self._most:
+            self._hang_up_on_the_idle()
             eventlet.sleep(TURN_SECONDS)
-        client.settimeout(self._http.socket_timeout)
-        self._pool.spawn(self._serve, client, address)
+        self._open[client] = connection = deadlines.Connection(address, client, self._idle)
+        self._pool.spawn(self._serve, client, connection)
 
-    def _serve(self, client: Any, address: Any) -> None:
+    def _serve(self, client: Any, connection: deadlines.Connection) -> None:
         try:
             # Whatever the connection itself may raise: the client has gone.
             with contextlib.suppress(OSError):
-                self._http.process_request([address, client, self._idle])
+                self._http.process_request(connection)
         finally:
-            with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+            del self._open[client]
+            connection.hang_up()
             client.close()
+
+    def _hang_up_on_the_late(self) -> None:
+        """End every connection that takes too long over something, for as long as there are any."""
+        while True:
+            eventlet.sleep(1)
+            now = time.monotonic()
+            for connection in list(self._open.values()):
+                if connection.is_late(now, self._head_seconds):
+                    connection.hang_up()
+
+    def _hang_up_on_the_idle(self) -> None:
+        """Make room: end the connections that have waited longest without asking for anything."""
+        idle = [connection for connection in self._open.values() if connection.body is None]
+        idle.sort(key=lambda connection: connection.since)
+        for connection in idle[: 1 + self._most // 100]:
+            connection.hang_up()
 
 
 def _on_signals(stop: Callable[[], object]) -> None:

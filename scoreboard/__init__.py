@@ -19,6 +19,7 @@ from . import (
     scores,
     web,
 )
+from .activity import pace
 from .activity import service as activity
 from .auth import tokens
 from .json_provider import OrjsonProvider
@@ -41,11 +42,13 @@ def create_app(config: Config | None = None) -> Flask:
     broadcast.init_app(app)
     tokens.init_app(app)
     activity.init_app(app)
+    pace.init_app(app)
     service.init_app(app)
     showing.init_app(app)
     handlers.init_app(app)
     door.init_app(app)
     plain.init_app(app)
+    pace.hold_back(app)
     requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)

@@ -1,15 +1,17 @@
 """How work reaches the database: short reads, and writes in one transaction off the loop."""
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import upgrade
-from sqlalchemy import Connection, Engine, bindparam, event, update
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, event, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     InterfaceError,
@@ -33,10 +35,17 @@ STATEMENT_SECONDS = 5
 # the pool's: no connection came free.
 FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError)
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOW = bindparam("now", type_=BigInteger)
+_LATEST = case((BoardVersion.clock < _NOW, _NOW), else_=BoardVersion.clock)
 _NEXT_VERSION = (
     update(BoardVersion)
-    .values(version=BoardVersion.version + 1, stamp=bindparam("new_stamp"))
-    .returning(BoardVersion.version)
+    .values(
+        version=BoardVersion.version + 1,
+        stamp=bindparam("new_stamp"),
+        clock=_LATEST + bindparam("moments", type_=BigInteger),
+    )
+    .returning(BoardVersion.version, BoardVersion.clock)
     .execution_options(synchronize_session=False)
 )
 
@@ -115,9 +124,20 @@ def transaction(work: Callable[[Connection], T]) -> T:
         return _run(connection, work)
 
 
-def next_version(connection: Connection) -> int:
-    """Make the board's next version, and hold it: no other process makes one until the commit."""
-    return connection.execute(_NEXT_VERSION, {"new_stamp": secrets.token_hex(8)}).scalar_one()
+def next_version(connection: Connection, moments: int = 0) -> tuple[int, Iterator[datetime]]:
+    """Make the board's next version, and hold it: no other process makes one until the commit.
+
+    With it come that many moments of server time, a microsecond apart: each is later than all
+    that came with earlier versions, whichever process made them and whatever its clock did since.
+    """
+    asked = {
+        "new_stamp": secrets.token_hex(8),
+        "now": time.time_ns() // 1000,
+        "moments": moments,
+    }
+    version, last = connection.execute(_NEXT_VERSION, asked).one()
+    given = range(last - moments + 1, last + 1)
+    return version, (EPOCH + timedelta(microseconds=moment) for moment in given)
 
 
 def insert(table: type[Base], dialect: str) -> Any:

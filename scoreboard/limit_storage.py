@@ -85,6 +85,56 @@ class WindowStorage(MemoryStorage):
         self._most_windows = max(FEW_WINDOWS, 2 * len(self._windows))
 
 
+class RedisWindows(RedisStorage):
+    """Redis, by whose clock all processes count.
+
+    The library's own goes by the clock of each process: one that is set back refuses for as long,
+    one that is ahead forgets the windows of all.
+    """
+
+    STORAGE_SCHEME = ["windows+redis"]  # noqa: RUF012 - named by the library
+
+    _ACQUIRE = """
+        local limit, expiry, amount = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+        local time = redis.call('TIME')
+        local now = time[1] + time[2] / 1000000
+        local newest = redis.call('LINDEX', KEYS[1], 0)
+        if newest and tonumber(newest) > now then
+            redis.call('DEL', KEYS[1]) -- Redis's own clock was set back: or all would be refused
+        end
+        if amount > limit then
+            return 0
+        end
+        local oldest = redis.call('LINDEX', KEYS[1], limit - amount)
+        if oldest and tonumber(oldest) > now - expiry then
+            return 0
+        end
+        for _ = 1, amount do
+            redis.call('LPUSH', KEYS[1], now)
+        end
+        redis.call('LTRIM', KEYS[1], 0, limit - 1)
+        redis.call('EXPIRE', KEYS[1], expiry)
+        return 1
+    """
+
+    def initialize_storage(self, uri: str) -> None:
+        """Register the scripts, which are sent once."""
+        super().initialize_storage(uri)
+        self._acquire = self.storage.register_script(self._ACQUIRE)
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count `amount` more under the key, unless that were more than the limit."""
+        return bool(self._acquire([self.prefixed_key(key)], [limit, expiry, amount]))
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """Return when the present window began, by this process's clock, and how many are in it."""
+        seconds, microseconds = self.storage.time()
+        now = seconds + microseconds / 1_000_000
+        window = self.lua_moving_window([self.prefixed_key(key)], [now - expiry, limit])
+        began, count = (float(window[0]), window[1]) if window else (now, 0)
+        return time.time() - (now - began), count
+
+
 class SteadyStorage(Storage, MovingWindowSupport):
     """Redis, as long as it answers at once; else this process's memory, until it does again.
 
@@ -97,7 +147,7 @@ class SteadyStorage(Storage, MovingWindowSupport):
     def __init__(self, uri: str, wrap_exceptions: bool = False, **options: Any) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
         url = uri.removeprefix("steady+")
-        self._redis = RedisStorage(
+        self._redis = RedisWindows(
             url,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ASK_SECONDS,

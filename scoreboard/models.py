@@ -154,6 +154,8 @@ class BoardVersion(Base):
     Whoever adds holds the row until the commit, so versions follow the commits without a gap:
     the one order of all updates, in whichever process they were made. `stamp` is random, made anew
     with each: it tells this version from the same one of another board, a restored one, say.
+    `clock` is the latest server time given to an update, in microseconds since the epoch: it never
+    goes back, as the clocks of machines do.
     """
 
     __tablename__ = "board_version"
@@ -161,6 +163,7 @@ class BoardVersion(Base):
     only: Mapped[bool] = mapped_column(primary_key=True, default=True)
     version: Mapped[int] = mapped_column(BigInteger)
     stamp: Mapped[str] = mapped_column(String(16))
+    clock: Mapped[int] = mapped_column(BigInteger)
 
 
 class RevokedToken(Base):

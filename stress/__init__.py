@@ -1,4 +1,4 @@
-"""What tries to break the server: killed processes, floods, hostile input, an hour of everything."""
+"""What tries to break the server: kills, floods, hostile input, an hour of everything."""
 
 import sys
 from pathlib import Path

@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -30,8 +31,11 @@ def free_port() -> int:
 class Server:
     """`python wsgi.py` or `flask run` on a database of its own."""
 
-    def __init__(self, folder: Path, mode: str = "python wsgi.py", **settings: str) -> None:
-        self.mode = mode
+    def __init__(
+        self, folder: Path, mode: str = "python wsgi.py", files: int | None = None, **settings: str
+    ) -> None:
+        """Start a server with these settings, and so many `files` to open if that is said."""
+        self.mode, self.files = mode, files
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / "server.log"
@@ -53,6 +57,9 @@ class Server:
             self.process = subprocess.Popen(
                 self.command(), cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
+        if self.files:
+            limit = (self.files, self.files)
+            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
         deadline = time.monotonic() + 20
         while not self._answers():
             assert self.process.poll() is None, f"the server ended: {self.log()}"

@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import queue
 import threading
 from types import SimpleNamespace
@@ -13,11 +14,12 @@ import pytest
 import socketio
 from conftest import texts
 from engineio import packet
+from engineio.exceptions import QueueEmpty
 from pairs import Pair
 from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
-from scoreboard.realtime import broadcast, engine, handlers, transport, websocket
+from scoreboard.realtime import broadcast, engine, handlers, transport, updates, websocket
 from scoreboard.realtime.feed import Batch
 from scoreboard.realtime.packets import StrictPacket
 
@@ -62,17 +64,29 @@ class TestTheLibrary:
 
         assert session.poll()[0].encode() == "4x"
 
-    def test_a_session_that_owes_no_pong_starts_no_task_that_pings(self, session, monkeypatch):
-        monkeypatch.setattr(session.server, "start_background_task", lambda *work: 1 / 0)
-        session.last_ping = None
+    def test_an_answered_ping_is_taken_note_of(self, session):
+        noted = []
+        session.schedule_ping = lambda: noted.append("answered")
 
-        session.schedule_ping()
+        session.receive(packet.Packet(packet.PONG))
 
-    def test_an_unanswered_ping_closes_the_session(self, session):
-        session.last_ping = 1.0
+        assert noted == ["answered"]
 
-        session.check_ping_timeout()
+    def test_who_sends_looks_first_whether_a_ping_is_unanswered(self, session):
+        session.check_ping_timeout = lambda: False
 
+        session.send(packet.Packet(packet.MESSAGE, "x"))
+
+        assert session.queue.qsize() == 0
+
+    def test_a_poll_that_finds_nothing_ends_the_session(self, session):
+        def poll():
+            raise QueueEmpty
+
+        session.poll = poll
+
+        with pytest.raises(QueueEmpty):
+            session.handle_get_request({}, None)
         assert session.closed
 
     def test_a_closed_session_puts_none_into_the_queue(self, session):
@@ -88,27 +102,78 @@ class TestTheLibrary:
 
         assert received == [("sid", '{"not": "parsed"}')]
 
-    @pytest.mark.parametrize("owes_a_pong", [True, False])
-    def test_a_connect_handler_may_keep_the_task_that_pings_from_starting(
-        self, library, owes_a_pong
-    ):
+    @pytest.mark.parametrize("ours", [True, False])
+    @pytest.mark.parametrize("way", ["polling", "websocket"])
+    def test_a_connect_handler_may_keep_the_task_that_pings_from_starting(self, library, way, ours):
         steps = []
 
         def connected(sid, environ):
             steps.append("connected")
-            if not owes_a_pong:
-                engine.before_connect(library.sockets[sid], environ)
+            if ours:
+                engine.before_connect(library.sockets[sid])
 
         def serve(environ, start_response):
-            steps.append("served")
             return []
 
         library.on("connect", connected)
         library.start_background_task = lambda work, *args: steps.append(work.__name__)
         library._async["websocket"] = lambda *args: serve
-        library.handle_request(WEBSOCKET_REQUEST, lambda *answer: None)
+        request = {**WEBSOCKET_REQUEST, "QUERY_STRING": f"EIO=4&transport={way}"}
+        library.handle_request(request, lambda *answer: None)
 
-        assert steps == ["connected", *(["_send_ping"] if owes_a_pong else []), "served"]
+        assert steps == ["connected", *([] if ours else ["_send_ping"])]
+
+
+class TestSignsOfLife:
+    @pytest.fixture
+    def session(self):
+        library = socketio.Server(async_mode=transport.ASYNC_MODE, monitor_clients=False).eio
+        engine.install(library)
+        library.sockets["sid"] = session = engineio.socket.Socket(library, "sid")
+        engine.before_connect(session)
+        session.connected = True
+        return session
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        clock = SimpleNamespace(now=1000.0)
+        monkeypatch.setattr(engine.time, "monotonic", lambda: clock.now)
+        return clock
+
+    def test_who_does_not_answer_a_ping_in_time_is_closed(self, session, clock):
+        session.ping()
+        clock.now += session.server.ping_timeout
+        assert session.check_ping_timeout()
+
+        clock.now += 1
+
+        assert not session.check_ping_timeout()
+        assert session.closed
+
+    def test_who_answers_a_ping_may_stay(self, session, clock):
+        session.ping()
+        session.receive(packet.Packet(packet.PONG))
+
+        clock.now += 3600
+
+        assert session.check_ping_timeout()
+
+    def test_who_still_owes_an_answer_is_not_asked_again(self, session, clock):
+        session.ping()
+        session.ping()
+
+        assert [each.encode() for each in session.poll()] == ["2"]
+
+    def test_a_second_poll_at_the_same_time_ends_the_session_and_the_first(self, session):
+        first = queue.Queue()
+        threading.Thread(target=lambda: first.put(session.poll())).start()
+        wait_until(lambda: session.polling)
+
+        with pytest.raises(QueueEmpty):
+            session.handle_get_request({}, None)
+
+        assert [each.encode() for each in first.get(timeout=10)] == ["1"]
+        assert session.closed
 
 
 WEBSOCKET_REQUEST = {
@@ -251,9 +316,9 @@ class TestSession:
     @pytest.mark.usefixtures("upgraded")
     def test_one_who_never_answers_a_ping_is_forgotten(self, app, session, pair, monkeypatch):
         monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
-        engine.ping(session)
+        session.ping()
         assert pair.take_frames(1) == [(1, b"2")]
-        session.last_ping = 1.0
+        session.last_ping = -math.inf
 
         app.extensions["connections"]._with_each_sweep()
 
@@ -281,14 +346,13 @@ class TestEventsUnderWay:
     def test_are_bounded_and_the_next_is_read_when_one_is_answered(self, app, monkeypatch):
         """Nothing runs here by itself: who would wait for room is told so instead."""
         work = []
-        monkeypatch.setattr(handlers, "MOST_UNDER_WAY", 2)
-        monkeypatch.setattr(handlers, "threading", SimpleNamespace(Semaphore=Room))
-        monkeypatch.setattr(handlers.transport, "spawn", lambda *task: work.append(task))
-        door = handlers._Door(app)
+        monkeypatch.setattr(updates, "MOST_UNDER_WAY", 2)
+        monkeypatch.setattr(updates, "threading", SimpleNamespace(Semaphore=Room))
+        monkeypatch.setattr(updates.transport, "spawn", lambda *task: work.append(task))
         session = handlers._Session("127.0.0.1", "socket.io", socket=None)
 
         def submit(number):
-            door._submit(session, StrictPacket(data=["update_score", number]))
+            updates.submit(app, session, StrictPacket(data=["update_score", number]))
 
         submit(1)
         submit(2)

@@ -14,7 +14,7 @@ from serving import ROOT
         ["tests/test_websocket.py"],
         [
             f"tests/test_engine.py::Test{name}"
-            for name in ("TheLibrary", "Outbox", "Session", "EventsUnderWay")
+            for name in ("TheLibrary", "SignsOfLife", "Outbox", "Session", "EventsUnderWay")
         ],
     ],
     ids=["hub", "websocket", "engine"],

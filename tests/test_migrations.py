@@ -1,6 +1,7 @@
 """The tables come from one version to the next, and back, with everything that is in them."""
 
 import sqlite3
+from datetime import UTC, datetime, timedelta
 
 import databases
 import pytest
@@ -8,11 +9,11 @@ import standings
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import event, insert, select, text
+from sqlalchemy import event, insert, select, text, update
 
 from scoreboard import database
 from scoreboard.extensions import Base, db
-from scoreboard.models import Standing, User
+from scoreboard.models import Score, Standing, User
 from scoreboard.scores import leaderboard
 
 BOARD = [(5, 0, False), (9, 1, False), (9, 2, True)]
@@ -75,6 +76,19 @@ def test_to_upgrade_what_is_up_to_date_changes_nothing(old_board):
 
     assert (content(), stamp()) == (old_board, first)
     assert database.is_up_to_date()
+
+
+@pytest.mark.parametrize(
+    "day", [datetime(2026, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)]
+)
+def test_what_comes_next_is_later_than_what_was_there(old_board, day):
+    moment = day.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    database.transaction(lambda c: c.execute(update(Score).values(created_at=moment)))
+
+    upgrade()
+
+    _, moments = database.transaction(lambda c: database.next_version(c, 1))
+    assert moment < next(moments) < max(moment, datetime.now(UTC)) + timedelta(seconds=2)
 
 
 def test_a_downgrade_keeps_what_the_older_version_knows(old_board):

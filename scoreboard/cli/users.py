@@ -101,7 +101,8 @@ def _store(players: list[dict[str, Any]], scores: bool) -> None:
         connection.execute(insert(User), players)
         if scores:
             user_ids = [player["user_id"] for player in players]
-            connection.execute(insert(Score), [_score(user_id) for user_id in user_ids])
+            _, moments = database.next_version(connection, len(user_ids))
+            connection.execute(insert(Score), list(map(_score, user_ids, moments)))
             columns = ["user_id", "score", "reached_at", "achieved_at", "score_id", "hidden"]
             reached = select(
                 Score.user_id,
@@ -112,14 +113,12 @@ def _store(players: list[dict[str, Any]], scores: bool) -> None:
                 false(),
             ).where(Score.user_id.in_(user_ids))
             connection.execute(insert(Standing).from_select(columns, reached))
-            database.next_version(connection)
 
     database.transaction(write)
 
 
-def _score(user_id: str) -> dict[str, Any]:
+def _score(user_id: str, now: datetime) -> dict[str, Any]:
     value = float(secrets.randbelow(1_000_000))
-    now = datetime.now(UTC)
     return {
         "user_id": user_id,
         "score_value": value,

@@ -4,6 +4,7 @@ A connection has ten seconds to authenticate; then it may stay until its token e
 """
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -32,7 +33,8 @@ class Connection:
 
     `close(code, reason)` says goodbye and may be called again to insist; `hang_up` ends the
     transport without one, as a lost network would, so that the client comes back; `ping` asks for
-    a sign of life where the protocol above does not. Times are in seconds since the epoch.
+    a sign of life where the protocol above does not. `deadline` and `pinged_at` are by
+    time.monotonic; only its token ends by the clock.
     """
 
     address: str
@@ -73,7 +75,7 @@ class Connections:
 
         Raises TooManyConnections, and Stopping once the process is about to end.
         """
-        now = time.time()
+        now = time.monotonic()
         with self._lock:
             if self.stopping:
                 raise Stopping
@@ -99,7 +101,7 @@ class Connections:
                 raise TooManyConnections("Too many connections of this user.")
             self._count_out(connection)
             connection.caller, connection.token = caller, token
-            connection.deadline = caller.expires_at
+            connection.deadline = math.inf
             self._admitted[connection.address] += 1
             if caller.user_id:
                 self._users[caller.user_id] += 1
@@ -111,7 +113,7 @@ class Connections:
                 self._count_out(connection)
                 connection.caller = connection.token = None
                 self._waiting[connection.address] += 1
-                connection.deadline = time.time() + SECONDS_TO_LEAVE
+                connection.deadline = time.monotonic() + SECONDS_TO_LEAVE
 
     def drop(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
@@ -138,7 +140,10 @@ class Connections:
             connection.hang_up(SERVICE_RESTART, "restarting")
 
     def sweep(self, now: float) -> None:
-        """Close whatever is past its deadline, and ask the silent for a sign of life."""
+        """Close whatever is past its deadline, and ask the silent for a sign of life.
+
+        `now` is by time.monotonic.
+        """
         self._with_each_sweep()
         for connection in list(self._all):
             try:
@@ -148,10 +153,11 @@ class Connections:
                 log.exception("a connection could not be swept")
 
     def _look_at(self, connection: Connection, now: float) -> None:
-        if connection.deadline <= now:
-            connection.close(
-                UNAUTHORIZED, "token_expired" if connection.caller else "not_authenticated"
-            )
+        caller = connection.caller
+        if caller and caller.expires_at <= time.time():
+            connection.close(UNAUTHORIZED, "token_expired")
+        elif connection.deadline <= now:
+            connection.close(UNAUTHORIZED, "not_authenticated")
         elif connection.ping and connection.pinged_at + PING_SECONDS <= now:
             connection.pinged_at = now
             connection.ping()

@@ -14,7 +14,8 @@ from queue import Empty
 from typing import Any
 
 from engineio import packet
-from engineio.exceptions import SocketIsClosedError, UnknownPacketError
+from engineio.exceptions import QueueEmpty, SocketIsClosedError, UnknownPacketError
+from engineio.socket import Socket
 
 from . import handshake, transport, websocket
 from .packets import LONGEST_MESSAGE
@@ -41,17 +42,55 @@ def frames(packets: Sequence[Any]) -> bytes:
     return b"".join(websocket.text_frame(each.encode()) for each in packets)
 
 
-def before_connect(socket: Any, environ: transport.WsgiEnvironment) -> None:
-    """Keep the library from starting a task that pings, unless the client polls."""
-    if handshake.is_upgrade(environ):
-        socket.last_ping = None
+def before_connect(socket: Any) -> None:
+    """Make a session of the library's one of ours, before it starts a task that pings."""
+    socket.__class__ = EngineSession
+    socket.last_ping = None
 
 
-def ping(socket: Any) -> None:
-    """Ask a client with a WebSocket for a sign of life, if it still owes none."""
-    if socket.upgraded and not socket.closed and socket.last_ping is None:
-        socket.last_ping = time.time()
-        socket.send(packet.Packet(packet.PING))
+class EngineSession(Socket):
+    """A session without a task of its own: our sweep asks it for signs of life.
+
+    `last_ping` is when that was, by time.monotonic, and None once it is answered.
+    """
+
+    last_ping: float | None
+    polling = False
+
+    def ping(self) -> None:
+        """Ask the client for a sign of life, if it still owes none."""
+        if not self.closed and self.last_ping is None:
+            self.last_ping = time.monotonic()
+            self.send(packet.Packet(packet.PING))
+
+    def schedule_ping(self) -> None:
+        """Take note of a sign of life."""
+        self.last_ping = None
+
+    def check_ping_timeout(self) -> bool:
+        """Whether the client is still there; one that is not is closed."""
+        if self.closed:
+            raise SocketIsClosedError
+        asked_at = self.last_ping
+        if asked_at is None or time.monotonic() - asked_at <= self.server.ping_timeout:
+            return True
+        self.close(wait=False, reason=self.server.reason.PING_TIMEOUT)
+        return False
+
+    def poll(self) -> list[Any]:
+        """Wait for packets, for one request at a time.
+
+        Raises QueueEmpty for a second one, which ends the session, as the protocol has it:
+        https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
+        """
+        if self.polling:
+            raise QueueEmpty
+        self.polling = True
+        try:
+            packets: list[Any] = super().poll()
+        finally:
+            self.polling = False
+        return packets
 
 
 def disconnected(socket: Any) -> None:
@@ -162,10 +201,12 @@ class EngineWebSocket:
             self._opened.close(websocket.PROTOCOL_ERROR, "not an Engine.IO packet")
         elif not self._socket.upgraded:
             self._shake_hands(text)
-        elif text[0] == "3":
-            self._socket.last_ping = None
+        elif text[0] == "4":
+            self._receive(packet.Packet(packet.MESSAGE, text[1:]))
         else:
-            self._receive(text)
+            # Nothing that may come with these is of any use, so nobody looks at it.
+            self._opened.take_vain()
+            self._receive(packet.Packet(int(text[0])))
 
     def _shake_hands(self, text: str) -> None:
         """Upgrade: the client probes, ends its polling, and then says so."""
@@ -178,14 +219,9 @@ class EngineWebSocket:
         else:
             self._opened.close(websocket.PROTOCOL_ERROR, "not an upgrade")
 
-    def _receive(self, text: str) -> None:
-        known = (
-            packet.Packet(packet.MESSAGE, text[1:])
-            if text[0] == "4"  # or the library would look for JSON in it
-            else packet.Packet(encoded_packet=text)
-        )
+    def _receive(self, received: Any) -> None:
         try:
-            self._socket.receive(known)
+            self._socket.receive(received)
         except UnknownPacketError:
             pass
         except SocketIsClosedError:

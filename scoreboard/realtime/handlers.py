@@ -11,13 +11,12 @@ from flask import Flask
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError
 
-from .. import audit, metrics, requests
+from .. import metrics
+from ..activity.pace import Pace
 from ..auth import tokens
-from ..errors import NotAuthenticated, ScoreboardError, Stopping, translate
+from ..errors import NotAuthenticated, ScoreboardError, translate
 from ..extensions import socketio
-from ..json_provider import dumps
-from ..scores import service
-from . import broadcast, engine, transport, websocket
+from . import broadcast, engine, transport, updates, websocket
 from .connections import Connection
 from .messenger import Alone, Messenger
 from .packets import LONGEST_MESSAGE, MalformedPacket, StrictPacket
@@ -28,8 +27,6 @@ PATH = "/ws/scoreboard"
 ROOM = "scoreboard"
 # Packets that a polling client may be behind: as far as a WebSocket may be, about.
 MOST_WAITING = 2000
-# Events of one client in flight together; the next is read when one of them is answered.
-MOST_UNDER_WAY = 256
 
 
 def init_app(app: Flask) -> None:
@@ -62,11 +59,15 @@ def _manager(app: Flask, door: "_Door") -> Any:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Session(Connection):
-    """One Engine.IO session, authenticated or not; `socket` is the library's."""
+    """One Engine.IO session, authenticated or not; `socket` is the library's.
+
+    `refused` is whether one of its updates was, since that was last taken note of.
+    """
 
     socket: Any
     turn: threading.RLock = field(default_factory=threading.RLock)
     room: threading.Semaphore | None = None
+    refused: bool = False
 
 
 class _Door:
@@ -78,6 +79,7 @@ class _Door:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
+        self._pace: Pace = app.extensions["pace"]
         self._open: dict[str, _Session] = {}
 
     def listen(self, server: Any) -> None:
@@ -105,7 +107,7 @@ class _Door:
             metrics.SOCKET_IO,
             close=lambda code, why: self._close(engine_sid, code, why),
             hang_up=lambda code, why: self._close_transport(engine_sid, code, why),
-            ping=lambda: engine.ping(socket),
+            ping=lambda: socket.ping(),
             socket=socket,
         )
         try:
@@ -113,7 +115,7 @@ class _Door:
         except ScoreboardError as error:
             return error.body()
         self._open[engine_sid] = session
-        engine.before_connect(socket, environ)
+        engine.before_connect(socket)
         # The library keeps this as long as the connection: it need not be the whole request.
         return self._inner["connect"](engine_sid, {})
 
@@ -125,18 +127,27 @@ class _Door:
             if not data:
                 # The library would take it for an event without even a name.
                 raise MalformedPacket("an empty packet")
-            event = StrictPacket(encoded_packet=data)
-            # One at a time: with polling, a CLOSE can overtake the CONNECT that it follows.
-            with session.turn:
-                if event.packet_type != packet.EVENT:
-                    self._inner["message"](engine_sid, data)
-                    return
-                known = session.caller and event.data[0] == "update_score"
-            if known and event.namespace in (None, "/"):
-                self._submit(session, event)
+            if not self._take(engine_sid, session, data):
+                self._pace.refuse(session.address)
         except MalformedPacket as error:
             log.warning("closing a connection that sent a malformed packet: %s", error)
+            self._pace.refuse(session.address)
             self._close_transport(engine_sid, 1002, "malformed packet")
+
+    def _take(self, engine_sid: str, session: _Session, data: Any) -> bool:
+        """Do what a packet asks for. Return False if that was nothing, or is refused of late."""
+        event = StrictPacket(encoded_packet=data)
+        # One at a time: with polling, a CLOSE can overtake the CONNECT that it follows.
+        with session.turn:
+            caller = session.caller
+            if event.packet_type != packet.EVENT:
+                self._inner["message"](engine_sid, data)
+                return session.caller is not None and session.caller is not caller
+        if not caller or event.data[0] != "update_score" or event.namespace not in (None, "/"):
+            return False
+        updates.submit(self._app, session, event)
+        refused, session.refused = session.refused, False
+        return not refused
 
     def _disconnected(self, engine_sid: str, reason: str) -> None:
         session = self._open.get(engine_sid)
@@ -178,36 +189,6 @@ class _Door:
         if session:
             broadcast.forget_socket(self._app, session.socket.queue)
             self._app.extensions["connections"].leave(session)
-
-    def _submit(self, session: _Session, event: StrictPacket) -> None:
-        """Submit an update beside everything else, once there is room for one more."""
-        if session.room is None:
-            session.room = threading.Semaphore(MOST_UNDER_WAY)
-        session.room.acquire()
-        transport.spawn(self._answer, session, session.room, event)
-
-    def _answer(self, session: _Session, room: threading.Semaphore, event: StrictPacket) -> None:
-        try:
-            body = event.data[1] if len(event.data) > 1 else None
-            answer = dumps([self._update(session, body)]).decode()
-            if event.id is not None:
-                with contextlib.suppress(SocketIsClosedError):
-                    session.socket.send(engine.message(f"3{event.id}{answer}"))
-        finally:
-            room.release()
-
-    def _update(self, session: _Session, body: Any) -> dict[str, Any]:
-        """Submit an update as `POST /api/score/update` does; return status and body."""
-        origin = requests.event_origin(session.address)
-        with self._app.app_context():
-            try:
-                if self._app.extensions["connections"].stopping:
-                    with audit.attempt(origin, lambda attempt: None):  # no fault of the client's
-                        raise Stopping
-                return {"status": 200, "body": service.submit(body, session.token, origin)}
-            except Exception as error:
-                told = translate(error)
-                return {"status": told.status, "body": told.body()}
 
     def look_after(self) -> None:
         """Close the clients that are gone, and those that poll but do not come for their own."""

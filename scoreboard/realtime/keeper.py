@@ -25,11 +25,12 @@ def init_app(app: Flask) -> None:
 
 def _keep(app: Flask) -> None:
     app.extensions["socketio"].server.manager.initialize()
+    tasks = (_close_expired, _catch_up, Sessions().end_sessions)
     while True:
         due = time.monotonic() + SECONDS
         time.sleep(SECONDS)
         metrics.LOOP_LAG_SECONDS.observe(max(0, time.monotonic() - due))
-        for task in (_close_expired, _catch_up, _end_sessions):
+        for task in tasks:
             try:
                 with app.app_context():
                     task(app)
@@ -40,7 +41,7 @@ def _keep(app: Flask) -> None:
 
 
 def _close_expired(app: Flask) -> None:
-    app.extensions["connections"].sweep(time.time())
+    app.extensions["connections"].sweep(time.monotonic())
 
 
 def _catch_up(app: Flask) -> None:
@@ -48,10 +49,20 @@ def _catch_up(app: Flask) -> None:
     app.extensions["feed"].catch_up_if_behind(version)
 
 
-def _end_sessions(app: Flask) -> None:
-    """Close what other processes have ended."""
-    statement = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
-        RevokedToken.revoked_at >= datetime.now(UTC) - LOOK_BACK
-    )
-    for token_id, revoked_at in database.read(lambda c: c.execute(statement).all()):
-        app.extensions["connections"].end_session(token_id, revoked_at.timestamp())
+class Sessions:
+    """The sessions that other processes end, from one look at them to the next."""
+
+    def __init__(self) -> None:
+        self._looked_at = datetime.now(UTC)
+
+    def end_sessions(self, app: Flask) -> None:
+        """Close the connections of those that were ended since the last look."""
+        now = datetime.now(UTC)
+        # The earlier of the two: meanwhile the clock may have been set forward, or back.
+        since = min(self._looked_at, now) - LOOK_BACK
+        statement = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
+            RevokedToken.revoked_at >= since
+        )
+        for token_id, revoked_at in database.read(lambda c: c.execute(statement).all()):
+            app.extensions["connections"].end_session(token_id, revoked_at.timestamp())
+        self._looked_at = now

@@ -15,7 +15,7 @@ from .connections import Connection
 
 PATH = "/ws/scoreboard"
 SUBPROTOCOL = "scoreboard"
-# Viewers have nothing to say; what they send all the same is read and dropped.
+# Viewers have nothing to say; a little that they send all the same is read and dropped.
 LONGEST_MESSAGE = 4096
 
 
@@ -80,7 +80,7 @@ class _Door:
             broadcast.forget_viewer(self._app, opened)
             self._app.extensions["connections"].drop(connection)
 
-        opened.ended = ended
+        opened.received, opened.ended = opened.take_vain, ended
         connection.close = connection.hang_up = opened.close
         connection.ping = opened.ping
         try:

@@ -10,7 +10,7 @@ from sys import getsizeof
 from typing import Any
 
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
+from wsproto.events import CloseConnection, Event, Message, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
 from .. import metrics
@@ -22,14 +22,19 @@ log = logging.getLogger(__name__)
 # than it has: some thousand boards. The frames themselves are shared, so that a thousand slow
 # viewers of the same messages hold them once.
 MOST_BEHIND = 1024 * 1024
-# Nothing heard for this long, pings unanswered, and the other side is gone.
-SILENCE_SECONDS = 60
+# Nothing heard for this long, pings unanswered, and the other side is gone: known with the second
+# ping, which is due after 50 s.
+SILENCE_SECONDS = 45
+# Frames that say nothing, such as pings, that one may send within a while.
+MOST_VAIN, VAIN_SECONDS = 50, 10
+TURN_FRAMES = 16  # are handled in one go, of the hundreds that may have come together
 # How long the other side has to answer a close.
 CLOSE_SECONDS = 5
 
 SLOW = 4408
 TOO_BIG = 1009
 PROTOCOL_ERROR = 1002
+POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 
 
@@ -65,6 +70,7 @@ class WebSocket:
         "_protocol",
         "_send_now",
         "_size",
+        "_vain",
         "ended",
         "received",
     )
@@ -83,6 +89,7 @@ class WebSocket:
         self._behind: deque[bytes] | None = None
         self._bytes_behind = 0
         self._heard_at = time.monotonic()
+        self._vain = 0.0
         self._closing = False
         self._aborted = False
         self._over = False
@@ -120,7 +127,14 @@ class WebSocket:
         except (OSError, LocalProtocolError):
             return False
         self._heard_at = time.monotonic()
-        return all(self._handle(event) for event in self._protocol.events()) and bool(data)
+        return self._handle_all() and bool(data)
+
+    def take_vain(self, said: object = None) -> None:
+        """Take note of what says nothing; whoever sends too much of that is closed."""
+        now = time.monotonic()
+        self._vain = max(self._vain, now - VAIN_SECONDS) + VAIN_SECONDS / MOST_VAIN
+        if self._vain > now:
+            self.close(POLICY_VIOLATION, "too many frames that say nothing")
 
     def end(self) -> None:
         """Say goodbye, if nobody has, and let go of the socket."""
@@ -132,15 +146,26 @@ class WebSocket:
                 transport.release(self._connection)
         self.ended()
 
+    def _handle_all(self) -> bool:
+        for number, event in enumerate(self._protocol.events(), 1):
+            if not self._handle(event):
+                return False
+            if number % TURN_FRAMES == 0:
+                transport.give_way()
+        return True
+
     def _handle(self, event: Event) -> bool:
         """Hand a message on or answer a control frame. Return False if it ends the connection."""
         if isinstance(event, Message):
             if not self._closing:
                 self._put_together(event)
         elif isinstance(event, Ping):
+            self.take_vain()
             with self._lock:
                 if not self._closing:
                     self._send(self._protocol.send(event.response()))
+        elif isinstance(event, Pong):
+            self.take_vain()
         elif isinstance(event, CloseConnection):
             with self._lock:
                 if not self._closing:

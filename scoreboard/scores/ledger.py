@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -42,7 +41,6 @@ class Ledger:
         self._publish = publish
         self._turn = threading.Lock()
         self._together = Together[_Received, Receipt](self._record_together, MOST_TOGETHER)
-        self._clock = _Clock()
 
     def record(self, update: Update, received: float | None = None) -> Receipt:
         """Record the update and publish it; return its receipt.
@@ -72,7 +70,7 @@ class Ledger:
         """Return what `work` does to the standings, in a transaction of its own, published."""
 
         def write(connection: Connection) -> tuple[int, T, Sequence[board.Entry]]:
-            version = database.next_version(connection)
+            version, _ = database.next_version(connection)
             return version, work(connection), board.top(connection)
 
         with self._turn:
@@ -118,10 +116,8 @@ class Ledger:
         replays: set[records.Key] = set()
 
         def write(connection: Connection) -> tuple[int, list[Outcome], Sequence[board.Entry]]:
-            version = database.next_version(connection)
-            outcomes = records.write(
-                connection, updates, self._policy, self._clock, replays, version
-            )
+            version, moments = database.next_version(connection, len(updates))
+            outcomes = records.write(connection, updates, self._policy, moments, replays, version)
             return version, outcomes, board.top(connection)
 
         while True:
@@ -136,14 +132,3 @@ class Ledger:
                     if isinstance(outcome, Receipt)
                 ]
                 return outcomes, Batch(version, told, board.top10(top))
-
-
-class _Clock:
-    """The server's time, never twice the same and never going back within the process."""
-
-    def __init__(self) -> None:
-        self._last = datetime.min.replace(tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
-        return self._last

@@ -1,6 +1,6 @@
 """What one transaction does: read where the users stand, fold the updates in, write both down."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -79,17 +79,18 @@ def write(
     connection: Connection,
     updates: Sequence[Update],
     policy: Policy,
-    clock: Callable[[], datetime],
+    moments: Iterator[datetime],
     replays: set[Key],
     version: int,
 ) -> list[Outcome]:
     """Write the updates down in the order given and return an outcome for each, in that order.
 
-    `version` is the board's, made by this transaction; `replays` are the identities known to be
-    taken. Raises ReplayError, with nothing worth committing done, if the database knows more.
+    `version` is the board's, made by this transaction, and `moments` has one of server time for
+    each update; `replays` are the identities known to be taken. Raises ReplayError, with nothing
+    worth committing done, if the database knows more.
     """
     standings, hidden = _standings(connection, {update.user_id for update in updates})
-    plan = _fold(updates, standings, policy, clock, replays)
+    plan = _fold(updates, standings, policy, moments, replays)
     ids = _insert_scores(connection, plan.rows, version)
     if len(ids) < len(plan.rows):
         raise ReplayError(plan.rows.keys() - ids.keys())
@@ -123,7 +124,7 @@ def _fold(
     updates: Sequence[Update],
     standings: dict[str, Present | None],
     policy: Policy,
-    clock: Callable[[], datetime],
+    moments: Iterator[datetime],
     replays: set[Key],
 ) -> _Plan:
     """Return what the updates come to, one after the other, from where the users stand."""
@@ -135,7 +136,7 @@ def _fold(
             plan.errors[place] = UnknownUser()
         else:
             try:
-                _apply(plan, update, policy, clock())
+                _apply(plan, update, policy, next(moments))
             except ScoreOutOfRange as error:
                 plan.errors[place] = error
     return plan

@@ -125,7 +125,9 @@ def _limit(user_id: str) -> None:
     for limit in current_app.extensions["score_limits"]:
         if not limiter.limiter.hit(limit, "score", user_id):
             reset_at = limiter.limiter.get_window_stats(limit, "score", user_id).reset_time
-            raise RateLimited(max(1, int(reset_at - time.time()) + 1))
+            seconds = int(reset_at - time.time()) + 1
+            # The clock may have been set since that was worked out.
+            raise RateLimited(min(max(1, seconds), limit.get_expiry()))
 
 
 def _update(loaded: dict[str, Any], submitted_by: str) -> Update:

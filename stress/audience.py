@@ -1,0 +1,170 @@
+"""Viewers that connect, drop, stall and come back at random, and write down what they see."""
+
+import contextlib
+import json
+import random
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import socketio
+import websocket
+from viewers import SocketIoViewer
+
+FAILURES = (OSError, websocket.WebSocketException, socketio.exceptions.SocketIOError)
+SECONDS = 10
+
+
+class Plain:
+    """A plain WebSocket, read only while somebody asks for what has come."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._socket = websocket.create_connection(
+            f"{url.replace('http', 'ws', 1)}/ws/scoreboard",
+            timeout=SECONDS,
+            header=[f"Authorization: Bearer {token}"],
+            # So small that the server soon notices when nobody reads.
+            sockopt=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)],
+        )
+        self.messages: list[Any] = []
+        self.over = False
+
+    def read(self, seconds: float) -> None:
+        """Read what comes for so long, or until the connection ends."""
+        until = time.monotonic() + seconds
+        while not self.over and (rest := until - time.monotonic()) > 0:
+            self._socket.settimeout(rest)
+            try:
+                opcode, data = self._socket.recv_data()
+                if opcode == websocket.ABNF.OPCODE_TEXT:
+                    self.messages.append(json.loads(data))
+                self.over = opcode == websocket.ABNF.OPCODE_CLOSE
+            except websocket.WebSocketTimeoutException:
+                return
+            except FAILURES:
+                self.over = True
+
+    def close(self) -> None:
+        self._socket.close(timeout=1)
+
+
+class SocketIo:
+    """A Socket.IO viewer, by one transport or the other; its library reads all the time."""
+
+    transports = ("websocket",)
+
+    def __init__(self, url: str, token: str) -> None:
+        self._viewer = SocketIoViewer(url, token, list(self.transports))
+
+    @property
+    def messages(self) -> list[Any]:
+        return self._viewer.messages()
+
+    @property
+    def over(self) -> bool:
+        return bool(self._viewer.ended.is_set())
+
+    def read(self, seconds: float) -> None:
+        """Wait for so long, or until the connection ends."""
+        self._viewer.ended.wait(seconds)
+
+    def close(self) -> None:
+        self._viewer.close()
+
+
+class Polling(SocketIo):
+    """The same by long polls."""
+
+    transports = ("polling",)
+
+
+class Member:
+    """One who watches, now here and now there: a connection after the other, each kept whole."""
+
+    def __init__(self, kind: Any, urls: list[str], token: str, seed: str) -> None:
+        self._kind, self._urls, self._token = kind, urls, token
+        self._random = random.Random(seed)
+        self._connection: Any = None
+        self.seen: list[list[Any]] = []
+
+    def watch(self, settle: threading.Event, end: threading.Event) -> None:
+        """Come and go until `settle`, then stay, but for what the server does, until the `end`."""
+        while not end.is_set():
+            if self._connection is None:
+                self._connect(end)
+                continue
+            dice = self._random.random()
+            if dice < 0.2 and not settle.is_set():
+                end.wait(self._random.random())  # a plain one reads nothing meanwhile
+            elif dice < 0.4 and not settle.is_set():
+                self._leave()
+                continue
+            self._connection.read(0.1 if settle.is_set() else self._random.random())
+            if self._connection.over:
+                self._leave()
+
+    def present(self) -> list[Any]:
+        """Return what the connection that is open has seen."""
+        return list(self._connection.messages) if self._connection else []
+
+    def _connect(self, end: threading.Event) -> None:
+        try:
+            self._connection = self._kind(self._random.choice(self._urls), self._token)
+        except FAILURES:
+            end.wait(0.1)
+
+    def _leave(self) -> None:
+        connection, self._connection = self._connection, None
+        self.seen.append(list(connection.messages))
+        with contextlib.suppress(*FAILURES):
+            connection.close()
+
+
+class Audience:
+    """Members of every kind who watch the servers at these URLs from when it is made."""
+
+    KINDS = (Plain, Plain, Plain, SocketIo, SocketIo, Polling)
+
+    def __init__(self, urls: list[str], token: str, folder: Path, seed: int = 0) -> None:
+        self.members = [
+            Member(kind, urls, token, f"{seed}-viewer-{number}")
+            for number, kind in enumerate(self.KINDS)
+        ]
+        self.log = folder / "viewers.jsonl"
+        self._settle, self._end = threading.Event(), threading.Event()
+        self._threads = [
+            threading.Thread(target=member.watch, args=(self._settle, self._end), daemon=True)
+            for member in self.members
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def settle(self, present: list[Any], seconds: float = 30) -> None:
+        """Have all stay, and give each so long to see the present board: some are behind."""
+        self._settle.set()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            boards = [_last_board(member.present()) for member in self.members]
+            if all(board == present for board in boards):
+                return
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        """End watching, and write down what was seen by each connection, the open ones last."""
+        still_open = [member.present() for member in self.members]
+        self._end.set()
+        for thread in self._threads:
+            thread.join(10)
+        with self.log.open("w") as log:
+            for member in self.members:
+                for messages in member.seen:
+                    log.write(json.dumps({"open": False, "messages": messages}) + "\n")
+            for messages in still_open:
+                log.write(json.dumps({"open": True, "messages": messages}) + "\n")
+
+
+def _last_board(messages: list[Any]) -> Any:
+    boards = [each["data"] for each in messages if each["type"] == "top_10_update"]
+    return boards[-1]["top_10_scores"] if boards else None

@@ -1,0 +1,123 @@
+"""What the database says happened, read and worked out without any of the server's code.
+
+So it can be held against the server. The rules are those of the contract: what a policy makes of
+updates in the order of their commits, and who is on the board.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+TOP = 10
+COLUMNS = (
+    "score_id, user_id, score_value, created_at, achieved_at, identity, submitted_by, score, "
+    "applied, version"
+)
+# Scores without a version are those of seeded players, which nobody was told of.
+ROWS = f"SELECT {COLUMNS} FROM scores WHERE version IS NOT NULL ORDER BY version, created_at"
+STANDINGS = "SELECT user_id, score, reached_at, achieved_at, score_id FROM standings"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One accepted update, as it stands in the table."""
+
+    score_id: int
+    user_id: str
+    score_value: float
+    created_at: datetime
+    achieved_at: datetime
+    identity: str
+    submitted_by: str
+    score: float
+    applied: bool
+    version: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a user stands."""
+
+    score: float
+    reached_at: datetime
+    achieved_at: datetime
+    score_id: int
+
+
+@dataclass(frozen=True)
+class History:
+    """All accepted updates in the order of their commits, and where everybody stands."""
+
+    rows: list[Row]
+    standings: dict[str, Standing]
+
+
+def read(database: str) -> History:
+    """Return the history in the database of this URL, `sqlite:///...` or `postgresql://...`."""
+    rows = [Row(*map(_whole, row)) for row in _query(database, ROWS)]
+    rows = [_with_truth(row) for row in rows]
+    found = _query(database, STANDINGS)
+    return History(rows, {user: Standing(*map(_whole, rest)) for user, *rest in found})
+
+
+def _query(database: str, statement: str) -> list[tuple[Any, ...]]:
+    if database.startswith("sqlite"):
+        path = database.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+            return connection.execute(statement).fetchall()
+    with psycopg.connect(database) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def _whole(value: Any) -> Any:
+    """Return a moment as such: SQLite has them as text, in UTC."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    if isinstance(value, str) and len(value) == 26 and value[10] == " ":
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return value
+
+
+def _with_truth(row: Row) -> Row:
+    return Row(**{**vars(row), "applied": bool(row.applied)})
+
+
+def after(policy: str, present: Standing | None, row: Row) -> Standing | None:
+    """Return where a user stands after one more update, None if it changes nothing."""
+    if present is None:
+        return Standing(row.score_value, row.created_at, row.achieved_at, row.score_id)
+    if policy == "latest" and row.achieved_at < present.achieved_at:
+        return None
+    if policy == "best" and row.score_value <= present.score:
+        return None
+    score = present.score + row.score_value if policy == "total" else row.score_value
+    reached_at = present.reached_at if score == present.score else row.created_at
+    return Standing(score, reached_at, row.achieved_at, row.score_id)
+
+
+def fold(rows: list[Row], policy: str) -> Iterator[tuple[Row, bool, dict[str, Standing]]]:
+    """Yield each update with whether it set the score, and where everybody stands after it."""
+    standings: dict[str, Standing] = {}
+    for row in rows:
+        changed = after(policy, standings.get(row.user_id), row)
+        if changed:
+            standings[row.user_id] = changed
+        yield row, changed is not None, standings
+
+
+def board(standings: dict[str, Standing]) -> list[dict[str, Any]]:
+    """Return the top 10: the highest first, of equals who was there first, then by user id."""
+    order = sorted(
+        standings.items(), key=lambda each: (-each[1].score, each[1].reached_at, each[0])
+    )
+    return [{"user_id": user, "score": standing.score} for user, standing in order[:TOP]]
+
+
+def boards(rows: list[Row], policy: str) -> list[list[dict[str, Any]]]:
+    """Return the top 10 at first, and after each update."""
+    return [[], *(board(standings) for _, _, standings in fold(rows, policy))]

@@ -1,0 +1,249 @@
+"""Clients that update scores for as long as they are let, and write down what they are told.
+
+Each has a log, a line of JSON an entry: what it sends, before it does, and the answer, or that none
+came. The checker knows from these what the server owes them.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import socketio
+
+Update = dict[str, Any]
+Answer = tuple[int, dict[str, Any]]
+
+ANSWER_SECONDS = 10
+# A client is not told that its connection was lost while it waits for an acknowledgement.
+EVENT_SECONDS = 3
+TRIES = 40
+GONE = (OSError, http.client.HTTPException, socketio.exceptions.SocketIOError)
+
+
+class Log:
+    """What one client sends and is told. `acknowledged` counts the updates it knows are in."""
+
+    def __init__(self, path: Path, by: str) -> None:
+        self._file = path.open("w", buffering=1)
+        self._numbers = itertools.count()
+        self._by = by
+        self.acknowledged = self.lost = self.repeats = 0
+
+    def sent(self, update: Update) -> int:
+        number = next(self._numbers)
+        self._write(number, sent=update, by=self._by)
+        return number
+
+    def answered(self, number: int, status: int, body: dict[str, Any]) -> None:
+        self.acknowledged += status == 200
+        self.repeats += body.get("error", {}).get("code") == "replayed"
+        self._write(number, status=status, body=body)
+
+    def unanswered(self, number: int, why: Exception) -> None:
+        self.lost += 1
+        self._write(number, lost=type(why).__name__)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, number: int, **told: Any) -> None:
+        self._file.write(json.dumps({"number": number, **told}) + "\n")
+
+
+class Http:
+    """One kept connection."""
+
+    most = 1
+    path = "/api/score/update"
+
+    def __init__(self, url: str, token: str) -> None:
+        target = urlsplit(url)
+        self._connection = http.client.HTTPConnection(
+            target.hostname, target.port, timeout=ANSWER_SECONDS
+        )
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def send(self, updates: list[Update]) -> list[Answer]:
+        """Return the answers to these. Raises one of GONE if there are none."""
+        return [self._post(updates[0])]
+
+    def _post(self, body: Any) -> Answer:
+        self._connection.request("POST", self.path, json.dumps(body), self._headers)
+        answer = self._connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Batch(Http):
+    """The same, for several at a time."""
+
+    most = 5
+    path = "/api/score/batch"
+
+    def send(self, updates: list[Update]) -> list[Answer]:
+        """Return the answers to these; one to all of them if the batch as a whole is refused."""
+        status, body = self._post({"updates": updates})
+        if status != 200:
+            return [(status, body)] * len(updates)
+        return [(result["status"], result["body"]) for result in body["results"]]
+
+
+class Event:
+    """One Socket.IO connection."""
+
+    most = 1
+
+    def __init__(self, url: str, token: str) -> None:
+        self._client = socketio.Client(reconnection=False)
+        options = {"socketio_path": "/ws/scoreboard", "transports": ["websocket"]}
+        self._client.connect(url, auth={"token": token}, wait_timeout=ANSWER_SECONDS, **options)
+
+    def send(self, updates: list[Update]) -> list[Answer]:
+        """Return the answers to these. Raises one of GONE if there are none."""
+        told = self._client.call("update_score", updates[0], timeout=EVENT_SECONDS)
+        return [(told["status"], told["body"])]
+
+    def close(self) -> None:
+        self._client.disconnect()
+
+
+class Client:
+    """One that updates scores by one way in, one request after the other, with retries."""
+
+    def __init__(
+        self, way: Callable[..., Any], urls: list[str], person: Any, players: list[str], log: Log
+    ) -> None:
+        self._way, self._urls, self._person, self._players = way, urls, person, players
+        self.log = log
+        self._random = random.Random(str(log))
+        self._connection: Any = None
+        self._known: list[Update] = []
+
+    def run(self, stop: threading.Event, pause: float, seed: str) -> None:
+        """Go on until told to stop, with a pause of about so many seconds between two."""
+        self._random.seed(seed)
+        while not stop.wait(self._random.random() * 2 * pause):
+            count = self._random.randint(1, self._way.most)
+            self._insist([self._next() for _ in range(count)], stop)
+        self._let_go()
+        self.log.close()
+
+    def _next(self) -> Update:
+        """Return an update: new, or known to be in; as it should be, or not."""
+        dice = self._random.random()
+        if self._known and dice < 0.15:
+            return self._random.choice(self._known)
+        update = self._new()
+        if dice > 0.97:
+            update["score_value"] = "not a number"
+        return update
+
+    def _new(self) -> Update:
+        late = timedelta(hours=1) if self._random.random() < 0.1 else timedelta()
+        update = {
+            "user_id": self._random.choice(self._players),
+            # Never the same twice, so that everything that is seen can be told apart.
+            "score_value": self._random.randrange(10**12),
+            "timestamp": (datetime.now(UTC) - late).isoformat(),
+        }
+        if self._random.random() < 0.5:
+            update["nonce"] = uuid.UUID(int=self._random.getrandbits(128)).hex
+        return update
+
+    def _insist(self, updates: list[Update], stop: threading.Event) -> None:
+        """Send these again and again until each has an answer that is not an error of the server.
+
+        Once told to stop, one more time.
+        """
+        for _ in range(TRIES):
+            last = stop.is_set()
+            updates = self._send(updates)
+            if not updates or last:
+                return
+            stop.wait(0.1)
+
+    def _send(self, updates: list[Update]) -> list[Update]:
+        """Send these once; return those to send again."""
+        numbers = [self.log.sent(update) for update in updates]
+        try:
+            if self._connection is None:
+                self._connection = self._way(self._random.choice(self._urls), self._person.token)
+            answers = self._connection.send(updates)
+        except GONE as error:
+            for number in numbers:
+                self.log.unanswered(number, error)
+            self._let_go()
+            return updates
+        again = []
+        for number, update, (status, body) in zip(numbers, updates, answers, strict=True):
+            self.log.answered(number, status, body)
+            if status == 200:
+                self._known.append(update)
+            elif status == 500:
+                again.append(update)
+        return again
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(*GONE):
+            if self._connection:
+                self._connection.close()
+        self._connection = None
+
+
+class Workload:
+    """Clients of every way in, at work on the servers at these URLs from when it is made."""
+
+    WAYS = (Http, Http, Event, Event, Batch)
+
+    def __init__(
+        self,
+        urls: list[str],
+        scorer: Any,
+        players: list[str],
+        folder: Path,
+        seed: int = 0,
+        pause: float = 0.02,
+    ) -> None:
+        """Let them work with a pause of about so many seconds between two requests of each."""
+        self.logs = [folder / f"client-{number}.jsonl" for number in range(len(self.WAYS))]
+        self.clients = [
+            Client(way, urls, scorer, players, Log(path, scorer.user_id))
+            for way, path in zip(self.WAYS, self.logs, strict=True)
+        ]
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=client.run, args=(self._stop, pause, f"{seed}-{number}"))
+            for number, client in enumerate(self.clients)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def count(self, what: str) -> int:
+        """Return how many were `acknowledged`, `lost` or `repeats` so far."""
+        return sum(getattr(client.log, what) for client in self.clients)
+
+    def wait_for_more(self, count: int, seconds: float = 60) -> None:
+        """Wait until so many more are acknowledged. Raises TimeoutError."""
+        wanted, deadline = self.count("acknowledged") + count, time.monotonic() + seconds
+        while self.count("acknowledged") < wanted:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not {count} more updates within {seconds} s")
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Let the clients end what they are at."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)

@@ -1,0 +1,180 @@
+"""How long the server waits for a client: whatever is sent, however slowly, and without end."""
+
+import contextlib
+import socket
+import threading
+from types import SimpleNamespace
+
+import pytest
+from serving import Server
+from viewers import wait_until
+
+from scoreboard import deadlines
+from scoreboard.deadlines import BODY_SECONDS, EXCHANGE_SECONDS, HEAD_SECONDS, Connection
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST /api/score/update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class TestAConnection:
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        clock = SimpleNamespace(now=1000.0)
+        monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        return clock
+
+    @pytest.fixture
+    def connection(self, clock):
+        return Connection(("127.0.0.1", 1), None, "idle")
+
+    def body(self, position=0, content_length=0, chunk_length=None):
+        chunked = chunk_length is not None
+        return SimpleNamespace(
+            position=position,
+            content_length=None if chunked else content_length,
+            chunked_input=chunked,
+            chunk_length=chunk_length,
+        )
+
+    def seconds(self, connection):
+        """Return how long the connection may be at what it is at."""
+        return next(
+            seconds
+            for seconds in range(1000)
+            if connection.is_late(connection.since + seconds + 0.1, HEAD_SECONDS)
+        )
+
+    def test_has_its_seconds_for_the_head_of_a_request(self, connection):
+        assert self.seconds(connection) == HEAD_SECONDS
+
+    @pytest.mark.parametrize(
+        "missing", [{"content_length": 9, "position": 8}, {"chunk_length": 9}, {"chunk_length": -1}]
+    )
+    def test_has_its_seconds_for_a_body(self, connection, missing):
+        connection.await_rest(self.body(**missing))
+
+        assert self.seconds(connection) == BODY_SECONDS
+
+    @pytest.mark.parametrize(
+        "whole", [{}, {"content_length": 9, "position": 9}, {"chunk_length": 0}]
+    )
+    def test_has_its_seconds_for_the_answer(self, connection, whole):
+        connection.await_rest(self.body(**whole))
+
+        assert self.seconds(connection) == EXCHANGE_SECONDS
+
+    def test_has_them_anew_for_every_request(self, connection, clock):
+        connection.await_rest(self.body())
+        clock.now += 40
+
+        connection.await_head()
+
+        assert connection.since == clock.now
+        assert self.seconds(connection) == HEAD_SECONDS
+
+
+def test_a_proxy_ends_idle_connections_itself():
+    assert deadlines.head_seconds(proxies=0) == HEAD_SECONDS
+    # https://devcenter.heroku.com/articles/http-routing#keepalives
+    assert deadlines.head_seconds(proxies=1) > 90
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def connect(server):
+    opened = []
+
+    def connect():
+        opened.append(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+        return opened[-1]
+
+    yield connect
+    for client in opened:
+        client.close()
+
+
+def send_without_end(client, data):
+    """Send it again and again, until the other side will have no more."""
+
+    def send():
+        for _ in range(64 * 1024 * 1024 // len(data)):
+            client.sendall(data)
+
+    with pytest.raises(ConnectionError):
+        send()
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"0" * 65536, b"1\r\na\r\n" * 10_000, b"0\r\n" + b"x: y\r\n" * 10_000],
+    ids=["the size of a chunk", "chunks", "trailers"],
+)
+def test_a_body_in_chunks_without_end_ends_the_connection(connect, endless):
+    client = connect()
+    client.sendall(CHUNKED)
+
+    send_without_end(client, endless)
+
+
+def test_who_sends_requests_on_top_of_each_other_takes_turns_with_the_others(server, connect):
+    count = 20_000
+    greedy = connect()
+    answers = []
+
+    def read():
+        with contextlib.suppress(OSError):
+            while data := greedy.recv(65536):
+                answers.append(data.count(b'"ok"'))
+
+    threading.Thread(target=read, daemon=True).start()
+    sending = threading.Thread(target=lambda: greedy.sendall(GET * count), daemon=True)
+    sending.start()
+    wait_until(lambda: answers)
+
+    polite = connect()
+    polite.sendall(GET)
+
+    assert polite.recv(4096).startswith(b"HTTP/1.1 200")
+    assert sum(answers) < count
+    wait_until(lambda: sum(answers) == count, seconds=60)
+    sending.join(10)
+
+
+def test_who_sends_a_body_that_nobody_reads_takes_turns_with_the_others(connect):
+    greedy, polite = connect(), connect()
+    greedy.sendall(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
+    stop = threading.Event()
+
+    def send():
+        while not stop.is_set():
+            greedy.sendall(bytes(65536))
+
+    sending = threading.Thread(target=send)
+    sending.start()
+
+    for _ in range(100):
+        polite.sendall(GET)
+        assert polite.recv(4096).startswith(b"HTTP/1.1 200")
+
+    assert sending.is_alive()
+    stop.set()
+    sending.join(30)
+
+
+def test_the_idlest_make_room_when_there_is_none_left(tmp_path):
+    files = 400  # of which the server keeps some hundreds for itself, so that 200 are for clients
+    server = Server(tmp_path, files=files)
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(files)]
+
+    assert server.top10() == []
+
+    assert idle[0].recv(1) == b""
+    for client in idle:
+        client.close()
+    server.stop()
