@@ -178,7 +178,22 @@ class TestMessages:
         assert post(client, player, player.update(7)).status_code == 200
 
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
 class TestReplays:
+    def test_updates_that_are_refused_make_no_version_of_the_board(self, client, player, scorer):
+        post(client, scorer, player.update(7))
+        before = client.get("/api/leaderboard").headers["ETag"]
+
+        answers = [
+            post(client, scorer, update).json["error"]["code"]
+            for update in (player.update(7), {**player.update(8), "user_id": NOBODY})
+        ]
+
+        assert answers == ["replayed", "unknown_user"]
+        assert client.get("/api/leaderboard").headers["ETag"] == before
+
     def test_a_replayed_update_changes_nothing_and_tells_nobody(self, client, player, watcher):
         post(client, player, player.update(7))
         seen = watcher.messages()

@@ -96,12 +96,13 @@ class Ledger:
 
     def _record_and_publish(self, together: Sequence[_Received]) -> list[Outcome]:
         outcomes, batch = self._commit([update for update, _ in together])
-        batch.received.extend(
-            moment
-            for (_, moment), outcome in zip(together, outcomes, strict=True)
-            if isinstance(outcome, Receipt)
-        )
-        self._tell(batch)
+        if batch:
+            batch.received.extend(
+                moment
+                for (_, moment), outcome in zip(together, outcomes, strict=True)
+                if isinstance(outcome, Receipt)
+            )
+            self._tell(batch)
         return outcomes
 
     def _tell(self, batch: Batch) -> None:
@@ -111,13 +112,18 @@ class Ledger:
         except Exception:
             log.exception("version %s of the board could not be published", batch.version)
 
-    def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Batch]:
-        """Return the outcomes of the committed updates, and what to publish."""
+    def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Batch | None]:
+        """Return the outcomes of the committed updates, and what to publish.
+
+        That is None if all are refused: then nothing is committed.
+        """
         replays: set[records.Key] = set()
 
         def write(connection: Connection) -> tuple[int, list[Outcome], Sequence[board.Entry]]:
             version, moments = database.next_version(connection, len(updates))
             outcomes = records.write(connection, updates, self._policy, moments, replays, version)
+            if not any(isinstance(outcome, Receipt) for outcome in outcomes):
+                raise _NothingNew(outcomes)
             return version, outcomes, board.top(connection)
 
         while True:
@@ -125,6 +131,8 @@ class Ledger:
                 version, outcomes, top = database.transaction(write)
             except records.ReplayError as found:
                 replays |= found.keys
+            except _NothingNew as found:
+                return found.outcomes, None
             else:
                 told = [
                     board.score_update(outcome.user_id, outcome.score)
@@ -132,3 +140,11 @@ class Ledger:
                     if isinstance(outcome, Receipt)
                 ]
                 return outcomes, Batch(version, told, board.top10(top))
+
+
+class _NothingNew(Exception):
+    """No update of a transaction is accepted: it is undone, and its version was never there."""
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        super().__init__(outcomes)
+        self.outcomes = outcomes

@@ -102,11 +102,7 @@ class World:
         self._accepted += 1
 
     def _state(self):
-        """Return what is stored, in short.
-
-        All but the marks, which refusals may well cause, and the clock, of which an update takes
-        a tick that then turns out to be a replay.
-        """
+        """Return what is stored, in short; all but the marks, which refusals may well cause."""
         tables = [table for table in Base.metadata.tables if table != "marks"]
         counts = [f"(SELECT count(*) FROM {table})" for table in tables]
         sums = [
@@ -114,6 +110,7 @@ class World:
             "(SELECT group_concat(role) FROM users)",
             "(SELECT count(suspended_at) FROM users)",
             "(SELECT count(hidden_at) FROM users)",
+            "(SELECT stamp || clock FROM board_version)",
         ]
         return self._database.execute(f"SELECT {', '.join(counts + sums)}").fetchone()
 
