@@ -156,7 +156,11 @@ class _Server:
         finally:
             del self._open[client]
             connection.hang_up()
-            client.close()
+            # Closed as such it would stay open as long as there is a file of it, and those whose
+            # last words could not be written are kept until garbage is collected.
+            descriptor = client.fd.detach()
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _hang_up_on_the_late(self) -> None:
         """End every connection that takes too long over something, for as long as there are any."""
