@@ -86,6 +86,14 @@ def bounded(protocol: Any) -> Any:
             self.conn_state.await_rest(body)
             return environ
 
+        def finish(self) -> None:
+            try:
+                super().finish()
+            finally:
+                # Else, with an answer that could not be written, this keeps the socket open until
+                # the garbage is collected: thousands later.
+                self.rfile.close()
+
     return Bounded
 
 
