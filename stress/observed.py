@@ -8,7 +8,7 @@ system, taken from the standard library before eventlet patches that, so that it
 thread itself and tells as well of a loop that hangs. As long as there is a file FILE.quiet, the
 garbage is collected before each look, and the line tells how many objects of each type there are.
 
-SOAK_LEAK makes the thread itself leak with every look: `memory`, `files` or `green`.
+SOAK_LEAK, such as `memory,files`, makes the thread itself leak with every look: see LEAKS.
 """
 
 import _thread
@@ -34,15 +34,16 @@ wall_clock, monotonic = time.time, time.monotonic
 
 def main(file):
     """Serve as `python wsgi.py` does; nothing of the project may be imported before it patches."""
-    start_new_thread(_observe, (Path(file), LEAKS[os.environ.get("SOAK_LEAK", "")]))
+    leaks = [LEAKS[name] for name in os.environ.get("SOAK_LEAK", "").split(",") if name]
+    start_new_thread(_observe, (Path(file), leaks))
     runpy.run_path("wsgi.py", run_name="__main__")
 
 
-def _observe(file, leak):
+def _observe(file, leaks):
     leaked, quiet = [], file.with_name(f"{file.name}.quiet")
     with file.open("a", buffering=1) as lines:
         while True:
-            leaked.append(leak())
+            leaked += [leak() for leak in leaks]
             seen = _look(quiet=quiet.exists())
             lines.write(json.dumps(seen) + "\n")
             sleep(SECONDS)
@@ -105,7 +106,9 @@ def _held():
         "viewers": len(audience.sockets) + len(audience.viewers),
         "sessions": len(server.eio.sockets),
         "environments": len(server.environ),
-        "clients": sum(map(len, server.manager.rooms.values())),
+        "clients": sum(
+            len(room) for rooms in server.manager.rooms.values() for room in rooms.values()
+        ),
     }
 
 
@@ -117,8 +120,8 @@ def _leak_green():
 
 
 LEAKS = {
-    "": lambda: None,
-    "memory": lambda: [bytearray(b"leak") for _ in range(5000)],
+    "memory": lambda: b"leak" * 1_000_000,
+    "objects": lambda: [[] for _ in range(5000)],
     "files": lambda: os.open(os.devnull, os.O_RDONLY),
     "green": _leak_green,
 }

@@ -4,35 +4,38 @@
 
 N minutes of load, an hour if not said otherwise, of which the first quarter is warm-up; after
 warm-up and at the end everybody leaves, and the server comes to rest. What is flat is said in
-`flatness`. Exits with 1 if anything grew, if an answer had a status that it should not have, or if
-the server logged a traceback. With SQLite a process on its own, with Postgres one that has Redis.
+`flatness`. With SQLite it is a process on its own, with Postgres one that has Redis. Exits with 1
+if anything grew, if an answer had a status that it should not have, if the server logged a
+traceback, or if the history checker finds anything wrong.
 
 What the server remembers on purpose is bounded, and most of it is filled before the warm-up: the
-10,000 verified tokens, the 1,000 lines of the audit log, a database larger than the cache that each
-of its connections has. What is remembered of each user (rules of the unusual, windows of limits)
-is there after warm-up for the users of the load, and grows with those who register: ten a minute,
-of about a kilobyte each.
+10,000 verified tokens, the 10,000 addresses that were refused something, the 1,000 lines of the
+audit log, a database larger than the cache that each of its connections has. What is remembered of
+each user (rules of the unusual, windows of limits) is there after warm-up for the users of the
+load, and grows with those who register: ten a minute, of about a kilobyte each.
 """
 
 import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
-import databases
 import requests
-from services import OwnRedis
-from serving import Server
+from viewers import PATH
 
-from . import flatness
+from . import checker, flatness
+from . import history as histories
+from .history import History
 from .mixed import EVERYBODY
 from .mixed.load import Load, Notes, World
+from .subject import served
+from .workload import Workload
 
 WARM_UP = 0.25
 # Within this time after the last client has left, nothing may be left of any. A session that is
@@ -41,35 +44,17 @@ REST_SECONDS = 90
 # So many looks in a row that see the same, and the server has come to rest.
 SETTLED = 5
 TOKENS, UPDATES = 10_000, 20_000
+PROXIED = "X-Forwarded-For"
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "eHh4eHh4eHh4eHh4eHh4eA==",
+}
 # More than any pool holds, so that all of them are full whenever the server comes to rest.
 CROWD = 40
-
-
-class Observed(Server):
-    """The server of `python wsgi.py` with a thread that looks at it from within."""
-
-    def __init__(self, folder, **settings):
-        self.looks = folder / "looks.jsonl"
-        self._quiet = folder / "looks.jsonl.quiet"
-        super().__init__(folder, **settings)
-
-    def command(self):
-        return [sys.executable, "-m", "stress.observed", str(self.looks)]
-
-    def samples(self):
-        lines = self.looks.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    @contextlib.contextmanager
-    def at_rest(self):
-        """Have the garbage collected before every look, and the types of objects counted."""
-        self._quiet.touch()
-        yield
-        self._quiet.unlink()
-
-    def cpu_seconds(self):
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+# Seconds between two requests of each client of the workload.
+PAUSE = 0.5
 
 
 class Soak:
@@ -78,6 +63,7 @@ class Soak:
     def __init__(self, server, actors=EVERYBODY, fill=True):
         self.server, self.notes, self._actors = server, Notes(), actors
         self._world = World(server)
+        self._workloads = []
         if fill:
             self._fill()
 
@@ -94,16 +80,39 @@ class Soak:
 
     def failures(self, rows):
         """Return what is wrong, in words."""
-        grown = [f"{row.limit.name} grew {row.when}" for row in rows if not row.is_flat]
+        grown = [f"{row.name} grew {row.when}" for row in rows if not row.is_flat]
         for when, look in (("after warm-up", self.first), ("at the end", self.last)):
             left = {name: count for name, count in look["held"].items() if count}
             grown += [f"left {when}: {left}"] if left else []
         tracebacks = self.server.log().count("Traceback (most recent call last)")
         grown += [f"{tracebacks} tracebacks in the log"] if tracebacks else []
-        return grown + self.notes.unexpected
+        return grown + self.notes.unexpected + list(self._wrong())
+
+    def _wrong(self):
+        """Return what the history checker finds wrong."""
+        logs = [log for workload in self._workloads for log in workload.logs]
+        whole, ours = histories.read(self.server.environment["DATABASE_URL"]), self._world.checked
+        rows = [row for row in whole.rows if row.user_id in ours]
+        standings = {user: whole.standings[user] for user in ours if user in whole.standings}
+        history = History(rows, standings)
+        asked = checker.requests(logs)
+        self.notes.count("a request of the checked history", len(asked))
+        yield from checker.check_updates(asked, history)
+        yield from checker.check_standings(history, "latest")
 
     def _load(self, seconds):
-        Load(self._world, self.notes, self._actors).run(seconds)
+        number, folder = len(self._workloads), self.server.log_file.parent
+        logs = folder / f"workload-{number}"
+        logs.mkdir()
+        world = self._world
+        workload = Workload([world.url], world.scorer, world.checked, logs, number, PAUSE)
+        self._workloads.append(workload)
+        try:
+            Load(world, self.notes, self._actors).run(seconds)
+        finally:
+            workload.stop()
+        for what in ("acknowledged", "repeats", "lost"):
+            self.notes.count(f"of the workload, {what}", workload.count(what))
         self._crowd()
 
     def _rest(self, has_come):
@@ -138,18 +147,23 @@ class Soak:
             list(crowd.map(ask, range(5 * CROWD)))
 
     def _fill(self):
-        """Fill what is remembered: tokens, lines, and the database with its caches."""
-        world, http = self._world, requests.Session()
+        """Fill what is remembered: tokens, addresses, lines, and the database with its caches."""
+        world, http = self._world, HTTPConnection("127.0.0.1", self.server.port)
         for number in range(TOKENS):
-            token = world.mint(world.scorer.user_id, number=number)
-            answer = http.get(f"{world.url}/api/auth/me", headers=_bearer(token), timeout=20)
-            assert answer.status_code == 200, answer.text
+            # Verified, remembered, and then refused as no access token: that costs the least.
+            token = world.mint(world.scorer.user_id, type="refresh", number=number)
+            address = f"10.0.{number // 250}.{number % 250}"
+            http.request("GET", PATH, headers={**_bearer(token), **UPGRADE, PROXIED: address})
+            answer = http.getresponse()
+            assert answer.status == 401, answer.read()
+            answer.read()
         for start in range(0, UPDATES, 1000):
             several = [world.players[n % len(world.players)] for n in range(start, start + 1000)]
-            body = {"updates": [player.update() for player in several]}
-            headers = _bearer(world.scorer.token)
-            answer = http.post(f"{world.url}/api/score/batch", json=body, headers=headers)
-            assert answer.status_code == 200, answer.text
+            body = json.dumps({"updates": [player.update() for player in several]})
+            http.request("POST", "/api/score/batch", body, _bearer(world.scorer.token))
+            answer = http.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
         http.close()
 
 
@@ -175,27 +189,13 @@ def _empty(look):
     return not any(look["held"].values())
 
 
-@contextlib.contextmanager
-def served(database, folder, **settings):
-    """Start the server on a database of this kind."""
-    with contextlib.ExitStack() as stack:
-        if database == "postgres":
-            redis = OwnRedis(folder)
-            stack.callback(redis.stop)
-            settings |= {"DATABASE_URL": databases.new_database(), "REDIS_URL": redis.url}
-        server = Observed(folder, **settings)
-        stack.callback(server.stop)
-        yield server
-
-
 def tell(soak, rows, cpu):
     """Print the figures."""
     print(f"{'':16} {'':10} {'first':>10} {'last':>10} {'':4} at most")
     for row in rows:
-        most = row.first * (1 + row.limit.share) + row.granted
         print(
-            f"{row.limit.name:16} {row.when:10} {row.first:10,.1f} {row.last:10,.1f} "
-            f"{row.limit.unit:4} {most:,.1f}{'' if row.is_flat else '   GREW'}"
+            f"{row.name:16} {row.when:10} {row.first:10,.1f} {row.last:10,.1f} {row.unit:4} "
+            f"{row.most:,.1f}{'' if row.is_flat else '   GREW'}"
         )
     print("\nmost more objects at rest:")
     for name, before, after in flatness.grown_kinds(soak.first, soak.last):

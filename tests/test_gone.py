@@ -1,6 +1,7 @@
 """Clients that are gone before their answer are no error of the server's."""
 
 import json
+import os
 import socket
 import struct
 
@@ -40,6 +41,20 @@ def answers_still(server):
 )
 def test_who_goes_leaves_no_traceback(server, sent):
     go_after(server, sent)
+
+
+@pytest.mark.parametrize("server", ["python wsgi.py"], indirect=True)
+def test_who_goes_leaves_no_file_open(server):
+    def files():
+        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+    go_after(server, WHOLE)
+    before = files()
+
+    for _ in range(30):
+        go_after(server, WHOLE + WHOLE[:30])
+
+    wait_until(lambda: files() <= before)
 
 
 @pytest.mark.parametrize("server", ["python wsgi.py"], indirect=True)

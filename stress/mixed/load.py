@@ -14,21 +14,26 @@ import requests
 from serving import SECRETS
 
 SECONDS = 20  # that no answer takes
+PLAYERS, VICTIMS, CHECKED = 60, 10, 30
 
 
 class World:
     """The server and its users. Tokens are minted, as a team with its own sign-in would do it."""
 
-    def __init__(self, server, players=60, victims=10):
+    def __init__(self, server):
         self.url, self.port = server.url, server.port
-        made = server.flask("users", "seed", str(players + victims), "--scores")
-        ids = json.loads(made)
-        self.players = [Player(user_id, self.mint(user_id)) for user_id in ids[:players]]
+        ids = json.loads(server.flask("users", "seed", str(PLAYERS + VICTIMS + CHECKED)))
+        self.players = [Player(user_id, self.mint(user_id)) for user_id in ids[:PLAYERS]]
         # The moderator acts on these, and nobody else counts on them.
-        self.victims = ids[players:]
+        self.victims = ids[PLAYERS : PLAYERS + VICTIMS]
+        # Nobody but the workload updates these: the history checker has to know of all of it.
+        self.checked = ids[PLAYERS + VICTIMS :]
         self.scorer, self.admin = server.user("scorer", "scorer"), server.user("admin", "admin")
         self.scorer.token = self.mint(self.scorer.user_id, "scorer")
         self.admin.token = self.mint(self.admin.user_id, "admin")
+        for player in self.players:
+            status, told = server.send(player.token, player.update())
+            assert status == 200, told
 
     def mint(self, user_id, role="player", key=SECRETS["JWT_SECRET_KEY"], hours=6, **claims):
         now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Updates by every door: a request each, in batches, as events; some of them twice."""
+"""Players that update their own scores, as the workload's clients, who are scorers, do not."""
 
 import random
 
@@ -10,9 +10,9 @@ TWICE = 0.1  # of the updates are sent once more
 
 
 class Players(Actor):
-    """Players that post their own scores."""
+    """Players that post their own scores, some of them twice."""
 
-    every = 0.25
+    every = 0.5
 
     def act(self):
         player = random.choice(self.world.players)
@@ -25,25 +25,10 @@ class Players(Actor):
         self.ask(what, "POST", "/api/score/update", player.token, allowed, json=update)
 
 
-class Batches(Actor):
-    """A game server that posts many players' scores together."""
+class Pollers(Actor):
+    """A player that submits by long polls, and comes back on another connection now and then."""
 
-    every = 2.0
-
-    def act(self):
-        some = random.sample(self.world.players, 15)
-        updates = [player.update() for player in some]
-        updates += [updates[0], {"user_id": "nobody"}, None]
-        body = {"updates": updates}
-        answer = self.ask("a batch", "POST", "/api/score/batch", self.world.scorer.token, json=body)
-        for result in answer.json()["results"]:
-            self.notes.expect("an update of a batch", result["status"], (200, 400), result)
-
-
-class Events(Actor):
-    """A player that submits by Socket.IO, and comes back on another connection now and then."""
-
-    every = 0.4
+    every = 1.0
 
     def __init__(self, world, notes):
         super().__init__(world, notes)
@@ -52,8 +37,7 @@ class Events(Actor):
     def act(self):
         if self._socket is None:
             self._player = random.choice(self.world.players)
-            transport = random.choice(["websocket", "websocket", "polling"])
-            self._socket = SocketIoViewer(self.world.url, self._player.token, [transport])
+            self._socket = SocketIoViewer(self.world.url, self._player.token, ["polling"])
         update = self._player.update(**random.choice([{}, {}, {}, {"score_value": "much"}]))
         told = self._socket.submit(update)
         self.notes.expect("an event", told["status"], (200, 400), told)

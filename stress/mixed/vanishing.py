@@ -1,5 +1,6 @@
 """Connections that come to nothing: half a request, none at all, a session that nobody polls."""
 
+import json
 import random
 import time
 
@@ -63,5 +64,5 @@ class Abandoned(Actor):
         sid = self.ask("a session", "GET", path).text.partition('"sid":"')[2].partition('"')[0]
         if random.random() < 0.7:
             token = random.choice(self.world.players).token
-            packet = f'40{{"token":"{token}"}}'
+            packet = "40" + json.dumps({"token": token})
             self.ask("a session's packet", "POST", f"{path}&sid={sid}", data=packet)

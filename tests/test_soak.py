@@ -1,0 +1,108 @@
+"""The soak is believed because it finds growth that was put there, and none where there is none."""
+
+import math
+
+import pytest
+
+from stress import flatness, mixed, soak
+from stress.soak import Soak
+from stress.subject import served
+
+FLAT = {"rss": 150.0, "objects": 170_000, "files": 50, "green": 40, "threads": 22}
+NAMES = {key: limit.name for key, limit in flatness.LIMITS.items()}
+# A session that nobody polls any more is given up after 45 s: too long for here.
+EVERYBODY = [actor for actor in mixed.EVERYBODY if actor is not mixed.Abandoned]
+
+
+def seen(count=300, **change):
+    """Return what would be seen of a process whose figures change so with the share of the time.
+
+    With noise: the larger the figure, the more, and one in ten looks sees two passwords hashed.
+    """
+    looks = []
+    for number in range(count):
+        noise = math.sin(number * 7.3) * 0.02
+        look = {key: round(figure * (1 + noise)) for key, figure in FLAT.items()}
+        look["threads"] = FLAT["threads"]
+        look["rss"] += 64 if number % 10 == 0 else 0
+        looks.append(
+            {**look, **{key: look[key] + of(number / count) for key, of in change.items()}}
+        )
+    return looks
+
+
+def grown(rows):
+    return [row.name for row in rows if not row.is_flat]
+
+
+class TestUnderLoad:
+    def test_noise_is_flat(self):
+        assert grown(flatness.under_load(seen())) == []
+
+    def test_those_who_have_yet_to_come_are_no_growth(self):
+        came = {key: lambda time: -20 if time < 1 / 6 else 0 for key in ("rss", "files", "green")}
+
+        assert grown(flatness.under_load(seen(**came))) == []
+
+    @pytest.mark.parametrize(
+        ("key", "leak"), [("rss", 60), ("objects", 50_000), ("files", 30), ("green", 30)]
+    )
+    def test_a_slow_leak_is_found(self, key, leak):
+        rows = flatness.under_load(seen(**{key: lambda time: leak * time}))
+
+        assert grown(rows) == [NAMES[key]]
+
+    def test_a_thread_more_is_found(self):
+        rows = flatness.under_load(seen(threads=lambda time: time > 0.7))
+
+        assert grown(rows) == [NAMES["threads"]]
+
+
+class TestAtRest:
+    def test_the_same_is_flat(self):
+        assert grown(flatness.at_rest(FLAT, FLAT)) == []
+
+    def test_what_the_allocator_keeps_is_no_growth(self):
+        assert grown(flatness.at_rest(FLAT, {**FLAT, "rss": FLAT["rss"] + 10})) == []
+
+    def test_less_is_no_growth(self):
+        assert grown(flatness.at_rest(FLAT, dict.fromkeys(FLAT, 0))) == []
+
+    @pytest.mark.parametrize(
+        ("key", "more"),
+        [("rss", 30), ("objects", 5000), ("files", 1), ("green", 1), ("threads", 1)],
+    )
+    def test_what_is_left_over_is_found(self, key, more):
+        rows = flatness.at_rest(FLAT, {**FLAT, key: FLAT[key] + more})
+
+        assert grown(rows) == [NAMES[key]]
+
+
+@pytest.fixture
+def short_rest(monkeypatch):
+    """Wait less for what is not going to be as before: caches fill for some minutes."""
+    monkeypatch.setattr(soak, "REST_SECONDS", 20)
+
+
+@pytest.mark.usefixtures("short_rest")
+def test_nobody_leaves_anything_behind_who_is_gone(tmp_path):
+    with served("sqlite", tmp_path) as server:
+        short = Soak(server, EVERYBODY, fill=False)
+
+        rows = short.run(seconds=20)
+
+        left = {NAMES[key] for key in ("files", "green", "threads")} & set(grown(rows[5:]))
+        assert left == set()
+        assert short.failures([]) == []
+        assert short.notes.counts["of the workload, acknowledged"] > 0
+
+
+@pytest.mark.usefixtures("short_rest")
+def test_leaks_of_every_kind_are_found(tmp_path):
+    with served("sqlite", tmp_path, SOAK_LEAK="memory,objects,files,green") as server:
+        short = Soak(server, EVERYBODY, fill=False)
+
+        rows = short.run(seconds=16)
+
+        leaked = {NAMES[key] for key in ("rss", "objects", "files", "green")}
+        assert leaked <= set(grown(rows[5:]))
