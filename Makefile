@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
-.PHONY: help run test lint format bench
+.PHONY: help run test lint format bench floods
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +23,9 @@ bench: .venv/dev ## Measure what the README tells of speed, and updates while Re
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.ranks
 	$(BIN)/python -m bench.redis_away
+
+floods: .venv/dev ## Flood the server, and tell what others notice and when all is let go of.
+	$(BIN)/python -m stress.floods
 
 format: .venv/dev ## Format the code.
 	$(BIN)/ruff format .

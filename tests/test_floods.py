@@ -14,8 +14,8 @@ from stress.floods.attack import FLOODS, Attack
 from stress.floods.people import People
 from stress.floods.served import Served, connections
 
-# How many connections, or acts a second; None where there are few anyway.
-SMALL = {
+# How many connections, and acts a second. These wait, and come first:
+SLOW = {
     "idle": {"count": 300},
     "strangers": {"count": 100},
     "slow-heads": {"count": 50},
@@ -24,10 +24,13 @@ SMALL = {
     "slow-chunks": {"count": 51},
     "slow-readers": {"count": 20},
     "vanished": {"count": 60},
-    "endless-lines": {"count": 2},
     "sessions": {"count": 8, "rate": 50},
-    "flights": {"count": 8, "rate": 20},
     "overlapping": {"count": 50},
+}
+# And these take whatever the server gives them, so they are short.
+FAST = {
+    "endless-lines": {"count": 2},
+    "flights": {"count": 8, "rate": 20},
     "never-polling": {"count": 4},
     "logins": {"count": 8, "rate": 100},
     "scattered-logins": {"count": 50, "rate": 20},
@@ -42,7 +45,8 @@ SMALL = {
     "pings": {"count": 2},
     "engine-pings": {"count": 2},
 }
-UP_SECONDS, FLOODED_SECONDS, LET_GO_SECONDS = 20, 3, 60
+SMALL = SLOW | FAST
+UP_SECONDS, FLOODED_SECONDS, LET_GO_SECONDS = 20, 2, 60
 # What the process may grow by: some KiB for each connection, and what libraries keep.
 MOST_GROWN = 96 * 1024 * 1024
 
@@ -68,25 +72,26 @@ class Flooded:
 
     def _go(self):
         people = People(self.served, rate=20)
-        people.run(3)
-        self._before, self._resident = self.served.sockets(), self.served.resident_bytes()
+        people.run(2)
+        self._sockets, self._resident = self.served.sockets(), self.served.resident_bytes()
         target = self.served.target()
         for network, (name, how) in enumerate(SMALL.items(), 100):
             self.attacks.append(Attack(name, target, network, **how))
-        for attack in self.attacks:
-            attack.begin()
-        self.all_were_up = people.run(UP_SECONDS, self._all_are_up, self._look)
+        self.all_were_up = self._begin(people, SLOW) and self._begin(people, FAST)
         people.run(FLOODED_SECONDS, beside=self._look)
         for attack in self.attacks:
             attack.hold()
         people.run(LET_GO_SECONDS, lambda: self._all_is_let_go(people), self._look)
         self.held = {attack.name: attack.held() for attack in self.attacks}
         self.connections = connections(people.metrics)
-        self.sockets = self.served.sockets() - self._before
+        self.sockets = self.served.sockets() - self._sockets
         people.finish()
 
-    def _all_are_up(self):
-        return all(attack.is_up() for attack in self.attacks)
+    def _begin(self, people, names):
+        attacks = [attack for attack in self.attacks if attack.name in names]
+        for attack in attacks:
+            attack.begin()
+        return people.run(UP_SECONDS, lambda: all(attack.is_up() for attack in attacks), self._look)
 
     def _all_is_let_go(self, people):
         nothing_held = not any(attack.held() for attack in self.attacks)

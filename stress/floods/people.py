@@ -41,6 +41,12 @@ class Asker:
         """Whether an answer is missing."""
         return self._started is not None
 
+    def start_again(self):
+        """Return the seconds of the answers so far, and owe no request any more."""
+        taken, self.taken = self.taken, []
+        self._due = max(self._due, time.time())
+        return taken
+
     def turn(self, now):
         """Send the request that is due, if there is one. Raises Lost if the last has no answer."""
         if self.waiting:
@@ -109,9 +115,11 @@ class People:
         return until()
 
     def times(self):
-        """Return the seconds of everything since the last call, by what it was."""
-        found = {"update": self._poster.taken, "top 10": self._asker.taken}
-        self._poster.taken, self._asker.taken = [], []
+        """Return the seconds of everything since the last call, by what it was.
+
+        What could not be asked in time until now, as the one before was not answered, never is.
+        """
+        found = {"update": self._poster.start_again(), "top 10": self._asker.start_again()}
         for index, (viewer, name) in enumerate(
             zip(self.viewers, ("plain", "socket.io"), strict=True)
         ):

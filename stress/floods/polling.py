@@ -54,7 +54,7 @@ class Overlapping(Flood):
         return self.words(one)
 
     def words(self, one):
-        if one.step:
+        if one.step or self.holding:
             return b""
         one.step = 1
         path = f"{PATH}&sid={self._sessions[one.number % 5]}"
