@@ -3,7 +3,6 @@ PYTHON ?= python3
 MINUTES ?= 60
 BIN := .venv/bin
 SECONDS ?= 60
-BANDIT := $(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
 .PHONY: help run test lint audit bench kills floods fuzz soak format
@@ -21,10 +20,9 @@ lint: .venv/dev ## Check format, style, types and what is known to be unsafe.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy scoreboard config.py wsgi.py
-	$(BANDIT)
+	$(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 
-audit: .venv/dev ## Look for what is unsafe in the code, and ask the network about the packages.
-	$(BANDIT)
+audit: .venv/dev ## Ask the network whether a package is known to be vulnerable.
 	$(BIN)/python -m stress.audit
 
 bench: .venv/dev ## Measure what the README tells of speed, and updates while Redis is away.
