@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +142,12 @@ class Audience:
         for thread in self._threads:
             thread.start()
 
-    def settle(self, present: list[Any], seconds: float = 30) -> None:
-        """Have all stay, and give each so long to see the present board: some are behind."""
+    def settle(self, has_seen_all: Callable[[list[Any]], bool], seconds: float = 30) -> None:
+        """Have all stay, and give each so long to see the last of it: some are behind."""
         self._settle.set()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            boards = [_last_board(member.present()) for member in self.members]
-            if all(board == present for board in boards):
+            if all(has_seen_all(member.present()) for member in self.members):
                 return
             time.sleep(0.05)
 
@@ -163,8 +163,3 @@ class Audience:
                     log.write(json.dumps({"open": False, "messages": messages}) + "\n")
             for messages in still_open:
                 log.write(json.dumps({"open": True, "messages": messages}) + "\n")
-
-
-def _last_board(messages: list[Any]) -> Any:
-    boards = [each["data"] for each in messages if each["type"] == "top_10_update"]
-    return boards[-1]["top_10_scores"] if boards else None

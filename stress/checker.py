@@ -152,6 +152,16 @@ def check_viewers(seen: list[dict[str, Any]], history: History, policy: str) -> 
             yield f"connection {number} of {len(seen)} {told_wrong}"
 
 
+def has_seen_all(messages: list[dict[str, Any]], history: History) -> bool:
+    """Whether who saw these has seen the last update, if any, and the present board."""
+    seen = [_update(each) for each in messages if each["type"] == "score_update"]
+    shown = [each["data"] for each in messages if each["type"] == "top_10_update"]
+    last = history.rows[-1]
+    return (not seen or seen[-1] == (last.user_id, last.score)) and (
+        bool(shown) and shown[-1]["top_10_scores"] == histories.board(history.standings)
+    )
+
+
 def _update(message: dict[str, Any]) -> tuple[str, float]:
     return message["data"]["user_id"], message["data"]["new_score"]
 

@@ -19,6 +19,7 @@ from services import OwnRedis
 from serving import Person, several
 
 from . import checker
+from . import history as histories
 from .audience import Audience
 from .workload import Workload
 
@@ -72,7 +73,8 @@ class Run:
         """End the work, have everybody see the last of it, and return what is wrong with it all."""
         self.workload.wait_for_more(20)
         self.workload.stop()
-        self.audience.settle(self.servers[0].top10())
+        history = histories.read(self.url)
+        self.audience.settle(lambda messages: checker.has_seen_all(messages, history))
         self.audience.end()
         found, counts = checker.check(self.folder, self.url, self.policy)
         tracebacks = sum(server.log().count("Traceback") for server in self.servers)
