@@ -65,6 +65,9 @@ class _Door:
     def _socket_io(
         self, environ: transport.WsgiEnvironment, start_response: Any
     ) -> Iterable[bytes]:
+        if _names_websocket(environ) and not handshake.is_upgrade(environ):
+            # Engine.IO would poll for it, and answer a new session without so much as a status.
+            return refuse(UpgradeRequired(), start_response)
         try:
             return self._inner(environ, start_response)
         except KeyError:
@@ -87,6 +90,12 @@ class _Door:
             broadcast.welcome_viewer(self._app, opened)
         except Exception as error:
             opened.close(websocket.INTERNAL_ERROR, translate(error).code)
+
+
+def _names_websocket(environ: transport.WsgiEnvironment) -> bool:
+    """Whether a request for Engine.IO says that it is the WebSocket of a session."""
+    transports = parse_qs(environ.get("QUERY_STRING", "")).get("transport", [""])
+    return environ["REQUEST_METHOD"] == "GET" and transports[0] == "websocket"
 
 
 def _token() -> tuple[str, str | None]:
