@@ -2,6 +2,8 @@
 
 import pytest
 
+BEYOND = ["Mon, 01 Jan 99999999999 00:00:00 GMT", "1 Jan 9999999999 0:0"]
+FILES = ["/web/board/page.js", "/embed.js"]
 HALF = [
     {"Upgrade": "websocket"},
     {"Connection": "Upgrade"},
@@ -16,6 +18,28 @@ HALF = [
 def library(app):
     app.extensions["connections"].when_first(lambda: None)  # the keeper, for good
     return app.extensions["socketio"].server.eio
+
+
+@pytest.mark.parametrize("date", BEYOND)
+@pytest.mark.parametrize("url", FILES)
+def test_a_date_beyond_all_calendars_is_ignored(client, unforeseen, url, date):
+    whole = client.get(url).data
+
+    since = client.get(url, headers={"If-Modified-Since": date})
+    part = client.get(url, headers={"If-Range": date, "Range": "bytes=0-9"})
+
+    assert (since.status_code, since.data) == (200, whole)
+    assert (part.status_code, part.data) == (200, whole)
+    assert unforeseen == []
+
+
+@pytest.mark.parametrize("url", FILES)
+def test_a_date_that_is_one_is_heeded(client, url):
+    date = client.get(url).headers["Last-Modified"]
+
+    assert client.get(url, headers={"If-Modified-Since": date}).status_code == 304
+    part = client.get(url, headers={"If-Range": date, "Range": "bytes=0-9"})
+    assert (part.status_code, len(part.data)) == (206, 10)
 
 
 @pytest.mark.parametrize("headers", HALF, ids=str)
