@@ -1,4 +1,4 @@
-"""Headers that make no sense are no reason to fail."""
+"""Headers and queries that make no sense are no reason to fail, or to say much."""
 
 import pytest
 
@@ -57,3 +57,12 @@ def test_a_poll_may_say_what_it_likes_of_upgrades(client, library):
 
     assert answer.status_code == 200
     assert len(library.sockets) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("sid", ["\x80" * 2000, "x" * 65, "a b", "\u0661"], ids=ascii)
+def test_what_names_no_session_is_not_told_back(client, method, sid):
+    answer = client.open("/ws/scoreboard/", method=method, query_string={"EIO": "4", "sid": sid})
+
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "session_ended")
+    assert len(answer.data) < 200
