@@ -14,6 +14,9 @@ from .json_provider import dumps
 
 log = logging.getLogger(__name__)
 
+# What is told of the name of a field, longer than any of ours: an answer is no echo.
+LONGEST_NAME = 64
+
 
 class ScoreboardError(Exception):
     """Base of everything a client can cause. Subclasses set `status` and `code`.
@@ -173,7 +176,7 @@ class ServerError(ScoreboardError):
 
 def invalid(problem: ValidationError) -> InvalidInput:
     """Return what a schema found as an error of ours, every fault under its field's name."""
-    fields = problem.messages_dict
+    fields = {name[:LONGEST_NAME]: told for name, told in problem.messages_dict.items()}
     return InvalidInput("Some fields are missing or wrong; see fields.", fields)
 
 

@@ -170,6 +170,15 @@ def test_too_large_a_body_is_refused(client, scorer, changed, url):
     assert not changed()
 
 
+@pytest.mark.parametrize("url", ENDPOINTS)
+@pytest.mark.parametrize("letter", ["x", "\u00e9", "\ud800"], ids=["x", "accent", "surrogate"])
+def test_of_a_long_name_no_more_is_told_than_of_any(client, scorer, url, letter):
+    answer = post(client, scorer, url, {**ENDPOINTS[url], letter * 9_000: 1})
+
+    assert (answer.status_code, list(answer.json["error"]["fields"])) == (400, [letter * 64])
+    assert len(answer.data) < 1_000
+
+
 @pytest.mark.parametrize(
     ("method", "url", "status"),
     [

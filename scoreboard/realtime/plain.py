@@ -1,5 +1,6 @@
 """The plain WebSocket door: watch the board without a Socket.IO library."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +18,8 @@ PATH = "/ws/scoreboard"
 SUBPROTOCOL = "scoreboard"
 # Viewers have nothing to say; a little that they send all the same is read and dropped.
 LONGEST_MESSAGE = 4096
+# What the name of a session looks like.
+SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 def init_app(app: Flask) -> None:
@@ -65,13 +68,19 @@ class _Door:
     def _socket_io(
         self, environ: transport.WsgiEnvironment, start_response: Any
     ) -> Iterable[bytes]:
+        ended = ScoreboardError("This session has ended.", "session_ended")
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        if "sid" in query and not SESSION.fullmatch(query["sid"][0]):
+            # Engine.IO would answer with all of it, in six bytes for one.
+            return refuse(ended, start_response)
+        if _names_websocket(environ, query) and not handshake.is_upgrade(environ):
+            # Engine.IO would poll for it, and answer a new session without so much as a status.
+            return refuse(UpgradeRequired(), start_response)
         try:
             return self._inner(environ, start_response)
         except KeyError:
             # Engine.IO raises this for a session that ended while the request came in.
-            return refuse(
-                ScoreboardError("This session has ended.", "session_ended"), start_response
-            )
+            return refuse(ended, start_response)
 
     def _watch(self, opened: websocket.WebSocket, connection: Connection) -> None:
         """Put the viewer into the audience until the connection ends."""
@@ -87,6 +96,12 @@ class _Door:
             broadcast.welcome_viewer(self._app, opened)
         except Exception as error:
             opened.close(websocket.INTERNAL_ERROR, translate(error).code)
+
+
+def _names_websocket(environ: transport.WsgiEnvironment, query: dict[str, list[str]]) -> bool:
+    """Whether a request for Engine.IO says that it is the WebSocket of a session."""
+    transports = query.get("transport", [""])
+    return environ["REQUEST_METHOD"] == "GET" and transports[0] == "websocket"
 
 
 def _token() -> tuple[str, str | None]:

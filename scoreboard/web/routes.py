@@ -1,6 +1,7 @@
 """The pages, and the files beside them under /web."""
 
 from flask import Blueprint, Response, current_app, render_template, request
+from werkzeug.http import parse_date, parse_if_range_header
 
 from .. import requests
 from ..docs.page import content
@@ -42,6 +43,18 @@ def docs() -> Response:
 def embed() -> Response:
     """Serve the module that puts the board on somebody else's page."""
     return bp.send_static_file("embed/embed.js")
+
+
+@bp.before_request
+def take_no_date_beyond_all_calendars() -> None:
+    """Ignore dates that are none, as RFC 9110, section 13.1.3, has it; at some, Werkzeug fails."""
+    given = request.environ
+    try:
+        parse_date(given.get("HTTP_IF_MODIFIED_SINCE"))
+        parse_if_range_header(given.get("HTTP_IF_RANGE"))
+    except OverflowError:
+        for header in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_RANGE", "HTTP_RANGE"):
+            given.pop(header, None)
 
 
 @bp.after_request
