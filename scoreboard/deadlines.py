@@ -4,10 +4,13 @@ Nobody is waited for without end, and nobody who sends without end keeps the loo
 """
 
 import contextlib
+import re
 import socket
 import time
+from http import HTTPStatus
 from typing import Any
 
+from .json_provider import dumps
 from .realtime.transport import give_way
 
 # From one answer, or the start, until the whole head of the next request is there. Proxies keep
@@ -21,6 +24,15 @@ BODY_SECONDS, EXCHANGE_SECONDS = 20, 40
 TURN_BYTES, TURN_REQUESTS = 64 * 1024, 10
 # Sizes of chunks, and trailers: those of a body of 64 KiB in chunks of one byte, and more.
 MOST_FRAMING = 512 * 1024
+
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
+_TOLD = dumps({"error": {"code": "bad_request", "message": "This is no HTTP that can be read."}})
+UNREADABLE = (
+    b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n"
+    b"Content-Length: " + str(len(_TOLD)).encode() + b"\r\nConnection: close\r\n\r\n" + _TOLD
+)
 
 
 def head_seconds(proxies: int) -> int:
@@ -72,6 +84,23 @@ def bounded(protocol: Any) -> Any:
     class Bounded(protocol):
         requests = 0
 
+        def parse_request(self) -> bool:
+            """Read the head of a request; one that two readers could read in two ways is none."""
+            if not super().parse_request():
+                return False
+            if not _is_plain(self.headers):
+                self.send_error(400)
+                return False
+            return True
+
+        def send_error(self, code: int, *explained: Any) -> None:
+            """Answer a head that cannot be read, and tell nothing of it back."""
+            self.wfile.write(UNREADABLE % (code, HTTPStatus(code).phrase.encode()))
+            self.close_connection = True
+
+        def log_message(self, *said: Any) -> None:
+            """Log nothing of a request that cannot be read: there may be a token in it."""
+
         def handle_one_request(self) -> None:
             self.conn_state.await_head()
             self.requests += 1
@@ -88,6 +117,21 @@ def bounded(protocol: Any) -> Any:
             return environ
 
     return Bounded
+
+
+def _is_plain(headers: Any) -> bool:
+    """Whether names are names, values on one line, and the body ends in one way only."""
+    lengths = headers.get_all("Content-Length", [])
+    codings = headers.get_all("Transfer-Encoding", [])
+    return (
+        not headers.defects
+        and all(
+            NAME.fullmatch(name) and not CONTROL.search(value) for name, value in headers.items()
+        )
+        and len(lengths) + len(codings) <= 1
+        and all(map(LENGTH.fullmatch, lengths))
+        and all(coding.lower() == "chunked" for coding in codings)
+    )
 
 
 class _Body:
@@ -111,6 +155,6 @@ class _Body:
         """Read a line, or so many bytes of it: the size of a chunk, its end, a trailer."""
         line: bytes = self._stream.readline(self._framing if size < 0 else size)
         self._framing -= len(line)
-        if self._framing <= 0:
-            raise OSError("a body in chunks that has no end")
+        if self._framing <= 0 or line.startswith((b"+", b"-")):
+            raise OSError("a body in chunks that has no end, or a size that is none")
         return line

@@ -64,7 +64,7 @@ class Server:
         if self.most_files:
             limit = (self.most_files, self.most_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._answers():
             assert self.process.poll() is None, f"the server ended: {self.log()}"
             assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"

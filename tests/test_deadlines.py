@@ -178,3 +178,55 @@ def test_the_idlest_make_room_when_there_is_none_left(tmp_path):
     for client in idle:
         client.close()
     server.stop()
+
+
+def answer_to(client, head, body=b""):
+    client.sendall(head.replace(b"\n", b"\r\n") + b"\r\n\r\n" + body)
+    answer = b""
+    while data := client.recv(65536):
+        answer += data
+    return answer
+
+
+POST = b"POST /api/score/update HTTP/1.1\nHost: x\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /ws/scoreboard?token=a-secret HTTP/9.9",
+        b"GET /ws/scoreboard?token=a-secret and more HTTP/1.1",
+        b"GET /\x80\x80\x80 and more HTTP/1.1",
+        POST + b"Content-Length: +5",
+        POST + b"Content-Length: 1_0",
+        POST + b"Content-Length: 5\nContent-Length: 6",
+        POST + b"Transfer-Encoding: xchunked",
+        POST + b"Transfer-Encoding : chunked",
+        POST + b"Transfer-Encoding: chunked\nTransfer-Encoding: chunked",
+        POST + b"Transfer-Encoding: \x0bchunked",
+        POST + b"no colon\nContent-Length: 5",
+        b"OPTIONS /api/score/update HTTP/1.1\nOrigin: http://a\n b",
+    ],
+    ids=repr,
+)
+def test_a_head_that_can_be_read_in_two_ways_is_refused_and_not_told_back(server, connect, head):
+    answer = answer_to(connect(), head, b"hello")
+
+    status, _, told = answer.partition(b"\r\n")
+    assert status.split()[1][:1] in (b"4", b"5")
+    assert b'"code":"bad_request"' in told
+    assert len(answer) < 400
+    assert b"a-secret" not in answer
+    assert "a-secret" not in server.log()
+
+
+@pytest.mark.parametrize("size", [b"-1", b"+5"])
+def test_a_chunk_of_a_size_that_is_none_ends_the_connection(connect, size):
+    client = connect()
+    client.sendall(CHUNKED + size + b"\r\nhello\r\n0\r\n\r\n" + GET)
+    answer = b""
+    while data := client.recv(65536):
+        answer += data
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1

@@ -19,7 +19,15 @@ from pairs import Pair
 from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
-from scoreboard.realtime import broadcast, engine, handlers, transport, updates, websocket
+from scoreboard.realtime import (
+    broadcast,
+    engine,
+    engine_session,
+    handlers,
+    transport,
+    updates,
+    websocket,
+)
 from scoreboard.realtime.feed import Batch
 from scoreboard.realtime.packets import StrictPacket
 
@@ -137,7 +145,7 @@ class TestSignsOfLife:
     @pytest.fixture
     def clock(self, monkeypatch):
         clock = SimpleNamespace(now=1000.0)
-        monkeypatch.setattr(engine.time, "monotonic", lambda: clock.now)
+        monkeypatch.setattr(engine_session.time, "monotonic", lambda: clock.now)
         return clock
 
     def test_who_does_not_answer_a_ping_in_time_is_closed(self, session, clock):

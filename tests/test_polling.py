@@ -52,3 +52,15 @@ def test_a_client_that_comes_and_goes_leaves_nothing_behind(server):
         return 'scoreboard_connections{kind="socket.io"} 0.0' in metrics
 
     wait_until(gone)
+
+
+@pytest.mark.parametrize("broken", ["9", "d=", "b!", "0", "2", "4" + "[" * 60_000, "3\x1e" * 20])
+def test_packets_are_taken_all_or_none(server, broken):
+    player = server.user("Ann")
+    polling = Polling(server, player.token)
+    update = json.dumps(["update_score", player.update(7)])
+
+    assert polling.post(f"421{update}\x1e{broken}") == 400
+
+    assert server.top10() == []
+    assert "ERROR" not in server.log()

@@ -33,7 +33,7 @@ COMMANDS = {
     "js": ". ./variables; exec node --input-type=module < block",
     "python": '. ./variables; exec "$0" -u block',
 }
-SECONDS = 30
+SECONDS = 60
 
 
 @dataclass

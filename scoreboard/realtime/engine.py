@@ -1,4 +1,4 @@
-"""Where Engine.IO is taken apart: the one module that relies on the inside of python-engineio.
+"""Where Engine.IO is taken apart: this and `engine_session.py` rely on python-engineio's inside.
 
 The library has a queue for every client and a task that empties it, which costs 30 µs of CPU for
 each message of each viewer and two stacks for each viewer. Here a client that has a WebSocket has
@@ -8,16 +8,15 @@ rely on, to fail when a new version moves it.
 """
 
 import functools
-import time
 from collections.abc import Iterable, Sequence
 from queue import Empty
 from typing import Any
 
 from engineio import packet
-from engineio.exceptions import QueueEmpty, SocketIsClosedError, UnknownPacketError
-from engineio.socket import Socket
+from engineio.exceptions import SocketIsClosedError, UnknownPacketError
 
 from . import handshake, transport, websocket
+from .engine_session import EngineSession
 from .packets import LONGEST_MESSAGE
 
 
@@ -46,51 +45,6 @@ def before_connect(socket: Any) -> None:
     """Make a session of the library's one of ours, before it starts a task that pings."""
     socket.__class__ = EngineSession
     socket.last_ping = None
-
-
-class EngineSession(Socket):
-    """A session without a task of its own: our sweep asks it for signs of life.
-
-    `last_ping` is when that was, by time.monotonic, and None once it is answered.
-    """
-
-    last_ping: float | None
-    polling = False
-
-    def ping(self) -> None:
-        """Ask the client for a sign of life, if it still owes none."""
-        if not self.closed and self.last_ping is None:
-            self.last_ping = time.monotonic()
-            self.send(packet.Packet(packet.PING))
-
-    def schedule_ping(self) -> None:
-        """Take note of a sign of life."""
-        self.last_ping = None
-
-    def check_ping_timeout(self) -> bool:
-        """Whether the client is still there; one that is not is closed."""
-        if self.closed:
-            raise SocketIsClosedError
-        asked_at = self.last_ping
-        if asked_at is None or time.monotonic() - asked_at <= self.server.ping_timeout:
-            return True
-        self.close(wait=False, reason=self.server.reason.PING_TIMEOUT)
-        return False
-
-    def poll(self) -> list[Any]:
-        """Wait for packets, for one request at a time.
-
-        Raises QueueEmpty for a second one, which ends the session, as the protocol has it:
-        https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
-        """
-        if self.polling:
-            raise QueueEmpty
-        self.polling = True
-        try:
-            packets: list[Any] = super().poll()
-        finally:
-            self.polling = False
-        return packets
 
 
 def disconnected(socket: Any) -> None:
