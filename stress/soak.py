@@ -182,7 +182,7 @@ def _as_before(first, look):
 
 
 def _exact(look):
-    return look["files"], look["green"], look["threads"]
+    return look["files"], look["sockets"], look["green"], look["threads"]
 
 
 def _empty(look):
