@@ -7,12 +7,13 @@ the viewers are there again. A median does not see the two passwords that are be
 now, at 32 MiB each.
 
 At rest: the load stops, everybody leaves, and what is left is compared with what was left when they
-had all left once before, after warm-up. Green threads, open files and threads must be the same to
-the last one, for nobody is there whom they could belong to, and the pools were full both times.
+had all left once before, after warm-up. Green threads, sockets of clients and threads must be the
+same to the last one, for nobody is there whom they could belong to.
 
-Memory is never quite the same: the allocator keeps what it may need again, every connection to the
-database its last hundred statements. Nor are objects, under load: what is garbage is collected once
-there are a quarter more. `LIMITS` says what is granted for that.
+Other figures are never quite the same. Open files: connections to the database and to Redis are
+made when there is more to do at a time than ever before, and kept. Memory: the allocator keeps what
+it may need again, every connection to the database its last hundred statements. Objects, under
+load: what is garbage is collected once there are a quarter more. `LIMITS` says what is granted.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ class Limit:
 LIMITS = {
     "rss": Limit("memory", "MiB", under_load=(16, 0.05), at_rest=(16, 0.05)),
     "objects": Limit("Python objects", "", under_load=(0, 0.1), at_rest=(1000, 0.01)),
-    "files": Limit("open files", "", under_load=(10, 0), at_rest=(0, 0)),
+    "files": Limit("open files", "", under_load=(10, 0), at_rest=(10, 0)),
+    "sockets": Limit("clients' sockets", "", under_load=(10, 0), at_rest=(0, 0)),
     "green": Limit("green threads", "", under_load=(10, 0), at_rest=(0, 0)),
     "threads": Limit("threads", "", under_load=(0, 0), at_rest=(0, 0)),
 }

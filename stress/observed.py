@@ -11,7 +11,9 @@ garbage is collected before each look, and the line tells how many objects of ea
 SOAK_LEAK, such as `memory,files`, makes the thread itself leak with every look: see LEAKS.
 """
 
+import _socket
 import _thread
+import contextlib
 import gc
 import json
 import os
@@ -67,6 +69,7 @@ def _look(quiet):
         "green": len(alive),
         "objects": len(objects),
         "held": _held(),
+        "sockets": _clients_sockets(),
     }
     if quiet:
         named = Counter()
@@ -126,6 +129,19 @@ def _held():
     }
 
 
+def _clients_sockets():
+    """Return how many sockets clients have come by: the one that listens is of the same port."""
+    count = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed by now
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+                seen = _socket.socket(fileno=os.dup(int(descriptor)))
+                name = seen.getsockname()
+                count += len(name) > 1 and name[1] == int(os.environ["PORT"])
+                seen.close()
+    return count - 1
+
+
 def _leak_green():
     """Return a green thread that has started and never ends."""
     stuck = greenlet.greenlet(lambda: greenlet.getcurrent().parent.switch())
@@ -136,7 +152,7 @@ def _leak_green():
 LEAKS = {
     "memory": lambda: b"leak" * 1_000_000,
     "objects": lambda: [[] for _ in range(5000)],
-    "files": lambda: os.open(os.devnull, os.O_RDONLY),
+    "files": lambda: [os.open(os.devnull, os.O_RDONLY) for _ in range(5)],
     "green": _leak_green,
 }
 

@@ -182,7 +182,7 @@ def _as_before(first, look):
 
 
 def _exact(look):
-    return look["files"], look["green"], look["threads"]
+    return look["files"], look["sockets"], look["green"], look["threads"]
 
 
 def _empty(look):
@@ -216,8 +216,8 @@ def main():
     with served(options.database, folder) as server:
         soak = Soak(server)
         rows = soak.run(options.minutes * 60)
+        failures = Counter(soak.failures(rows))
         tell(soak, rows, (server.cpu_seconds(), time.process_time()))
-    failures = Counter(soak.failures(rows))
     for failure, times in failures.items():
         print(f"\nFAILED {times} times: {failure}" if times > 1 else f"\nFAILED: {failure}")
     return 1 if failures else 0

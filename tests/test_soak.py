@@ -8,7 +8,7 @@ from stress import flatness, mixed, soak
 from stress.soak import Soak
 from stress.subject import served
 
-FLAT = {"rss": 150.0, "objects": 170_000, "files": 50, "green": 40, "threads": 22}
+FLAT = {"rss": 150, "objects": 170_000, "files": 50, "sockets": 40, "green": 40, "threads": 22}
 NAMES = {key: limit.name for key, limit in flatness.LIMITS.items()}
 # A session that nobody polls any more is given up after 45 s: too long for here.
 EVERYBODY = [actor for actor in mixed.EVERYBODY if actor is not mixed.Abandoned]
@@ -40,12 +40,16 @@ class TestUnderLoad:
         assert grown(flatness.under_load(seen())) == []
 
     def test_those_who_have_yet_to_come_are_no_growth(self):
-        came = {key: lambda time: -20 if time < 1 / 6 else 0 for key in ("rss", "files", "green")}
+        def yet(time):
+            return -20 if time < 1 / 6 else 0
 
-        assert grown(flatness.under_load(seen(**came))) == []
+        rows = flatness.under_load(seen(rss=yet, files=yet, sockets=yet, green=yet))
+
+        assert grown(rows) == []
 
     @pytest.mark.parametrize(
-        ("key", "leak"), [("rss", 60), ("objects", 50_000), ("files", 30), ("green", 30)]
+        ("key", "leak"),
+        [("rss", 60), ("objects", 50_000), ("files", 30), ("sockets", 30), ("green", 30)],
     )
     def test_a_slow_leak_is_found(self, key, leak):
         rows = flatness.under_load(seen(**{key: lambda time: leak * time}))
@@ -70,7 +74,14 @@ class TestAtRest:
 
     @pytest.mark.parametrize(
         ("key", "more"),
-        [("rss", 30), ("objects", 5000), ("files", 1), ("green", 1), ("threads", 1)],
+        [
+            ("rss", 30),
+            ("objects", 5000),
+            ("files", 20),
+            ("sockets", 1),
+            ("green", 1),
+            ("threads", 1),
+        ],
     )
     def test_what_is_left_over_is_found(self, key, more):
         rows = flatness.at_rest(FLAT, {**FLAT, key: FLAT[key] + more})
@@ -91,7 +102,7 @@ def test_nobody_leaves_anything_behind_who_is_gone(tmp_path):
 
         rows = short.run(seconds=20)
 
-        left = {NAMES[key] for key in ("files", "green", "threads")} & set(grown(rows[5:]))
+        left = {NAMES[key] for key in ("sockets", "green", "threads")} & set(grown(rows[6:]))
         assert left == set()
         assert short.failures([]) == []
         assert short.notes.counts["of the workload, acknowledged"] > 0
@@ -105,4 +116,4 @@ def test_leaks_of_every_kind_are_found(tmp_path):
         rows = short.run(seconds=16)
 
         leaked = {NAMES[key] for key in ("rss", "objects", "files", "green")}
-        assert leaked <= set(grown(rows[5:]))
+        assert leaked <= set(grown(rows[6:]))

@@ -76,7 +76,7 @@ class Nonsense(Actor):
             ]
         )
         status = status_of(self.world.port, request)
-        self.notes.expect("bad bytes", status, (0, *range(400, 500)), request[:60])
+        self.notes.expect("bad bytes", status, (0, *range(400, 500), 505), request[:60])
 
     def _path(self):
         method, path, status = random.choice(

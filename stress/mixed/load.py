@@ -34,6 +34,7 @@ class World:
         for player in self.players:
             status, told = server.send(player.token, player.update())
             assert status == 200, told
+        server.connection.close()
 
     def mint(self, user_id, role="player", key=SECRETS["JWT_SECRET_KEY"], hours=6, **claims):
         now = datetime.now(UTC)

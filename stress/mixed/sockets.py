@@ -1,5 +1,6 @@
 """Bare sockets, for what no library would do."""
 
+import contextlib
 import socket
 import struct
 
@@ -12,6 +13,9 @@ def connected(port, seconds=10):
 def reset(connection):
     """Vanish without a goodbye: the other side is told of a connection that never was."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # the other side has gone before
+        # Or a thread that still reads from it would keep it open.
+        connection.shutdown(socket.SHUT_RD)
     connection.close()
 
 
