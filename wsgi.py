@@ -193,6 +193,8 @@ def _on_signals(stop: Callable[[], object]) -> None:
 
     def wait() -> None:
         told.recv(1)
+        # Or the next signal would be written to whatever has the number of this pipe by then.
+        signal.set_wakeup_fd(-1)
         # Platforms may say it twice; a person who does means at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         stop()

@@ -200,3 +200,13 @@ def test_who_never_ends_a_request_or_a_close_cannot_hold_the_stop_up_for_long(se
         server.process.send_signal(signal.SIGTERM)
 
         assert server.process.wait(10) == 0
+
+
+def test_being_told_again_and_again_is_being_told_once(server):
+    for _ in range(4):
+        server.process.send_signal(signal.SIGTERM)
+        server.process_wait(0.05)
+
+    assert server.process.wait(10) == 0
+    assert "wakeup" not in server.log()
+    assert "Bad file descriptor" not in server.log()
