@@ -19,6 +19,14 @@ from scoreboard.extensions import db
 from scoreboard.realtime import broadcast
 
 NUMBERS = itertools.count()
+# Few tests that take long: begun last, they would be waited for.
+LONG = ("soak", "floods", "kills", "processes", "page", "admin_page", "real_results", "readme")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest; the others keep their order."""
+    long = [f"test_{name}" for name in LONG]
+    items.sort(key=lambda item: long.index(name) if (name := item.path.stem) in long else len(long))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

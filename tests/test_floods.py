@@ -33,7 +33,7 @@ FAST = {
     "flights": {"count": 8, "rate": 20},
     "never-polling": {"count": 4},
     "logins": {"count": 8, "rate": 100},
-    "scattered-logins": {"count": 50, "rate": 20},
+    "scattered-logins": {"count": 20, "rate": 5},
     "guesses": {"count": 2},
     "handshake-guesses": {"count": 2},
     "connect-guesses": {"count": 2},
@@ -48,7 +48,7 @@ FAST = {
 SMALL = SLOW | FAST
 UP_SECONDS, FLOODED_SECONDS, LET_GO_SECONDS = 20, 2, 60
 # What the process may grow by: some KiB for each connection, and what libraries keep.
-MOST_GROWN = 96 * 1024 * 1024
+MOST_GROWN = 128 * 1024 * 1024
 
 
 class Flooded:

@@ -7,7 +7,7 @@ import pytest
 
 from stress import kills
 
-KILLS = 5
+KILLS = 3
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,5 @@ def test_what_was_acknowledged_is_there_once_and_every_viewer_sees_it(
 
     assert found == []
     assert figures["kills"] == KILLS
-    assert figures["acknowledged"] > 50
+    assert figures["acknowledged"] > 30
     assert figures["answers lost"] > 0
