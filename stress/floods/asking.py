@@ -6,7 +6,8 @@ import json
 from bench import wire
 from bench.kinds import Plain, SocketIo
 
-from .swarm import Flood, answered, framed
+from .reading import answered, framed
+from .swarm import Flood
 
 NOT_A_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx{:08d}In0.c2lnbmF0dXJl"
 NAMES = ("scorer", "nobody")

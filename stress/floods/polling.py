@@ -6,7 +6,8 @@ import urllib.request
 
 from bench import wire
 
-from .swarm import Flood, answered
+from .reading import answered
+from .swarm import Flood
 
 PATH = "/ws/scoreboard/?EIO=4&transport=polling"
 

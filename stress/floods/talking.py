@@ -5,7 +5,8 @@ import json
 from bench import wire
 from bench.kinds import Plain, SocketIo
 
-from .swarm import Flood, framed
+from .reading import framed
+from .swarm import Flood
 
 LONGEST = 64 * 1024
 PING = b"\x89\x80\x00\x00\x00\x00"

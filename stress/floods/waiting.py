@@ -5,7 +5,8 @@ import json
 from bench import wire
 from bench.kinds import Plain, SocketIo
 
-from .swarm import Flood, framed
+from .reading import framed
+from .swarm import Flood
 
 HEAD = b"POST %s HTTP/1.1\r\nHost: scoreboard\r\nContent-Type: application/json\r\n%s\r\n"
 PATHS = (b"/api/score/update", b"/api/auth/login")
