@@ -6,7 +6,8 @@ Every SECONDS the thread writes one line of JSON into FILE: what the system give
 what only the process knows of itself, its green threads first of all. It is a thread of the
 system, taken from the standard library before eventlet patches that, so that it is no green
 thread itself and tells as well of a loop that hangs. As long as there is a file FILE.quiet, the
-garbage is collected before each look, and the line tells how many objects of each type there are.
+garbage is collected before each look, every object is looked at, and the line tells how many there
+are of each type. Else nothing is looked at that the server may be at work on.
 
 SOAK_LEAK, such as `memory,files`, makes the thread itself leak with every look: see LEAKS.
 """
@@ -21,6 +22,7 @@ import runpy
 import sys
 import time
 from collections import Counter
+from itertools import chain, repeat
 from pathlib import Path
 
 import greenlet
@@ -53,31 +55,46 @@ def _observe(file, leaks):
 
 
 def _look(quiet):
-    if quiet:
-        gc.collect()
-    objects = gc.get_objects()
-    kinds = Counter(map(type, objects))
-    green = {kind for kind in kinds if issubclass(kind, greenlet.greenlet)}
-    # Without a parent it is the thread itself, of which eventlet has twenty for what blocks.
-    alive = [each for each in objects if type(each) in green and not each.dead and each.parent]
     seen = {
         "at": wall_clock(),
         "quiet": quiet,
         "rss": _status("VmRSS:") / 1024,
         "files": _files(),
         "threads": _status("Threads:"),
-        "green": len(alive),
-        "objects": len(objects),
         "held": _held(),
         "sockets": _clients_sockets(),
     }
-    if quiet:
-        named = Counter()
-        for kind, count in kinds.items():
-            named[f"{kind.__module__}.{kind.__qualname__}"] += count
-        seen["kinds"] = dict(named.most_common(MOST_KINDS))
-        seen["stacks"] = Counter(map(_stack, alive))
-    return seen
+    return seen | (_objects_at_rest() if quiet else _objects_under_load())
+
+
+def _objects_under_load():
+    """Return how many objects there are, and how many green threads with the threads themselves.
+
+    A tuple that somebody is still building must not be held meanwhile: it could not grow any more.
+    So the list of all objects lives within one call of C, in which no other thread has a turn.
+    """
+    objects = chain.from_iterable(map(gc.get_objects, [None]))
+    green = sum(map(issubclass, map(type, objects), repeat(greenlet.greenlet)))
+    return {"green": green, "objects": sys.getallocatedblocks()}
+
+
+def _objects_at_rest():
+    """Return the same exactly, with all types and with where the green threads wait."""
+    gc.collect()
+    objects = gc.get_objects()
+    kinds = Counter(map(type, objects))
+    green = {kind for kind in kinds if issubclass(kind, greenlet.greenlet)}
+    # Without a parent it is the thread itself, of which eventlet has twenty for what blocks.
+    alive = [each for each in objects if type(each) in green and not each.dead and each.parent]
+    named = Counter()
+    for kind, count in kinds.items():
+        named[f"{kind.__module__}.{kind.__qualname__}"] += count
+    return {
+        "green": len(alive),
+        "objects": len(objects),
+        "kinds": dict(named.most_common(MOST_KINDS)),
+        "stacks": Counter(map(_stack, alive)),
+    }
 
 
 def _stack(thread):

@@ -39,7 +39,11 @@ class Pollers(Actor):
             self._player = random.choice(self.world.players)
             self._socket = SocketIoViewer(self.world.url, self._player.token, ["polling"])
         update = self._player.update(**random.choice([{}, {}, {}, {"score_value": "much"}]))
-        told = self._socket.submit(update)
+        try:
+            told = self._socket.submit(update)
+        except Exception:
+            self._leave()  # or one connection that is lost would be told of without end
+            raise
         self.notes.expect("an event", told["status"], (200, 400), told)
         if random.random() < 0.05:
             self._leave()
