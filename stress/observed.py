@@ -140,8 +140,11 @@ def _held():
         "viewers": len(audience.sockets) + len(audience.viewers),
         "sessions": len(server.eio.sockets),
         "environments": len(server.environ),
+        # Copies: the loop goes on meanwhile, and rooms come and go.
         "clients": sum(
-            len(room) for rooms in server.manager.rooms.values() for room in rooms.values()
+            len(room)
+            for rooms in list(server.manager.rooms.values())
+            for room in list(rooms.values())
         ),
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import databases
 from services import OwnRedis
 from serving import Server
+from viewers import wait_until
 
 
 class Observed(Server):
@@ -29,10 +30,14 @@ class Observed(Server):
 
     @contextlib.contextmanager
     def at_rest(self):
-        """Have the garbage collected before every look, and the types of objects counted."""
+        """Have the garbage collected before every look, and the types of objects counted.
+
+        At the end the last such look is over: it holds what a server at work must have for itself.
+        """
         self._quiet.touch()
         yield
         self._quiet.unlink()
+        wait_until(lambda: not self.samples()[-1]["quiet"])
 
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
