@@ -4,6 +4,7 @@ Nobody is waited for without end, and nobody who sends without end keeps the loo
 """
 
 import contextlib
+import functools
 import re
 import socket
 import time
@@ -24,6 +25,9 @@ BODY_SECONDS, EXCHANGE_SECONDS = 20, 40
 TURN_BYTES, TURN_REQUESTS = 64 * 1024, 10
 # Sizes of chunks, and trailers: those of a body of 64 KiB in chunks of one byte, and more.
 MOST_FRAMING = 512 * 1024
+# What the environment of a request has under this name, to be called for no other request to be
+# taken by that connection.
+LAST_ANSWER = "scoreboard.last_answer"
 
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -114,6 +118,7 @@ def bounded(protocol: Any) -> Any:
             if body.chunked_input or body.content_length:
                 body.rfile = _Body(body.rfile)
             self.conn_state.await_rest(body)
+            environ[LAST_ANSWER] = functools.partial(setattr, self, "close_connection", True)
             return environ
 
     return Bounded

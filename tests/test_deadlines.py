@@ -81,7 +81,7 @@ def test_a_proxy_ends_idle_connections_itself():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
+    server = Server(tmp_path_factory.mktemp("server"), AUTH_RATE_LIMIT="1/minute")
     yield server
     server.stop()
 
@@ -144,6 +144,20 @@ def test_who_sends_requests_on_top_of_each_other_takes_turns_with_the_others(ser
     assert sum(answers) < count
     wait_until(lambda: sum(answers) == count, seconds=60)
     sending.join(10)
+
+
+@pytest.mark.parametrize("status", [b"400", b"429"])
+def test_what_waits_behind_a_sign_in_that_is_refused_is_dropped(connect, status):
+    client = connect()
+    login = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+    client.sendall(login * 3)
+    with client.makefile("rb") as file, contextlib.suppress(ConnectionResetError):
+        answer = file.readline(), *file
+
+    assert answer[0].startswith(b"HTTP/1.1 " + status)
+    assert b"Connection: close\r\n" in answer
+    assert sum(line.startswith(b"HTTP/1.1") for line in answer) == 1
 
 
 def test_who_sends_a_body_that_nobody_reads_takes_turns_with_the_others(connect):

@@ -7,7 +7,8 @@ import pytest
 from flask import request, request_started
 
 from scoreboard.activity import pace
-from scoreboard.activity.pace import FREE_A_SECOND, LONGEST_SECONDS, MOST_HELD, Pace
+from scoreboard.activity.pace import FREE_A_SECOND, LONGEST_SECONDS, MOST_HELD, ONE_BYTES, Pace
+from scoreboard.auth import passwords
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_few_refusals_cost_nobody_a_wait(clock):
     pace = Pace()
 
     for _ in range(FREE_A_SECOND):
-        pace.refuse("a")
+        pace.refuse("a", 0)
 
     assert clock.slept == []
 
@@ -36,18 +37,41 @@ def test_more_of_them_come_at_a_steady_pace(clock):
     pace = Pace()
 
     for _ in range(FREE_A_SECOND * 3):
-        pace.refuse("a")
+        pace.refuse("a", 0)
 
     assert clock.now == pytest.approx(1002.0)
+
+
+def test_what_is_large_counts_for_several(clock):
+    pace = Pace()
+
+    for _ in range(FREE_A_SECOND // 5 * 2):
+        pace.refuse("a", 4 * ONE_BYTES)
+
+    assert clock.now == pytest.approx(1001.0)
+
+
+def test_who_was_refused_too_much_by_far_owes_no_more_than_the_longest_wait(clock, monkeypatch):
+    monkeypatch.setattr(pace.time, "sleep", clock.slept.append)  # as if all came at once
+    paced = Pace()
+    for _ in range(FREE_A_SECOND * 10):
+        paced.refuse("a", 64 * ONE_BYTES)
+
+    clock.now += LONGEST_SECONDS + 1
+    before = len(clock.slept)
+    for _ in range(FREE_A_SECOND):
+        paced.refuse("a", 0)
+
+    assert len(clock.slept) == before
 
 
 def test_nobody_waits_for_the_refusals_of_another_address(clock):
     pace = Pace()
     for _ in range(FREE_A_SECOND * 2):
-        pace.refuse("a")
+        pace.refuse("a", 0)
     before = clock.now
 
-    pace.refuse("b")
+    pace.refuse("b", 0)
 
     assert clock.now == before
 
@@ -57,7 +81,7 @@ def test_those_at_the_same_time_wait_no_longer_than_the_longest(clock, monkeypat
     paced = Pace()
 
     for _ in range(FREE_A_SECOND * 10):
-        paced.refuse("a")
+        paced.refuse("a", 0)
 
     assert max(clock.slept) == LONGEST_SECONDS
 
@@ -68,12 +92,12 @@ def test_no_more_than_so_many_are_held_at_a_time(clock, monkeypatch):
 
     def sleep(seconds):
         held.append(seconds)
-        paced.refuse("a")  # one more comes while this one waits
+        paced.refuse("a", 0)  # one more comes while this one waits
 
     monkeypatch.setattr(pace, "MOST_HELD", 20)
     monkeypatch.setattr(pace.time, "sleep", sleep)
     for _ in range(FREE_A_SECOND + 1):
-        paced.refuse("a")
+        paced.refuse("a", 0)
 
     assert MOST_HELD > 20
     assert len(held) == 20
@@ -143,12 +167,40 @@ class TestWhoIsAtALimit:
         assert len(looked_at) == before + 1
 
 
+class TestWhoseTurnToBeHashedIsFarOff:
+    """Is told to come back without being looked at, while too many wait."""
+
+    @pytest.fixture
+    def crowd(self, monkeypatch):
+        monkeypatch.setattr(passwords, "_waiting", set(range(passwords.MOST_WAITING)))
+
+    @pytest.mark.parametrize("path", ["/api/auth/login", "/api/auth/register"])
+    def test_wherever_a_password_is_hashed(self, client, crowd, path):
+        answer = client.post(path, json={})
+
+        assert answer.status_code == 429
+        assert answer.headers["Retry-After"] == str(passwords.RETRY_SECONDS)
+
+    def test_and_nowhere_else(self, client, crowd):
+        assert client.post("/api/auth/viewer").status_code == 200
+
+    def test_and_not_for_long_when_they_wait_no_more(self, client, crowd, clock, monkeypatch):
+        client.post("/api/auth/login", json={})
+
+        monkeypatch.setattr(passwords, "_waiting", set())
+        clock.now += 1
+
+        assert client.post("/api/auth/login", json={}).status_code == 400
+
+
 class TestWhoIsCounted:
     @pytest.fixture
     def refusals(self, app, monkeypatch):
         """Return the addresses of the refusals, as they come."""
         refusals = []
-        monkeypatch.setattr(app.extensions["pace"], "refuse", refusals.append)
+        monkeypatch.setattr(
+            app.extensions["pace"], "refuse", lambda address, size: refusals.append(address)
+        )
         return refusals
 
     @pytest.fixture

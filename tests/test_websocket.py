@@ -4,16 +4,19 @@
 """
 
 import contextlib
+import socket
 import sys
 import threading
+import time
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 from pairs import Pair
 from viewers import wait_until
 
 from scoreboard.realtime import transport, websocket
-from scoreboard.realtime.websocket import text_frame
+from scoreboard.realtime.frames import text_frame
 
 
 @pytest.fixture
@@ -243,6 +246,53 @@ def test_a_broken_frame_is_refused_with_the_code_of_the_standard(pair, opcode, p
 
     assert pair.wait() is None
     assert next(pair.frames())[1][:2] == code.to_bytes(2, "big")
+
+
+def test_who_is_closed_reads_the_end_without_having_to_answer(pair):
+    pair.websocket.close(4401, "token_expired")
+
+    assert next(pair.frames()) == (8, (4401).to_bytes(2, "big") + b"token_expired")
+    assert pair.client.recv(1) == b""
+
+
+def test_nothing_is_made_of_what_comes_after_our_close(pair):
+    pair.websocket.close()
+
+    for _ in range(10):
+        pair.send(1, b"a message")
+        pair.send(9, b"a ping")
+    pair.client.shutdown(socket.SHUT_WR)
+
+    assert pair.wait() is None
+    assert [opcode for opcode, _ in pair.frames()] == [8]
+
+
+def test_who_never_stops_sending_is_hung_up_on(pair, monkeypatch):
+    monkeypatch.setattr(websocket, "MOST_LEFT", 1000)
+    pair.websocket._left = 1000
+    pair.websocket.close()
+
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            pair.send(9, b"x" * 100)
+
+    assert pair.wait() is None
+    wait_until(lambda: pair.server.fileno() == -1)
+
+
+@pytest.mark.parametrize("opcode", [9, 10], ids=["ping", "pong"])
+def test_who_says_nothing_too_often_is_closed_after_a_while(pair, monkeypatch, opcode):
+    slept = []
+    monkeypatch.setattr(
+        websocket, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append)
+    )
+
+    for _ in range(websocket.MOST_VAIN + 1):
+        pair.send(opcode)
+
+    answers = list(pair.frames())
+    assert answers[-1][1][:2] == (1008).to_bytes(2, "big")
+    assert slept == [websocket.VAIN_PAUSE]
 
 
 def test_an_end_without_a_close_is_an_end(pair):

@@ -1,7 +1,8 @@
 """The pace of refusals: who is refused again and again from one address has to wait for the next.
 
 Nobody else waits: what is let through, from that address too, is answered at once. So guessing and
-flooding go no faster than this, and leave the loop to those who have business here.
+flooding go no faster than this, and leave the loop to those who have business here. What is large
+counts for several, as it took so much longer to read.
 """
 
 import threading
@@ -11,17 +12,21 @@ from typing import Any
 
 from flask import Flask
 
+from .. import deadlines
+from ..auth import passwords
 from ..errors import RateLimited, refuse
 from .rules import Memory
 
-# Refusals of one address within a second that nobody waits for.
-FREE_A_SECOND = 200
+# Refusals of one address within a second that nobody waits for, of up to so many bytes each.
+FREE_A_SECOND, ONE_BYTES = 200, 1024
 # How long an answer is held back at the most, and how many are at a time: each holds a connection.
 LONGEST_SECONDS = 1.0
 MOST_HELD = 1000
 # Where limits are by address alone, and how long one that was reached is not looked at again.
 LIMITED_BY_ADDRESS = "/api/auth/"
 LIMITED_SECONDS = 1.0
+# Where a password is hashed, for which not too many may wait.
+HASHING = ("/api/auth/login", "/api/auth/register")
 
 
 class Pace:
@@ -33,9 +38,9 @@ class Pace:
         self._lock = threading.Lock()
         self._held = 0
 
-    def refuse(self, address: str) -> None:
-        """Count a refusal; return when it is due, within LONGEST_SECONDS."""
-        seconds = self._seconds(address, time.monotonic())
+    def refuse(self, address: str, size: int) -> None:
+        """Count a refusal of so many bytes; return when it is due, within LONGEST_SECONDS."""
+        seconds = self._seconds(address, 1 + size // ONE_BYTES, time.monotonic())
         if seconds <= 0 or self._held >= MOST_HELD:
             return
         self._held += 1
@@ -44,11 +49,11 @@ class Pace:
         finally:
             self._held -= 1
 
-    def _seconds(self, address: str, now: float) -> float:
+    def _seconds(self, address: str, weight: int, now: float) -> float:
         with self._lock:
             due = self._due.of(address)
-            due[0] = max(due[0], now - 1) + 1 / FREE_A_SECOND
-            return min(due[0] - now, LONGEST_SECONDS)
+            due[0] = min(max(due[0], now - 1) + weight / FREE_A_SECOND, now + LONGEST_SECONDS)
+            return due[0] - now
 
 
 def init_app(app: Flask) -> None:
@@ -65,6 +70,7 @@ class _Paced:
     def __init__(self, app: Flask) -> None:
         self._inner = app.wsgi_app
         self._pace: Pace = app.extensions["pace"]
+        self._longest = app.config["MAX_CONTENT_LENGTH"]
         # Of an address and a path, until when requests need not be looked at, by time.monotonic.
         self._limited: Memory[_Limited] = Memory(_Limited)
 
@@ -72,17 +78,35 @@ class _Paced:
         address, path = environ.get("REMOTE_ADDR", "unknown"), environ.get("PATH_INFO", "")
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            if status.startswith("429") and path.startswith(LIMITED_BY_ADDRESS):
-                self._limited.of((address, path)).remember(headers)
+            if status.startswith("4") and path.startswith(LIMITED_BY_ADDRESS):
+                # Or all the passwords would be tried that may wait behind this one.
+                environ.get(deadlines.LAST_ANSWER, lambda: None)()
+                if status.startswith("429"):
+                    self._limited.of((address, path)).remember(headers)
             if status.startswith("4"):
-                self._pace.refuse(address)
+                self._pace.refuse(address, self._size(environ))
             return start_response(status, headers, *rest)
 
-        if (address, path) in self._limited and "HTTP_ORIGIN" not in environ:
-            limited = self._limited.of((address, path))
-            if time.monotonic() < limited.until:
-                return refuse(RateLimited(limited.retry_after), start)
+        if path.startswith(LIMITED_BY_ADDRESS) and "HTTP_ORIGIN" not in environ:
+            retry_after = self._retry_after(address, path)
+            if retry_after:
+                return refuse(RateLimited(retry_after), start)
         return self._inner(environ, start)
+
+    def _retry_after(self, address: str, path: str) -> int:
+        """Return in how many seconds to come again, as far as that is known; 0 if it is not."""
+        if path in HASHING and passwords.too_many_wait():
+            return passwords.RETRY_SECONDS
+        if (address, path) not in self._limited:
+            return 0
+        limited = self._limited.of((address, path))
+        return limited.retry_after if time.monotonic() < limited.until else 0
+
+    def _size(self, environ: dict[str, Any]) -> int:
+        """Return how long the body is said to be, as far as anything like that is read."""
+        length = environ.get("CONTENT_LENGTH") or ""
+        said = int(length) if length.isdecimal() and len(length) < 10 else 0
+        return min(said, self._longest)
 
 
 class _Limited:

@@ -1,20 +1,27 @@
 """Password hashes, made and checked off the loop."""
 
 import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from ..errors import RateLimited
-from ..realtime.transport import off_loop
+from ..realtime.transport import off_loop, threads
+
+T = TypeVar("T")
 
 # scrypt takes tens of milliseconds of a core and 32 MiB a hash: one core is left to the loop, and
 # more than two at a time would only crowd out everybody else's memory.
 _slots = threading.Semaphore(max(1, min(2, (os.cpu_count() or 1) - 1)))
 # Who comes when so many wait already, which takes seconds, is told to come back.
 MOST_WAITING = 50
+# Where there are fewer cores than that, everybody else goes some ten times as often:
+# https://man7.org/linux/man-pages/man7/sched.7.html
+NICE = 10
 RETRY_SECONDS = 5
 
 # Checked when there is no hash, so that an unknown name takes as long as a wrong password.
@@ -24,30 +31,46 @@ _waiting: set[object] = set()
 
 
 def hash_password(password: str) -> str:
-    """Return a salted scrypt hash of the password. Raises RateLimited if too many wait for one."""
-    with _turn():
-        return off_loop(generate_password_hash, password)
+    """Return a salted scrypt hash of the password."""
+    with _slots:
+        return off_loop(_nicely, generate_password_hash, password)
 
 
 def matches(password: str, password_hash: str | None) -> bool:
-    """Whether the password has this hash. False, and no faster, if there is none.
-
-    Raises RateLimited if too many wait for that.
-    """
-    with _turn():
-        right = off_loop(check_password_hash, password_hash or _NOBODY, password)
+    """Whether the password has this hash. False, and no faster, if there is none."""
+    with _slots:
+        right = off_loop(_nicely, check_password_hash, password_hash or _NOBODY, password)
     return right and password_hash is not None
 
 
+def too_many_wait() -> bool:
+    """Whether whoever comes now is told to come back."""
+    return len(_waiting) >= MOST_WAITING
+
+
 @contextmanager
-def _turn() -> Iterator[None]:
-    if len(_waiting) >= MOST_WAITING:
+def waiting() -> Iterator[None]:
+    """Be one of those who wait, from before anything is looked up. Raises RateLimited."""
+    if too_many_wait():
         raise RateLimited(RETRY_SECONDS)
     me = object()
     _waiting.add(me)
     try:
-        with _slots:
-            _waiting.discard(me)
-            yield
+        yield
     finally:
         _waiting.discard(me)
+
+
+def _nicely(work: Callable[..., T], *args: object) -> T:
+    """Return `work(*args)`, run in a thread of its own: one that was nice once stays so."""
+    outcome: list[T] = []
+
+    def run() -> None:
+        if sys.platform == "linux":  # elsewhere it would be the process that is nice
+            os.setpriority(os.PRIO_PROCESS, threads.get_native_id(), NICE)
+        outcome.append(work(*args))
+
+    thread = threads.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    return outcome.pop()

@@ -15,17 +15,19 @@ from .signatures import PUBLIC_VIEWER
 
 
 def register(body: object) -> accounts.Account:
-    """Create a player from a registration. Raises InvalidInput or Conflict."""
+    """Create a player from a registration. Raises InvalidInput, Conflict or RateLimited."""
     given = register_schema.load(json_object(body))
-    password_hash = passwords.hash_password(given["password"])
+    with passwords.waiting():
+        password_hash = passwords.hash_password(given["password"])
     return accounts.create(given["username"], given["email"], password_hash, role="player")
 
 
 def login(body: object) -> dict[str, Any]:
-    """Return a new pair of tokens for a name and its password. Raises NotAuthenticated."""
+    """Return new tokens for a name and its password. Raises NotAuthenticated or RateLimited."""
     given = login_schema.load(json_object(body))
-    account = accounts.by_name(given["username"])
-    right = passwords.matches(given["password"], account.password_hash if account else None)
+    with passwords.waiting():
+        account = accounts.by_name(given["username"])
+        right = passwords.matches(given["password"], account.password_hash if account else None)
     if not account or not right:
         raise NotAuthenticated("Username or password is wrong.", "wrong_credentials")
     if account.suspended_at is not None:

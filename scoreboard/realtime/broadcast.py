@@ -10,9 +10,10 @@ from flask import Flask, current_app
 from .. import metrics
 from ..extensions import socketio
 from ..json_provider import dumps
-from . import engine, websocket
+from . import engine
 from .connections import Connections
 from .feed import Batch, Feed
+from .frames import text_frame
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Audience:
             for outbox in list(self.sockets):
                 outbox.push(frames, packets)
         if self.viewers:
-            frames = b"".join(map(websocket.text_frame, texts))
+            frames = b"".join(map(text_frame, texts))
             for viewer in list(self.viewers):
                 viewer.push(frames)
         self.sent_at = time.monotonic()
@@ -101,7 +102,7 @@ def welcome_viewer(app: Flask, viewer: Any) -> None:
 
     def welcome() -> None:
         message = dumps(audience.present()).decode()
-        viewer.push(websocket.text_frame(message))
+        viewer.push(text_frame(message))
         audience.viewers.add(viewer)
 
     with app.app_context():

@@ -17,6 +17,7 @@ from engineio.exceptions import SocketIsClosedError, UnknownPacketError
 
 from . import handshake, transport, websocket
 from .engine_session import EngineSession
+from .frames import text_frame
 from .packets import LONGEST_MESSAGE
 
 
@@ -38,7 +39,7 @@ def message(text: str) -> Any:
 
 def frames(packets: Sequence[Any]) -> bytes:
     """Return the packets as they are sent by WebSocket, one frame each."""
-    return b"".join(websocket.text_frame(each.encode()) for each in packets)
+    return b"".join(text_frame(each.encode()) for each in packets)
 
 
 def before_connect(socket: Any) -> None:
@@ -116,7 +117,7 @@ def _write(opened: websocket.WebSocket, each: Any) -> None:
     if each is None:
         opened.close()
     else:
-        opened.push(websocket.text_frame(each.encode()))
+        opened.push(text_frame(each.encode()))
 
 
 class EngineWebSocket:
@@ -166,7 +167,7 @@ class EngineWebSocket:
         """Upgrade: the client probes, ends its polling, and then says so."""
         if text == "2probe" and not self._probed:
             self._probed = self._socket.upgrading = True
-            self._opened.push(websocket.text_frame("3probe"))
+            self._opened.push(text_frame("3probe"))
             self._socket.queue.put(packet.Packet(packet.NOOP))
         elif text == "5" and self._probed:
             self._attach()

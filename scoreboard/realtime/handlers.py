@@ -128,10 +128,10 @@ class _Door:
                 # The library would take it for an event without even a name.
                 raise MalformedPacket("an empty packet")
             if not self._take(engine_sid, session, data):
-                self._pace.refuse(session.address)
+                self._pace.refuse(session.address, len(data))
         except MalformedPacket as error:
             log.warning("closing a connection that sent a malformed packet: %s", error)
-            self._pace.refuse(session.address)
+            self._pace.refuse(session.address, len(data))
             self._close_transport(engine_sid, 1002, "malformed packet")
 
     def _take(self, engine_sid: str, session: _Session, data: Any) -> bool:

@@ -29,9 +29,13 @@ def _is_green() -> bool:
 
 
 GREEN = _is_green()
+# What a thread is where no loop has taken it over, for work off the loop.
+threads: Any = threading
 if GREEN:
-    from eventlet import hubs
+    from eventlet import hubs, patcher
     from eventlet.support.greenlets import getcurrent, greenlet
+
+    threads = patcher.original("threading")
 ASYNC_MODE = "eventlet" if GREEN else "threading"
 
 
@@ -96,8 +100,6 @@ def take_over(environ: WsgiEnvironment, seconds: float) -> Any:
     another server.
     """
     if "eventlet.input" in environ:
-        from eventlet import patcher
-
         # Its server closes what it has left of the socket with the request: nothing.
         descriptor = environ["eventlet.input"].get_socket().fd.detach()
         connection = patcher.original("socket").socket(fileno=descriptor)

@@ -24,24 +24,14 @@ MOST_BEHIND = 1024 * 1024
 PING_SECONDS, SILENCE_SECONDS = 12, 40  # so long without a sign of life, and it is gone
 MOST_VAIN, VAIN_SECONDS = 50, 10  # frames that say nothing, such as pings, and in what time
 TURN_FRAMES = 16  # are handled in one go, of the hundreds that may have come together
-CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # the other side has to answer a close, to have sent
+VAIN_PAUSE = 1  # second, before whoever sends too many is closed, and may come again
+CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # the other side has to end it too, to have sent
 
 SLOW = 4408
 TOO_BIG = 1009
 PROTOCOL_ERROR = 1002
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
-
-
-def text_frame(text: str) -> bytes:
-    """Return the text as one frame, the same bytes for every viewer: servers do not mask."""
-    data = text.encode()
-    length = len(data)
-    if length < 126:
-        return b"\x81" + length.to_bytes(1, "big") + data
-    if length < 65536:
-        return b"\x81\x7e" + length.to_bytes(2, "big") + data
-    return b"\x81\x7f" + length.to_bytes(8, "big") + data
 
 
 class WebSocket:
@@ -117,21 +107,24 @@ class WebSocket:
         if self._aborted or self._left < 0:
             return False  # though there may always be more, from one who never stops sending
         try:
-            data = self._connection.recv(4096)
-            self._left -= len(data) if self._closing else 0
-            self._protocol.receive_data(data or None)
+            data = self._connection.recv(MOST_LEFT if self._closing else 4096)
         except BlockingIOError:
             return True
-        except (OSError, LocalProtocolError):
+        except OSError:
             return False
         self._heard_at = time.monotonic()
+        if self._closing:
+            self._left -= len(data)
+            return bool(data)
+        self._protocol.receive_data(data or None)
         return self._handle_all() and bool(data)
 
     def take_vain(self, said: object = None) -> None:
-        """Take note of what says nothing; whoever sends too much of that is closed."""
+        """Take note of what says nothing; whoever sends too much of that is closed, in a while."""
         now = time.monotonic()
         self._vain = max(self._vain, now - VAIN_SECONDS) + VAIN_SECONDS / MOST_VAIN
         if self._vain > now:
+            time.sleep(VAIN_PAUSE)
             self.close(POLICY_VIOLATION, "too many frames that say nothing")
 
     def end(self) -> None:
@@ -146,6 +139,8 @@ class WebSocket:
 
     def _handle_all(self) -> bool:
         for number, event in enumerate(self._protocol.events(), 1):
+            if self._closing:
+                return True  # RFC 6455, section 7.1.7: what follows our close is not looked at
             if not self._handle(event):
                 return False
             if number % TURN_FRAMES == 0:
@@ -155,8 +150,7 @@ class WebSocket:
     def _handle(self, event: Event) -> bool:
         """Hand a message on or answer a control frame. Return False if it ends the connection."""
         if isinstance(event, Message):
-            if not self._closing:
-                self._put_together(event)
+            self._put_together(event)
         elif isinstance(event, Ping):
             self.take_vain()
             with self._lock:
@@ -199,7 +193,14 @@ class WebSocket:
         while self._behind and len(self._behind) > 1:
             self._bytes_behind -= getsizeof(self._behind.pop())
         self._send(self._closing_frame(code, reason))
+        self._say_no_more()
         transport.after(CLOSE_SECONDS, self._abort)
+
+    def _say_no_more(self) -> None:
+        """Shut the writing side once everything is sent: how a client knows without our reading."""
+        if self._closing and self._behind is None:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_WR)
 
     def _send(self, frames: bytes) -> None:
         behind = self._behind
@@ -237,6 +238,7 @@ class WebSocket:
                     behind.clear()
                 if not behind:
                     self._behind, self._bytes_behind = None, 0
+                    self._say_no_more()
                     if self._over:
                         transport.release(self._connection)
 
