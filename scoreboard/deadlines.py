@@ -7,6 +7,7 @@ import contextlib
 import functools
 import re
 import socket
+import threading
 import time
 from http import HTTPStatus
 from typing import Any
@@ -21,10 +22,15 @@ HEAD_SECONDS, PROXYS_HEAD_SECONDS = 30, 95
 # From there on, until the body is there, and until all is over: a poll is answered with a ping
 # after 25 s at the most.
 BODY_SECONDS, EXCHANGE_SECONDS = 20, 40
-# What is taken in one go: of a request's body, of requests that are there one upon the other.
-TURN_BYTES, TURN_REQUESTS = 64 * 1024, 10
+# What is taken of a request's body in one go.
+TURN_BYTES = 64 * 1024
+# Between two requests of all who send the next before they have the answer to the last, and how
+# many of them one connection gets answered in a row.
+AHEAD_SECONDS, MOST_AHEAD = 0.005, 10
 # Sizes of chunks, and trailers: those of a body of 64 KiB in chunks of one byte, and more.
 MOST_FRAMING = 512 * 1024
+# Before whoever sends more is hung up on, and may come again.
+PAUSE_SECONDS = 1
 # What the environment of a request has under this name, to be called for no other request to be
 # taken by that connection.
 LAST_ANSWER = "scoreboard.last_answer"
@@ -37,6 +43,8 @@ UNREADABLE = (
     b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n"
     b"Content-Length: " + str(len(_TOLD)).encode() + b"\r\nConnection: close\r\n\r\n" + _TOLD
 )
+
+_one_ahead = threading.Lock()
 
 
 def head_seconds(proxies: int) -> int:
@@ -53,15 +61,29 @@ class Connection(list[Any]):
 
     def __init__(self, address: Any, client: Any, state: Any) -> None:
         super().__init__([address, client, state])
+        self.is_over, self.ahead = False, 0
+        self.body: Any = None
         self.await_head()
 
     def await_head(self) -> None:
-        """Begin to wait for the head of the next request."""
+        """Begin to wait for the head of the next request: whoever is ahead, behind all who are."""
+        if self.ahead:
+            with _one_ahead:
+                time.sleep(AHEAD_SECONDS)
         self.since, self.body = time.monotonic(), None
+
+    def look_ahead(self, stream: Any) -> None:
+        """Take note of whether the client has sent more of this stream, its answer still to come.
+
+        Of one whose body nobody has read that cannot be told, and it is not said to have.
+        """
+        self.ahead = self.ahead + 1 if self._is_whole() and _is_there(stream, self[1]) else 0
 
     def await_rest(self, body: Any) -> None:
         """Begin to wait for the body, and for the end of the answer."""
         self.since, self.body = time.monotonic(), body
+        if body.chunked_input or body.content_length:
+            body.rfile = _Body(body.rfile)
 
     def is_late(self, now: float, head_seconds: int) -> bool:
         """Whether the client has had all the time that it gets for what it is at."""
@@ -70,14 +92,19 @@ class Connection(list[Any]):
     def _seconds(self, head_seconds: int) -> int:
         if self.body is None:
             return head_seconds
+        return EXCHANGE_SECONDS if self._is_whole() else BODY_SECONDS
+
+    def _is_whole(self) -> bool:
+        """Whether all of the body was read."""
         if self.body.chunked_input:
-            missing = self.body.chunk_length != 0
+            whole: bool = self.body.chunk_length == 0
         else:
-            missing = self.body.position < self.body.content_length
-        return BODY_SECONDS if missing else EXCHANGE_SECONDS
+            whole = self.body.position >= self.body.content_length
+        return whole
 
     def hang_up(self) -> None:
         """Wake up whoever reads from the connection or writes to it: it is over."""
+        self.is_over = True
         with contextlib.suppress(OSError):
             self[1].shutdown(socket.SHUT_RDWR)
 
@@ -86,16 +113,14 @@ def bounded(protocol: Any) -> Any:
     """Return the server's HTTP, a class, as one whose connections are held to all this."""
 
     class Bounded(protocol):
-        requests = 0
-
         def parse_request(self) -> bool:
             """Read the head of a request; one that two readers could read in two ways is none."""
             if not super().parse_request():
                 return False
-            if not _is_plain(self.headers):
+            plain = _is_plain(self.headers)
+            if not plain:
                 self.send_error(400)
-                return False
-            return True
+            return plain
 
         def send_error(self, code: int, *explained: Any) -> None:
             """Answer a head that cannot be read, and tell nothing of it back."""
@@ -107,21 +132,46 @@ def bounded(protocol: Any) -> Any:
 
         def handle_one_request(self) -> None:
             self.conn_state.await_head()
-            self.requests += 1
-            if self.requests % TURN_REQUESTS == 0:
-                give_way()
-            super().handle_one_request()
+            self.close_connection = self.conn_state.is_over
+            if not self.close_connection:
+                super().handle_one_request()
+
+        def handle_one_response(self) -> None:
+            self.application = _looking_ahead(self.server.app, self.conn_state, self.rfile)
+            super().handle_one_response()
 
         def get_environ(self) -> Any:
             environ = super().get_environ()
-            body = environ["wsgi.input"]
-            if body.chunked_input or body.content_length:
-                body.rfile = _Body(body.rfile)
-            self.conn_state.await_rest(body)
+            self.conn_state.await_rest(environ["wsgi.input"])
+            self.close_connection |= self.conn_state.ahead >= MOST_AHEAD
             environ[LAST_ANSWER] = functools.partial(setattr, self, "close_connection", True)
             return environ
 
     return Bounded
+
+
+def _looking_ahead(application: Any, connection: Connection, stream: Any) -> Any:
+    """Return the application as one that looks ahead before it answers."""
+
+    def answer(environ: Any, start_response: Any) -> Any:
+        def start(*told: Any) -> Any:
+            connection.look_ahead(stream)
+            return start_response(*told)
+
+        return application(environ, start)
+
+    return answer
+
+
+def _is_there(stream: Any, client: socket.socket) -> bool:
+    """Whether there is anything to be read, by a look that does not wait."""
+    client.setblocking(False)
+    try:
+        return bool(stream.peek(1))
+    except OSError:
+        return False
+    finally:
+        client.setblocking(True)
 
 
 def _is_plain(headers: Any) -> bool:
@@ -161,5 +211,6 @@ class _Body:
         line: bytes = self._stream.readline(self._framing if size < 0 else size)
         self._framing -= len(line)
         if self._framing <= 0 or line.startswith((b"+", b"-")):
+            time.sleep(PAUSE_SECONDS)
             raise OSError("a body in chunks that has no end, or a size that is none")
         return line

@@ -15,7 +15,7 @@ import pytest
 from pairs import Pair
 from viewers import wait_until
 
-from scoreboard.realtime import transport, websocket
+from scoreboard.realtime import transport, vain, websocket
 from scoreboard.realtime.frames import text_frame
 
 
@@ -283,16 +283,21 @@ def test_who_never_stops_sending_is_hung_up_on(pair, monkeypatch):
 @pytest.mark.parametrize("opcode", [9, 10], ids=["ping", "pong"])
 def test_who_says_nothing_too_often_is_closed_after_a_while(pair, monkeypatch, opcode):
     slept = []
-    monkeypatch.setattr(
-        websocket, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append)
-    )
+    monkeypatch.setattr(vain, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
 
-    for _ in range(websocket.MOST_VAIN + 1):
+    for _ in range(vain.MOST + 1):
         pair.send(opcode)
 
     answers = list(pair.frames())
     assert answers[-1][1][:2] == (1008).to_bytes(2, "big")
-    assert slept == [websocket.VAIN_PAUSE]
+    assert slept == [vain.PAUSE_SECONDS]
+
+
+def test_what_says_nothing_at_length_counts_for_several(monkeypatch):
+    monkeypatch.setattr(vain.time, "sleep", lambda seconds: None)
+    said = vain.Vain()
+
+    assert [said.is_too_much(9 * vain.ONE_BYTES) for _ in range(6)] == [False] * 5 + [True]
 
 
 def test_an_end_without_a_close_is_an_end(pair):

@@ -19,6 +19,7 @@ from . import handshake, transport, websocket
 from .engine_session import EngineSession
 from .frames import text_frame
 from .packets import LONGEST_MESSAGE
+from .vain import Vain
 
 
 def install(engine: Any) -> None:
@@ -45,7 +46,7 @@ def frames(packets: Sequence[Any]) -> bytes:
 def before_connect(socket: Any) -> None:
     """Make a session of the library's one of ours, before it starts a task that pings."""
     socket.__class__ = EngineSession
-    socket.last_ping = None
+    socket.last_ping, socket.vain = None, Vain()
 
 
 def disconnected(socket: Any) -> None:
@@ -160,7 +161,7 @@ class EngineWebSocket:
             self._receive(packet.Packet(packet.MESSAGE, text[1:]))
         else:
             # Nothing that may come with these is of any use, so nobody looks at it.
-            self._opened.take_vain()
+            self._opened.take_vain(text)
             self._receive(packet.Packet(int(text[0])))
 
     def _shake_hands(self, text: str) -> None:

@@ -13,6 +13,8 @@ from engineio.exceptions import (
 )
 from engineio.socket import Socket
 
+from .vain import Vain
+
 FROM_CLIENTS = (packet.PONG, packet.MESSAGE, packet.UPGRADE, packet.CLOSE)
 
 
@@ -23,6 +25,7 @@ class EngineSession(Socket):
     """
 
     last_ping: float | None
+    vain: Vain
     polling = False
 
     def ping(self) -> None:
@@ -61,6 +64,8 @@ class EngineSession(Socket):
         if any(each.packet_type not in FROM_CLIENTS or each.binary for each in packets):
             raise UnknownPacketError
         for each in packets:
+            if each.packet_type != packet.MESSAGE and self.vain.is_too_much(0):
+                raise EngineIOError
             self.receive(each)
 
     def poll(self) -> list[Any]:

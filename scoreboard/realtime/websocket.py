@@ -15,6 +15,7 @@ from wsproto.utilities import LocalProtocolError
 
 from .. import metrics
 from . import transport
+from .vain import Vain
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,7 @@ log = logging.getLogger(__name__)
 # frames are shared, so that a thousand slow viewers of the same messages hold them once.
 MOST_BEHIND = 1024 * 1024
 PING_SECONDS, SILENCE_SECONDS = 12, 40  # so long without a sign of life, and it is gone
-MOST_VAIN, VAIN_SECONDS = 50, 10  # frames that say nothing, such as pings, and in what time
 TURN_FRAMES = 16  # are handled in one go, of the hundreds that may have come together
-VAIN_PAUSE = 1  # second, before whoever sends too many is closed, and may come again
 CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # the other side has to end it too, to have sent
 
 SLOW = 4408
@@ -75,7 +74,7 @@ class WebSocket:
         self._behind: deque[bytes] | None = None
         self._bytes_behind = 0
         self._heard_at = time.monotonic()
-        self._vain = 0.0
+        self._vain = Vain()
         self._closing = False
         self._left = MOST_LEFT
         self._aborted = False
@@ -119,12 +118,9 @@ class WebSocket:
         self._protocol.receive_data(data or None)
         return self._handle_all() and bool(data)
 
-    def take_vain(self, said: object = None) -> None:
+    def take_vain(self, said: str | bytes = b"") -> None:
         """Take note of what says nothing; whoever sends too much of that is closed, in a while."""
-        now = time.monotonic()
-        self._vain = max(self._vain, now - VAIN_SECONDS) + VAIN_SECONDS / MOST_VAIN
-        if self._vain > now:
-            time.sleep(VAIN_PAUSE)
+        if self._vain.is_too_much(len(said)):
             self.close(POLICY_VIOLATION, "too many frames that say nothing")
 
     def end(self) -> None:

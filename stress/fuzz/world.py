@@ -21,7 +21,7 @@ from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import Base
-from scoreboard.realtime import transport, updates
+from scoreboard.realtime import transport, updates, vain
 
 ROLES = ("player", "scorer", "admin")
 LOGGERS = ("scoreboard", "scoreboard.audit", "engineio.server", "socketio.server")
@@ -45,7 +45,8 @@ class World:
         url = databases.copied_sqlite(folder)
         limits = {"SCORE_RATE_LIMIT": "100000000/minute", "AUTH_RATE_LIMIT": "100000000/minute"}
         self.app = create_app(Config.from_environment({"DATABASE_URL": url, **SECRETS, **limits}))
-        self.app.extensions["pace"].refuse = lambda address: None  # or it would hold us back
+        self.app.extensions["pace"].refuse = lambda address, size: None  # or it would hold us back
+        vain.PAUSE_SECONDS = 0
         self.connections = self.app.extensions["connections"]
         self.connections.when_first(lambda: None)  # no keeper: nothing happens by itself
         self.engine = self.app.extensions["socketio"].server.eio

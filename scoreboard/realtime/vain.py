@@ -1,0 +1,29 @@
+"""What clients send that says nothing, such as pings nobody asked for: so much, and no more."""
+
+import time
+
+MOST, IN_SECONDS = 50, 10
+# What is larger counts for several.
+ONE_BYTES = 1024
+# Before whoever has sent more is told so, and may come again.
+PAUSE_SECONDS = 1
+
+
+class Vain:
+    """What one connection has sent of that."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def is_too_much(self, size: int) -> bool:
+        """Take note of one more of so many bytes; return whether it is too much, then late."""
+        now = time.monotonic()
+        self._until = (
+            max(self._until, now - IN_SECONDS) + (1 + size // ONE_BYTES) * IN_SECONDS / MOST
+        )
+        if self._until <= now:
+            return False
+        time.sleep(PAUSE_SECONDS)
+        return True
