@@ -47,18 +47,23 @@ def copied_sqlite(folder: Path) -> str:
     return f"sqlite:///{folder}/scoreboard.db"
 
 
-def new_postgres() -> str:
+def new_postgres(template: str = "template1") -> str:
     """Create a database without tables, dropped when the tests end; skip if there is no server."""
     name = f"scoreboard_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(_server(), autocommit=True, connect_timeout=5) as server:
-        server.execute(f"CREATE DATABASE {name}")
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     atexit.register(_drop, name)
     return _server().rpartition("/")[0] + f"/{name}"
 
 
+@functools.cache
+def _postgres_template() -> str:
+    return migrated(new_postgres()).rpartition("/")[2]
+
+
 def new_database() -> str:
     """Create a Postgres database with tables, dropped when the tests end."""
-    return migrated(new_postgres())
+    return new_postgres(_postgres_template())
 
 
 def _drop(name: str) -> None:

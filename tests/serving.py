@@ -8,11 +8,14 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import requests
 from viewers import wait_until
 
@@ -115,13 +118,26 @@ class Server:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def execute(self, statement: str) -> None:
+        """Run a statement in this server's database."""
+        url = self.environment["DATABASE_URL"]
+        if url.startswith("sqlite:///"):
+            path = url.removeprefix("sqlite:///")
+            with contextlib.closing(sqlite3.connect(path, timeout=10)) as database:
+                database.execute(statement)
+                database.commit()
+        else:
+            with psycopg.connect(url, autocommit=True) as database:
+                database.execute(statement)
+
     def user(self, name: str, role: str = "player") -> "Person":
         """Create a user and return it with a token."""
         body = {"username": name, "email": f"{name.lower()}@example.com", "password": PASSWORD}
         answer = requests.post(f"{self.url}/api/auth/register", json=body, timeout=10)
         assert answer.status_code == 201, answer.text
         if role != "player":
-            self.flask("users", "role", name, role)
+            # What `flask users role` does, which takes a second more.
+            self.execute(f"UPDATE users SET role = '{role}' WHERE username = '{name}'")
         return Person(answer.json()["user_id"], self.sign_in(name)["access_token"])
 
     def sign_in(self, name: str) -> dict:
@@ -157,7 +173,8 @@ def several(folder: Path, count: int = 3, **settings: str) -> list[Server]:
     folders = [folder / str(number) for number in range(count)]
     for each in folders:
         each.mkdir()
-    return [Server(each, **settings) for each in folders]
+    with ThreadPoolExecutor(count) as starting:
+        return list(starting.map(lambda each: Server(each, **settings), folders))
 
 
 class Several:

@@ -1,5 +1,6 @@
 """Password hashes, made and checked off the loop."""
 
+import functools
 import os
 import sys
 import threading
@@ -24,9 +25,6 @@ MOST_WAITING = 50
 NICE = 10
 RETRY_SECONDS = 5
 
-# Checked when there is no hash, so that an unknown name takes as long as a wrong password.
-_NOBODY = generate_password_hash("nobody signs in with this")
-
 _waiting: set[object] = set()
 
 
@@ -39,8 +37,18 @@ def hash_password(password: str) -> str:
 def matches(password: str, password_hash: str | None) -> bool:
     """Whether the password has this hash. False, and no faster, if there is none."""
     with _slots:
-        right = off_loop(_nicely, check_password_hash, password_hash or _NOBODY, password)
+        right = off_loop(_nicely, _check, password_hash, password)
     return right and password_hash is not None
+
+
+def _check(password_hash: str | None, password: str) -> bool:
+    return check_password_hash(password_hash or _nobodys_hash(), password)
+
+
+@functools.cache
+def _nobodys_hash() -> str:
+    """Return what is checked when there is no hash, for an unknown name to take as long."""
+    return generate_password_hash("nobody signs in with this")
 
 
 def too_many_wait() -> bool:
