@@ -124,7 +124,7 @@ class World:
             mock.patch.object(transport, "after"),
             mock.patch.object(passwords, "generate_password_hash", _hash),
             mock.patch.object(passwords, "check_password_hash", check_password_hash),
-            mock.patch.object(passwords, "_nobodys_hash", lambda: _hash("nobody")),
+            mock.patch.object(passwords, "_nobodys_hash", return_value=_hash("nobody")),
         )
 
 
