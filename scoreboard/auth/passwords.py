@@ -1,11 +1,11 @@
 """Password hashes, made and checked off the loop."""
 
+import contextlib
 import functools
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -20,10 +20,10 @@ T = TypeVar("T")
 _slots = threading.Semaphore(max(1, min(2, (os.cpu_count() or 1) - 1)))
 # Who comes when so many wait already, which takes seconds, is told to come back.
 MOST_WAITING = 50
-# Where there are fewer cores than that, everybody else goes some ten times as often:
+RETRY_SECONDS = 5
+# Where there are not cores enough for all, everybody else gets some ten times as much of one:
 # https://man7.org/linux/man-pages/man7/sched.7.html
 NICE = 10
-RETRY_SECONDS = 5
 
 _waiting: set[object] = set()
 
@@ -56,7 +56,7 @@ def too_many_wait() -> bool:
     return len(_waiting) >= MOST_WAITING
 
 
-@contextmanager
+@contextlib.contextmanager
 def waiting() -> Iterator[None]:
     """Be one of those who wait, from before anything is looked up. Raises RateLimited."""
     if too_many_wait():
@@ -72,13 +72,20 @@ def waiting() -> Iterator[None]:
 def _nicely(work: Callable[..., T], *args: object) -> T:
     """Return `work(*args)`, run in a thread of its own: one that was nice once stays so."""
     outcome: list[T] = []
+    failed_outcome: list[Exception] = []
 
     def run() -> None:
         if sys.platform == "linux":  # elsewhere it would be the process that is nice
-            os.setpriority(os.PRIO_PROCESS, threads.get_native_id(), NICE)
-        outcome.append(work(*args))
+            with contextlib.suppress(OSError):  # a sandbox may forbid it, which must stop nobody
+                os.setpriority(os.PRIO_PROCESS, threads.get_native_id(), NICE)
+        try:
+            outcome.append(work(*args))
+        except Exception as error:
+            failed_outcome.append(error)
 
     thread = threads.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
-    return outcome.pop()
+    if failed_outcome:
+        raise failed_outcome[0]
+    return outcome[0]
