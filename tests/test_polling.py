@@ -7,6 +7,8 @@ import requests
 from serving import Server
 from viewers import wait_until
 
+from scoreboard.realtime import vain
+
 
 class Polling:
     """Engine.IO by hand, over HTTP."""
@@ -39,6 +41,19 @@ def test_who_stays_and_never_comes_for_its_messages_is_closed(server):
         assert status == 200
 
     wait_until(lambda: idle.post("3") == 400)
+
+
+def test_who_posts_too_much_that_says_nothing_is_closed_and_none_of_that_post_is_taken(server):
+    player = server.user("Ann")
+    polling = Polling(server, player.token)
+    nothing = ["3"] * 15
+    posted = [polling.post("\x1e".join(nothing)) for _ in range(vain.MOST // 15)]
+    update = "42" + json.dumps(["update_score", player.update(7)])
+
+    assert polling.post("\x1e".join([update, *nothing])) == 400
+    assert posted == [200] * len(posted)
+    assert server.top10() == []
+    assert polling.post("3") == 400
 
 
 def test_a_client_that_comes_and_goes_leaves_nothing_behind(server):

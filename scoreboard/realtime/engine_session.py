@@ -51,7 +51,7 @@ class EngineSession(Socket):
     def handle_post_request(self, environ: dict[str, Any]) -> None:
         """Take the packets of a client that polls: all of them or, if one is none, not any.
 
-        Raises EngineIOError, which ends the session.
+        Raises EngineIOError, which ends the session, for that and for too many that say nothing.
         """
         length = int(environ.get("CONTENT_LENGTH") or "0")
         if length > self.server.max_http_buffer_size:
@@ -63,9 +63,10 @@ class EngineSession(Socket):
             raise EngineIOError from error
         if any(each.packet_type not in FROM_CLIENTS or each.binary for each in packets):
             raise UnknownPacketError
+        vain = (each for each in packets if each.packet_type != packet.MESSAGE)
+        if any(self.vain.is_too_much(0) for _ in vain):
+            raise EngineIOError
         for each in packets:
-            if each.packet_type != packet.MESSAGE and self.vain.is_too_much(0):
-                raise EngineIOError
             self.receive(each)
 
     def poll(self) -> list[Any]:

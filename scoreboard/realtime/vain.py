@@ -18,7 +18,7 @@ class Vain:
         self._until = 0.0
 
     def is_too_much(self, size: int) -> bool:
-        """Take note of one more of so many bytes; return whether it is too much, then late."""
+        """Take note of one more of so many bytes; if it is too much, return True after a pause."""
         now = time.monotonic()
         self._until = (
             max(self._until, now - IN_SECONDS) + (1 + size // ONE_BYTES) * IN_SECONDS / MOST
