@@ -221,6 +221,33 @@ class TestWhoIsCounted:
 
         assert refusals == ["127.0.0.1"] * 3
 
+    @pytest.fixture
+    def sizes(self, app, monkeypatch):
+        """Return the sizes of the refusals, as they come."""
+        sizes = []
+        monkeypatch.setattr(
+            app.extensions["pace"], "refuse", lambda address, size: sizes.append(size)
+        )
+        return sizes
+
+    def test_a_refused_request_by_its_body_as_far_as_that_is_read(self, app, client, sizes):
+        longest = app.config["MAX_CONTENT_LENGTH"]
+        for size in (0, 5000, longest * 2):
+            client.post("/api/score/update", data=b"x" * size)
+
+        assert sizes == [0, 5000, longest]
+
+    @pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 5000])
+    def test_a_length_that_is_none_is_none(self, client, sizes, length):
+        client.get("/nowhere", environ_base={"CONTENT_LENGTH": length})
+
+        assert sizes == [0]
+
+    def test_a_refused_packet_by_its_length(self, session, sizes):
+        session.send("40" + json.dumps({"token": "x" * 5000}))
+
+        assert sizes == [len('0{"token": ""}') + 5000]
+
     def test_an_answered_one_is_not(self, client, refusals, player):
         client.post("/api/score/update", json=player.update(1), headers=player.bearer)
         client.get("/api/score/top10")

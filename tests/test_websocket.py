@@ -248,14 +248,22 @@ def test_a_broken_frame_is_refused_with_the_code_of_the_standard(pair, opcode, p
     assert next(pair.frames())[1][:2] == code.to_bytes(2, "big")
 
 
-def test_who_is_closed_reads_the_end_without_having_to_answer(pair):
+@pytest.fixture
+def patient(monkeypatch):
+    """Let nobody be cut off for their silence as long as a test takes."""
+    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 60)
+
+
+def test_who_is_closed_reads_the_end_without_having_to_answer(pair, patient):
     pair.websocket.close(4401, "token_expired")
 
     assert next(pair.frames()) == (8, (4401).to_bytes(2, "big") + b"token_expired")
     assert pair.client.recv(1) == b""
 
 
-def test_nothing_is_made_of_what_comes_after_our_close(pair):
+def test_what_comes_after_our_close_is_not_so_much_as_looked_at(pair, patient, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(pair.websocket._protocol, "receive_data", looked_at.append)
     pair.websocket.close()
 
     for _ in range(10):
@@ -265,9 +273,10 @@ def test_nothing_is_made_of_what_comes_after_our_close(pair):
 
     assert pair.wait() is None
     assert [opcode for opcode, _ in pair.frames()] == [8]
+    assert looked_at == []
 
 
-def test_who_never_stops_sending_is_hung_up_on(pair, monkeypatch):
+def test_who_never_stops_sending_is_hung_up_on(pair, patient, monkeypatch):
     monkeypatch.setattr(websocket, "MOST_LEFT", 1000)
     pair.websocket._left = 1000
     pair.websocket.close()
