@@ -48,7 +48,7 @@ def copied_sqlite(folder: Path) -> str:
 
 
 def new_postgres(template: str = "template1") -> str:
-    """Create a database without tables, dropped when the tests end; skip if there is no server."""
+    """Create a database like the template, dropped when the tests end. `template1` is empty."""
     name = f"scoreboard_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(_server(), autocommit=True, connect_timeout=5) as server:
         server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

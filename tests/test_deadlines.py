@@ -10,6 +10,7 @@ from serving import Server
 
 from scoreboard import deadlines
 from scoreboard.deadlines import (
+    AHEAD_SECONDS,
     BODY_SECONDS,
     EXCHANGE_SECONDS,
     HEAD_SECONDS,
@@ -24,8 +25,14 @@ CHUNKED = b"POST /api/score/update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chu
 class TestAConnection:
     @pytest.fixture
     def clock(self, monkeypatch):
-        clock = SimpleNamespace(now=1000.0)
-        monkeypatch.setattr(deadlines, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        """Return the time; `slept` is for how long each has, and whether another could meanwhile."""
+        clock = SimpleNamespace(now=1000.0, slept=[])
+
+        def sleep(seconds):
+            clock.slept.append((seconds, not deadlines._one_ahead.locked()))
+
+        time = SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
+        monkeypatch.setattr(deadlines, "time", time)
         return clock
 
     @pytest.fixture
@@ -77,6 +84,30 @@ class TestAConnection:
 
         assert connection.since == clock.now
         assert self.seconds(connection) == HEAD_SECONDS
+
+    def test_lets_others_go_first_and_those_who_are_ahead_as_well_one_at_a_time(
+        self, connection, clock
+    ):
+        connection.ahead = 1
+
+        connection.await_head()
+
+        assert clock.slept == [(AHEAD_SECONDS, False)]
+
+    def test_waits_for_nobody_if_it_is_not_ahead(self, connection, clock):
+        connection.await_head()
+
+        assert clock.slept == []
+
+    def test_holds_up_nobody_who_is_ahead_once_it_was_hung_up_on(self, clock):
+        ours, _theirs = socket.socketpair()
+        connection = Connection(None, ours, "idle")
+        connection.ahead = 1
+
+        connection.hang_up()
+        connection.await_head()
+
+        assert clock.slept == []
 
 
 def test_a_proxy_ends_idle_connections_itself():
@@ -147,17 +178,6 @@ def test_who_waits_for_each_answer_is_served_for_ever(connect):
     for _ in range(MOST_AHEAD * 3):
         client.sendall(GET)
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
-
-
-def test_who_sends_requests_on_top_of_each_other_lets_the_others_go_first(connect):
-    greedy, polite = [connect() for _ in range(50)], connect()
-    for each in greedy:
-        each.sendall(GET * 5)
-
-    polite.sendall(GET)
-
-    assert polite.recv(4096).startswith(b"HTTP/1.1 200")
-    assert sum(each.recv(65536).count(b"200 OK") for each in greedy) < 250
 
 
 def test_what_waits_behind_a_sign_in_that_is_refused_is_dropped(connect):
