@@ -56,8 +56,8 @@ class Connection(list[Any]):
     """One that speaks HTTP, as the server has it: address, socket, state.
 
     `since` is when it began to wait, by time.monotonic: for the head of a request or, once this is
-    there, for the rest; then there is a `body` to be read, be it empty. `ahead` is how many requests
-    in a row came before the answer to the one before them; `is_over`, that it was hung up on.
+    there, for the rest; then there is a `body` to be read, be it empty. `ahead` is how many
+    requests in a row came before the answer to the last; `is_over`, that it was hung up on.
     """
 
     def __init__(self, address: Any, client: Any, state: Any) -> None:

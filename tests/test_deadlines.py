@@ -25,7 +25,7 @@ CHUNKED = b"POST /api/score/update HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chu
 class TestAConnection:
     @pytest.fixture
     def clock(self, monkeypatch):
-        """Return the time; `slept` is for how long each has, and whether another could meanwhile."""
+        """Return the time; `slept` tells for how long, and whether another could meanwhile."""
         clock = SimpleNamespace(now=1000.0, slept=[])
 
         def sleep(seconds):
