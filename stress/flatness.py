@@ -4,16 +4,17 @@ Two comparisons, and both have to hold.
 
 Under load: the medians of the first and of the last quarter of what was seen after warm-up, once
 the viewers are there again. A median does not see the two passwords that are being hashed right
-now, at 32 MiB each.
+now, at 32 MiB each. How many clients there are at a time is theirs to say: of their sockets those
+count that nobody is at the other end of any more, of the green threads those beyond one for each.
 
 At rest: the load stops, everybody leaves, and what is left is compared with what was left when they
-had all left once before, after warm-up. Green threads, sockets of clients and threads must be the
-same to the last one, for nobody is there whom they could belong to.
+had all left once before, after warm-up. Files, green threads, sockets of clients and threads must
+be the same to the last one, for nobody is there whom they could belong to.
 
-Other figures are never quite the same. Open files: connections to the database and to Redis are
-made when there is more to do at a time than ever before, and kept. Memory: the allocator keeps what
-it may need again, every connection to the database its last hundred statements. Objects, under
-load: what is garbage is collected once there are a quarter more. `LIMITS` says what is granted.
+Other figures are never quite the same. Connections: those to the database and to Redis are made
+when there is more to do at a time than ever before, and kept. Memory: the allocator keeps what it
+may need again, every connection to the database its last hundred statements. Objects, under load:
+what is garbage is collected once there are a quarter more. `LIMITS` says what is granted.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,9 @@ class Limit:
 LIMITS = {
     "rss": Limit("memory", "MiB", under_load=(16, 0.05), at_rest=(16, 0.05)),
     "objects": Limit("Python objects", "", under_load=(0, 0.1), at_rest=(1000, 0.01)),
-    "files": Limit("open files", "", under_load=(10, 0), at_rest=(10, 0)),
-    "sockets": Limit("clients' sockets", "", under_load=(10, 0), at_rest=(0, 0)),
+    "files": Limit("open files", "", under_load=(1, 0), at_rest=(0, 0)),
+    "connections": Limit("connections", "", under_load=(10, 0), at_rest=(10, 0)),
+    "sockets": Limit("clients' sockets", "", under_load=(5, 0), at_rest=(0, 0)),
     "green": Limit("green threads", "", under_load=(10, 0), at_rest=(0, 0)),
     "threads": Limit("threads", "", under_load=(0, 0), at_rest=(0, 0)),
 }
@@ -69,7 +71,7 @@ def under_load(samples: Sequence[Sample]) -> list[Row]:
 
     The first sixth of all is left out: until then some have yet to come.
     """
-    samples = samples[len(samples) // 6 :]
+    samples = [_without_clients(sample) for sample in samples[len(samples) // 6 :]]
     quarter = len(samples) // 4
     assert quarter, "too few samples to say anything"
 
@@ -78,6 +80,11 @@ def under_load(samples: Sequence[Sample]) -> list[Row]:
         _row(limit, "under load", limit.under_load, _middle(key, first), _middle(key, last))
         for key, limit in LIMITS.items()
     ]
+
+
+def _without_clients(sample: Sample) -> Sample:
+    """Return what there is beyond the clients that are there, of whom every one has a thread."""
+    return {**sample, "sockets": sample["gone"], "green": sample["green"] - sample["sockets"]}
 
 
 def _middle(key: str, samples: Sequence[Sample]) -> float:

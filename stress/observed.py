@@ -32,6 +32,8 @@ SECONDS = 2.0
 MOST_KINDS = 400
 MOST_CALLS = 8
 DATABASE = "scoreboard.db"
+# States of TCP, from the system's `tcp_states.h`.
+ESTABLISHED, LISTENS = 1, 10
 
 start_new_thread, sleep = _thread.start_new_thread, time.sleep
 wall_clock, monotonic = time.time, time.monotonic
@@ -59,10 +61,9 @@ def _look(quiet):
         "at": wall_clock(),
         "quiet": quiet,
         "rss": _status("VmRSS:") / 1024,
-        "files": _files(),
         "threads": _status("Threads:"),
         "held": _held(),
-        "sockets": _clients_sockets(),
+        **_open(),
     }
     return seen | (_objects_at_rest() if quiet else _objects_under_load())
 
@@ -106,19 +107,6 @@ def _stack(thread):
     return " < ".join(calls) or repr(thread)
 
 
-def _files():
-    """Return how many files are open, but for the database: a bounded pool has more or fewer."""
-    count = 0
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            count += (
-                not os.readlink(f"/proc/self/fd/{number}").rpartition("/")[2].startswith(DATABASE)
-            )
-        except FileNotFoundError:  # closed since, as is the folder itself
-            continue
-    return count
-
-
 def _status(name):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(name))
@@ -149,17 +137,39 @@ def _held():
     }
 
 
-def _clients_sockets():
-    """Return how many sockets clients have come by: the one that listens is of the same port."""
-    count = 0
+def _open():
+    """Return how many files are open, how many sockets of clients, and how many of others.
+
+    `gone` are the sockets of clients who have closed them or vanished, or whom we have hung up on:
+    all that are not established. Files of the database are not counted, as a bounded pool has more
+    or fewer of them; nor is the socket that listens.
+    """
+    counts = Counter(files=0, sockets=0, gone=0, connections=0)
     for descriptor in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # closed by now
-            if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
-                seen = _socket.socket(fileno=os.dup(int(descriptor)))
-                name = seen.getsockname()
-                count += len(name) > 1 and name[1] == int(os.environ["PORT"])
-                seen.close()
-    return count - 1
+        with contextlib.suppress(OSError):  # closed by now, as is the folder itself
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+            if target.startswith("socket:"):
+                counts.update(_socket_is(os.dup(int(descriptor))))
+            else:
+                counts["files"] += not target.rpartition("/")[2].startswith(DATABASE)
+    return counts
+
+
+def _socket_is(descriptor):
+    """Return as what this socket counts, and close it."""
+    try:
+        seen = _socket.socket(fileno=descriptor)
+    except OSError:  # it was closed, and its number is another file's now
+        os.close(descriptor)
+        raise
+    try:
+        name = seen.getsockname()
+        if len(name) < 2 or name[1] != int(os.environ["PORT"]):
+            return ["connections"]
+        state = seen.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, 1)[0]
+    finally:
+        seen.close()
+    return {LISTENS: [], ESTABLISHED: ["sockets"]}.get(state, ["sockets", "gone"])
 
 
 def _leak_green():
@@ -172,7 +182,7 @@ def _leak_green():
 LEAKS = {
     "memory": lambda: b"leak" * 1_000_000,
     "objects": lambda: [[] for _ in range(5000)],
-    "files": lambda: [os.open(os.devnull, os.O_RDONLY) for _ in range(5)],
+    "files": lambda: os.open(os.devnull, os.O_RDONLY),
     "green": _leak_green,
 }
 

@@ -182,7 +182,7 @@ def _as_before(first, look):
 
 
 def _exact(look):
-    return look["files"], look["sockets"], look["green"], look["threads"]
+    return [look[name] for name in ("files", "connections", "sockets", "green", "threads")]
 
 
 def _empty(look):
