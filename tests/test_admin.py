@@ -1,5 +1,6 @@
 """Moderation: by endpoint and by command, at once, in the audit log, and for admins only."""
 
+import functools
 import json
 import logging
 import time
@@ -416,9 +417,14 @@ def sign_in(client):
     return sign_in
 
 
+@functools.cache
+def hashed():
+    return passwords.hash_password("correct horse")
+
+
 @pytest.fixture
 def ann(make_user):
-    return make_user(name="Ann", password_hash=passwords.hash_password("correct horse"))
+    return make_user(name="Ann", password_hash=hashed())
 
 
 class TestEndSessions:

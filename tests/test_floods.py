@@ -84,7 +84,7 @@ class Flooded:
         people.run(LET_GO_SECONDS, lambda: self._all_is_let_go(people), self._look)
         self.held = {attack.name: attack.held() for attack in self.attacks}
         self.connections = connections(people.metrics)
-        self.sockets = self.served.sockets() - self._sockets
+        self.sockets = self._sockets_left()
         people.finish()
 
     def _begin(self, people, names):
@@ -95,7 +95,10 @@ class Flooded:
 
     def _all_is_let_go(self, people):
         nothing_held = not any(attack.held() for attack in self.attacks)
-        return nothing_held and connections(people.metrics) == 2
+        return nothing_held and connections(people.metrics) == 2 and not self._sockets_left()
+
+    def _sockets_left(self):
+        return self.served.sockets() - self._sockets
 
     def _look(self):
         self.grown = max(self.grown, self.served.resident_bytes() - self._resident)

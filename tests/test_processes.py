@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import databases
 import pytest
 import requests
-from conftest import mint
+from conftest import NUMBERS, mint
 from services import OwnPostgres, OwnRedis
-from serving import Server, several
+from serving import Server, several, stop_all
 from test_real_results import Expected, matches, points, seed
 from viewers import PlainViewer, SocketIoViewer, wait_until
 
@@ -31,13 +31,12 @@ def servers(tmp_path, redis):
         tmp_path, PROCESSES, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url
     )
     yield started
-    for server in started:
-        server.stop()
+    stop_all(started)
 
 
 @pytest.fixture
 def scorer(servers):
-    return servers[0].user("scorer", "scorer")
+    return servers[0].user(f"scorer-{next(NUMBERS)}", "scorer")
 
 
 @pytest.fixture
@@ -99,18 +98,50 @@ def post_from_all_sides(servers, scorer, user_ids, count):
         return [update for update in pool.map(post, range(count)) if update]
 
 
-def test_updates_to_all_processes_at_once_have_one_order(servers, scorer, viewers):
-    user_ids = seed(servers[0], 15)
+class TestOnTheSameProcesses:
+    """What can be asked of the same processes one after the other."""
 
-    accepted = post_from_all_sides(servers, scorer, user_ids, 600)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def servers(cls, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("servers")
+        redis = OwnRedis(folder)
+        started = several(
+            folder, PROCESSES, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url
+        )
+        yield started
+        stop_all(started)
+        redis.stop()
 
-    assert len(accepted) == 600
-    for viewer in viewers:
-        viewer.wait_for(lambda _, viewer=viewer: len(scores(viewer)) >= 600, seconds=30)
-    orders = [scores(viewer) for viewer in viewers]
-    assert all(order == orders[0] for order in orders)
-    assert len(orders[0]) == 600
-    wait_until(lambda: all(board(viewer) == servers[0].top10() for viewer in viewers))
+    def test_updates_to_all_processes_at_once_have_one_order(self, servers, scorer, viewers):
+        user_ids = seed(servers[0], 15)
+
+        accepted = post_from_all_sides(servers, scorer, user_ids, 600)
+
+        assert len(accepted) == 600
+        for viewer in viewers:
+            viewer.wait_for(lambda _, viewer=viewer: len(scores(viewer)) >= 600, seconds=30)
+        orders = [scores(viewer) for viewer in viewers]
+        assert all(order == orders[0] for order in orders)
+        assert len(orders[0]) == 600
+        wait_until(lambda: all(board(viewer) == servers[0].top10() for viewer in viewers))
+
+    def test_signing_out_closes_the_connections_in_every_process(self, servers, watching):
+        servers[0].user("Ann")
+        token = servers[0].sign_in("Ann")["access_token"]
+        viewers = [watching(PlainViewer(server.url, token)) for server in servers]
+
+        headers = {"Authorization": f"Bearer {token}"}
+        requests.post(f"{servers[1].url}/api/auth/logout", headers=headers, timeout=10)
+
+        assert all(viewer.ended.wait(10) for viewer in viewers)
+        assert {viewer.code for viewer in viewers} == {4401}
+
+    def test_a_token_minted_elsewhere_is_good_in_every_process(self, servers, scorer):
+        token = mint(scorer.user_id, exp=datetime.now(UTC) + timedelta(minutes=1))
+
+        for number, server in enumerate(servers):
+            assert server.post(token, scorer.update(number)).status_code == 200
 
 
 def test_a_limit_holds_for_all_processes_together(tmp_path, redis):
@@ -125,20 +156,7 @@ def test_a_limit_holds_for_all_processes_together(tmp_path, redis):
 
         assert answers == [200, 200, 200, 429]
     finally:
-        for server in servers:
-            server.stop()
-
-
-def test_signing_out_closes_the_connections_in_every_process(servers, watching):
-    servers[0].user("Ann")
-    token = servers[0].sign_in("Ann")["access_token"]
-    viewers = [watching(PlainViewer(server.url, token)) for server in servers]
-
-    headers = {"Authorization": f"Bearer {token}"}
-    requests.post(f"{servers[1].url}/api/auth/logout", headers=headers, timeout=10)
-
-    assert all(viewer.ended.wait(10) for viewer in viewers)
-    assert {viewer.code for viewer in viewers} == {4401}
+        stop_all(servers)
 
 
 def test_a_change_by_the_command_line_reaches_every_viewer(servers, viewers):
@@ -157,7 +175,7 @@ class TestRedisAway:
     def play(self, servers, scorer, user_ids, until):
         """Post one update after the other to each process in turn until the event."""
         number = 0
-        while not until.is_set():
+        while not until.wait(0.01):
             number += 1
             update = {
                 "user_id": user_ids[number % len(user_ids)],
@@ -300,10 +318,3 @@ def is_waiting(postgres):
     with postgres.connect() as database:
         found = database.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         return found.fetchone() is not None
-
-
-def test_a_token_minted_elsewhere_is_good_in_every_process(servers, scorer):
-    token = mint(scorer.user_id, exp=datetime.now(UTC) + timedelta(minutes=1))
-
-    for number, server in enumerate(servers):
-        assert server.post(token, scorer.update(number)).status_code == 200

@@ -70,7 +70,6 @@ class _Measuring:
     def go(self):
         self._people = People(self._served)
         self._people.run(WARM_UP_SECONDS)
-        self._people.times()
         self._before = self._level()
         try:
             self._quiet()
@@ -98,20 +97,31 @@ class _Measuring:
         for what, much in self._level().items():
             self._peak[what] = max(much, self._peak.get(what, 0))
 
+    def _measured(self):
+        """Return the times of so many seconds, in which nothing else is done that takes long.
+
+        To look at 2,000 files takes as long as ten answers, which would have to wait for it.
+        """
+        self._people.times()
+        self._people.run(self._seconds, beside=self._look_at_memory)
+        return self._people.times()
+
+    def _look_at_memory(self):
+        resident = self._served.resident_bytes()
+        self._peak["resident"] = max(resident, self._peak.get("resident", 0))
+
     def _quiet(self):
-        self._people.run(self._seconds)
-        _add(self._found.quiet, self._people.times())
+        _add(self._found.quiet, self._measured())
 
     def _flooded(self):
         self._attack = Attack(self._found.name, self._served.target())
         self._attack.begin()
         self._people.run(UP_SECONDS, self._attack.is_up, self._look)
-        self._people.times()
         cpu, began = self._served.cpu_seconds(), time.monotonic()
-        self._people.run(self._seconds, beside=self._look)
+        _add(self._found.flooded, self._measured())
         cpu = (self._served.cpu_seconds() - cpu) / (time.monotonic() - began)
         self._found.cpu = max(self._found.cpu, cpu)
-        _add(self._found.flooded, self._people.times())
+        self._look()
 
     def _until_let_go(self):
         """Have the flood hold what it has, and wait until the server has let go of all of it."""
@@ -134,7 +144,6 @@ class _Measuring:
         self._found.counts = attack.end()
         self._people.run(WATCHED_SECONDS, lambda: attack.held() == 0)
         self._people.run(SETTLE_SECONDS)
-        self._people.times()
 
     def _note(self, after):
         for what, before in self._before.items():
