@@ -119,19 +119,6 @@ def short_rest(monkeypatch):
 
 
 @pytest.mark.usefixtures("short_rest")
-def test_nobody_leaves_anything_behind_who_is_gone(tmp_path):
-    with served("sqlite", tmp_path) as server:
-        short = Soak(server, EVERYBODY, fill=False)
-
-        rows = short.run(seconds=20)
-
-        left = {NAMES[key] for key in ("files", "connections", "sockets", "green", "threads")}
-        assert left & grown_at_rest(rows) == set()
-        assert short.failures([]) == []
-        assert short.notes.counts["of the workload, acknowledged"] > 0
-
-
-@pytest.mark.usefixtures("short_rest")
 def test_leaks_of_every_kind_are_found(tmp_path):
     with served("sqlite", tmp_path, SOAK_LEAK="memory,objects,files,green") as server:
         short = Soak(server, EVERYBODY, fill=False)

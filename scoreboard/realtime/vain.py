@@ -1,12 +1,14 @@
 """What clients send that says nothing, such as pings nobody asked for: so much, and no more."""
 
+import secrets
 import time
 
 MOST, IN_SECONDS = 50, 10
 # What is larger counts for several.
 ONE_BYTES = 1024
-# Before whoever has sent more is told so, and may come again.
-PAUSE_SECONDS = 1
+# Before whoever has sent more is told so, and may come again: at least and at most, for several who
+# were sent away at once would come back at once, and be a crowd again.
+PAUSE_SECONDS = (1.0, 3.0)
 
 
 class Vain:
@@ -25,5 +27,5 @@ class Vain:
         )
         if self._until <= now:
             return False
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(secrets.SystemRandom().uniform(*PAUSE_SECONDS))
         return True

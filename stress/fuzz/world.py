@@ -46,7 +46,7 @@ class World:
         limits = {"SCORE_RATE_LIMIT": "100000000/minute", "AUTH_RATE_LIMIT": "100000000/minute"}
         self.app = create_app(Config.from_environment({"DATABASE_URL": url, **SECRETS, **limits}))
         self.app.extensions["pace"].refuse = lambda address, size: None  # or it would hold us back
-        vain.PAUSE_SECONDS = 0
+        vain.PAUSE_SECONDS = (0, 0)
         self.connections = self.app.extensions["connections"]
         self.connections.when_first(lambda: None)  # no keeper: nothing happens by itself
         self.engine = self.app.extensions["socketio"].server.eio
