@@ -19,6 +19,7 @@ def told(found):
     lines = [f"## {found.name}: {(FLOODS[found.name].__doc__ or '').strip()}"]
     if found.flooded:
         lines += [_times(found, what) for what in found.quiet]
+        lines += [f"  the slowest update while it came: {found.arrival * 1000:.0f} ms"]
     sizes = "/".join(f"{size / MIB:.0f}" for size in found.resident)
     counts = ", ".join(f"{what}: {count:,}" for what, count in sorted(found.counts.items()))
     lines += [

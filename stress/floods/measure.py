@@ -12,7 +12,7 @@ from .served import Served, connections
 
 WARM_UP_SECONDS = 4  # in which every player gets a score
 UP_SECONDS = 20
-SETTLE_SECONDS = 1
+SETTLE_SECONDS = 2
 LET_GO_SECONDS = 60
 WATCHED_SECONDS = 90  # for how long to look, when that was not enough
 MIB = 1024 * 1024
@@ -31,6 +31,7 @@ class Found:
     connections: tuple = (0, 0, 0)
     sockets: tuple = (0, 0, 0)
     files: tuple = (0, 0, 0)
+    arrival: float = 0.0  # seconds of the slowest update while the flood comes
     cpu: float = 0.0  # of a core, while flooded
     let_go: float | None = None  # seconds
     counts: dict = field(default_factory=dict)
@@ -116,7 +117,12 @@ class _Measuring:
     def _flooded(self):
         self._attack = Attack(self._found.name, self._served.target())
         self._attack.begin()
+        # Hundreds that come at the same moment are a crowd of their own, and told of apart.
+        self._people.times()
         self._people.run(UP_SECONDS, self._attack.is_up, self._look)
+        self._people.run(SETTLE_SECONDS, beside=self._look)
+        arrived = self._people.times()["update"]
+        self._found.arrival = max([self._found.arrival, *arrived])
         cpu, began = self._served.cpu_seconds(), time.monotonic()
         _add(self._found.flooded, self._measured())
         cpu = (self._served.cpu_seconds() - cpu) / (time.monotonic() - began)
