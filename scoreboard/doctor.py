@@ -87,7 +87,7 @@ def wrong_server(server: str) -> str | None:
 
     What was imported before the patching waits in ways that stop everybody else.
     """
-    # There only if Postgres is: without it, it would be a tenth of the start.
+    # There only if Postgres is: without, to import it here would make every start longer.
     waiting = sys.modules.get("psycopg.waiting")
     waits_green = waiting is None or waiting.wait is waiting.wait_select
     if server != transport.ASYNC_MODE or (transport.GREEN and not waits_green):

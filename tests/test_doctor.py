@@ -91,6 +91,18 @@ def test_another_project_s_server_is_refused(tmp_path):
     assert done.stderr.startswith("scoreboard: start with `python wsgi.py`")
 
 
+def test_postgres_waited_for_below_the_loop_is_found():
+    late = (
+        "import eventlet; eventlet.monkey_patch()\n"
+        "from scoreboard import create_app, doctor\n"
+        "create_app(); print(doctor.wrong_server('eventlet'))"
+    )
+
+    done = run("-c", late, DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+
+    assert done.stdout.startswith("start with `python wsgi.py`")
+
+
 def run(*command, **settings):
     environment = {**SECRETS, "PATH": "/usr/bin:/bin", "PORT": "0", **settings}
     return subprocess.run(
