@@ -196,11 +196,14 @@ class TestWhoseTurnToBeHashedIsFarOff:
 class TestWhoIsCounted:
     @pytest.fixture
     def refusals(self, app, monkeypatch):
-        """Return the addresses of the refusals, as they come."""
-        refusals = []
-        monkeypatch.setattr(
-            app.extensions["pace"], "refuse", lambda address, size: refusals.append(address)
-        )
+        """Return the addresses and the sizes of the refusals, as they come."""
+        refusals = SimpleNamespace(addresses=[], sizes=[])
+
+        def refuse(address, size):
+            refusals.addresses.append(address)
+            refusals.sizes.append(size)
+
+        monkeypatch.setattr(app.extensions["pace"], "refuse", refuse)
         return refusals
 
     @pytest.fixture
@@ -219,52 +222,43 @@ class TestWhoIsCounted:
         client.get("/api/auth/me")
         client.get("/nowhere")
 
-        assert refusals == ["127.0.0.1"] * 3
+        assert refusals.addresses == ["127.0.0.1"] * 3
 
-    @pytest.fixture
-    def sizes(self, app, monkeypatch):
-        """Return the sizes of the refusals, as they come."""
-        sizes = []
-        monkeypatch.setattr(
-            app.extensions["pace"], "refuse", lambda address, size: sizes.append(size)
-        )
-        return sizes
-
-    def test_a_refused_request_by_its_body_as_far_as_that_is_read(self, app, client, sizes):
+    def test_a_refused_request_by_its_body_as_far_as_that_is_read(self, app, client, refusals):
         longest = app.config["MAX_CONTENT_LENGTH"]
         for size in (0, 5000, longest * 2):
             client.post("/api/score/update", data=b"x" * size)
 
-        assert sizes == [0, 5000, longest]
+        assert refusals.sizes == [0, 5000, longest]
 
     @pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 5000])
-    def test_a_length_that_is_none_is_none(self, client, sizes, length):
+    def test_a_length_that_is_none_is_none(self, client, refusals, length):
         client.get("/nowhere", environ_base={"CONTENT_LENGTH": length})
 
-        assert sizes == [0]
+        assert refusals.sizes == [0]
 
-    def test_a_refused_packet_by_its_length(self, session, sizes):
+    def test_a_refused_packet_by_its_length(self, session, refusals):
         session.send("40" + json.dumps({"token": "x" * 5000}))
 
-        assert sizes == [len('0{"token": ""}') + 5000]
+        assert refusals.sizes == [len('0{"token": ""}') + 5000]
 
     def test_an_answered_one_is_not(self, client, refusals, player):
         client.post("/api/score/update", json=player.update(1), headers=player.bearer)
         client.get("/api/score/top10")
 
-        assert refusals == []
+        assert refusals.addresses == []
 
     @pytest.mark.parametrize("packet", ['40{"token":"x"}', "40", '42["update_score",{}]'])
     def test_a_packet_of_one_who_is_not_connected_is(self, session, refusals, packet):
         session.send(packet)
 
-        assert refusals == ["127.0.0.1"]
+        assert refusals.addresses == ["127.0.0.1"]
 
     def test_connecting_and_updating_are_not(self, session, refusals, player):
         session.send(f'40{{"token":"{player.token}"}}')
         session.send(f'42["update_score",{json.dumps(player.update(1))}]')
 
-        assert refusals == []
+        assert refusals.addresses == []
 
     @pytest.mark.parametrize("packet", ["40", '42["other"]', "41"])
     def test_a_packet_that_asks_for_nothing_is(self, session, refusals, player, packet):
@@ -272,7 +266,7 @@ class TestWhoIsCounted:
 
         session.send(packet)
 
-        assert refusals == ["127.0.0.1"]
+        assert refusals.addresses == ["127.0.0.1"]
 
     def test_a_refused_update_is_at_the_latest_when_the_next_is_read(
         self, session, refusals, player
@@ -284,4 +278,4 @@ class TestWhoIsCounted:
 
         session.send(f'42["update_score",{json.dumps(player.update(1))}]')
 
-        assert refusals == ["127.0.0.1"]
+        assert refusals.addresses == ["127.0.0.1"]
