@@ -14,7 +14,8 @@ be the same to the last one, for nobody is there whom they could belong to.
 Other figures are never quite the same. Connections: those to the database and to Redis are made
 when there is more to do at a time than ever before, and kept. Memory: the allocator keeps what it
 may need again, every connection to the database its last hundred statements. Objects, under load:
-what is garbage is collected once there are a quarter more. `LIMITS` says what is granted.
+what is garbage is collected once there are a quarter more. Threads, under load: each of the two
+passwords that may be hashed at a time has one. `LIMITS` says what is granted.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ LIMITS = {
     "connections": Limit("connections", "", under_load=(10, 0), at_rest=(10, 0)),
     "sockets": Limit("clients' sockets", "", under_load=(5, 0), at_rest=(0, 0)),
     "green": Limit("green threads", "", under_load=(10, 0), at_rest=(0, 0)),
-    "threads": Limit("threads", "", under_load=(0, 0), at_rest=(0, 0)),
+    "threads": Limit("threads", "", under_load=(2, 0), at_rest=(0, 0)),
 }
 
 

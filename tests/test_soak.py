@@ -78,8 +78,13 @@ class TestUnderLoad:
 
         assert grown(rows) == [NAMES[key]]
 
-    def test_a_thread_more_is_found(self):
-        rows = flatness.under_load(seen(threads=lambda time: time > 0.7))
+    def test_passwords_that_are_hashed_more_often_are_no_growth(self):
+        rows = flatness.under_load(seen(threads=lambda time: 2 * (time > 0.7)))
+
+        assert grown(rows) == []
+
+    def test_more_threads_than_passwords_are_hashed_in_are_found(self):
+        rows = flatness.under_load(seen(threads=lambda time: 3 * (time > 0.7)))
 
         assert grown(rows) == [NAMES["threads"]]
 

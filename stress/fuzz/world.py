@@ -46,7 +46,6 @@ class World:
         limits = {"SCORE_RATE_LIMIT": "100000000/minute", "AUTH_RATE_LIMIT": "100000000/minute"}
         self.app = create_app(Config.from_environment({"DATABASE_URL": url, **SECRETS, **limits}))
         self.app.extensions["pace"].refuse = lambda address, size: None  # or it would hold us back
-        vain.PAUSE_SECONDS = (0, 0)
         self.connections = self.app.extensions["connections"]
         self.connections.when_first(lambda: None)  # no keeper: nothing happens by itself
         self.engine = self.app.extensions["socketio"].server.eio
@@ -122,6 +121,7 @@ class World:
             mock.patch.object(updates, "transport", inline),
             mock.patch.object(updates, "_update", update),
             mock.patch.object(transport, "after"),
+            mock.patch.object(vain, "PAUSE_SECONDS", (0, 0)),
             mock.patch.object(passwords, "generate_password_hash", _hash),
             mock.patch.object(passwords, "check_password_hash", check_password_hash),
             mock.patch.object(passwords, "_nobodys_hash", return_value=_hash("nobody")),
