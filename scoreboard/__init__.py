@@ -17,6 +17,7 @@ from . import (
     ops,
     requests,
     scores,
+    turns,
     web,
 )
 from .activity import pace
@@ -49,6 +50,7 @@ def create_app(config: Config | None = None) -> Flask:
     door.init_app(app)
     plain.init_app(app)
     pace.hold_back(app)
+    turns.init_app(app)
     requests.init_app(app)
     keeper.init_app(app)
     cli.register(app)

@@ -84,8 +84,18 @@ def after(seconds: float, work: Callable[[], object]) -> None:
 def give_way() -> None:
     """Let everybody else have a turn, who would wait for us to wait for something."""
     if GREEN:
-        hubs.get_hub().schedule_call_global(0, getcurrent().switch)
-        hubs.get_hub().switch()
+        suspend(at_next_turn)
+
+
+def at_next_turn(work: Callable[[], object]) -> None:
+    """Call `work()` in the next turn of the loop, once it has looked who else is there."""
+    hubs.get_hub().schedule_call_global(0, work)
+
+
+def suspend(tell: Callable[[Callable[[], object]], object]) -> None:
+    """Tell how to go on here, and wait until the loop is told to."""
+    tell(getcurrent().switch)
+    hubs.get_hub().switch()
 
 
 def lock() -> contextlib.AbstractContextManager[Any]:
