@@ -96,7 +96,7 @@ class _Server:
             listener.getsockname(),
             app,
             log=_Log(),
-            protocol=deadlines.bounded(wsgi.HttpProtocol),
+            protocol=deadlines.bounded(wsgi.HttpProtocol, app.extensions["turns"].take_head),
             debug=False,
             # This server ends every request body where it ends, chunked ones too.
             environ={"wsgi.input_terminated": True},

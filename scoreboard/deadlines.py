@@ -9,6 +9,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -111,18 +112,19 @@ class Connection(list[Any]):
             self[1].shutdown(socket.SHUT_RDWR)
 
 
-def bounded(protocol: Any) -> Any:
-    """Return the server's HTTP, a class, as one whose connections are held to all this."""
+def bounded(protocol: Any, take_head: Callable[[str], object]) -> Any:
+    """Return the server's HTTP, a class, held to all this; `take_head` returns at its turn."""
 
     class Bounded(protocol):
         def parse_request(self) -> bool:
             """Read the head of a request; one that two readers could read in two ways is none."""
+            take_head(self.client_address[0])
             if not super().parse_request():
                 return False
-            plain = _is_plain(self.headers)
-            if not plain:
+            if not _is_plain(self.headers):
                 self.send_error(400)
-            return plain
+                return False
+            return True
 
         def send_error(self, code: int, *explained: Any) -> None:
             """Answer a head that cannot be read, and tell nothing of it back."""

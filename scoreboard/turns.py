@@ -1,8 +1,8 @@
 """Fair turns of the loop: a crowd that comes at the same moment is no reason for others to wait.
 
 The loop serves in the order of coming, so who comes behind hundreds of requests of one address
-would wait for all of them. Here they stand in a line of their own: in each turn of the loop, one of
-every line, and as many more as there is time for. Whoever has no line in front is served at once.
+would wait for all of them. Here they stand in a line of their own, and those are served by turns,
+in as many turns of the loop as it takes. Whoever has no line in front of it is served at once.
 """
 
 import time
@@ -16,24 +16,38 @@ from .realtime import transport
 
 # From when on, in a turn of the loop, those have to wait of whom one was served in it.
 TURN_SECONDS = 0.005
-# All who sign in are in one line, as they have not said yet who they are.
+# All who sign in count as one, as they have not said yet who they are.
 SIGN_INS = "/api/auth/"
 
 
 def init_app(app: Flask) -> None:
     """Have requests take turns, where a loop serves them: threads take turns as it is."""
+    app.extensions["turns"] = in_turn = InTurn(app)
     if transport.GREEN:
-        app.wsgi_app = _InTurn(app.wsgi_app)  # type: ignore[method-assign]
+        app.wsgi_app = in_turn  # type: ignore[method-assign]
 
 
-class _InTurn:
-    def __init__(self, inner: Callable[..., Any]) -> None:
-        self._inner = inner
-        self._turns = Turns()
+class InTurn:
+    """The application, with whose turn it is: before a request is read, or once it is."""
+
+    def __init__(self, app: Flask) -> None:
+        self._inner, self._turns = app.wsgi_app, Turns()
+        self._is_proxied = app.config["TRUSTED_PROXIES"] > 0
+
+    def take_head(self, address: str) -> None:
+        """Return when the head of a request by this address may be read.
+
+        At once for a proxy: for whom it asks is in the head.
+        """
+        if not self._is_proxied:
+            self._turns.take(address)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        signs_in = environ.get("PATH_INFO", "").startswith(SIGN_INS)
-        self._turns.take(SIGN_INS if signs_in else environ.get("REMOTE_ADDR", "unknown"))
+        """Answer a request, once it is its turn."""
+        if environ.get("PATH_INFO", "").startswith(SIGN_INS):
+            self._turns.take(SIGN_INS)
+        elif self._is_proxied:
+            self._turns.take(environ.get("REMOTE_ADDR", "unknown"))
         return self._inner(environ, start_response)
 
 
@@ -59,21 +73,21 @@ class Turns:
         return time.monotonic() - self._began > TURN_SECONDS
 
     def _next(self) -> None:
-        """Serve one of every line, then more of them in the same order while there is time."""
+        """Serve those who wait, one line after the other, while there is time: one at least."""
         self._began = time.monotonic()
         self._served = set(self._lines)
-        if not self._served:
+        if not self._lines:
             return
         transport.at_next_turn(self._next)
-        first = True
-        while self._lines and (first or not self._is_over()):
-            self._serve_one_of_each()
-            first = False
+        self._serve_one()
+        while self._lines and not self._is_over():
+            self._serve_one()
 
-    def _serve_one_of_each(self) -> None:
-        for line in list(self._lines):
-            waiting = self._lines[line]
-            go = waiting.popleft()
-            if not waiting:
-                del self._lines[line]
-            go()
+    def _serve_one(self) -> None:
+        """Serve the first of the first line, which then is the last of the lines."""
+        line = next(iter(self._lines))
+        waiting = self._lines.pop(line)
+        go = waiting.popleft()
+        if waiting:
+            self._lines[line] = waiting
+        go()

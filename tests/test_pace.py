@@ -219,10 +219,19 @@ class TestWhoIsCounted:
 
     def test_a_refused_request_is(self, client, refusals, player):
         client.post("/api/score/update", json={}, headers=player.bearer)
-        client.get("/api/auth/me")
         client.get("/nowhere")
 
-        assert refusals.addresses == ["127.0.0.1"] * 3
+        assert refusals.addresses == ["127.0.0.1"] * 2
+
+    def test_a_refused_sign_in_is_with_all_the_others_wherever_they_come_from(
+        self, client, refusals
+    ):
+        for address in ("10.0.0.1", "10.0.0.2"):
+            environ = {"REMOTE_ADDR": address}
+            client.post("/api/auth/login", json={}, environ_overrides=environ)
+
+        assert len(refusals.addresses) == 2
+        assert len(set(refusals.addresses)) == 1
 
     def test_a_refused_request_by_its_body_as_far_as_that_is_read(self, app, client, refusals):
         longest = app.config["MAX_CONTENT_LENGTH"]

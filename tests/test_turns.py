@@ -93,17 +93,16 @@ class TestTurns:
         assert loop.served == ["a1", "a2"]
         assert loop.turn() + loop.turn() == ["a3", "a4"]
 
-    def test_one_of_every_line_is_served_in_a_turn_however_long_that_takes(self, loop):
-        loop.arrive("a", "b", "c", "a", "b", "c", "a", "b", "c", seconds=1)
+    def test_one_is_served_in_a_turn_however_long_that_takes_and_then_the_next_line(self, loop):
+        loop.arrive("a1", "b1", "a2", "b2", "a3", seconds=1)
 
-        assert loop.turn() == ["a", "b", "c"]
+        assert [loop.turn(), loop.turn(), loop.turn()] == [["a2"], ["b2"], ["a3"]]
 
-    def test_as_many_more_are_served_by_turns_as_there_is_time_for(self, loop):
-        loop.arrive("a", "b", seconds=1)
-        loop.arrive(*"aaaabb")
+    def test_as_many_are_served_by_turns_as_there_is_time_for(self, loop):
+        loop.arrive("a1", "b1", seconds=1)
+        loop.arrive("a2", "a3", "a4", "a5", "b2")
 
-        assert loop.turn() == ["a", "b", "a", "b"]
-        assert loop.turn() == ["a", "a"]
+        assert [loop.turn(), loop.turn()] == [["a2", "b2", "a3"], ["a4", "a5"]]
 
     def test_everybody_is_served_in_the_end_and_nothing_is_left_to_do(self, loop):
         loop.arrive(*"aaaaaaaabbbc")
@@ -124,37 +123,55 @@ class TestTurns:
         assert loop.served == ["a", "a", "a"]
 
 
-class TestWhoIsInALine:
+class TestWhoIsInWhichLine:
     @pytest.fixture
     def taken(self, monkeypatch):
         taken = []
         monkeypatch.setattr(turns.Turns, "take", lambda self, line: taken.append(line))
         return taken
 
-    @pytest.fixture
-    def ask(self):
-        in_turn = turns._InTurn(lambda environ, start_response: [b"answer"])
-        return lambda **environ: in_turn(environ, None)
+    def ask(self, proxies, address, path, peer="127.0.0.9"):
+        app = SimpleNamespace(
+            wsgi_app=lambda environ, start_response: [b"answer"],
+            config={"TRUSTED_PROXIES": proxies},
+        )
+        in_turn = turns.InTurn(app)
+        in_turn.take_head(peer)
+        environ = {"REMOTE_ADDR": address, "PATH_INFO": path}
+        assert in_turn(environ, None) == [b"answer"]
 
-    def test_all_of_one_address(self, ask, taken):
-        assert ask(REMOTE_ADDR="127.0.0.1", PATH_INFO="/healthz") == [b"answer"]
-        ask(REMOTE_ADDR="127.0.0.1", PATH_INFO="/api/score/update")
-        ask(REMOTE_ADDR="127.0.0.2", PATH_INFO="/healthz")
+    def test_all_of_one_address_before_they_are_read(self, taken):
+        self.ask(0, "127.0.0.1", "/api/score/update", peer="127.0.0.1")
+        self.ask(0, "127.0.0.2", "/healthz", peer="127.0.0.2")
 
-        assert taken == ["127.0.0.1", "127.0.0.1", "127.0.0.2"]
+        assert taken == ["127.0.0.1", "127.0.0.2"]
 
-    def test_all_who_sign_in_wherever_they_come_from(self, ask, taken):
-        ask(REMOTE_ADDR="127.0.0.1", PATH_INFO="/api/auth/login")
-        ask(REMOTE_ADDR="127.0.0.2", PATH_INFO="/api/auth/register")
+    def test_all_of_one_address_that_come_by_a_proxy_once_they_are(self, taken):
+        self.ask(1, "127.0.0.1", "/api/score/update")
+        self.ask(1, "127.0.0.2", "/healthz")
 
+        assert taken == ["127.0.0.1", "127.0.0.2"]
+
+    def test_all_who_sign_in_wherever_they_come_from(self, taken):
+        self.ask(1, "127.0.0.1", "/api/auth/login")
+        self.ask(1, "127.0.0.2", "/api/auth/register")
+
+        assert len(taken) == 2
         assert len(set(taken)) == 1
 
 
-def test_an_update_does_not_wait_for_a_crowd_that_came_at_the_same_moment_before_it(tmp_path):
-    server = Server(tmp_path)
+@pytest.fixture(params=["as it is", "behind a proxy"])
+def proxies(request):
+    return {"as it is": 0, "behind a proxy": 1}[request.param]
+
+
+def test_an_update_does_not_wait_for_a_crowd_that_came_at_the_same_moment_before_it(
+    tmp_path, proxies
+):
+    server = Server(tmp_path, TRUSTED_PROXIES=str(proxies))
     body = b'{"user_id": "x", "score_value": 1, "timestamp": "2026-01-01T00:00:00Z"}'
     head = "POST /api/score/update HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    head += f"Content-Length: {len(body)}\r\n"
 
     def answered():
         lines = [line for line in server.log().splitlines() if '"score_update"' in line]
@@ -164,11 +181,10 @@ def test_an_update_does_not_wait_for_a_crowd_that_came_at_the_same_moment_before
         stack.callback(server.stop)
         server.process.send_signal(signal.SIGSTOP)
         for address in ["127.0.9.1"] * CROWD + ["127.0.9.2"]:
-            client = socket.create_connection(
-                ("127.0.0.1", server.port), source_address=(address, 0)
-            )
+            itself = ("127.0.0.1" if proxies else address, 0)
+            client = socket.create_connection(("127.0.0.1", server.port), source_address=itself)
             stack.callback(client.close)
-            client.sendall(request)
+            client.sendall(f"{head}X-Forwarded-For: {address}\r\n\r\n".encode() + body)
         server.process.send_signal(signal.SIGCONT)
         wait_until(lambda: len(answered()) == CROWD + 1)
 

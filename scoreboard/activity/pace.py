@@ -2,7 +2,8 @@
 
 Nobody else waits: what is let through, from that address too, is answered at once. So guessing and
 flooding go no faster than this, and leave the loop to those who have business here. What is large
-counts for several, as it took so much longer to read.
+counts for several, as it took so much longer to read. All who are refused to sign in count as one,
+wherever they come from.
 """
 
 import threading
@@ -15,32 +16,32 @@ from flask import Flask
 from .. import deadlines
 from ..auth import passwords
 from ..errors import RateLimited, refuse
+from ..turns import SIGN_INS
 from .rules import Memory
 
-# Refusals of one address within a second that nobody waits for, of up to so many bytes each.
-FREE_A_SECOND, ONE_BYTES = 200, 1024
+# Refusals of one within a second that nobody waits for, of up to so many bytes each.
+FREE_A_SECOND, ONE_BYTES = 50, 1024
 # How long an answer is held back at the most, and how many are at a time: each holds a connection.
-LONGEST_SECONDS = 1.0
+LONGEST_SECONDS = 3.0
 MOST_HELD = 1000
-# Where limits are by address alone, and how long one that was reached is not looked at again.
-LIMITED_BY_ADDRESS = "/api/auth/"
+# How long a limit that an address has reached at these is not looked at again.
 LIMITED_SECONDS = 1.0
 # Where a password is hashed, for which not too many may wait.
 HASHING = ("/api/auth/login", "/api/auth/register")
 
 
 class Pace:
-    """How fast refusals come, by address. Whose turn to be refused is not yet has to wait."""
+    """How fast refusals come, by who is refused. Whose turn is not yet has to wait."""
 
     def __init__(self) -> None:
-        # Of each address, when its next refusal is due, by time.monotonic.
+        # Of each, when the next refusal is due, by time.monotonic.
         self._due: Memory[list[float]] = Memory(lambda: [0.0])
         self._lock = threading.Lock()
         self._held = 0
 
-    def refuse(self, address: str, size: int) -> None:
+    def refuse(self, who: str, size: int) -> None:
         """Count a refusal of so many bytes; return when it is due, within LONGEST_SECONDS."""
-        seconds = self._seconds(address, 1 + size // ONE_BYTES, time.monotonic())
+        seconds = self._seconds(who, 1 + size // ONE_BYTES, time.monotonic())
         if seconds <= 0 or self._held >= MOST_HELD:
             return
         self._held += 1
@@ -49,9 +50,9 @@ class Pace:
         finally:
             self._held -= 1
 
-    def _seconds(self, address: str, weight: int, now: float) -> float:
+    def _seconds(self, who: str, weight: int, now: float) -> float:
         with self._lock:
-            due = self._due.of(address)
+            due = self._due.of(who)
             due[0] = min(max(due[0], now - 1) + weight / FREE_A_SECOND, now + LONGEST_SECONDS)
             return due[0] - now
 
@@ -78,16 +79,17 @@ class _Paced:
         address, path = environ.get("REMOTE_ADDR", "unknown"), environ.get("PATH_INFO", "")
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            if status.startswith("4") and path.startswith(LIMITED_BY_ADDRESS):
+            if status.startswith("4") and signs_in:
                 # Or all the passwords would be tried that may wait behind this one.
                 environ.get(deadlines.LAST_ANSWER, lambda: None)()
                 if status.startswith("429"):
                     self._limited.of((address, path)).remember(headers)
             if status.startswith("4"):
-                self._pace.refuse(address, self._size(environ))
+                self._pace.refuse(SIGN_INS if signs_in else address, self._size(environ))
             return start_response(status, headers, *rest)
 
-        if path.startswith(LIMITED_BY_ADDRESS) and "HTTP_ORIGIN" not in environ:
+        signs_in = path.startswith(SIGN_INS)
+        if signs_in and "HTTP_ORIGIN" not in environ:
             retry_after = self._retry_after(address, path)
             if retry_after:
                 return refuse(RateLimited(retry_after), start)
