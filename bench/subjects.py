@@ -58,6 +58,7 @@ class Ours(Server):
     """This project's `python wsgi.py`, with limits that nobody reaches."""
 
     name = "ours"
+    is_forked = False  # what is measured is started as its users start it
     has_batches = has_plain_websocket = True
     settings: ClassVar = {"CONNECTIONS_PER_ADDRESS": "100000"}
     new_postgres = staticmethod(databases.new_database)

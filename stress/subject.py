@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import databases
@@ -22,7 +21,7 @@ class Observed(Server):
         super().__init__(folder, TRUSTED_PROXIES="1", **settings)
 
     def command(self):
-        return [sys.executable, "-m", "stress.observed", str(self.looks)]
+        return ["-m", "stress.observed", str(self.looks)]
 
     def samples(self):
         lines = self.looks.read_text().splitlines(keepends=True)

@@ -11,12 +11,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import requests
+import zygote
 from viewers import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +34,12 @@ def free_port() -> int:
 
 
 class Server:
-    """`python wsgi.py` or `flask run` on a database of its own."""
+    """`python wsgi.py` or `flask run` on a database of its own.
+
+    Unless `is_forked` is False it is forked from a process like it where that is possible.
+    """
+
+    is_forked = True
 
     def __init__(
         self,
@@ -60,10 +67,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        with self.log_file.open("a") as log:
-            self.process = subprocess.Popen(
-                self.command(), cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
+        self.process = self._begin()
         if self.most_files:
             limit = (self.most_files, self.most_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
@@ -72,10 +76,20 @@ class Server:
             assert self.process.poll() is None, f"the server ended: {self.log()}"
             assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
 
+    def _begin(self) -> "subprocess.Popen | zygote.Forked":
+        command = self.command()
+        if self.is_forked and zygote.can_fork(command, self.environment):
+            return zygote.fork(command, self.environment, self.log_file, self.log_file)
+        with self.log_file.open("a") as log:
+            return subprocess.Popen(
+                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+            )
+
     def command(self) -> list[str]:
+        """Return what comes after `python`."""
         return {
-            "python wsgi.py": [sys.executable, "wsgi.py"],
-            "flask run": [sys.executable, "-m", "flask", "run", "--port", str(self.port)],
+            "python wsgi.py": ["wsgi.py"],
+            "flask run": ["-m", "flask", "run", "--port", str(self.port)],
         }[self.mode]
 
     def _answers(self) -> bool:
@@ -104,19 +118,25 @@ class Server:
     def log(self) -> str:
         return self.log_file.read_text()
 
-    def flask(self, *arguments: str, **options: object) -> str:
+    def flask(self, *arguments: str) -> str:
         """Run `flask --app scoreboard ...` on this server's database and return what it prints."""
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "scoreboard", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            **options,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        command = ["-m", "flask", "--app", "scoreboard", *arguments]
+        if not zygote.can_fork(command, self.environment):
+            done = subprocess.run(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+        with tempfile.TemporaryDirectory() as folder:
+            printed, errors = Path(folder) / "printed", Path(folder) / "errors"
+            process = zygote.fork(command, self.environment, printed, errors)
+            assert process.wait(120) == 0, errors.read_text()
+            return printed.read_text()
 
     def execute(self, statement: str) -> None:
         """Run a statement in this server's database."""

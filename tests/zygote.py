@@ -1,0 +1,159 @@
+"""Processes of ours that start in no time: forked from one that has imported what they need.
+
+Nine tenths of what `python wsgi.py` and `flask` take to start are imports, the same ones for every
+test. A zygote has done them, and each process that it forks then runs the program: a process of its
+own, with its own environment and log.
+
+That they start by themselves is for the tests of the README and of the Procfile to see.
+"""
+
+import ctypes
+import functools
+import json
+import os
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+# From the system's `prctl.h`: who calls it becomes the parent of orphans among its descendants.
+PR_SET_CHILD_SUBREAPER = 36
+
+_lock = threading.Lock()
+
+
+def can_fork(command, environment):
+    """Whether `fork` can start this: a library that is loaded before all others, it cannot load."""
+    is_ours = command == ["wsgi.py"] or command[:2] == ["-m", "flask"]
+    return sys.platform == "linux" and is_ours and "LD_PRELOAD" not in environment
+
+
+def fork(command, environment, stdout, stderr):
+    """Start `python` with this command in this environment, writing to these files.
+
+    Return its process. The command is `wsgi.py` or `-m flask` and what comes after that.
+    """
+    asked = {"command": command, "environment": environment}
+    asked |= {"stdout": str(stdout), "stderr": str(stderr)}
+    with _lock:
+        zygote = _zygote(is_green=command[0] == "wsgi.py")
+        zygote.stdin.write(json.dumps(asked) + "\n")
+        zygote.stdin.flush()
+        return Forked(int(zygote.stdout.readline()))
+
+
+@functools.cache
+def _zygote(is_green):
+    """Start a process that forks, which ends with this one."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    return subprocess.Popen(
+        [sys.executable, __file__, *(["green"] if is_green else [])],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+class Forked:
+    """A process that was forked for us: as much of `subprocess.Popen` as the tests need."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.returncode = None
+        self._lock = threading.Lock()
+
+    def poll(self):
+        """Return what the process ended with, negative for a signal; None if it has not."""
+        with self._lock:
+            if self.returncode is None:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+                if ended:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+            return self.returncode
+
+    def wait(self, timeout):
+        """Return what it ends with. Raises TimeoutExpired if it has not within these seconds."""
+        if self.poll() is None:
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if not select.select([descriptor], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired("a forked server", timeout)
+            finally:
+                os.close(descriptor)
+        return self.poll()
+
+    def send_signal(self, number):
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+
+def _main():
+    if "green" in sys.argv:
+        _be_green()
+    sys.path[0] = str(ROOT)
+
+    import scoreboard  # noqa: F401
+
+    # No thread, no connection and no loop yet: what a fork would leave half of.
+    while line := sys.stdin.readline():
+        _fork(**json.loads(line))
+
+
+def _be_green():
+    """Do what `wsgi.py` does first."""
+    warnings.filterwarnings("ignore", message="\nEventlet is deprecated")
+
+    import eventlet
+
+    eventlet.monkey_patch()
+    os.environ["PSYCOPG_WAIT_FUNC"] = "wait_select"
+
+
+def _fork(**asked):
+    """Tell the number of a new process once it is an orphan, and so the child of who asked."""
+    told, tell = os.pipe()
+    between = os.fork()
+    if between == 0:
+        orphan = os.fork()
+        if orphan == 0:
+            os.close(told)
+            os.close(tell)
+            _run(**asked)
+        os.write(tell, str(orphan).encode())
+        os._exit(0)
+    os.close(tell)
+    os.waitpid(between, 0)
+    print(os.read(told, 20).decode(), flush=True)
+    os.close(told)
+
+
+def _run(command, environment, stdout, stderr):
+    """Be the program."""
+    for number, path in enumerate((os.devnull, stdout, stderr)):
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT if number else os.O_RDONLY
+        opened = os.open(path, flags, 0o644)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.environ.clear()
+    os.environ.update(environment)
+    if command[0] == "wsgi.py":
+        sys.argv = command
+        runpy.run_path("wsgi.py", run_name="__main__")
+    else:
+        sys.argv = command[1:]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    sys.exit()
+
+
+if __name__ == "__main__":
+    _main()
