@@ -91,6 +91,21 @@ def test_it_is_valid_openapi_3_1(document):
     validate(document)
 
 
+def test_it_is_made_once_off_the_loop_while_all_others_who_ask_wait(client, monkeypatch):
+    made = []
+
+    def off_loop(work, *args):
+        made.append(openapi._making.locked())
+        return work(*args)
+
+    monkeypatch.setattr(openapi, "off_loop", off_loop)
+
+    first, second = (client.get("/api/openapi.json").json for _ in range(2))
+
+    assert first == second
+    assert made == [True]
+
+
 def test_it_has_every_route_and_no_other(app, operations):
     assert set(operations) == {(method, path) for method, path, _ in views(app)}
 

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +12,7 @@ from marshmallow import Schema
 
 from ..documented import Documented, documentation
 from ..permissions import ROLES
+from ..realtime.transport import off_loop
 from .codes import CODES, TOKEN
 from .json_schema import Components, Json, example_of
 
@@ -33,11 +35,17 @@ INTRODUCTION = """Takes score updates from authorized users, ranks them, pushes 
 Every error, also of an unknown path or method, is `{"error": {"code", "message", "fields"?}}`. \
 Codes are stable, messages may improve. A request that fails changes nothing."""
 
+_making = threading.Lock()
+
 
 def of(app: Flask) -> Json:
-    """Return the OpenAPI 3.1 document of this application, made when it is first asked for."""
-    if "openapi" not in app.extensions:
-        app.extensions["openapi"] = _document(app)
+    """Return the OpenAPI 3.1 document of this application, made when it is first asked for.
+
+    That takes a tenth of a second, so it is done off the loop, and by the first who asks alone.
+    """
+    with _making:
+        if "openapi" not in app.extensions:
+            app.extensions["openapi"] = off_loop(_document, app)
     document: Json = app.extensions["openapi"]
     return document
 
