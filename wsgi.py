@@ -128,7 +128,7 @@ class _Server:
         """
         settled = time.monotonic() + ON_ITS_WAY_SECONDS
         deadline = time.monotonic() + STOP_SECONDS
-        connections = app.extensions["connections"]
+        connections, turns = app.extensions["connections"], app.extensions["turns"]
         # From now on every answer is the last of its connection, and says so.
         self._http.keepalive = False
         connections.stop()
@@ -137,7 +137,7 @@ class _Server:
 
         def over() -> bool:
             connections.hang_up_all()  # again and again: some were only half open before
-            busy = self._http.outstanding_requests or transport.watched
+            busy = self._http.outstanding_requests or transport.watched or turns.somebody_waits
             return time.monotonic() > settled and not busy
 
         _wait_until(over, deadline)
@@ -178,7 +178,11 @@ class _Server:
 
     def _hang_up_on_the_idle(self) -> None:
         """Make room: end the connections that have waited longest without asking for anything."""
-        idle = [connection for connection in self._open.values() if connection.body is None]
+        idle = [
+            connection
+            for connection in self._open.values()
+            if connection.body is None and not connection.is_over
+        ]
         idle.sort(key=lambda connection: connection.since)
         for connection in idle[: 1 + self._most // 100]:
             connection.hang_up()

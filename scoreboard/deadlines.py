@@ -119,7 +119,7 @@ def bounded(protocol: Any, take_head: Callable[[str], object]) -> Any:
         def parse_request(self) -> bool:
             """Read the head of a request; one that two readers could read in two ways is none."""
             take_head(self.client_address[0])
-            if not super().parse_request():
+            if self.conn_state.is_over or not super().parse_request():
                 return False
             if not _is_plain(self.headers):
                 self.send_error(400)

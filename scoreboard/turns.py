@@ -16,8 +16,9 @@ from .realtime import transport
 
 # From when on, in a turn of the loop, those have to wait of whom one was served in it.
 TURN_SECONDS = 0.005
-# All who sign in count as one, as they have not said yet who they are.
-SIGN_INS = "/api/auth/"
+# All who come here are one line more, as they have yet to say who they are.
+SIGN_INS = ("/api/auth/login", "/api/auth/register")
+ALL_SIGN_INS = "all sign-ins"
 
 
 def init_app(app: Flask) -> None:
@@ -34,6 +35,11 @@ class InTurn:
         self._inner, self._turns = app.wsgi_app, Turns()
         self._is_proxied = app.config["TRUSTED_PROXIES"] > 0
 
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether it is not everybody's turn yet who has asked."""
+        return self._turns.somebody_waits
+
     def take_head(self, address: str) -> None:
         """Return when the head of a request by this address may be read.
 
@@ -44,10 +50,10 @@ class InTurn:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Answer a request, once it is its turn."""
-        if environ.get("PATH_INFO", "").startswith(SIGN_INS):
-            self._turns.take(SIGN_INS)
-        elif self._is_proxied:
+        if self._is_proxied:
             self._turns.take(environ.get("REMOTE_ADDR", "unknown"))
+        if environ.get("PATH_INFO") in SIGN_INS:
+            self._turns.take(ALL_SIGN_INS)
         return self._inner(environ, start_response)
 
 
@@ -58,6 +64,11 @@ class Turns:
         self._began = 0.0
         self._served: set[str] = set()
         self._lines: dict[str, deque[Callable[[], object]]] = {}
+
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether there is anybody in a line."""
+        return bool(self._lines)
 
     def take(self, line: str) -> None:
         """Return when it is this one's turn: at once, for the first of its line in any turn."""

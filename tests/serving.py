@@ -135,7 +135,10 @@ class Server:
         with tempfile.TemporaryDirectory() as folder:
             printed, errors = Path(folder) / "printed", Path(folder) / "errors"
             process = zygote.fork(command, self.environment, printed, errors)
-            assert process.wait(120) == 0, errors.read_text()
+            try:
+                assert process.wait(120) == 0, errors.read_text()
+            finally:
+                process.send_signal(signal.SIGKILL)
             return printed.read_text()
 
     def execute(self, statement: str) -> None:

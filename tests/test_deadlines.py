@@ -110,6 +110,26 @@ class TestAConnection:
         assert clock.slept == []
 
 
+def test_who_was_hung_up_on_while_it_waited_for_its_turn_is_not_read():
+    class Protocol:
+        client_address = ("127.0.0.1", 1)
+        headers = SimpleNamespace(defects=[], get_all=lambda *_: [], items=lambda: [])
+
+        def __init__(self):
+            self.conn_state, self.read = Connection(None, ours, "idle"), 0
+
+        def parse_request(self):
+            self.read += 1
+            return True
+
+    ours, _theirs = socket.socketpair()
+    waits = deadlines.bounded(Protocol, lambda address: waits.conn_state.hang_up())()
+    goes_on = deadlines.bounded(Protocol, lambda address: None)()
+
+    assert (goes_on.parse_request(), goes_on.read) == (True, 1)
+    assert (waits.parse_request(), waits.read) == (False, 0)
+
+
 def test_a_proxy_ends_idle_connections_itself():
     assert deadlines.head_seconds(proxies=0) == HEAD_SECONDS
     # https://devcenter.heroku.com/articles/http-routing#keepalives

@@ -230,8 +230,13 @@ class TestWhoIsCounted:
             environ = {"REMOTE_ADDR": address}
             client.post("/api/auth/login", json={}, environ_overrides=environ)
 
-        assert len(refusals.addresses) == 2
-        assert len(set(refusals.addresses)) == 1
+        assert refusals.addresses[0::2] == ["10.0.0.1", "10.0.0.2"]
+        assert refusals.addresses[1] == refusals.addresses[3]
+
+    def test_a_refused_sign_in_is_with_the_others_as_one_whatever_its_size(self, client, refusals):
+        client.post("/api/auth/login", data=b"x" * 5000)
+
+        assert refusals.sizes == [5000, 0]
 
     def test_a_refused_request_by_its_body_as_far_as_that_is_read(self, app, client, refusals):
         longest = app.config["MAX_CONTENT_LENGTH"]

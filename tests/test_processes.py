@@ -264,8 +264,10 @@ class TestPostgresAway:
             with ThreadPoolExecutor(200) as pool:
                 playing = [pool.submit(play, number) for number in range(200)]
                 assert some.wait(60)
-                postgres.restart()
-                restarted.set()
+                try:
+                    postgres.restart()
+                finally:
+                    restarted.set()
                 assert all(played.result(120) for played in playing)
 
             with postgres.connect() as database:

@@ -1,5 +1,6 @@
 """A process that is told to stop answers what it accepted, and sends its viewers away properly."""
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -179,6 +180,24 @@ def test_idle_connections_do_not_hold_the_stop_up(server):
 
         assert server.process.wait(10) == 0
     assert "unanswered" not in server.log()
+
+
+def test_a_crowd_that_came_before_the_stop_is_answered_to_the_last(server):
+    crowd = 600  # whose answers together take longer than the half second there is by itself
+    with contextlib.ExitStack() as stack:
+        server.process.send_signal(signal.SIGSTOP)
+        clients = []
+        for _ in range(crowd):
+            address = ("127.0.0.1", server.port)
+            clients.append(stack.enter_context(socket.create_connection(address, timeout=30)))
+            clients[-1].sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGCONT)
+
+        answered = [client.recv(12) for client in clients]
+
+    assert answered == [b"HTTP/1.1 200"] * crowd
+    assert server.process.wait(10) == 0
 
 
 def test_who_never_ends_a_request_or_a_close_cannot_hold_the_stop_up_for_long(server):

@@ -13,7 +13,7 @@ from viewers import wait_until
 
 from scoreboard import turns
 
-CROWD = 40
+CROWD = 200
 A_WHILE = turns.TURN_SECONDS * 0.4
 
 
@@ -23,7 +23,7 @@ class Loop:
     def __init__(self):
         self.now = 1000.0
         self.served = []
-        self._turns = turns.Turns()
+        self.turns = turns.Turns()
         self._scheduled = []
 
     def monotonic(self):
@@ -42,7 +42,7 @@ class Loop:
             greenlet(self._request).switch(request, seconds)
 
     def _request(self, request, seconds):
-        self._turns.take(request[0])
+        self.turns.take(request[0])
         self.served.append(request)
         self.now += seconds
 
@@ -113,6 +113,16 @@ class TestTurns:
         assert sorted(loop.served) == sorted("aaaaaaaabbbc")
         assert loop.is_idle
 
+    def test_somebody_waits_until_it_is_their_turn(self, loop):
+        loop.arrive("a1", seconds=1)
+        assert not loop.turns.somebody_waits
+
+        loop.arrive("a2")
+        assert loop.turns.somebody_waits
+
+        loop.turn()
+        assert not loop.turns.somebody_waits
+
     def test_a_new_turn_is_as_long_as_the_first(self, loop):
         loop.arrive(*"aaa")
         loop.turn()
@@ -156,8 +166,13 @@ class TestWhoIsInWhichLine:
         self.ask(1, "127.0.0.1", "/api/auth/login")
         self.ask(1, "127.0.0.2", "/api/auth/register")
 
-        assert len(taken) == 2
-        assert len(set(taken)) == 1
+        assert taken[0::2] == ["127.0.0.1", "127.0.0.2"]
+        assert taken[1] == taken[3]
+
+    def test_nobody_else_at_the_doors_of_those_who_sign_in(self, taken):
+        self.ask(1, "127.0.0.1", "/api/auth/me")
+
+        assert taken == ["127.0.0.1"]
 
 
 @pytest.fixture(params=["as it is", "behind a proxy"])

@@ -7,8 +7,8 @@ own, with its own environment and log.
 That they start by themselves is for the tests of the README and of the Procfile to see.
 """
 
+import contextlib
 import ctypes
-import functools
 import json
 import os
 import runpy
@@ -18,6 +18,9 @@ import subprocess
 import sys
 import threading
 import warnings
+
+# As they are before eventlet patches them: what it has instead would start its loop.
+from os import read, waitpid, write
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 PR_SET_CHILD_SUBREAPER = 36
 
 _lock = threading.Lock()
+_zygotes = {}
 
 
 def can_fork(command, environment):
@@ -40,24 +44,38 @@ def fork(command, environment, stdout, stderr):
     """
     asked = {"command": command, "environment": environment}
     asked |= {"stdout": str(stdout), "stderr": str(stderr)}
+    kind = "green" if command[0] == "wsgi.py" else "plain"
     with _lock:
-        zygote = _zygote(is_green=command[0] == "wsgi.py")
-        zygote.stdin.write(json.dumps(asked) + "\n")
-        zygote.stdin.flush()
-        return Forked(int(zygote.stdout.readline()))
+        # Not put back if anything goes wrong: who comes next must not get the answer to this.
+        zygote = _zygotes.pop(kind, None) or _new_zygote(kind)
+        with _parent_of_orphans():
+            zygote.stdin.write(json.dumps(asked) + "\n")
+            zygote.stdin.flush()
+            forked = Forked(int(zygote.stdout.readline()))
+        _zygotes[kind] = zygote
+        return forked
 
 
-@functools.cache
-def _zygote(is_green):
+def _new_zygote(kind):
     """Start a process that forks, which ends with this one."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     return subprocess.Popen(
-        [sys.executable, __file__, *(["green"] if is_green else [])],
+        [sys.executable, __file__, kind],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+@contextlib.contextmanager
+def _parent_of_orphans():
+    """Become the parent of what a child of ours leaves behind; of nothing that others leave."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
 
 
 class Forked:
@@ -81,8 +99,10 @@ class Forked:
         """Return what it ends with. Raises TimeoutExpired if it has not within these seconds."""
         if self.poll() is None:
             descriptor = os.pidfd_open(self.pid)
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
             try:
-                if not select.select([descriptor], [], [], timeout)[0]:
+                if not ended.poll(timeout * 1000):
                     raise subprocess.TimeoutExpired("a forked server", timeout)
             finally:
                 os.close(descriptor)
@@ -98,13 +118,12 @@ class Forked:
 
 
 def _main():
-    if "green" in sys.argv:
+    if sys.argv[1] == "green":
         _be_green()
     sys.path[0] = str(ROOT)
 
     import scoreboard  # noqa: F401
 
-    # No thread, no connection and no loop yet: what a fork would leave half of.
     while line := sys.stdin.readline():
         _fork(**json.loads(line))
 
@@ -129,11 +148,11 @@ def _fork(**asked):
             os.close(told)
             os.close(tell)
             _run(**asked)
-        os.write(tell, str(orphan).encode())
+        write(tell, str(orphan).encode())
         os._exit(0)
     os.close(tell)
-    os.waitpid(between, 0)
-    print(os.read(told, 20).decode(), flush=True)
+    waitpid(between, 0)
+    print(read(told, 20).decode(), flush=True)
     os.close(told)
 
 
@@ -146,6 +165,8 @@ def _run(command, environment, stdout, stderr):
         os.close(opened)
     os.environ.clear()
     os.environ.update(environment)
+    if "eventlet" in sys.modules:
+        _have_a_loop_of_its_own()
     if command[0] == "wsgi.py":
         sys.argv = command
         runpy.run_path("wsgi.py", run_name="__main__")
@@ -153,6 +174,14 @@ def _run(command, environment, stdout, stderr):
         sys.argv = command[1:]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     sys.exit()
+
+
+def _have_a_loop_of_its_own():
+    """Leave the loop that all who are forked have in common, and that has never run."""
+    from eventlet import hubs
+
+    hubs.get_hub().poll.close()
+    hubs.use_hub()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The pace of refusals: who is refused again and again from one address has to wait for the next.
 
 Nobody else waits: what is let through, from that address too, is answered at once. So guessing and
-flooding go no faster than this, and leave the loop to those who have business here. What is large
-counts for several, as it took so much longer to read. All who are refused to sign in count as one,
+flooding become slow, and leave the loop to those who have business here. What is large counts for
+several, as it takes so much longer to read. All who are refused to sign in count as one as well,
 wherever they come from.
 """
 
@@ -16,18 +16,17 @@ from flask import Flask
 from .. import deadlines
 from ..auth import passwords
 from ..errors import RateLimited, refuse
-from ..turns import SIGN_INS
+from ..turns import ALL_SIGN_INS, SIGN_INS
 from .rules import Memory
 
 # Refusals of one within a second that nobody waits for, of up to so many bytes each.
 FREE_A_SECOND, ONE_BYTES = 50, 1024
 # How long an answer is held back at the most, and how many are at a time: each holds a connection.
 LONGEST_SECONDS = 3.0
-MOST_HELD = 1000
-# How long a limit that an address has reached at these is not looked at again.
+MOST_HELD = 3000
+# Where limits are by address alone, and how long one that was reached is not looked at again.
+LIMITED_BY_ADDRESS = "/api/auth/"
 LIMITED_SECONDS = 1.0
-# Where a password is hashed, for which not too many may wait.
-HASHING = ("/api/auth/login", "/api/auth/register")
 
 
 class Pace:
@@ -79,17 +78,19 @@ class _Paced:
         address, path = environ.get("REMOTE_ADDR", "unknown"), environ.get("PATH_INFO", "")
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            if status.startswith("4") and signs_in:
+            if status.startswith("4") and path.startswith(LIMITED_BY_ADDRESS):
                 # Or all the passwords would be tried that may wait behind this one.
                 environ.get(deadlines.LAST_ANSWER, lambda: None)()
                 if status.startswith("429"):
                     self._limited.of((address, path)).remember(headers)
             if status.startswith("4"):
-                self._pace.refuse(SIGN_INS if signs_in else address, self._size(environ))
+                self._pace.refuse(address, self._size(environ))
+            if status.startswith("4") and path in SIGN_INS:
+                # Of one each, as what they say of their size costs the others nothing.
+                self._pace.refuse(ALL_SIGN_INS, 0)
             return start_response(status, headers, *rest)
 
-        signs_in = path.startswith(SIGN_INS)
-        if signs_in and "HTTP_ORIGIN" not in environ:
+        if path.startswith(LIMITED_BY_ADDRESS) and "HTTP_ORIGIN" not in environ:
             retry_after = self._retry_after(address, path)
             if retry_after:
                 return refuse(RateLimited(retry_after), start)
@@ -97,7 +98,7 @@ class _Paced:
 
     def _retry_after(self, address: str, path: str) -> int:
         """Return in how many seconds to come again, as far as that is known; 0 if it is not."""
-        if path in HASHING and passwords.too_many_wait():
+        if path in SIGN_INS and passwords.too_many_wait():
             return passwords.RETRY_SECONDS
         if (address, path) not in self._limited:
             return 0

@@ -4,6 +4,7 @@ import inspect
 import re
 import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 from http import HTTPStatus
 from typing import Any
 
@@ -45,7 +46,7 @@ def of(app: Flask) -> Json:
     """
     with _making:
         if "openapi" not in app.extensions:
-            app.extensions["openapi"] = off_loop(_document, app)
+            app.extensions["openapi"] = off_loop(copy_context().run, _document, app)
     document: Json = app.extensions["openapi"]
     return document
 
