@@ -219,9 +219,10 @@ class TestWhoIsCounted:
 
     def test_a_refused_request_is(self, client, refusals, player):
         client.post("/api/score/update", json={}, headers=player.bearer)
+        client.get("/api/auth/me")
         client.get("/nowhere")
 
-        assert refusals.addresses == ["127.0.0.1"] * 2
+        assert refusals.addresses == ["127.0.0.1"] * 3
 
     def test_a_refused_sign_in_is_with_all_the_others_wherever_they_come_from(
         self, client, refusals

@@ -169,6 +169,13 @@ class TestWhoIsInWhichLine:
         assert taken[0::2] == ["127.0.0.1", "127.0.0.2"]
         assert taken[1] == taken[3]
 
+    def test_all_who_sign_in_without_a_proxy_as_well_as_all_of_one_address(self, taken):
+        self.ask(0, "127.0.0.1", "/api/auth/login", peer="127.0.0.1")
+        self.ask(0, "127.0.0.2", "/api/auth/register", peer="127.0.0.2")
+
+        assert taken[0::2] == ["127.0.0.1", "127.0.0.2"]
+        assert taken[1] == taken[3]
+
     def test_nobody_else_at_the_doors_of_those_who_sign_in(self, taken):
         self.ask(1, "127.0.0.1", "/api/auth/me")
 
