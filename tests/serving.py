@@ -67,7 +67,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.process = self._begin()
+        self.process = self._begin(self.command(), self.log_file, self.log_file)
         if self.most_files:
             limit = (self.most_files, self.most_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
@@ -76,13 +76,15 @@ class Server:
             assert self.process.poll() is None, f"the server ended: {self.log()}"
             assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
 
-    def _begin(self) -> "subprocess.Popen | zygote.Forked":
-        command = self.command()
+    def _begin(
+        self, command: list[str], stdout: Path, stderr: Path
+    ) -> "subprocess.Popen | zygote.Forked":
+        """Start `python` with this command, writing to these files."""
         if self.is_forked and zygote.can_fork(command, self.environment):
-            return zygote.fork(command, self.environment, self.log_file, self.log_file)
-        with self.log_file.open("a") as log:
+            return zygote.fork(command, self.environment, stdout, stderr)
+        with stdout.open("a") as out, stderr.open("a") as err:
             return subprocess.Popen(
-                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=out, stderr=err
             )
 
     def command(self) -> list[str]:
@@ -121,20 +123,9 @@ class Server:
     def flask(self, *arguments: str) -> str:
         """Run `flask --app scoreboard ...` on this server's database and return what it prints."""
         command = ["-m", "flask", "--app", "scoreboard", *arguments]
-        if not zygote.can_fork(command, self.environment):
-            done = subprocess.run(
-                [sys.executable, *command],
-                cwd=ROOT,
-                env=self.environment,
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout
         with tempfile.TemporaryDirectory() as folder:
             printed, errors = Path(folder) / "printed", Path(folder) / "errors"
-            process = zygote.fork(command, self.environment, printed, errors)
+            process = self._begin(command, printed, errors)
             try:
                 assert process.wait(120) == 0, errors.read_text()
             finally:

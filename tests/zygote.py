@@ -32,7 +32,7 @@ _zygotes = {}
 
 
 def can_fork(command, environment):
-    """Whether `fork` can start this: a library that is loaded before all others, it cannot load."""
+    """Whether `fork` can start this: too late for a library to be loaded before all others."""
     is_ours = command == ["wsgi.py"] or command[:2] == ["-m", "flask"]
     return sys.platform == "linux" and is_ours and "LD_PRELOAD" not in environment
 
