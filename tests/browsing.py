@@ -10,6 +10,8 @@ from serving import ROOT
 from viewers import SECONDS, missing
 
 AXE = ROOT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
+# The first is Chromium without all that a window needs, which most of the time goes into.
+EXECUTABLES = ("chromium-headless-shell", "chromium", "google-chrome")
 # The browser's own word on a request that was refused or failed, which no page can prevent.
 OF_THE_NETWORK = re.compile(r"Failed to load resource|WebSocket connection to|blocked by CORS")
 REPORT_VIOLATIONS = """
@@ -21,7 +23,7 @@ REPORT_VIOLATIONS = """
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Run one Chromium, without a window."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
+    path = next(filter(None, map(shutil.which, EXECUTABLES)), None)
     if not path:
         missing("Chromium is not installed")
     expect.set_options(timeout=SECONDS * 1000)

@@ -13,6 +13,7 @@ import threading
 import time
 
 import pytest
+from browsing import chromium
 from conftest import mint
 from serving import PASSWORD, ROOT, Server
 from viewers import missing
@@ -249,18 +250,11 @@ def test_the_readmes_lines_submit_a_score(server):
 @pytest.fixture(scope="module")
 def page(server, elsewhere):
     """Return the page of the README, open in Chromium, from another origin than the server's."""
-    executable = shutil.which("chromium")
-    if not executable:
-        missing("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
     Website.board = server.url
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page()
         page.goto(elsewhere)
         yield page
-        browser.close()
 
 
 SUBMIT = """async ([origin, name, password, value]) => {
