@@ -1,9 +1,11 @@
 """What every door reads from a request: its JSON, its token, where it came from, what it has."""
 
+import functools
 import re
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv6Address, IPv6Network
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from flask import Flask, Response, request
@@ -14,6 +16,8 @@ from .audit import Origin
 from .conditional import Told, headers, is_known
 from .json_provider import loads
 
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 
 
@@ -22,11 +26,55 @@ def init_app(app: Flask) -> None:
 
     Outermost, so that every door, and the limits per address, see the same.
     """
-    proxies = app.config["TRUSTED_PROXIES"]
+    proxies, inner = app.config["TRUSTED_PROXIES"], cast(Any, app.wsgi_app)
     if proxies:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
-        )
+        inner = ProxyFix(_of_networks(inner), x_for=proxies, x_proto=proxies, x_host=proxies)
+    app.wsgi_app = cast(Any, _without_traps(inner))  # type: ignore[method-assign]
+
+
+def _without_traps(inner: Application) -> Application:
+    """Return an application that is asked without what does harm to Werkzeug.
+
+    It takes seconds for some cookies, which nobody reads here, and gives all of a list up for one
+    open quote in it, which no address has.
+    """
+
+    def ask(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ.pop("HTTP_COOKIE", None)
+        if forwarded := environ.get("HTTP_X_FORWARDED_FOR"):
+            environ["HTTP_X_FORWARDED_FOR"] = re.sub(r'["\\]', "", forwarded)
+        return inner(environ, start_response)
+
+    return ask
+
+
+def _of_networks(inner: Application) -> Application:
+    """Return an application to which all of a network that one customer has are one address.
+
+    Of IPv6 that is a /64: https://www.rfc-editor.org/rfc/rfc6177#section-2
+    """
+
+    def ask(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if ":" in (address := environ.get("REMOTE_ADDR", "")):
+            environ["REMOTE_ADDR"] = network_of(address)
+        return inner(environ, start_response)
+
+    return ask
+
+
+@functools.lru_cache(maxsize=10_000)
+def network_of(address: str) -> str:
+    """Return the /64 that an IPv6 address is in, or the IPv4 address that it stands for.
+
+    What is no address at all is returned as it is.
+    """
+    try:
+        whole = IPv6Address(address)
+    except ValueError:
+        return address
+    if whole.ipv4_mapped:
+        return str(whole.ipv4_mapped)
+    return str(IPv6Network((int(whole), 64), strict=False))
 
 
 def json_body() -> Any:

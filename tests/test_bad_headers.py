@@ -1,9 +1,16 @@
 """Headers and queries that make no sense are no reason to fail, or to say much."""
 
 import pytest
+from werkzeug.sansio import request as sansio
 
 BEYOND = ["Mon, 01 Jan 99999999999 00:00:00 GMT", "1 Jan 9999999999 0:0"]
 FILES = ["/web/board/page.js", "/embed.js"]
+WEBSOCKET = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "x",
+}
 HALF = [
     {"Upgrade": "websocket"},
     {"Connection": "Upgrade"},
@@ -40,6 +47,16 @@ def test_a_date_that_is_one_is_heeded(client, url):
     assert client.get(url, headers={"If-Modified-Since": date}).status_code == 304
     part = client.get(url, headers={"If-Range": date, "Range": "bytes=0-9"})
     assert (part.status_code, len(part.data)) == (206, 10)
+
+
+@pytest.mark.parametrize("url", ["/", "/healthz", "/nowhere", "/api/leaderboard", "/ws/scoreboard"])
+def test_no_cookie_is_read_for_that_can_take_seconds(client, monkeypatch, url):
+    read = []
+    monkeypatch.setattr(sansio, "parse_cookie", lambda **given: read.append(given) or {})
+
+    client.get(url, headers={"Cookie": "a=" + " " * 8000 + '"x', **WEBSOCKET})
+
+    assert read == []
 
 
 @pytest.mark.parametrize("headers", HALF, ids=str)

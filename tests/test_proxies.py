@@ -54,6 +54,27 @@ def test_the_auth_limits_see_the_client_behind_the_proxy(behind_one_proxy):
     assert ask("10.0.0.1") == 429
 
 
+@pytest.mark.parametrize("said", ['"', '"a', 'a, "', '"\\', "a"])
+def test_a_client_cannot_hide_behind_the_proxy_by_what_it_says(behind_one_proxy, said):
+    def ask():
+        headers = {"X-Forwarded-For": f"{said}, 10.0.0.1"}
+        url = f"{behind_one_proxy.url}/api/auth/viewer"
+        return requests.post(url, headers=headers, timeout=10).status_code
+
+    assert [ask(), ask()] == [200, 429]
+
+
+def test_a_network_of_one_customer_is_one_address(behind_one_proxy):
+    def ask(address):
+        headers = {"X-Forwarded-For": address}
+        url = f"{behind_one_proxy.url}/api/auth/viewer"
+        return requests.post(url, headers=headers, timeout=10).status_code
+
+    assert [ask("2001:db8::1"), ask("2001:db8::ffff:2")] == [200, 429]
+    assert ask("2001:db8:0:1::1") == 200
+    assert [ask("::ffff:10.0.0.1"), ask("10.0.0.1")] == [200, 429]
+
+
 def test_socket_io_sees_the_client_behind_the_proxy(behind_one_proxy):
     """Of one address no two may have yet to authenticate: the first makes room."""
     url = f"{behind_one_proxy.url}/ws/scoreboard/?EIO=4&transport=polling"
