@@ -171,7 +171,7 @@ class ServerError(ScoreboardError):
     status, code = 500, "server_error"
 
     def __init__(self) -> None:
-        super().__init__("Something went wrong on the server; nothing was changed.")
+        super().__init__("Something went wrong on the server. Send the same again: it counts once.")
 
 
 def invalid(problem: ValidationError) -> InvalidInput:

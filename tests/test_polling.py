@@ -56,6 +56,16 @@ def test_who_posts_too_much_that_says_nothing_is_closed_and_none_of_that_post_is
     assert polling.post("3") == 400
 
 
+@pytest.mark.parametrize("said", ["null", "false", "true", "NaN", "-1", "[]", '{"a":1}', '"text"'])
+def test_a_packet_that_is_json_and_no_text_ends_the_session(server, said):
+    polling = Polling(server, server.user("Ann").token)
+
+    assert polling.post(f"4{said}") == 200
+
+    assert polling.post("3") == 400
+    assert "ERROR" not in server.log()
+
+
 def test_a_client_that_comes_and_goes_leaves_nothing_behind(server):
     player = server.user("Ann")
     for _ in range(5):

@@ -8,7 +8,7 @@ from marshmallow import ValidationError, fields, post_load, validate
 
 from ..fields import Moment, Schema
 
-LONGEST_NAME_KEY = 256
+LONGEST_NAME_KEY, LONGEST_EMAIL = 256, 254
 NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 
 
@@ -36,6 +36,12 @@ def check_text(text: str) -> None:
         raise ValidationError("Must be text that UTF-8 can write.") from None
 
 
+def check_folded(email: str) -> None:
+    """Raise ValidationError for what is longer in lower case, as it is kept, than it may be."""
+    if len(email.lower()) > LONGEST_EMAIL:
+        raise ValidationError(f"Must be {LONGEST_EMAIL} characters at most in lower case.")
+
+
 def check_printable(name: str) -> None:
     """Raise ValidationError for what nobody can be named."""
     if not name.isprintable():
@@ -55,7 +61,14 @@ class RegisterSchema(Schema):
         },
     )
     email = fields.Email(
-        required=True, validate=[validate.Length(max=254), validate.Regexp(NO_CONTROL)]
+        required=True,
+        validate=[
+            validate.Length(max=LONGEST_EMAIL),
+            validate.Regexp(NO_CONTROL),
+            check_text,
+            check_folded,
+        ],
+        metadata={"description": "Kept in lower case, and shown to nobody else."},
     )
     password = fields.String(
         required=True,

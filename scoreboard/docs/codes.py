@@ -140,7 +140,7 @@ CODES: dict[str, Code] = {
     ),
     "server_error": Code(
         500,
-        "Our own fault; nothing was changed that was not answered with 200.",
+        "Our own fault; nothing was changed, unless the database was lost while it answered.",
         "Send it again; an update that did arrive is told by `replayed`.",
     ),
 }

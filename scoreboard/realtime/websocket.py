@@ -168,7 +168,10 @@ class WebSocket:
         self._size += len(part.data)
         if self._size > self._longest:
             self.close(TOO_BIG, "message too big")
-        elif part.message_finished:
+        elif not part.message_finished:
+            if part.frame_finished:
+                self.take_vain()  # a message may come in a few, not in parts without end
+        else:
             parts, self._parts, self._size = self._parts, [], 0
             whole = "".join(parts) if isinstance(part, TextMessage) else b"".join(parts)
             try:
