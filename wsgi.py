@@ -171,10 +171,10 @@ class _Server:
         """End every connection that takes too long over something, for as long as there are any."""
         while True:
             eventlet.sleep(1)
-            now = time.monotonic()
             for connection in list(self._open.values()):
-                if connection.is_late(now, self._head_seconds):
+                if connection.is_late(time.monotonic(), self._head_seconds):
                     connection.hang_up()
+                    transport.give_way()  # or all who came together would end together
 
     def _hang_up_on_the_idle(self) -> None:
         """Make room: end the connections that have waited longest without asking for anything."""

@@ -116,7 +116,7 @@ def forget_viewer(app: Flask, viewer: Any) -> None:
 
 def end_session(token_id: str, until: datetime) -> None:
     """Close the connections made with a token of this name that was issued until then."""
-    current_app.extensions["connections"].end_session(token_id, until.timestamp())
+    current_app.extensions["connections"].end_sessions({token_id: until.timestamp()})
 
 
 def _event(message: dict[str, Any], text: str) -> Any:

@@ -8,12 +8,13 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .. import metrics
 from ..errors import Stopping, TooManyConnections
 from ..permissions import Caller
+from . import transport
 
 log = logging.getLogger(__name__)
 
@@ -129,11 +130,13 @@ class Connections:
                 metrics.CONNECTIONS.labels(connection.kind).dec()
                 self._count_out(connection)
 
-    def end_session(self, token_id: str, until: float) -> None:
-        """Close every connection made with a token of this name that was issued until then."""
-        for connection in list(self._all):
+    def end_sessions(self, ended: Mapping[str, float]) -> None:
+        """Close every connection made with a token of such a name that was issued until then."""
+        for connection in list(self._all) if ended else ():
             caller = connection.caller
-            if caller and token_id in caller.token_ids and caller.issued_at <= until:
+            if caller and any(
+                caller.issued_at <= ended.get(name, -math.inf) for name in caller.token_ids
+            ):
                 connection.close(UNAUTHORIZED, "token_revoked")
 
     def next_of_users(self, most: int) -> list[Connection]:
@@ -155,17 +158,20 @@ class Connections:
     def sweep(self, now: float) -> None:
         """Close whatever is past its deadline, and ask the silent for a sign of life.
 
-        `now` is by time.monotonic.
+        `now` is by time.monotonic. Hundreds may be due together, as they came: between two of
+        them everybody else has a turn.
         """
         self._with_each_sweep()
         for connection in list(self._all):
             try:
-                self._look_at(connection, now)
+                if connection in self._all and self._do_what_is_due(connection, now):
+                    transport.give_way()
             except Exception:
                 # Or this one would keep all that come after it open, with every sweep.
                 log.exception("a connection could not be swept")
 
-    def _look_at(self, connection: Connection, now: float) -> None:
+    def _do_what_is_due(self, connection: Connection, now: float) -> bool:
+        """Return whether there was anything."""
         caller = connection.caller
         if caller and caller.expires_at <= time.time():
             connection.close(UNAUTHORIZED, "token_expired")
@@ -174,6 +180,9 @@ class Connections:
         elif connection.ping and connection.pinged_at + connection.ping_seconds <= now:
             connection.pinged_at = now
             connection.ping()
+        else:
+            return False
+        return True
 
     def _wait(self, connection: Connection) -> dict[Connection | None, None]:
         """Have the connection wait, and return who does of its address."""

@@ -124,14 +124,14 @@ class _Door:
         if session is None:
             return
         try:
-            if not data:
-                # The library would take it for an event without even a name.
-                raise MalformedPacket("an empty packet")
+            if not isinstance(data, str) or not data:
+                # The library reads JSON there, and would take an empty one for a nameless event.
+                raise MalformedPacket("no text")
             if not self._take(engine_sid, session, data):
                 self._pace.refuse(session.address, len(data))
         except MalformedPacket as error:
             log.warning("closing a connection that sent a malformed packet: %s", error)
-            self._pace.refuse(session.address, len(data))
+            self._pace.refuse(session.address, len(data) if isinstance(data, str) else 0)
             self._close_transport(engine_sid, 1002, "malformed packet")
 
     def _take(self, engine_sid: str, session: _Session, data: Any) -> bool:
@@ -200,7 +200,8 @@ class _Door:
                 self._close_transport(engine_sid, websocket.SLOW, "too slow")
             elif not socket.closing:
                 with contextlib.suppress(SocketIsClosedError):
-                    socket.check_ping_timeout()
+                    if not socket.check_ping_timeout():
+                        transport.give_way()  # hundreds may be gone at the same moment
 
     def _close(self, engine_sid: str, code: int, reason: str) -> None:
         """Disconnect the client by the protocol first; called again, close the transport."""

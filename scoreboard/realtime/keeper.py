@@ -65,8 +65,10 @@ class Sessions:
         statement = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
             RevokedToken.revoked_at >= since
         )
-        for token_id, revoked_at in database.read(lambda c: c.execute(statement).all()):
-            app.extensions["connections"].end_session(token_id, revoked_at.timestamp())
+        rows = database.read(lambda c: c.execute(statement).all())
+        # All in one go: thousands may have signed out, and thousands be connected.
+        ended = {token_id: revoked_at.timestamp() for token_id, revoked_at in rows}
+        app.extensions["connections"].end_sessions(ended)
         self._looked_at = now
 
 
