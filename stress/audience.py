@@ -14,6 +14,8 @@ import socketio
 import websocket
 from viewers import SocketIoViewer
 
+from .mixed.sockets import reset
+
 FAILURES = (OSError, websocket.WebSocketException, socketio.exceptions.SocketIOError)
 SECONDS = 10
 
@@ -51,6 +53,13 @@ class Plain:
         self._socket.close(timeout=1)
 
 
+class Vanishing(Plain):
+    """One that is gone without a word."""
+
+    def close(self) -> None:
+        reset(self._socket.sock)
+
+
 class SocketIo:
     """A Socket.IO viewer, by one transport or the other; its library reads all the time."""
 
@@ -79,6 +88,12 @@ class Polling(SocketIo):
     """The same by long polls."""
 
     transports = ("polling",)
+
+
+class Upgrading(SocketIo):
+    """The same as browsers do it: by long polls at first, then by WebSocket."""
+
+    transports = ("polling", "websocket")
 
 
 class Member:
@@ -126,7 +141,7 @@ class Member:
 class Audience:
     """Members of every kind who watch the servers at these URLs from when it is made."""
 
-    KINDS = (Plain, Plain, Plain, SocketIo, SocketIo, Polling)
+    KINDS = (Plain, Plain, Vanishing, SocketIo, Upgrading, Polling)
 
     def __init__(self, urls: list[str], token: str, folder: Path, seed: int = 0) -> None:
         self.members = [

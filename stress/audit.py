@@ -5,6 +5,7 @@ says nothing about the packages.
 """
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -14,6 +15,11 @@ from stress import ROOT
 SECONDS = 300
 ASK = [sys.executable, "-m", "pip_audit", "--requirement", "requirements.txt", "--format", "json"]
 
+# What pip and pip-audit say of a network that is not there.
+UNREACHABLE = re.compile(
+    r"connection (broken|error|refused|reset)|connectionerror|timed? ?out", re.I
+)
+
 
 def main() -> None:
     lines, failed = judge(ask())
@@ -22,12 +28,19 @@ def main() -> None:
 
 
 def ask() -> list[dict[str, Any]] | None:
-    """Return what was found out about each package, None if nothing was."""
+    """Return what was found out about each package, None if nobody could be asked.
+
+    Raises RuntimeError if there is no answer for any other reason.
+    """
     try:
         done = subprocess.run(ASK, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
-        return json.loads(done.stdout)["dependencies"]
-    except (subprocess.TimeoutExpired, ValueError):
+    except subprocess.TimeoutExpired:
         return None
+    if done.stdout.strip():
+        return json.loads(done.stdout)["dependencies"]
+    if UNREACHABLE.search(done.stderr):
+        return None
+    raise RuntimeError(f"pip-audit failed: {done.stderr}")
 
 
 def judge(packages: list[dict[str, Any]] | None) -> tuple[list[str], bool]:

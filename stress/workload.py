@@ -120,16 +120,25 @@ class Event:
 
 
 class Client:
-    """One that updates scores by one way in, one request after the other, with retries."""
+    """One that updates scores by one way in, one request after the other, with retries.
+
+    `begun` has the updates of all clients: each is in it from before it is sent, so that another
+    may send it at the same moment.
+    """
 
     def __init__(
-        self, way: Callable[..., Any], urls: list[str], person: Any, players: list[str], log: Log
+        self,
+        way: Callable[..., Any],
+        urls: list[str],
+        person: Any,
+        players: list[str],
+        log: Log,
+        begun: list[Update],
     ) -> None:
         self._way, self._urls, self._person, self._players = way, urls, person, players
-        self.log = log
+        self.log, self._begun = log, begun
         self._random = random.Random(str(log))
         self._connection: Any = None
-        self._known: list[Update] = []
 
     def run(self, stop: threading.Event, pause: float, seed: str) -> None:
         """Go on until told to stop, with a pause of about so many seconds between two."""
@@ -141,13 +150,15 @@ class Client:
         self.log.close()
 
     def _next(self) -> Update:
-        """Return an update: new, or known to be in; as it should be, or not."""
+        """Return an update: new, or one begun before, be it this moment; good, or not."""
         dice = self._random.random()
-        if self._known and dice < 0.15:
-            return self._random.choice(self._known)
+        if self._begun and dice < 0.2:
+            return self._random.choice(self._begun if dice < 0.1 else self._begun[-3:])
         update = self._new()
         if dice > 0.97:
             update["score_value"] = "not a number"
+        else:
+            self._begun.append(update)
         return update
 
     def _new(self) -> Update:
@@ -189,9 +200,7 @@ class Client:
         again = []
         for number, update, (status, body) in zip(numbers, updates, answers, strict=True):
             self.log.answered(number, status, body)
-            if status == 200:
-                self._known.append(update)
-            elif status == 500:
+            if status == 500:
                 again.append(update)
         return again
 
@@ -217,9 +226,10 @@ class Workload:
         pause: float = 0.02,
     ) -> None:
         """Let them work with a pause of about so many seconds between two requests of each."""
+        begun: list[Update] = []
         self.logs = [folder / f"client-{number}.jsonl" for number in range(len(self.WAYS))]
         self.clients = [
-            Client(way, urls, scorer, players, Log(path, scorer.user_id))
+            Client(way, urls, scorer, players, Log(path, scorer.user_id), begun)
             for way, path in zip(self.WAYS, self.logs, strict=True)
         ]
         self._stop = threading.Event()

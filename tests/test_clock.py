@@ -1,5 +1,6 @@
 """The clock: set back and forward by an hour during a run, it harms neither order nor limits."""
 
+import functools
 import re
 import threading
 import time
@@ -439,7 +440,7 @@ class Run:
         self.viewers = [
             kind(server.url, self.token)
             for server in servers
-            for kind in (PlainViewer, SocketIoViewer)
+            for kind in (PlainViewer, SocketIoViewer, Polling)
         ]
         for viewer in self.viewers:
             viewer.wait_for_count(1)
@@ -491,6 +492,9 @@ class Run:
             viewer.close()
         for server in self.servers:
             server.stop()
+
+
+Polling = functools.partial(SocketIoViewer, transports=["polling"])
 
 
 class Silent:

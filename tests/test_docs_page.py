@@ -140,5 +140,5 @@ def test_the_keyboard_leads_past_the_contents(server, browser):
     assert page.locator(":focus").inner_text() == "Skip to the content"
     page.keyboard.press("Enter")
 
-    assert page.url.endswith("#content")
+    page.wait_for_url("**/docs#content")
     page.close()

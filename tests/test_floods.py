@@ -34,6 +34,7 @@ FAST = {
     "never-polling": {"count": 4},
     "logins": {"count": 8, "rate": 100},
     "scattered-logins": {"count": 20, "rate": 5},
+    "fresh-logins": {"count": 20},
     "guesses": {"count": 2},
     "handshake-guesses": {"count": 2},
     "connect-guesses": {"count": 2},
@@ -42,10 +43,25 @@ FAST = {
     "large-garbage": {"count": 2},
     "large-strangers": {"count": 2},
     "talkative": {"count": 2},
+    "parts": {"count": 2},
     "pings": {"count": 2},
     "engine-pings": {"count": 2},
 }
 SMALL = SLOW | FAST
+# What a flood counts only if the server has taken it in, and it has come to what it is about.
+COMES_TO = {
+    "ended by the server": [
+        "idle", "strangers", "slow-heads", "slow-lines", "slow-bodies", "slow-chunks",
+        "slow-readers", "endless-lines",
+    ],
+    "vanished": ["vanished"],
+    "200": ["sessions", "flights", "never-polling"],
+    "400": ["overlapping"],
+    "401": ["logins", "scattered-logins", "fresh-logins", "guesses", "handshake-guesses"],
+    "44": ["connect-guesses"],
+    "frames": ["large", "large-nested", "large-garbage", "large-strangers", "talkative", "parts"],
+    "pings": ["pings", "engine-pings"],
+}  # fmt: skip
 UP_SECONDS, FLOODED_SECONDS, LET_GO_SECONDS = 20, 2, 60
 # What the process may grow by: some KiB for each connection, and what libraries keep.
 MOST_GROWN = 128 * 1024 * 1024
@@ -115,12 +131,20 @@ def test_there_is_a_small_one_of_every_flood():
     settings_of_their_own = {name for name, flood in FLOODS.items() if flood.settings}
 
     assert set(SMALL) == set(FLOODS) - settings_of_their_own
+    assert set(SMALL) == {name for names in COMES_TO.values() for name in names}
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_flood_is_let_go_of_within_a_minute(flooded, name):
     assert flooded.counts[name]["opened"] > 0
     assert flooded.held[name] == 0
+
+
+@pytest.mark.parametrize("what", COMES_TO)
+def test_a_flood_comes_to_what_it_is_about(flooded, what):
+    counted = {name: flooded.counts[name].get(what, 0) for name in COMES_TO[what]}
+
+    assert all(counted.values()), counted
 
 
 def test_no_session_of_a_flood_is_left(flooded):

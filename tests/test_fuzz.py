@@ -68,11 +68,17 @@ heads = st.binary(max_size=3).flatmap(
 )
 header_names = st.sampled_from(["query", "suffix", "authorization", "if-none-match"]) | (
     st.sampled_from(["origin", "content-length", "x-request-id", "upgrade", "content-type"])
+    | st.sampled_from(["connection", "sec-websocket-key", "sec-websocket-protocol"])
 )
 values = st.text(max_size=40) | st.sampled_from(
-    ["Bearer $ADMIN_TOKEN", "1_0", "+5", "-1", "*", '"']
+    ["Bearer $ADMIN_TOKEN", "scoreboard, $ADMIN_TOKEN", "1_0", "+5", "-1", "*", '"']
 )
-headers = st.lists(st.builds("{}:{}".format, header_names, values), max_size=5).map("\n".join)
+UPGRADE = "connection:upgrade\nupgrade:websocket\nsec-websocket-version:13\nsec-websocket-key:x"
+headers = st.lists(
+    st.builds("{}:{}".format, header_names, values)
+    | st.sampled_from([UPGRADE, "query:token=$PLAYER_TOKEN", "query:EIO=4&transport=websocket"]),
+    max_size=5,
+).map("\n".join)
 
 
 def asked():

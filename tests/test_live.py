@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 import json
 import select
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -425,6 +428,26 @@ class TestHostilePackets:
         assert "secret-token-in-a-query" not in log
         assert people["viewer"].token not in log
         assert "Bad file descriptor" not in log
+
+
+def test_what_is_sent_many_times_at_the_same_moment_counts_once(server, people, moments):
+    player, times = people["player"], 12
+    together = threading.Barrier(times)
+
+    def post(update):
+        together.wait(10)
+        return server.post(player.token, update)
+
+    for value in range(5):
+        update = player.update(value, next(moments), nonce=uuid.uuid4().hex)
+        with ThreadPoolExecutor(times) as pool:
+            answers = list(pool.map(post, [update] * times))
+
+        [receipt] = [answer.json() for answer in answers if answer.status_code == 200]
+        refused = [answer.json()["error"] for answer in answers if answer.status_code == 400]
+        assert [(told["code"], told["receipt"]) for told in refused] == [("replayed", receipt)] * (
+            times - 1
+        )
 
 
 def test_a_thousand_viewers_and_more_are_held_at_once(tmp_path):

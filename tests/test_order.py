@@ -20,6 +20,15 @@ from scoreboard.scores.records import Update
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAYERS = 12
+# A row of the history, but for whose it is.
+WHOLE = {
+    "score_value": 1.0,
+    "created_at": START,
+    "achieved_at": START,
+    "identity": "x",
+    "score": 1.0,
+    "applied": True,
+}
 
 
 class Model:
@@ -190,20 +199,21 @@ def test_reading_the_top_10_neither_scans_nor_sorts_the_table(app):
     ids=str,
 )
 def test_the_table_itself_refuses_what_must_never_be_stored(app, user_ids, row):
-    whole = {
-        "user_id": user_ids[0],
-        "score_value": 1.0,
-        "created_at": START,
-        "achieved_at": START,
-        "identity": "x",
-        "submitted_by": user_ids[0],
-        "score": 1.0,
-        "applied": True,
-    }
+    whole = {**WHOLE, "user_id": user_ids[0], "submitted_by": user_ids[0], **row}
     statement = Score.__table__.insert()
 
     with pytest.raises(Exception, match="constraint"):
-        database.transaction(lambda c: c.execute(statement, {**whole, **row}))
+        database.transaction(lambda c: c.execute(statement, whole))
+
+
+def test_the_table_itself_refuses_a_second_row_of_one_identity(app, user_ids):
+    update = {**WHOLE, "user_id": user_ids[0], "submitted_by": user_ids[0]}
+    statement = Score.__table__.insert()
+    database.transaction(lambda c: c.execute(statement, update))
+
+    again = {**update, "created_at": START + timedelta(seconds=1), "score_value": 2.0}
+    with pytest.raises(Exception, match="constraint"):
+        database.transaction(lambda c: c.execute(statement, again))
 
 
 def test_a_role_that_does_not_exist_is_refused_by_the_table(app, user_ids):

@@ -19,7 +19,10 @@ def told(found):
     lines = [f"## {found.name}: {(FLOODS[found.name].__doc__ or '').strip()}"]
     if found.flooded:
         lines += [_times(found, what) for what in found.quiet]
-        lines += [f"  the slowest update while it came: {found.arrival * 1000:.0f} ms"]
+        came, went = found.arrival * 1000, found.parting * 1000
+        lines += [
+            f"  the slowest update while it came: {came:.0f} ms, while it went: {went:.0f} ms"
+        ]
     sizes = "/".join(f"{size / MIB:.0f}" for size in found.resident)
     counts = ", ".join(f"{what}: {count:,}" for what, count in sorted(found.counts.items()))
     lines += [

@@ -28,9 +28,11 @@ class Logins(Flood):
             return
         number = next(self._numbers)
         one = self.connections[number % len(self.connections)]
+        self.counts["asked" if self.say(one, self._sign_in(number)) else "not taken"] += 1
+
+    def _sign_in(self, number):
         body = {"username": NAMES[number % 2], "password": f"wrong password {number}"}
-        asked = wire.request("POST", "/api/auth/login", self.target.port, "", _json(body))
-        self.counts["asked" if self.say(one, asked) else "not taken"] += 1
+        return wire.request("POST", "/api/auth/login", self.target.port, "", _json(body))
 
     def hear(self, one, data):
         answered(self, one, data)
@@ -47,6 +49,18 @@ class ScatteredLogins(Logins):
 
     count = 250
     addresses = 250
+
+
+class FreshLogins(Logins):
+    """1,000 sign-ins a second, each by a connection of its own."""
+
+    count = 4000
+    opening = 1000
+    rate = 0
+
+    def hello(self, one):
+        self.counts["asked"] += 1
+        return self._sign_in(next(self._numbers))
 
 
 class Guesses(Flood):

@@ -36,6 +36,7 @@ FLOODS = {
     "logins": asking.Logins,
     "hashed-logins": asking.HashedLogins,
     "scattered-logins": asking.ScatteredLogins,
+    "fresh-logins": asking.FreshLogins,
     "guesses": asking.Guesses,
     "handshake-guesses": asking.HandshakeGuesses,
     "connect-guesses": asking.ConnectGuesses,
@@ -44,6 +45,7 @@ FLOODS = {
     "large-garbage": talking.LargeGarbage,
     "large-strangers": talking.LargeStrangers,
     "talkative": talking.Talkative,
+    "parts": talking.Parts,
     "pings": talking.Pings,
     "engine-pings": talking.EnginePings,
 }

@@ -31,7 +31,9 @@ class Found:
     connections: tuple = (0, 0, 0)
     sockets: tuple = (0, 0, 0)
     files: tuple = (0, 0, 0)
-    arrival: float = 0.0  # seconds of the slowest update while the flood comes
+    # Seconds of the slowest update while the flood comes, and while it is let go of.
+    arrival: float = 0.0
+    parting: float = 0.0
     cpu: float = 0.0  # of a core, while flooded
     let_go: float | None = None  # seconds
     counts: dict = field(default_factory=dict)
@@ -132,9 +134,11 @@ class _Measuring:
     def _until_let_go(self):
         """Have the flood hold what it has, and wait until the server has let go of all of it."""
         self._attack.hold()
+        self._people.times()
         began = time.monotonic()
         if self._people.run(WATCHED_SECONDS, self._all_is_let_go, self._look):
             self._found.let_go = time.monotonic() - began
+        self._found.parting = max(self._people.times()["update"], default=0.0)
         if self._found.let_go is None or self._found.let_go > LET_GO_SECONDS:
             left = f"{self._attack.held()} sockets and {self._level()}"
             self._found.failures.append(f"not let go within {LET_GO_SECONDS} s: {left}")

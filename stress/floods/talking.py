@@ -94,6 +94,19 @@ class Talkative(Flood):
         return wire.text_frame(b"x" * 4096) if one.step else b""
 
 
+class Parts(Talkative):
+    """Eight plain viewers that send parts of a message without a pause, and never its end."""
+
+    first, rest = b"\x01\x80\0\0\0\0", b"\0\x80\0\0\0\0" * 256
+
+    def more(self, one):
+        if not one.step:
+            return b""
+        self.counts["frames"] += 256
+        begins, one.step = one.step == 1, 2
+        return self.first + self.rest if begins else self.rest
+
+
 class Pings(Flood):
     """Eight plain viewers that ping without a pause, and never read after their welcome."""
 
@@ -111,7 +124,10 @@ class Pings(Flood):
                 self.talk(one)
 
     def more(self, one):
-        return self.words_of_a_viewer if one.step == 2 else b""
+        if one.step < 2:
+            return b""
+        self.counts["pings"] += 1
+        return self.words_of_a_viewer
 
     words_of_a_viewer = PING * 256
 

@@ -20,13 +20,17 @@ from .world import ROLES, world
 MOST_REFUSED = 16 * 1024
 HEADERS = {
     b"authorization": "HTTP_AUTHORIZATION",
+    b"connection": "HTTP_CONNECTION",
+    b"cookie": "HTTP_COOKIE",
     b"content-length": "CONTENT_LENGTH",
     b"content-type": "CONTENT_TYPE",
     b"if-none-match": "HTTP_IF_NONE_MATCH",
     b"origin": "HTTP_ORIGIN",
     b"query": "QUERY_STRING",
     b"upgrade": "HTTP_UPGRADE",
+    b"sec-websocket-key": "HTTP_SEC_WEBSOCKET_KEY",
     b"sec-websocket-protocol": "HTTP_SEC_WEBSOCKET_PROTOCOL",
+    b"sec-websocket-version": "HTTP_SEC_WEBSOCKET_VERSION",
     b"x-request-id": "HTTP_X_REQUEST_ID",
 }
 
@@ -126,7 +130,7 @@ def _asked(here, line):
 
 
 def _ask(here, method, path, given, body):
-    """Ask, and look at the answer."""
+    """Ask, and look at the answer: to a WebSocket, whose client says no more, at its first."""
     environ = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
@@ -146,14 +150,32 @@ def _ask(here, method, path, given, body):
         **given,
     }
     told = []
-    answer = here.app.wsgi_app(environ, lambda status, headers, *_: told.append(status))
-    answered = b"".join(answer)
-    getattr(answer, "close", lambda: None)()
+    ours, theirs = socket.socketpair()
+    theirs.shutdown(socket.SHUT_WR)
+    environ["werkzeug.socket"] = ours
+    with ours, theirs:
+        try:
+            answer = here.app.wsgi_app(environ, lambda status, headers, *_: told.append(status))
+            answered = b"".join(answer)
+            getattr(answer, "close", lambda: None)()
+        except ConnectionError:  # how the server of `flask run` is told that a WebSocket has ended
+            answered = theirs.recv(65536)
+            assert answered.startswith(b"HTTP/1.1 101 ")
+            told.append("101")
     _look_at(int(told[0][:3]), answered, path, len(body) + sum(map(len, given.values())))
-    if told[0].startswith("2"):
-        here.accept()
-        if method == "POST" and not path.startswith(("/api/score", "/ws")):
+    # An event that a session posts has an answer of its own, and nothing is changed by a GET.
+    if method == "POST" and told[0].startswith("2") and not path.startswith("/ws"):
+        if path.startswith("/api/score"):
+            here.record(_receipts(answered))
+        else:
+            here.accept()
             here.renew_people()
+
+
+def _receipts(answered):
+    """Return how many updates an answer says are recorded: of one, or of several."""
+    told = json.loads(answered)
+    return sum(each["status"] == 200 for each in told.get("results", [{"status": 200}]))
 
 
 def _look_at(status, answered, path, size):
