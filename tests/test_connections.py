@@ -6,6 +6,7 @@ import pytest
 
 from scoreboard import metrics
 from scoreboard.permissions import Caller
+from scoreboard.realtime import transport
 from scoreboard.realtime.connections import Connection, Connections
 
 
@@ -22,6 +23,25 @@ def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
     connections.sweep(now=math.inf)
 
     assert closed == [4401]
+
+
+def test_everybody_has_a_turn_between_two_that_are_due_and_who_is_gone_by_then_is_left(monkeypatch):
+    connections, closed = Connections(per_address=10), []
+    several = [Connection("127.0.0.1", metrics.WEBSOCKET) for _ in range(3)]
+    for connection in several:
+        connection.close = lambda code, reason, connection=connection: closed.append(connection)
+        connections.open(connection)
+
+    def all_others_go():
+        for connection in several:
+            if connection not in closed:
+                connections.drop(connection)
+
+    monkeypatch.setattr(transport, "give_way", all_others_go)
+
+    connections.sweep(now=math.inf)
+
+    assert len(closed) == 1
 
 
 def test_the_connections_of_users_come_round_some_at_a_time():

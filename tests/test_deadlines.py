@@ -1,8 +1,10 @@
 """How long the server waits for a client: whatever is sent, however slowly, and without end."""
 
 import contextlib
+import gc
 import socket
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -247,6 +249,26 @@ def test_the_idlest_make_room_when_there_is_none_left(tmp_path):
     for client in idle:
         client.close()
     server.stop()
+
+
+@pytest.fixture
+def without_garbage_collection():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_garbage_collection")
+def test_what_was_answered_is_let_go_of_at_once():
+    handler = type("Handler", (), {})()
+    handler.server, handler.conn_state, handler.rfile = SimpleNamespace(app=None), None, None
+    handler.environ = {"what knows the handler": handler}
+    there = weakref.ref(handler)
+
+    deadlines._answer(handler, lambda: None)
+    del handler
+
+    assert there() is None
 
 
 def answer_to(client, head, body=b""):

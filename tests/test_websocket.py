@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from types import SimpleNamespace
 
@@ -213,6 +214,24 @@ def test_who_sends_parts_without_end_is_closed(pair, monkeypatch):
         pair.send(0, b"a", final=False)
 
     assert pair.frames_until_close() == ([], 1008)
+
+
+def test_who_was_told_of_messages_is_let_go_of_at_the_end():
+    class Viewer:
+        def take(self, message):
+            pass
+
+    ours, theirs = socket.socketpair()
+    viewer, opened = Viewer(), websocket.WebSocket(ours, 100)
+    opened.received = viewer.take
+    there = weakref.ref(viewer)
+    del viewer
+
+    opened.end()
+
+    assert there() is None
+    ours.close()
+    theirs.close()
 
 
 def test_a_message_in_parts_is_put_together(pair):

@@ -132,6 +132,7 @@ class WebSocket:
             if self._behind is None:
                 transport.release(self._connection)
         self.ended()
+        del self.ended, self.received  # they know us: all would stay until garbage is looked for
 
     def _handle_all(self) -> bool:
         for number, event in enumerate(self._protocol.events(), 1):
