@@ -57,7 +57,8 @@ class Vanishing(Plain):
     """One that is gone without a word."""
 
     def close(self) -> None:
-        reset(self._socket.sock)
+        if self._socket.sock:  # or the server has ended it
+            reset(self._socket.sock)
 
 
 class SocketIo:
