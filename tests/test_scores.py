@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from scoreboard.extensions import db
 from scoreboard.models import MAX_SCORE
 
 URL = "/api/score/update"
@@ -210,6 +212,26 @@ class TestReplays:
         repeat = post(client, player, player.update(7, nonce="abcdefgh"))
 
         assert repeat.json["error"]["receipt"] == first.json
+
+    def test_an_update_whose_commit_was_not_heard_of_is_told_by_its_repeat(
+        self, app, client, player, monkeypatch
+    ):
+        dialect, update = db.engine.dialect, player.update(7, nonce="abcdefgh")
+        commit = dialect.do_commit
+
+        def lose(connection):
+            commit(connection)
+            raise OperationalError("COMMIT", {}, Exception("the connection was lost"))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(dialect, "do_commit", lose)
+            answer = post(client, player, update)
+        repeat = post(client, player, update)
+
+        assert (answer.status_code, answer.json["error"]["code"]) == (500, "server_error")
+        assert (repeat.status_code, repeat.json["error"]["code"]) == (400, "replayed")
+        assert repeat.json["error"]["receipt"]["score"] == 7
+        assert top10(client)["top_10_scores"] == [{"user_id": player.user_id, "score": 7}]
 
     def test_a_repeat_by_somebody_else_carries_no_receipt(self, client, player, scorer):
         post(client, player, player.update(7))
