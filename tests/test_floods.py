@@ -50,10 +50,8 @@ FAST = {
 SMALL = SLOW | FAST
 # What a flood counts only if the server has taken it in, and it has come to what it is about.
 COMES_TO = {
-    "ended by the server": [
-        "idle", "strangers", "slow-heads", "slow-lines", "slow-bodies", "slow-chunks",
-        "slow-readers", "endless-lines",
-    ],
+    "held": ["idle", "strangers", "slow-heads", "slow-lines", "slow-bodies", "slow-chunks"],
+    "ended by the server": ["slow-readers", "endless-lines"],
     "vanished": ["vanished"],
     "200": ["sessions", "flights", "never-polling"],
     "400": ["overlapping"],
@@ -73,7 +71,7 @@ class Flooded:
     def __init__(self):
         self.served = Served()
         self.lost = None
-        self.held = {}
+        self.held, self._were_held = {}, {}
         self.counts = {}
         self.grown = 0
         self.attacks = []
@@ -82,7 +80,10 @@ class Flooded:
         except Lost as reason:
             self.lost = str(reason)
         finally:
-            self.counts = {attack.name: attack.end() for attack in self.attacks}
+            self.counts = {
+                attack.name: attack.end() | {"held": self._were_held.get(attack.name, 0)}
+                for attack in self.attacks
+            }
             self.log = self.served.log()
             self.served.stop()
 
@@ -95,6 +96,7 @@ class Flooded:
             self.attacks.append(Attack(name, target, network, **how))
         self.all_were_up = self._begin(people, SLOW) and self._begin(people, FAST)
         people.run(FLOODED_SECONDS, beside=self._look)
+        self._were_held = {attack.name: attack.held() for attack in self.attacks}
         for attack in self.attacks:
             attack.hold()
         people.run(LET_GO_SECONDS, lambda: self._all_is_let_go(people), self._look)
