@@ -44,6 +44,20 @@ def test_everybody_has_a_turn_between_two_that_are_due_and_who_is_gone_by_then_i
     assert len(closed) == 1
 
 
+def test_what_ends_sessions_closes_those_of_before_and_of_that_name_alone():
+    connections, closed = Connections(per_address=10), []
+    for name, issued_at in (("ann", 10), ("ann", 21), ("bob", 10)):
+        connection = Connection("127.0.0.1", metrics.WEBSOCKET)
+        connection.close = lambda code, why, who=(name, issued_at): closed.append((who, code, why))
+        connections.open(connection)
+        caller = Caller(name, "viewer", issued_at, math.inf, (name,))
+        connections.admit(connection, caller, "a token")
+
+    connections.end_sessions({"ann": 20.0, "eve": 20.0})
+
+    assert closed == [(("ann", 10), 4401, "token_revoked")]
+
+
 def test_the_connections_of_users_come_round_some_at_a_time():
     connections = Connections(per_address=10)
     for user_id in (None, "ann", "ann", "bob", None, "eve", "joe"):
