@@ -20,9 +20,8 @@ PATIENCE = 60  # seconds after which an answer is taken for lost
 class Asker:
     """One kept connection with one request in flight, at a steady rate whatever comes back.
 
-    An answer's time runs from when its request was due, if the connection was waiting for an answer
-    then, and from when it was written otherwise: that we are late is not the server's doing. It
-    ends when the kernel had the answer.
+    An answer's time runs from when its request was due until the kernel had the answer. That we are
+    late ourselves is not the server's doing: all that is due is put off by as much.
     """
 
     def __init__(self, port, rate, next_request, take):
@@ -53,8 +52,8 @@ class Asker:
             if now > self._written + PATIENCE:
                 raise Lost(f"a legitimate request had no answer within {PATIENCE} s")
         elif now >= self._due:
-            self._started = self._due if self._free_at > self._due else now
-            self._written = now
+            self._due += now - max(self._due, self._free_at)
+            self._started, self._written = self._due, now
             self._due += 1 / self.rate
             request = self._next_request(self._started)
             assert self.socket.send(request) == len(request)
