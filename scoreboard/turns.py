@@ -3,22 +3,38 @@
 The loop serves in the order of coming, so who comes behind hundreds of requests of one address
 would wait for all of them. Here they stand in a line of their own, and those are served by turns,
 in as many turns of the loop as it takes. Whoever has no line in front of it is served at once.
+
+Addresses that are refused again and again, or have many connections that have yet to say who they
+are, come last: one of all those in a turn, and none while a thread has work to do for the others.
 """
 
+import functools
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from flask import Flask
 
 from .realtime import transport
 
 # From when on, in a turn of the loop, those have to wait of whom one was served in it.
-TURN_SECONDS = 0.005
+TURN_SECONDS = 0.001
 # All who come here are one line more, as they have yet to say who they are.
 SIGN_INS = ("/api/auth/login", "/api/auth/register")
 ALL_SIGN_INS = "all sign-ins"
+# How many connections of an address may have yet to authenticate before it comes last.
+MOST_STRANGERS = 50
+# How many new connections of such an address wait for their turn.
+MOST_WAITING = 1000
+# For how long those who come last let a thread work, which waits for the loop whenever that is
+# busy: on one core for milliseconds, some twenty times for an update in SQLite.
+REST_SECONDS, MOST_RESTS = 0.001, 5
+# How many connections, of the thousands that there may be, are looked at in one go.
+MOST_IN_ONE_GO = 100
+
+T = TypeVar("T")
+Lines = dict[str, deque[Callable[[], object]]]
 
 
 def init_app(app: Flask) -> None:
@@ -28,11 +44,20 @@ def init_app(app: Flask) -> None:
         app.wsgi_app = in_turn  # type: ignore[method-assign]
 
 
+def by_turns(things: Iterable[T]) -> Iterator[T]:
+    """Go through all that there are now, and let everybody else have a turn in between."""
+    for number, thing in enumerate(list(things), 1):
+        yield thing
+        if number % MOST_IN_ONE_GO == 0:
+            transport.give_way()
+
+
 class InTurn:
     """The application, with whose turn it is: before a request is read, or once it is."""
 
     def __init__(self, app: Flask) -> None:
         self._inner, self._turns = app.wsgi_app, Turns()
+        self._pace, self._connections = app.extensions["pace"], app.extensions["connections"]
         self._is_proxied = app.config["TRUSTED_PROXIES"] > 0
 
     @property
@@ -40,21 +65,41 @@ class InTurn:
         """Whether it is not everybody's turn yet who has asked."""
         return self._turns.somebody_waits
 
+    def begin(self, address: str, serve: Callable[..., object], *args: Any) -> bool:
+        """Call `serve(*args)` once a new connection of this address is to be served.
+
+        That is at once, but for those who come last. Return False if it never is: too many wait.
+        """
+        if self._is_proxied or not self._comes_last(address):
+            serve(*args)
+            return True
+        return self._turns.call_last(f"new from {address}", functools.partial(serve, *args))
+
     def take_head(self, address: str) -> None:
         """Return when the head of a request by this address may be read.
 
         At once for a proxy: for whom it asks is in the head.
         """
         if not self._is_proxied:
-            self._turns.take(address)
+            self._take(address)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Answer a request, once it is its turn."""
         if self._is_proxied:
-            self._turns.take(environ.get("REMOTE_ADDR", "unknown"))
+            self._take(environ.get("REMOTE_ADDR", "unknown"))
         if environ.get("PATH_INFO") in SIGN_INS:
-            self._turns.take(ALL_SIGN_INS)
+            self._take(ALL_SIGN_INS)
         return self._inner(environ, start_response)
+
+    def _take(self, line: str) -> None:
+        if self._comes_last(line):
+            self._turns.take_last(line)
+        else:
+            self._turns.take(line)
+
+    def _comes_last(self, line: str) -> bool:
+        strangers: int = self._connections.waiting(line)
+        return strangers > MOST_STRANGERS or self._pace.is_slowed(line)
 
 
 class Turns:
@@ -62,43 +107,70 @@ class Turns:
 
     def __init__(self) -> None:
         self._began = 0.0
+        self._goes_on = False
+        self._rests = 0
         self._served: set[str] = set()
-        self._lines: dict[str, deque[Callable[[], object]]] = {}
+        self._lines: Lines = {}
+        self._last: Lines = {}
 
     @property
     def somebody_waits(self) -> bool:
         """Whether there is anybody in a line."""
-        return bool(self._lines)
+        return bool(self._lines or self._last)
 
     def take(self, line: str) -> None:
         """Return when it is this one's turn: at once, for the first of its line in any turn."""
-        if not self._served:
-            self._began = time.monotonic()
-            transport.at_next_turn(self._next)
+        self._go_on()
         if line in self._lines or (line in self._served and self._is_over()):
             transport.suspend(self._lines.setdefault(line, deque()).append)
         else:
             self._served.add(line)
 
+    def take_last(self, line: str) -> None:
+        """Return when it is the turn of this one, of all who come last."""
+        self._go_on()
+        transport.suspend(self._last.setdefault(line, deque()).append)
+
+    def call_last(self, line: str, go: Callable[[], object]) -> bool:
+        """Call `go()` then. Return False if it never is, as MOST_WAITING are in that line."""
+        waiting = self._last.setdefault(line, deque())
+        if len(waiting) >= MOST_WAITING:
+            return False
+        self._go_on()
+        waiting.append(go)
+        return True
+
+    def _go_on(self) -> None:
+        if not self._goes_on:
+            self._goes_on = True
+            self._began = time.monotonic()
+            transport.at_next_turn(self._next)
+
     def _is_over(self) -> bool:
         return time.monotonic() - self._began > TURN_SECONDS
 
     def _next(self) -> None:
-        """Serve those who wait, one line after the other, while there is time: one at least."""
+        """Serve one of those who come last, and the other lines by turns while there is time."""
         self._began = time.monotonic()
         self._served = set(self._lines)
-        if not self._lines:
-            return
-        transport.at_next_turn(self._next)
-        self._serve_one()
+        self._goes_on = self.somebody_waits
+        rests = not self._lines and self._rests < MOST_RESTS and transport.threads_work()
+        if self._goes_on:
+            transport.at_next_turn(self._next, REST_SECONDS if rests else 0)
+        self._rests = self._rests + 1 if rests else 0
+        if self._last and not rests:
+            _serve_one(self._last)
+        if self._lines:
+            _serve_one(self._lines)
         while self._lines and not self._is_over():
-            self._serve_one()
+            _serve_one(self._lines)
 
-    def _serve_one(self) -> None:
-        """Serve the first of the first line, which then is the last of the lines."""
-        line = next(iter(self._lines))
-        waiting = self._lines.pop(line)
-        go = waiting.popleft()
-        if waiting:
-            self._lines[line] = waiting
-        go()
+
+def _serve_one(lines: Lines) -> None:
+    """Serve the first of the first line, which then is the last of the lines."""
+    line = next(iter(lines))
+    waiting = lines.pop(line)
+    go = waiting.popleft()
+    if waiting:
+        lines[line] = waiting
+    go()

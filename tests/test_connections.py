@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from scoreboard import metrics
+from scoreboard import metrics, turns
 from scoreboard.permissions import Caller
 from scoreboard.realtime import transport
 from scoreboard.realtime.connections import Connection, Connections
@@ -56,6 +56,46 @@ def test_what_ends_sessions_closes_those_of_before_and_of_that_name_alone():
     connections.end_sessions({"ann": 20.0, "eve": 20.0})
 
     assert closed == [(("ann", 10), 4401, "token_revoked")]
+
+
+def test_everybody_has_a_turn_between_two_whose_session_was_ended(monkeypatch):
+    connections, went_on = Connections(per_address=10), []
+    for _ in range(3):
+        connection = Connection("127.0.0.1", metrics.WEBSOCKET)
+        connection.close = lambda code, why: went_on.append("closed")
+        connections.open(connection)
+        connections.admit(connection, Caller("ann", "viewer", 10, math.inf, ("ann",)), "a token")
+    monkeypatch.setattr(transport, "give_way", lambda: went_on.append("others"))
+
+    connections.end_sessions({"ann": 20.0})
+
+    assert went_on == ["closed", "others"] * 3
+
+
+@pytest.mark.parametrize("look", ["sweep", "end_sessions"])
+def test_everybody_has_a_turn_while_thousands_are_looked_at(monkeypatch, look):
+    connections, turns_ = Connections(per_address=1000), []
+    for _ in range(3 * turns.MOST_IN_ONE_GO):
+        connections.open(Connection("127.0.0.1", metrics.WEBSOCKET))
+    monkeypatch.setattr(transport, "give_way", lambda: turns_.append("others"))
+
+    if look == "sweep":
+        connections.sweep(now=-math.inf)
+    else:
+        connections.end_sessions({"nobody": 0.0})
+
+    assert len(turns_) == 3
+
+
+def test_who_has_yet_to_authenticate_is_counted_by_address():
+    connections = Connections(per_address=10)
+    several = [Connection(address, metrics.WEBSOCKET) for address in ("a", "a", "a", "b")]
+    for connection in several:
+        connections.open(connection)
+    connections.admit(several[0], Caller(None, "viewer", 0, math.inf, ()), "a token")
+    connections.drop(several[1])
+
+    assert [connections.waiting(address) for address in ("a", "b", "c")] == [1, 1, 0]
 
 
 def test_the_connections_of_users_come_round_some_at_a_time():

@@ -103,6 +103,19 @@ def test_no_more_than_so_many_are_held_at_a_time(clock, monkeypatch):
     assert len(held) == 20
 
 
+def test_an_address_is_slowed_while_its_refusals_have_to_wait_and_no_other(clock):
+    paced = Pace()
+    assert not paced.is_slowed("a")
+    for _ in range(FREE_A_SECOND + 1):
+        paced.refuse("a", 0)
+    clock.now -= 0.001
+
+    assert paced.is_slowed("a")
+    assert not paced.is_slowed("b")
+    clock.now += 0.002
+    assert not paced.is_slowed("a")
+
+
 LOGIN = {"username": "x", "password": "y"}
 
 

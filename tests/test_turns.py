@@ -23,14 +23,19 @@ class Loop:
     def __init__(self):
         self.now = 1000.0
         self.served = []
+        self.working = False
         self.turns = turns.Turns()
         self._scheduled = []
 
     def monotonic(self):
         return self.now
 
-    def at_next_turn(self, work):
+    def at_next_turn(self, work, seconds=0):
         self._scheduled.append(work)
+        self.pause = seconds
+
+    def threads_work(self):
+        return self.working
 
     def suspend(self, tell):
         tell(getcurrent().switch)
@@ -41,8 +46,13 @@ class Loop:
         for request in requests:
             greenlet(self._request).switch(request, seconds)
 
-    def _request(self, request, seconds):
-        self.turns.take(request[0])
+    def arrive_last(self, *requests):
+        """Have these arrive, of those who come last."""
+        for request in requests:
+            greenlet(self._request).switch(request, A_WHILE, self.turns.take_last)
+
+    def _request(self, request, seconds, take=None):
+        (take or self.turns.take)(request[0])
         self.served.append(request)
         self.now += seconds
 
@@ -133,6 +143,160 @@ class TestTurns:
         assert loop.served == ["a", "a", "a"]
 
 
+class TestThoseWhoComeLast:
+    def test_wait_though_nobody_else_is_there(self, loop):
+        loop.arrive_last("x")
+
+        assert loop.served == []
+        assert loop.turn() == ["x"]
+
+    def test_are_served_one_in_a_turn_by_turns_however_much_time_there_is(self, loop):
+        loop.arrive_last("x1", "x2", "y1")
+
+        assert [loop.turn(), loop.turn(), loop.turn()] == [["x1"], ["y1"], ["x2"]]
+        assert loop.turn() == []
+        assert loop.is_idle
+
+    def test_keep_nobody_else_waiting(self, loop):
+        loop.arrive_last(*"xxxxx")
+
+        loop.arrive("a", "b")
+
+        assert loop.served == ["a", "b"]
+
+    def test_are_not_kept_waiting_by_others_who_never_end(self, loop):
+        loop.arrive_last("x")
+        loop.arrive("a1", "a2", "a3", seconds=1)
+
+        assert "x" in loop.turn()
+
+    def test_let_a_thread_work_for_a_while_but_not_for_ever(self, loop):
+        loop.working = True
+        loop.arrive_last("x", "y")
+
+        turns_ = [loop.turn() for _ in range(2 * (turns.MOST_RESTS + 1))]
+
+        rests = [[]] * turns.MOST_RESTS
+        assert turns_ == [*rests, ["x"], *rests, ["y"]]
+
+    def test_leave_the_loop_idle_meanwhile(self, loop):
+        loop.working = True
+        loop.arrive_last("x")
+
+        loop.turn()
+
+        assert loop.pause == turns.REST_SECONDS
+
+    def test_do_not_have_others_rest(self, loop):
+        loop.working = True
+        loop.arrive_last("x")
+        loop.arrive("a1", "a2", seconds=1)
+
+        assert loop.turn() == ["x", "a2"]
+        assert loop.pause == 0
+
+    def test_are_so_many_connections_at_most_and_the_rest_is_told_so(self, loop, monkeypatch):
+        monkeypatch.setattr(turns, "MOST_WAITING", 2)
+        served = []
+
+        taken = [loop.turns.call_last("x", lambda: served.append("x")) for _ in range(3)]
+        for _ in range(3):
+            loop.turn()
+
+        assert taken == [True, True, False]
+        assert served == ["x", "x"]
+
+    def test_are_waited_for(self, loop):
+        loop.arrive_last("x")
+
+        assert loop.turns.somebody_waits
+
+
+class TestWhoComesLast:
+    """By what is known of an address when it asks."""
+
+    ADDRESS = "127.0.0.1"
+
+    @pytest.fixture
+    def ways(self, monkeypatch):
+        """Return by which way who asks is let in, as they come."""
+        ways = []
+        for way in ("take", "take_last", "call_last"):
+            monkeypatch.setattr(turns.Turns, way, lambda self, *_, way=way: ways.append(way))
+        return ways
+
+    def ask(self, *paths, **what):
+        asked = in_turn(**what)
+        for path in paths or ("/healthz",):
+            asked.take_head(self.ADDRESS)
+            asked({"REMOTE_ADDR": self.ADDRESS, "PATH_INFO": path}, None)
+
+    @pytest.mark.parametrize("proxies", [0, 1])
+    def test_who_is_refused_too_often(self, ways, proxies):
+        self.ask(proxies=proxies, slowed=[self.ADDRESS])
+
+        assert ways == ["take_last"]
+
+    def test_who_has_too_many_connections_that_have_yet_to_authenticate(self, ways):
+        self.ask(strangers=turns.MOST_STRANGERS)
+        self.ask(strangers=turns.MOST_STRANGERS + 1)
+
+        assert ways == ["take", "take_last"]
+
+    def test_who_signs_in_while_too_many_are_refused_that(self, ways):
+        self.ask("/api/auth/login", slowed=[turns.ALL_SIGN_INS])
+
+        assert ways == ["take", "take_last"]
+
+    def test_a_new_connection_begins_at_once(self):
+        begun = []
+
+        assert in_turn(slowed=["127.0.0.9"]).begin(self.ADDRESS, begun.append, "one")
+
+        assert begun == ["one"]
+
+    def test_one_of_those_who_come_last_begins_in_its_turn(self, loop):
+        begun = []
+
+        assert in_turn(slowed=[self.ADDRESS]).begin(self.ADDRESS, begun.append, "one")
+
+        assert begun == []
+        loop.turn()
+        assert begun == ["one"]
+
+    def test_one_of_too_many_never_does(self, loop, monkeypatch):
+        monkeypatch.setattr(turns, "MOST_WAITING", 1)
+        begun = []
+        crowd = in_turn(slowed=[self.ADDRESS])
+
+        assert crowd.begin(self.ADDRESS, begun.append, "one")
+        assert not crowd.begin(self.ADDRESS, begun.append, "two")
+
+        loop.turn()
+        assert begun == ["one"]
+
+    def test_one_of_a_proxy_begins_at_once_for_it_is_not_said_yet_whose_it_is(self):
+        begun = []
+
+        assert in_turn(1, slowed=[self.ADDRESS]).begin(self.ADDRESS, begun.append, "one")
+
+        assert begun == ["one"]
+
+
+def in_turn(proxies=0, slowed=(), strangers=0):
+    """Return turns where these addresses are slowed, and all have so many strangers."""
+    return turns.InTurn(
+        SimpleNamespace(
+            wsgi_app=lambda environ, start_response: [b"answer"],
+            config={"TRUSTED_PROXIES": proxies},
+            extensions={
+                "pace": SimpleNamespace(is_slowed=lambda line: line in slowed),
+                "connections": SimpleNamespace(waiting=lambda line: strangers),
+            },
+        )
+    )
+
+
 class TestWhoIsInWhichLine:
     @pytest.fixture
     def taken(self, monkeypatch):
@@ -141,14 +305,10 @@ class TestWhoIsInWhichLine:
         return taken
 
     def ask(self, proxies, address, path, peer="127.0.0.9"):
-        app = SimpleNamespace(
-            wsgi_app=lambda environ, start_response: [b"answer"],
-            config={"TRUSTED_PROXIES": proxies},
-        )
-        in_turn = turns.InTurn(app)
-        in_turn.take_head(peer)
+        asked = in_turn(proxies)
+        asked.take_head(peer)
         environ = {"REMOTE_ADDR": address, "PATH_INFO": path}
-        assert in_turn(environ, None) == [b"answer"]
+        assert asked(environ, None) == [b"answer"]
 
     def test_all_of_one_address_before_they_are_read(self, taken):
         self.ask(0, "127.0.0.1", "/api/score/update", peer="127.0.0.1")

@@ -23,7 +23,7 @@ from .rules import Memory
 FREE_A_SECOND, ONE_BYTES = 50, 1024
 # How long an answer is held back at the most, and how many are at a time: each holds a connection.
 LONGEST_SECONDS = 3.0
-MOST_HELD = 3000
+MOST_HELD = 500
 # Where limits are by address alone, and how long one that was reached is not looked at again.
 LIMITED_BY_ADDRESS = "/api/auth/"
 LIMITED_SECONDS = 1.0
@@ -48,6 +48,10 @@ class Pace:
             time.sleep(seconds)
         finally:
             self._held -= 1
+
+    def is_slowed(self, who: str) -> bool:
+        """Whether the next refusal has to wait."""
+        return who in self._due and self._due.of(who)[0] > time.monotonic()
 
     def _seconds(self, who: str, weight: int, now: float) -> float:
         with self._lock:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from .. import metrics
 from ..errors import Stopping, TooManyConnections
 from ..permissions import Caller
+from ..turns import by_turns
 from . import transport
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,10 @@ class Connections:
         if longest:
             longest.close(UNAUTHORIZED, "not_authenticated")
 
+    def waiting(self, address: str) -> int:
+        """Return how many of an address have yet to authenticate."""
+        return len(self._waiting.get(address, ()))
+
     def admit(self, connection: Connection, caller: Caller, token: str) -> None:
         """Let an open connection stay until its token expires. Raises TooManyConnections."""
         with self._lock:
@@ -131,13 +136,17 @@ class Connections:
                 self._count_out(connection)
 
     def end_sessions(self, ended: Mapping[str, float]) -> None:
-        """Close every connection made with a token of such a name that was issued until then."""
-        for connection in list(self._all) if ended else ():
+        """Close every connection made with a token of such a name that was issued until then.
+
+        Thousands may share one: between two of them everybody else has a turn.
+        """
+        for connection in by_turns(self._all if ended else ()):
             caller = connection.caller
             if caller and any(
                 caller.issued_at <= ended.get(name, -math.inf) for name in caller.token_ids
             ):
                 connection.close(UNAUTHORIZED, "token_revoked")
+                transport.give_way()
 
     def next_of_users(self, most: int) -> list[Connection]:
         """Return some connections of users; called again and again, every one comes round."""
@@ -162,7 +171,7 @@ class Connections:
         them everybody else has a turn.
         """
         self._with_each_sweep()
-        for connection in list(self._all):
+        for connection in by_turns(self._all):
             try:
                 if connection in self._all and self._do_what_is_due(connection, now):
                     transport.give_way()

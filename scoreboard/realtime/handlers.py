@@ -16,6 +16,7 @@ from ..activity.pace import Pace
 from ..auth import tokens
 from ..errors import NotAuthenticated, ScoreboardError, translate
 from ..extensions import socketio
+from ..turns import by_turns
 from . import broadcast, engine, transport, updates, websocket
 from .connections import Connection
 from .messenger import Alone, Messenger
@@ -192,7 +193,7 @@ class _Door:
 
     def look_after(self) -> None:
         """Close the clients that are gone, and those that poll but do not come for their own."""
-        for engine_sid, socket in list(self._engine.sockets.items()):
+        for engine_sid, socket in by_turns(self._engine.sockets.items()):
             if socket.closed:
                 self._engine.sockets.pop(engine_sid, None)
             elif socket.queue.qsize() > MOST_WAITING:

@@ -32,11 +32,20 @@ GREEN = _is_green()
 # What a thread is where no loop has taken it over, for work off the loop.
 threads: Any = threading
 if GREEN:
-    from eventlet import hubs, patcher
+    import eventlet
+    from eventlet import hubs, patcher, tpool, wsgi
     from eventlet.support.greenlets import getcurrent, greenlet
 
     threads = patcher.original("threading")
 ASYNC_MODE = "eventlet" if GREEN else "threading"
+
+
+_at_work = 0
+
+
+def threads_work() -> bool:
+    """Whether a thread has work to do that was given to it by `off_loop`."""
+    return _at_work > 0
 
 
 def off_loop(work: Callable[..., T], *args: Any) -> T:
@@ -46,9 +55,12 @@ def off_loop(work: Callable[..., T], *args: Any) -> T:
     """
     if not GREEN:
         return work(*args)
-    from eventlet import tpool
-
-    result: T = tpool.execute(work, *args)
+    global _at_work
+    _at_work += 1
+    try:
+        result: T = tpool.execute(work, *args)
+    finally:
+        _at_work -= 1
     return result
 
 
@@ -62,8 +74,6 @@ def spawn(work: Callable[..., object], *args: Any) -> None:
             log.exception("background work failed")
 
     if GREEN:
-        import eventlet
-
         eventlet.spawn_n(guarded)
     else:
         threading.Thread(target=guarded, daemon=True).start()
@@ -72,8 +82,6 @@ def spawn(work: Callable[..., object], *args: Any) -> None:
 def after(seconds: float, work: Callable[[], object]) -> None:
     """Call `work()` once the seconds have passed."""
     if GREEN:
-        import eventlet
-
         eventlet.spawn_after(seconds, work)
     else:
         timer = threading.Timer(seconds, work)
@@ -87,9 +95,9 @@ def give_way() -> None:
         suspend(at_next_turn)
 
 
-def at_next_turn(work: Callable[[], object]) -> None:
-    """Call `work()` in the next turn of the loop, once it has looked who else is there."""
-    hubs.get_hub().schedule_call_global(0, work)
+def at_next_turn(work: Callable[[], object], seconds: float = 0) -> None:
+    """Call `work()` in the next turn of the loop, or in the first after so many seconds."""
+    hubs.get_hub().schedule_call_global(seconds, work)
 
 
 def suspend(tell: Callable[[Callable[[], object]], object]) -> None:
@@ -230,8 +238,6 @@ def finish(environ: WsgiEnvironment) -> list[bytes]:
     Raises ConnectionError under `flask run`: that is how its server is told.
     """
     if "eventlet.input" in environ:
-        from eventlet import wsgi
-
         wsgi.WSGI_LOCAL.already_handled = True
         return []
     # Or its server would take what is left to read for another request.
