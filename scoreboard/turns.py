@@ -25,7 +25,7 @@ SIGN_INS = ("/api/auth/login", "/api/auth/register")
 ALL_SIGN_INS = "all sign-ins"
 # How many connections of an address may have yet to authenticate before it comes last.
 MOST_STRANGERS = 50
-# How many new connections of such an address wait for their turn.
+# How many new connections wait for their turn, of an address that is refused too often.
 MOST_WAITING = 1000
 # For how long those who come last let a thread work, which waits for the loop whenever that is
 # busy: on one core for milliseconds, some twenty times for an update in SQLite.
@@ -68,9 +68,10 @@ class InTurn:
     def begin(self, address: str, serve: Callable[..., object], *args: Any) -> bool:
         """Call `serve(*args)` once a new connection of this address is to be served.
 
-        That is at once, but for those who come last. Return False if it never is: too many wait.
+        That is at once, unless the address is refused too often: then one of those in a turn.
+        Return False if it never is, as too many wait.
         """
-        if self._is_proxied or not self._comes_last(address):
+        if self._is_proxied or not self._pace.is_slowed(address):
             serve(*args)
             return True
         return self._turns.call_last(f"new from {address}", functools.partial(serve, *args))

@@ -255,7 +255,14 @@ class TestWhoComesLast:
 
         assert begun == ["one"]
 
-    def test_one_of_those_who_come_last_begins_in_its_turn(self, loop):
+    def test_one_of_many_strangers_begins_at_once_or_viewers_who_all_come_back_would_not(self):
+        begun = []
+
+        assert in_turn(strangers=turns.MOST_STRANGERS + 1).begin(self.ADDRESS, begun.append, "one")
+
+        assert begun == ["one"]
+
+    def test_one_of_an_address_that_is_refused_too_often_begins_in_its_turn(self, loop):
         begun = []
 
         assert in_turn(slowed=[self.ADDRESS]).begin(self.ADDRESS, begun.append, "one")
