@@ -9,6 +9,7 @@ are, come last: one of all those in a turn, and none while a thread has work to 
 """
 
 import functools
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -68,13 +69,14 @@ class InTurn:
     def begin(self, address: str, serve: Callable[..., object], *args: Any) -> bool:
         """Call `serve(*args)` once a new connection of this address is to be served.
 
-        That is at once, unless the address is refused too often: then one of those in a turn.
-        Return False if it never is, as too many wait.
+        That is at once, but for those who come last. Return False if it never is, as too many wait
+        of an address that is refused too often: viewers who all come back are as many.
         """
-        if self._is_proxied or not self._pace.is_slowed(address):
+        if self._is_proxied or not self._comes_last(address):
             serve(*args)
             return True
-        return self._turns.call_last(f"new from {address}", functools.partial(serve, *args))
+        most = MOST_WAITING if self._pace.is_slowed(address) else math.inf
+        return self._turns.call_last(f"new from {address}", functools.partial(serve, *args), most)
 
     def take_head(self, address: str) -> None:
         """Return when the head of a request by this address may be read.
@@ -132,10 +134,10 @@ class Turns:
         self._go_on()
         transport.suspend(self._last.setdefault(line, deque()).append)
 
-    def call_last(self, line: str, go: Callable[[], object]) -> bool:
-        """Call `go()` then. Return False if it never is, as MOST_WAITING are in that line."""
+    def call_last(self, line: str, go: Callable[[], object], most: float) -> bool:
+        """Call `go()` then. Return False if it never is, as `most` are in that line."""
         waiting = self._last.setdefault(line, deque())
-        if len(waiting) >= MOST_WAITING:
+        if len(waiting) >= most:
             return False
         self._go_on()
         waiting.append(go)

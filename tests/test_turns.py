@@ -195,11 +195,10 @@ class TestThoseWhoComeLast:
         assert loop.turn() == ["x", "a2"]
         assert loop.pause == 0
 
-    def test_are_so_many_connections_at_most_and_the_rest_is_told_so(self, loop, monkeypatch):
-        monkeypatch.setattr(turns, "MOST_WAITING", 2)
+    def test_are_so_many_connections_at_most_and_the_rest_is_told_so(self, loop):
         served = []
 
-        taken = [loop.turns.call_last("x", lambda: served.append("x")) for _ in range(3)]
+        taken = [loop.turns.call_last("x", lambda: served.append("x"), 2) for _ in range(3)]
         for _ in range(3):
             loop.turn()
 
@@ -255,13 +254,6 @@ class TestWhoComesLast:
 
         assert begun == ["one"]
 
-    def test_one_of_many_strangers_begins_at_once_or_viewers_who_all_come_back_would_not(self):
-        begun = []
-
-        assert in_turn(strangers=turns.MOST_STRANGERS + 1).begin(self.ADDRESS, begun.append, "one")
-
-        assert begun == ["one"]
-
     def test_one_of_an_address_that_is_refused_too_often_begins_in_its_turn(self, loop):
         begun = []
 
@@ -271,16 +263,24 @@ class TestWhoComesLast:
         loop.turn()
         assert begun == ["one"]
 
+    def begin_two(self, loop, crowd):
+        """Have two connections begin; return which do in the end, and which are said to."""
+        begun = []
+        said = [crowd.begin(self.ADDRESS, begun.append, number) for number in (1, 2)]
+        loop.turn()
+        loop.turn()
+        return begun, said
+
     def test_one_of_too_many_never_does(self, loop, monkeypatch):
         monkeypatch.setattr(turns, "MOST_WAITING", 1)
-        begun = []
-        crowd = in_turn(slowed=[self.ADDRESS])
 
-        assert crowd.begin(self.ADDRESS, begun.append, "one")
-        assert not crowd.begin(self.ADDRESS, begun.append, "two")
+        assert self.begin_two(loop, in_turn(slowed=[self.ADDRESS])) == ([1], [True, False])
 
-        loop.turn()
-        assert begun == ["one"]
+    def test_all_do_of_viewers_who_all_come_back(self, loop, monkeypatch):
+        monkeypatch.setattr(turns, "MOST_WAITING", 1)
+        viewers = in_turn(strangers=turns.MOST_STRANGERS + 1)
+
+        assert self.begin_two(loop, viewers) == ([1, 2], [True, True])
 
     def test_one_of_a_proxy_begins_at_once_for_it_is_not_said_yet_whose_it_is(self):
         begun = []
