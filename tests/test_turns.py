@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import signal
 import socket
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from serving import Server
 from viewers import wait_until
 
 from scoreboard import turns
+from scoreboard.activity import pace
 
 CROWD = 200
 A_WHILE = turns.TURN_SECONDS * 0.4
@@ -378,3 +380,36 @@ def test_an_update_does_not_wait_for_a_crowd_that_came_at_the_same_moment_before
         wait_until(lambda: len(answered()) == CROWD + 1)
 
     assert answered().index("127.0.9.2") < CROWD / 2
+
+
+def test_of_an_address_that_is_refused_too_often_so_many_connections_wait_and_no_more(tmp_path):
+    total = turns.MOST_WAITING + 100
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    refused = b"GET /api/auth/me HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    with contextlib.ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files[1], most_files[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, most_files)
+        server = Server(tmp_path)
+        stack.callback(server.stop)
+
+        def ask():
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            client.settimeout(20)  # less than the server waits for a head
+            client.sendall(refused)
+            return client
+
+        def is_answered(client):
+            with contextlib.suppress(ConnectionResetError):
+                return client.recv(1) == b"H"
+            return False
+
+        # As many as have to wait for seconds: meanwhile the address is refused too often.
+        first = [ask() for _ in range(pace.FREE_A_SECOND * 4)]
+        assert is_answered(first[pace.FREE_A_SECOND + 25])
+        server.process.send_signal(signal.SIGSTOP)
+        crowd = [ask() for _ in range(total)]
+        server.process.send_signal(signal.SIGCONT)
+        answered = sum(map(is_answered, crowd))
+
+    assert turns.MOST_WAITING <= answered < total
