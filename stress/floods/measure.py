@@ -17,7 +17,7 @@ LET_GO_SECONDS = 60
 WATCHED_SECONDS = 90  # for how long to look, when that was not enough
 MIB = 1024 * 1024
 # What the process may grow by: 3,000 refusals that are held, and what libraries keep.
-MOST_GROWN = 192 * MIB
+MOST_GROWN = 96 * MIB
 
 
 @dataclass
