@@ -96,7 +96,7 @@ def long_read(work: Callable[[Connection], T]) -> T:
     """
     with _reading() as connection:
         if connection.dialect.name == "sqlite":
-            return off_loop(work, connection)
+            return _in_a_thread(work, connection)
         return work(connection)
 
 
@@ -120,8 +120,25 @@ def transaction(work: Callable[[Connection], T]) -> T:
             # Taking the write lock first: a read that turns into a write may find the
             # database changed meanwhile, and SQLite then refuses at once, without waiting.
             connection.execution_options(begin="IMMEDIATE")
-            return off_loop(_run, connection, work)
+            return _in_a_thread(_run, connection, work)
         return _run(connection, work)
+
+
+_at_work = 0
+
+
+def threads_work() -> bool:
+    """Whether a thread has work to do for anybody who reads or writes."""
+    return _at_work > 0
+
+
+def _in_a_thread(work: Callable[..., T], *args: Any) -> T:
+    global _at_work
+    _at_work += 1
+    try:
+        return off_loop(work, *args)
+    finally:
+        _at_work -= 1
 
 
 def next_version(connection: Connection, moments: int = 0) -> tuple[int, Iterator[datetime]]:

@@ -112,14 +112,14 @@ class Connection(list[Any]):
             self[1].shutdown(socket.SHUT_RDWR)
 
 
-def bounded(protocol: Any, take_head: Callable[[str], object]) -> Any:
-    """Return the server's HTTP, a class, held to all this; `take_head` returns at its turn."""
+def bounded(protocol: Any, take_head: Callable[[str], bool]) -> Any:
+    """Return the server's HTTP, a class, held to all this; `take_head` may say no."""
 
     class Bounded(protocol):
         def parse_request(self) -> bool:
             """Read the head of a request; one that two readers could read in two ways is none."""
-            take_head(self.client_address[0])
-            if self.conn_state.is_over or not super().parse_request():
+            self.close_connection = not take_head(self.client_address[0])
+            if self.close_connection or self.conn_state.is_over or not super().parse_request():
                 return False
             if not _is_plain(self.headers):
                 self.send_error(400)

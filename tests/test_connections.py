@@ -1,12 +1,13 @@
 """Who is connected: each until its deadline, whatever happens to the others."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from scoreboard import metrics, turns
 from scoreboard.permissions import Caller
-from scoreboard.realtime import transport
+from scoreboard.realtime import handlers, transport
 from scoreboard.realtime.connections import Connection, Connections
 
 
@@ -72,17 +73,21 @@ def test_everybody_has_a_turn_between_two_whose_session_was_ended(monkeypatch):
     assert went_on == ["closed", "others"] * 3
 
 
-@pytest.mark.parametrize("look", ["sweep", "end_sessions"])
+@pytest.mark.parametrize("look", ["sweep", "end_sessions", "look_after"])
 def test_everybody_has_a_turn_while_thousands_are_looked_at(monkeypatch, look):
     connections, turns_ = Connections(per_address=1000), []
-    for _ in range(3 * turns.MOST_IN_ONE_GO):
+    session = SimpleNamespace(closed=False, closing=True, queue=SimpleNamespace(qsize=lambda: 0))
+    sessions = dict.fromkeys(range(3 * turns.MOST_IN_ONE_GO), session)
+    for _ in sessions:
         connections.open(Connection("127.0.0.1", metrics.WEBSOCKET))
     monkeypatch.setattr(transport, "give_way", lambda: turns_.append("others"))
 
     if look == "sweep":
         connections.sweep(now=-math.inf)
-    else:
+    elif look == "end_sessions":
         connections.end_sessions({"nobody": 0.0})
+    else:
+        handlers._Door.look_after(SimpleNamespace(_engine=SimpleNamespace(sockets=sessions)))
 
     assert len(turns_) == 3
 

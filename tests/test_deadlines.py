@@ -112,7 +112,7 @@ class TestAConnection:
         assert clock.slept == []
 
 
-def test_who_was_hung_up_on_while_it_waited_for_its_turn_is_not_read():
+def test_who_never_has_a_turn_or_was_hung_up_on_meanwhile_is_not_read_but_hung_up_on():
     class Protocol:
         client_address = ("127.0.0.1", 1)
         headers = SimpleNamespace(defects=[], get_all=lambda *_: [], items=lambda: [])
@@ -125,11 +125,13 @@ def test_who_was_hung_up_on_while_it_waited_for_its_turn_is_not_read():
             return True
 
     ours, _theirs = socket.socketpair()
-    waits = deadlines.bounded(Protocol, lambda address: waits.conn_state.hang_up())()
-    goes_on = deadlines.bounded(Protocol, lambda address: None)()
+    waits = deadlines.bounded(Protocol, lambda address: waits.conn_state.hang_up() or True)()
+    never = deadlines.bounded(Protocol, lambda address: False)()
+    goes_on = deadlines.bounded(Protocol, lambda address: True)()
 
-    assert (goes_on.parse_request(), goes_on.read) == (True, 1)
+    assert (goes_on.parse_request(), goes_on.read, goes_on.close_connection) == (True, 1, False)
     assert (waits.parse_request(), waits.read) == (False, 0)
+    assert (never.parse_request(), never.read, never.close_connection) == (False, 0, True)
 
 
 def test_a_proxy_ends_idle_connections_itself():

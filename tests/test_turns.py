@@ -12,10 +12,11 @@ from greenlet import getcurrent, greenlet
 from serving import Server
 from viewers import wait_until
 
-from scoreboard import turns
+from scoreboard import database, turns
 from scoreboard.activity import pace
 
 CROWD = 200
+MOST = 6  # of those who come last
 A_WHILE = turns.TURN_SECONDS * 0.4
 
 
@@ -51,10 +52,13 @@ class Loop:
     def arrive_last(self, *requests):
         """Have these arrive, of those who come last."""
         for request in requests:
-            greenlet(self._request).switch(request, A_WHILE, self.turns.take_last)
+            greenlet(self._last).switch(request)
 
-    def _request(self, request, seconds, take=None):
-        (take or self.turns.take)(request[0])
+    def _last(self, request):
+        self.served.append(request if self.turns.take_last(request[0], MOST) else f"not {request}")
+
+    def _request(self, request, seconds):
+        self.turns.take(request[0])
         self.served.append(request)
         self.now += seconds
 
@@ -76,6 +80,7 @@ def loop(monkeypatch):
     loop = Loop()
     monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=loop.monotonic))
     monkeypatch.setattr(turns, "transport", loop)
+    monkeypatch.setattr(turns, "database", loop)
     return loop
 
 
@@ -197,15 +202,45 @@ class TestThoseWhoComeLast:
         assert loop.turn() == ["x", "a2"]
         assert loop.pause == 0
 
-    def test_are_so_many_connections_at_most_and_the_rest_is_told_so(self, loop):
-        served = []
+    def test_are_so_many_at_most_and_the_next_is_told_so_at_once(self, loop):
+        loop.arrive_last(*"x" * MOST, "x-late")
 
-        taken = [loop.turns.call_last("x", lambda: served.append("x"), 2) for _ in range(3)]
+        assert loop.served == ["not x-late"]
+
+    def test_are_not_too_many_for_one_whose_line_is_shorter_than_others(self, loop):
+        loop.arrive_last(*"x" * (MOST - 1), "y")
+
+        loop.arrive_last("x-late", "y2", "z")
+
+        assert loop.served == ["not x-late"]
+        assert [loop.turn() for _ in range(3)] == [["x"], ["y"], ["z"]]
+
+    def test_are_too_many_no_longer_once_one_is_served(self, loop):
+        loop.arrive_last(*"x" * MOST)
+        loop.turn()
+
+        loop.arrive_last("x-late")
+
+        assert loop.served == ["x"]
+
+    def test_are_connections_too(self, loop):
+        begun = []
+
+        taken = [loop.turns.call_last("x", lambda: begun.append("x"), 2) for _ in range(3)]
         for _ in range(3):
             loop.turn()
 
         assert taken == [True, True, False]
-        assert served == ["x", "x"]
+        assert begun == ["x", "x"]
+
+    def test_have_all_their_rests_left_if_others_came_before(self, loop):
+        loop.working = True
+        loop.arrive("a")
+        loop.turn()
+
+        loop.arrive_last("x")
+
+        assert [loop.turn() for _ in range(turns.MOST_RESTS)] == [[]] * turns.MOST_RESTS
 
     def test_are_waited_for(self, loop):
         loop.arrive_last("x")
@@ -222,32 +257,61 @@ class TestWhoComesLast:
     def ways(self, monkeypatch):
         """Return by which way who asks is let in, as they come."""
         ways = []
-        for way in ("take", "take_last", "call_last"):
-            monkeypatch.setattr(turns.Turns, way, lambda self, *_, way=way: ways.append(way))
+
+        def take(way, *args):
+            ways.append((way, *args))
+            return True
+
+        for way in ("take", "take_last"):
+            monkeypatch.setattr(turns.Turns, way, lambda self, *_, way=way: take(way, *_))
         return ways
 
     def ask(self, *paths, **what):
         asked = in_turn(**what)
         for path in paths or ("/healthz",):
-            asked.take_head(self.ADDRESS)
-            asked({"REMOTE_ADDR": self.ADDRESS, "PATH_INFO": path}, None)
+            assert asked.take_head(self.ADDRESS)
+            assert asked({"REMOTE_ADDR": self.ADDRESS, "PATH_INFO": path}, None) == [b"answer"]
 
     @pytest.mark.parametrize("proxies", [0, 1])
     def test_who_is_refused_too_often(self, ways, proxies):
         self.ask(proxies=proxies, slowed=[self.ADDRESS])
 
-        assert ways == ["take_last"]
+        assert ways == [("take_last", self.ADDRESS, turns.MOST_WAITING)]
 
     def test_who_has_too_many_connections_that_have_yet_to_authenticate(self, ways):
         self.ask(strangers=turns.MOST_STRANGERS)
         self.ask(strangers=turns.MOST_STRANGERS + 1)
 
-        assert ways == ["take", "take_last"]
+        few, many = ways
+        assert few == ("take", self.ADDRESS)
+        assert many == ("take_last", self.ADDRESS, turns.MOST_STRANGERS_WAITING)
 
-    def test_who_signs_in_while_too_many_are_refused_that(self, ways):
+    def test_who_signs_in_while_too_many_are_refused_that_in_a_line_for_each_address(self, ways):
         self.ask("/api/auth/login", slowed=[turns.ALL_SIGN_INS])
 
-        assert ways == ["take", "take_last"]
+        first, then = ways
+        assert first == ("take", self.ADDRESS)
+        assert then == ("take_last", f"sign-in from {self.ADDRESS}", turns.MOST_WAITING)
+
+    @pytest.mark.parametrize("proxies", [0, 1])
+    def test_who_is_too_many_is_told_so_at_once(self, monkeypatch, proxies):
+        monkeypatch.setattr(turns.Turns, "take_last", lambda self, line, most: False)
+        asked = in_turn(proxies, slowed=[self.ADDRESS, turns.ALL_SIGN_INS])
+        told = []
+
+        environ = {"REMOTE_ADDR": self.ADDRESS, "PATH_INFO": "/api/auth/login"}
+        body = asked(environ, lambda status, headers: told.append((status, dict(headers))))
+
+        assert json.loads(body[0])["error"]["code"] == "rate_limited"
+        [(status, headers)] = told
+        assert (status[:3], headers["Retry-After"]) == ("429", str(turns.RETRY_SECONDS))
+
+    def test_no_head_is_read_of_who_is_too_many(self, loop, monkeypatch):
+        monkeypatch.setattr(turns.Turns, "take_last", lambda self, line, most: False)
+
+        assert not in_turn(slowed=[self.ADDRESS]).take_head(self.ADDRESS)
+        assert in_turn().take_head(self.ADDRESS)
+        assert in_turn(1, slowed=[self.ADDRESS]).take_head(self.ADDRESS)
 
     def test_a_new_connection_begins_at_once(self):
         begun = []
@@ -280,7 +344,7 @@ class TestWhoComesLast:
 
     def test_all_do_of_viewers_who_all_come_back(self, loop, monkeypatch):
         monkeypatch.setattr(turns, "MOST_WAITING", 1)
-        viewers = in_turn(strangers=turns.MOST_STRANGERS + 1)
+        viewers = in_turn(strangers=turns.MOST_STRANGERS + 1)  # who may be more
 
         assert self.begin_two(loop, viewers) == ([1, 2], [True, True])
 
@@ -290,6 +354,23 @@ class TestWhoComesLast:
         assert in_turn(1, slowed=[self.ADDRESS]).begin(self.ADDRESS, begun.append, "one")
 
         assert begun == ["one"]
+
+
+@pytest.mark.parametrize("work", [database.transaction, database.long_read])
+def test_a_thread_works_while_sqlite_is_written_or_read_at_length_and_then_no_longer(app, work):
+    def fail(connection):
+        seen.append(database.threads_work())
+        raise ValueError("no")
+
+    seen = [database.threads_work()]
+    work(lambda connection: seen.append(database.threads_work()))
+    seen.append(database.threads_work())
+    with pytest.raises(ValueError, match="no"):
+        work(fail)
+    seen.append(database.threads_work())
+
+    is_sqlite = database.db.engine.dialect.name == "sqlite"
+    assert seen == [False, is_sqlite, False, is_sqlite, False]
 
 
 def in_turn(proxies=0, slowed=(), strangers=0):

@@ -40,14 +40,6 @@ if GREEN:
 ASYNC_MODE = "eventlet" if GREEN else "threading"
 
 
-_at_work = 0
-
-
-def threads_work() -> bool:
-    """Whether a thread has work to do that was given to it by `off_loop`."""
-    return _at_work > 0
-
-
 def off_loop(work: Callable[..., T], *args: Any) -> T:
     """Return `work(*args)`, run where it blocks nobody.
 
@@ -55,12 +47,7 @@ def off_loop(work: Callable[..., T], *args: Any) -> T:
     """
     if not GREEN:
         return work(*args)
-    global _at_work
-    _at_work += 1
-    try:
-        result: T = tpool.execute(work, *args)
-    finally:
-        _at_work -= 1
+    result: T = tpool.execute(work, *args)
     return result
 
 

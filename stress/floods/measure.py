@@ -16,7 +16,7 @@ SETTLE_SECONDS = 2
 LET_GO_SECONDS = 60
 WATCHED_SECONDS = 90  # for how long to look, when that was not enough
 MIB = 1024 * 1024
-# What the process may grow by: 3,000 refusals that are held, and what libraries keep.
+# What the process may grow by: 2,000 connections, or 500 refusals that are held.
 MOST_GROWN = 96 * MIB
 
 
