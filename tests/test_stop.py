@@ -14,6 +14,7 @@ import pytest
 import requests
 import websocket
 from serving import SECRETS, Server
+from socketio.exceptions import BadNamespaceError
 from sqlalchemy import select
 from viewers import NodeViewer, PlainViewer, SocketIoViewer, wait_until
 
@@ -102,7 +103,10 @@ class Load:
         for value in itertools.count():
             update = person.update(value, nonce=uuid.uuid4().hex)
             answers = []
-            viewer.client.emit("update_score", update, callback=answers.append)
+            try:
+                viewer.client.emit("update_score", update, callback=answers.append)
+            except BadNamespaceError:  # it has ended since the last answer: nothing was sent
+                return
             wait_until(lambda: answers or viewer.ended.is_set())  # noqa: B023
             if not answers:
                 self.cut.append(update["nonce"])
