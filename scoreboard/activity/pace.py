@@ -1,6 +1,6 @@
 """The pace of refusals: who is refused again and again from one address has to wait for the next.
 
-No answer else is held back: what is let through, from that address too, is answered once it is its
+No other answer is held back: what is let through, from that address too, is answered once it is its
 turn, the last (`turns.py`). So guessing and flooding become slow, and leave the loop to those who
 have business here. What is large counts for several, as it takes so much longer to read. All who
 are refused to sign in count as one as well, wherever they come from.
