@@ -156,6 +156,20 @@ class UpgradeRequired(ScoreboardError):
         return {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
+class Overloaded(ScoreboardError):
+    """More work waits than can be done soon; `retry_after` is in seconds."""
+
+    status, code = 503, "overloaded"
+
+    def __init__(self, retry_after: int = 1, status: int = 503) -> None:
+        super().__init__(f"The server is busy and changed nothing: try again in {retry_after} s.")
+        self.retry_after, self.status = retry_after, status
+
+    def headers(self) -> dict[str, str]:
+        """Return Retry-After, in seconds."""
+        return {"Retry-After": str(self.retry_after)}
+
+
 class Stopping(ScoreboardError):
     """The process is about to end and takes nothing new."""
 

@@ -16,14 +16,15 @@ REFUSALS_OF_UPDATE = {
     400: ["invalid_json", "invalid_input", "timestamp_in_future", "unknown_user", "replayed"],
     401: [*TOKEN, "not_permitted"],
     429: ["rate_limited"],
-    500: ["stopping", "server_error"],
+    500: ["overloaded", "stopping", "server_error"],
 }
-REFUSALS_OF_SOCKET_IO = [*TOKEN, "too_many_connections", "server_error"]
+REFUSALS_OF_SOCKET_IO = [*TOKEN, "too_many_connections", "overloaded", "server_error"]
 REFUSALS_OF_WEBSOCKET = [
     *TOKEN,
     "origin_not_allowed",
     "upgrade_required",
     "too_many_connections",
+    "overloaded",
     "stopping",
     "server_error",
 ]

@@ -135,6 +135,11 @@ CODES: dict[str, Code] = {
         "The user or the address holds as many live connections as it may.",
         "Close those that nobody needs.",
     ),
+    "overloaded": Code(
+        503,
+        "Too much work is waiting; nothing was changed. For an update the status is 500.",
+        "Wait for as long as `Retry-After` says, and send it again.",
+    ),
     "stopping": Code(
         500, "The process is about to restart; nothing was changed.", "Send it again in a second."
     ),

@@ -106,6 +106,10 @@ def error_schema() -> Json:
     }
 
 
+# The specification fixes the statuses of these: there is no 503 among them.
+UPDATES = ("/api/score/update", "/api/score/batch")
+
+
 def error_of(codes: list[str]) -> Json:
     """Return the schema of an error with one of these codes."""
     within = {"type": "object", "properties": {"code": {"enum": codes}}}
@@ -120,6 +124,8 @@ def error_of(codes: list[str]) -> Json:
 def codes_of(said: Documented) -> list[str]:
     """Return every code that such a route may answer with, in the order of the table."""
     codes = {*said.errors, "server_error"}
+    if said.needs or said.body or said.query or said.path:
+        codes.add("overloaded")  # these read the database
     if said.needs in ("access", "refresh"):
         codes.update(TOKEN)
     if said.may:
@@ -194,7 +200,11 @@ def _refusals(path: str, said: Documented) -> Json:
     by_status: dict[int, list[str]] = {}
     for code in codes_of(said):
         # A user in the path that is not there is a 404, one in the body a 400.
-        status = 404 if code == "unknown_user" and "{user_id}" in path else CODES[code].status
+        status = CODES[code].status
+        if code == "unknown_user" and "{user_id}" in path:
+            status = 404
+        if code == "overloaded" and path in UPDATES:
+            status = 500
         by_status.setdefault(status, []).append(code)
     return {str(status): _refusal(status, by_status[status]) for status in sorted(by_status)}
 
