@@ -18,6 +18,8 @@ from limits import parse_many
 
 INSTANCE = Path(__file__).parent / "instance"
 POLICIES = ("latest", "best", "total")
+# Connections of one process to PostgreSQL.
+DATABASE_POOL_SIZE = 4
 
 
 class SettingError(SystemExit):
@@ -85,7 +87,7 @@ class Config:
         embedded = url.startswith("sqlite")
         return cls(
             SQLALCHEMY_DATABASE_URI=url,
-            SQLALCHEMY_ENGINE_OPTIONS=_engine_options(url),
+            SQLALCHEMY_ENGINE_OPTIONS=_engine_options(environ, url),
             REDIS_URL=_redis_url(environ),
             SECRET_KEY=_secret(environ, "SECRET_KEY", embedded, instance),
             JWT_SECRET_KEY=_secret(environ, "JWT_SECRET_KEY", embedded, instance),
@@ -122,20 +124,25 @@ def _database_url(environ: Mapping[str, str], instance: Path) -> str:
     return url
 
 
-def _engine_options(url: str) -> dict[str, Any]:
+def _engine_options(environ: Mapping[str, str], url: str) -> dict[str, Any]:
     # Of a statement that fails, the log has no values: addresses, hashes of passwords.
-    options = {"hide_parameters": True}
+    options: dict[str, Any] = {"hide_parameters": True}
+    pool_size = _whole(environ, "DATABASE_POOL_SIZE", DATABASE_POOL_SIZE, 2, 100)
     if url.startswith("sqlite"):
         return options
     return {
         **options,
-        # One writes at a time, the rest are short reads: twenty free most small plans' limits.
-        "pool_size": 10,
-        "max_overflow": 5,
+        # One connection writes, the rest read, each for a moment: more of them are not faster.
+        # Two processes, and two more while they are replaced, fit a plan of 20 connections.
+        "pool_size": pool_size,
+        "max_overflow": 0,
         "pool_timeout": 5,
-        "pool_pre_ping": True,
-        # A database that vanished without a word is given up, not waited for.
-        "connect_args": {"connect_timeout": 5, "tcp_user_timeout": 10_000},
+        "connect_args": {
+            "connect_timeout": 2,
+            "client_encoding": "utf8",
+            # A server that vanished without a word is given up, not waited for. In milliseconds.
+            "tcp_user_timeout": 10_000,
+        },
     }
 
 

@@ -5,19 +5,29 @@ from flask import current_app
 
 from scoreboard.extensions import db
 
-with db.engine.connect() as connection:
+BEGIN = {
     # With the write lock before the first look: of several processes that start on one SQLite
-    # file one brings it up to date, and the rest find it so.
-    connection.execution_options(begin="IMMEDIATE")
+    # file one brings it up to date, and the others find it so.
+    "sqlite": "IMMEDIATE",
+    # An index of a long history takes longer than a statement of a request may.
+    "postgresql": "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
+    "; SET LOCAL idle_in_transaction_session_timeout = 0"
+    "; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'",
+}
+
+with db.engine.connect() as connection:
+    if connection.dialect.name == "sqlite":
+        # The others wait for as long as that takes. It is a setting of this connection, which is
+        # closed afterwards.
+        connection.connection.dbapi_connection.execute("PRAGMA busy_timeout = 600000")
+    connection.execution_options(begin=BEGIN[connection.dialect.name])
     context.configure(
         connection=connection,
         target_metadata=db.metadata,
-        # SQLite can undo DDL like anything else, once BEGIN is said as database.py does.
+        # SQLite can undo DDL like anything else, once BEGIN is issued as engines.py does.
         transactional_ddl=True,
         **current_app.extensions["migrate"].configure_args,
     )
     with context.begin_transaction():
-        if connection.dialect.name == "postgresql":
-            # An index of a long history takes longer than a statement of a request may.
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         context.run_migrations()
+    connection.invalidate()

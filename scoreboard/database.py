@@ -1,39 +1,65 @@
-"""How work reaches the database: short reads, and writes in one transaction off the loop."""
+"""Database access: short reads, and writes in one transaction each, all with deadlines.
 
+Nobody waits for the database for more than DEADLINE seconds. When a server hangs or cannot be
+reached, requests fail at once until a probe has found it to work again.
+"""
+
+import atexit
+import contextlib
+import gc
+import logging
 import secrets
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from flask import Flask
+from flask import Flask, current_app
 from flask_migrate import upgrade
-from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, event, update
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, update
+from sqlalchemy import insert as insert_row
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
+    DBAPIError,
     InterfaceError,
     InternalError,
     OperationalError,
     TimeoutError,
 )
 
-from . import metrics
+from . import engines, metrics
 from .extensions import Base, db, migrate
-from .models import BoardVersion
-from .realtime.transport import off_loop
+from .gate import Gate
+from .models import BoardVersion, RevokedToken
+from .realtime import transport
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
-# How long a writer waits for another process's transaction before it is an error, in seconds.
-SQLITE_BUSY_SECONDS = 10
-# How long Postgres may take for one statement before it is an error: then the client is told.
-STATEMENT_SECONDS = 5
+# For a read or a transaction as a whole, in seconds, on the client's side.
+DEADLINE = 4
+# How many callers may wait for a connection, or for SQLite's one writer, and for how long.
+MAX_WAITING = 1000
+WAIT_TIMEOUT = 4
+# While the database does not answer, how long between two probes, in seconds.
+PROBE_INTERVAL = 0.2
+# Conflicts between transactions that PostgreSQL resolves by failing one of them:
+# https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+CONFLICTS = ("40001", "40P01")
+MAX_ATTEMPTS = 3
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer a moment ago, and has not been found to work since."""
+
+
 # The database failing, and none of its answers, such as that a name is taken. TimeoutError is
 # the pool's: no connection came free.
-FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError)
+FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError, DatabaseUnavailable)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOW = bindparam("now", type_=BigInteger)
@@ -48,27 +74,209 @@ _NEXT_VERSION = (
     .returning(BoardVersion.version, BoardVersion.clock)
     .execution_options(synchronize_session=False)
 )
+_ANY_ROW = insert_row(RevokedToken)
+# Changes nothing, but has to be written.
+_NO_CHANGE = (
+    update(BoardVersion)
+    .values(stamp=BoardVersion.stamp)
+    .execution_options(synchronize_session=False)
+)
+
+
+class Database:
+    """The database of one application: its engine, its queues, and whether it answers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        if self.is_sqlite:
+            # One writer at a time is what SQLite can do: the rest wait here, not in threads that
+            # try again and again, and share the failure of one that found the file locked.
+            self._writers = Gate(1, MAX_WAITING, WAIT_TIMEOUT, shared=FAILURES)
+        else:
+            # One connection is the ledger's, which has one transaction at a time.
+            size = engine.pool.size()  # type: ignore[attr-defined]
+            self._gate = Gate(max(1, size - 1), MAX_WAITING, WAIT_TIMEOUT)
+        self._probing = threading.Lock()
+        self.is_down = False
+        # The outcome of the last write, and when it was, by time.monotonic.
+        self._wrote = True
+        self._wrote_at = float("-inf")
+
+    def read(self, work: Callable[[Connection], T], in_thread: bool = False) -> T:
+        """Return what `work` reads, as of one moment. See the module's `read`."""
+        if self.is_sqlite:
+            with self._connected("DEFERRED") as connection:
+                return _in_a_thread(work, connection) if in_thread else work(connection)
+        begin = engines.begin_postgres(True, engines.STATEMENT_TIMEOUT)
+        with self._gate.slot():
+            return self._run(begin, work, DEADLINE, commit=False)
+
+    def transaction(
+        self, work: Callable[[Connection], T], timeout: float | None, reserved: bool
+    ) -> T:
+        """Return what `work` does in one transaction. See the module's `transaction`."""
+        try:
+            done = self._transaction(work, timeout, reserved)
+        except FAILURES:
+            self._note_write(False)
+            raise
+        self._note_write(True)
+        return done
+
+    def _transaction(
+        self, work: Callable[[Connection], T], timeout: float | None, reserved: bool
+    ) -> T:
+        if self.is_sqlite:
+            # Taking the write lock first: a read that turns into a write may find the
+            # database changed meanwhile, and SQLite then refuses at once, without waiting.
+            with self._writers.slot(), self._connected("IMMEDIATE") as connection:
+                return _in_a_thread(_begin_and_work, connection, work)
+        begin = engines.begin_postgres(False, timeout or engines.STATEMENT_TIMEOUT)
+        with contextlib.nullcontext() if reserved else self._gate.slot():
+            return self._run(begin, work, timeout or DEADLINE, commit=True)
+
+    def _run(self, begin: str, work: Callable[[Connection], T], timeout: float, commit: bool) -> T:
+        """Run `work` in a transaction of PostgreSQL; again if that cannot have done anything."""
+        deadline = time.monotonic() + timeout
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            if self.is_down:
+                raise DatabaseUnavailable
+            begun = False
+            try:
+                with self._connected(begin, deadline) as connection:
+                    connection.begin()
+                    begun = True
+                    done = work(connection)
+                    if commit:
+                        connection.commit()
+                    return done
+            except DBAPIError as error:
+                if time.monotonic() >= deadline:
+                    self._note_outage(error)
+                elif attempt < MAX_ATTEMPTS and (
+                    _is_conflict(error) or (error.connection_invalidated and not begun)
+                ):
+                    # A connection that had died in the pool, or a conflict.
+                    continue
+                raise
+        raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _connected(self, begin: str, deadline: float | None = None) -> Iterator[Connection]:
+        try:
+            connection = self.engine.connect()
+        except OperationalError as error:
+            # Where other connections are in use, the server has merely no more of them.
+            if not self.is_sqlite and self.engine.pool.checkedout() == 0:  # type: ignore[attr-defined]
+                self._note_outage(error)
+            raise
+        with connection:
+            connection.execution_options(begin=begin)
+            if deadline is None:
+                yield connection
+                return
+            driver: Any = connection.connection.dbapi_connection
+            driver.deadline = deadline
+            try:
+                yield connection
+            finally:
+                driver.deadline = float("inf")
+
+    def _note_outage(self, error: Exception) -> None:
+        """Have requests fail at once from now on, until a probe succeeds."""
+        with self._probing:
+            if self.is_down:
+                return
+            self.is_down = True
+        log.warning("the database does not answer: %s", type(error).__name__)
+        transport.spawn(self._probe)
+
+    def _probe(self) -> None:
+        while True:
+            time.sleep(PROBE_INTERVAL)
+            try:
+                deadline = time.monotonic() + DEADLINE
+                with self._connected("BEGIN", deadline) as connection:
+                    connection.exec_driver_sql("SELECT 1")
+            except FAILURES:
+                # A failed connect leaves its socket open in a reference cycle.
+                gc.collect(1)
+                continue
+            self.is_down = False
+            log.warning("the database answers again")
+            return
+
+    def is_writable(self) -> bool:
+        """Whether a write succeeds. Answers from the last write if that is under a second ago.
+
+        Otherwise writes something that changes nothing: to SQLite in earnest, since a full disk
+        shows only there; to PostgreSQL rolled back, so that no update waits for it.
+        """
+        if time.monotonic() - self._wrote_at > 1:
+            try:
+                self.transaction(self._write_nothing, None, reserved=False)
+            except Exception as error:
+                log.warning("the database cannot be written to: %s", type(error).__name__)
+                self._note_write(False)
+        return self._wrote
+
+    def _write_nothing(self, connection: Connection) -> None:
+        if self.is_sqlite:
+            connection.execute(_NO_CHANGE)
+            return
+        moment = datetime.now(UTC)
+        row = {"token_id": secrets.token_hex(16), "revoked_at": moment, "expires_at": moment}
+        with connection.begin_nested() as savepoint:
+            connection.execute(_ANY_ROW, row)
+            savepoint.rollback()
+
+    def _note_write(self, done: bool) -> None:
+        self._wrote, self._wrote_at = done, time.monotonic()
+
+    def close(self) -> None:
+        """Close all connections that are not in use. Blocks while SQLite writes its log back."""
+        if self.is_sqlite:
+            engines.close_sqlite(self.engine)
+        else:
+            self.engine.dispose()
 
 
 def init_app(app: Flask) -> None:
     """Set the engine up; the embedded default brings its tables up to date by itself."""
     with app.app_context():
-        if db.engine.dialect.name == "sqlite":
-            _prepare_sqlite(db.engine)
-            _bring_up_to_date(db.engine)
+        database = app.extensions["database"] = Database(db.engine)
+        if database.is_sqlite:
+            engines.prepare_sqlite(db.engine)
+            atexit.register(_close, weakref.ref(database))
+            _bring_up_to_date(database)
         else:
-            _prepare_postgres(db.engine)
+            engines.prepare_postgres(db.engine)
 
 
-def _bring_up_to_date(engine: Engine) -> None:
+def _close(reference: "weakref.ref[Database]") -> None:
+    """Close the database of a process that ends; the last one to do so writes the log back."""
+    if database := reference():
+        database.close()
+
+
+def _bring_up_to_date(database: Database) -> None:
+    usable = True
     try:
-        engine.connect().close()
+        database.engine.connect().close()
+        if not is_up_to_date():
+            upgrade()
     except OperationalError:
+        usable = False
+    if not (usable and database.is_writable()):
         raise SystemExit(
-            "scoreboard: setting DATABASE_URL names no file that can be used"
-        ) from None
-    if not is_up_to_date():
-        upgrade()
+            "scoreboard: setting DATABASE_URL names no file that can be opened and written to"
+        )
+
+
+def _current() -> Database:
+    database: Database = current_app.extensions["database"]
+    return database
 
 
 def is_up_to_date() -> bool:
@@ -77,15 +285,19 @@ def is_up_to_date() -> bool:
     return read(lambda c: MigrationContext.configure(c).get_current_revision()) == wanted
 
 
+def is_writable() -> bool:
+    """Whether a write succeeds, as of a second ago at most. Blocks for DEADLINE seconds at most."""
+    return _current().is_writable()
+
+
 @metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def read(work: Callable[[Connection], T]) -> T:
     """Return what `work` reads, all of it as of one moment.
 
-    The connection goes back to the pool at once: one that was kept while waiting for a turn to
-    write would, with many waiting, leave none for the writer.
+    The connection goes back to the pool at once. Raises one of FAILURES if the database fails or
+    does not answer within DEADLINE seconds, and Overloaded if too many callers wait already.
     """
-    with _reading() as connection:
-        return work(connection)
+    return _current().read(work)
 
 
 @metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
@@ -94,34 +306,27 @@ def long_read(work: Callable[[Connection], T]) -> T:
 
     With SQLite it runs in a thread of its own, and what holds for `transaction` holds for it.
     """
-    with _reading() as connection:
-        if connection.dialect.name == "sqlite":
-            return _in_a_thread(work, connection)
-        return work(connection)
-
-
-@contextmanager
-def _reading() -> Iterator[Connection]:
-    with db.engine.connect() as connection:
-        if connection.dialect.name != "sqlite":
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        yield connection
+    return _current().read(work, in_thread=True)
 
 
 @metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
-def transaction(work: Callable[[Connection], T]) -> T:
+def transaction(
+    work: Callable[[Connection], T], timeout: float | None = None, reserved: bool = False
+) -> T:
     """Return what `work` does in one transaction, undone as a whole if it raises.
 
-    SQLite blocks its thread while it writes and while it waits to, so there the work runs in a
-    thread of its own. It must not touch Flask's context or anything that waits.
+    `work` may be called again: when PostgreSQL resolves a conflict by failing this transaction, or
+    when the connection turns out to be dead before anything was sent. SQLite blocks its thread
+    while it writes and while it waits to, so there `work` runs in a thread of its own; it must not
+    touch Flask's context or anything that waits.
+
+    `timeout` is for all of it, in seconds, on PostgreSQL; by default DEADLINE. `reserved` is for
+    the ledger alone: it uses the connection that is kept for it.
+
+    Raises one of FAILURES if the database fails or does not answer in time (then nobody knows
+    whether a commit that was under way took place), and Overloaded if too many callers wait.
     """
-    with db.engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            # Taking the write lock first: a read that turns into a write may find the
-            # database changed meanwhile, and SQLite then refuses at once, without waiting.
-            connection.execution_options(begin="IMMEDIATE")
-            return _in_a_thread(_run, connection, work)
-        return _run(connection, work)
+    return _current().transaction(work, timeout, reserved)
 
 
 _at_work = 0
@@ -136,9 +341,18 @@ def _in_a_thread(work: Callable[..., T], *args: Any) -> T:
     global _at_work
     _at_work += 1
     try:
-        return off_loop(work, *args)
+        return transport.off_loop(work, *args)
     finally:
         _at_work -= 1
+
+
+def _begin_and_work(connection: Connection, work: Callable[[Connection], T]) -> T:
+    with connection.begin():
+        return work(connection)
+
+
+def _is_conflict(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) in CONFLICTS
 
 
 def next_version(connection: Connection, moments: int = 0) -> tuple[int, Iterator[datetime]]:
@@ -160,42 +374,3 @@ def next_version(connection: Connection, moments: int = 0) -> tuple[int, Iterato
 def insert(table: type[Base], dialect: str) -> Any:
     """Return an INSERT into the table that knows ON CONFLICT, for a dialect by its name."""
     return (sqlite if dialect == "sqlite" else postgresql).insert(table)
-
-
-def _run(connection: Connection, work: Callable[[Connection], T]) -> T:
-    with connection.begin():
-        return work(connection)
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, record: Any) -> None:
-        # The driver's own idea of when to begin leaves out reads and takes no lock.
-        connection.isolation_level = None
-        for pragma in (
-            "foreign_keys=ON",
-            "journal_mode=WAL",
-            # With WAL the default of most guides, NORMAL, may lose the newest commits in a
-            # power cut; what was acknowledged must not be lost.
-            "synchronous=FULL",
-            f"busy_timeout={SQLITE_BUSY_SECONDS * 1000}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        mode = connection.get_execution_options().get("begin", "DEFERRED")
-        connection.exec_driver_sql(f"BEGIN {mode}")
-
-
-def _prepare_postgres(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, record: Any) -> None:
-        # As statements, not as connection options: connection poolers refuse those.
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'")
-            cursor.execute("SET timezone = 'UTC'")
-            # All of ours is found by an index, and what is asked for often is in memory: the
-            # default is for disks that have to turn, and reads the whole table instead.
-            cursor.execute("SET random_page_cost = 1.1")
-        connection.commit()

@@ -12,9 +12,9 @@ from typing import Any
 import click
 import redis
 from flask import Flask
-from sqlalchemy.exc import OperationalError
 
 from . import database
+from .extensions import db
 from .realtime import transport
 from .realtime.messenger import impatient
 
@@ -32,6 +32,15 @@ PLACEHOLDER = re.compile(
     r"|topsecret|insecure|example|password|astringsecretatleast256bitslong"
 )
 REDIS_SECONDS = 2
+# The least of what the server, this database and this role allow.
+CONNECTION_LIMIT = """
+    SELECT least(
+        current_setting('max_connections')::int
+            - current_setting('superuser_reserved_connections')::int,
+        (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
+        (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)
+    )
+"""
 # Servers known from other projects; none hands out the socket that a WebSocket needs.
 FOREIGN = ("gunicorn", "uwsgi", "waitress-serve", "hypercorn", "uvicorn")
 
@@ -109,11 +118,42 @@ def unseen_addresses(settings: Settings) -> str | None:
     return None
 
 
+def encoding() -> str | None:
+    """Find a database that cannot hold every name; nothing if it cannot be asked."""
+    found = _ask("SHOW server_encoding")
+    if found in (None, "UTF8"):
+        return None
+    return f"the database's encoding is {found}: create it with ENCODING 'UTF8'"
+
+
+def too_few_connections(pool_size: int) -> tuple[str | None, str | None]:
+    """Find a server or role that has too few connections for this process.
+
+    Return what to do, and otherwise how many processes there is room for.
+    """
+    limit = _ask(CONNECTION_LIMIT)
+    if limit is None:
+        return None, None
+    if limit < pool_size:
+        return f"the database allows {limit} connections: set DATABASE_POOL_SIZE below that", None
+    return None, f"{limit // pool_size} processes of {pool_size} connections each fit into {limit}"
+
+
+def _ask(query: str) -> Any:
+    """Return what PostgreSQL answers, None if it cannot be asked or the database is SQLite."""
+    if db.engine.dialect.name == "sqlite":
+        return None
+    try:
+        return database.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
+    except database.FAILURES:
+        return None
+
+
 def old_tables() -> str | None:
     """Find tables that are not of the code's version; nothing if the database cannot be asked."""
     try:
         return None if database.is_up_to_date() else "run `flask --app scoreboard db upgrade`"
-    except OperationalError:
+    except database.FAILURES:
         return None
 
 
@@ -123,7 +163,8 @@ def refuse_what_cannot_work(app: Flask, server: str) -> None:
     `server` is the async mode that the server at hand asks for. Notes are logged.
     """
     with app.app_context():
-        for finding in (*_settings(app), Finding("server", wrong_server(server)), _tables()):
+        server_finding = Finding("server", wrong_server(server))
+        for finding in (*_settings(app), server_finding, _encoding(), _tables()):
             if finding.advice:
                 raise SystemExit(f"scoreboard: {finding.advice}")
             if finding.note:
@@ -132,7 +173,14 @@ def refuse_what_cannot_work(app: Flask, server: str) -> None:
 
 def examine(app: Flask) -> list[Finding]:
     """Return everything that was looked at, services included."""
-    return [*_settings(app), _database(), _tables(), _redis(app.config["REDIS_URL"])]
+    return [
+        *_settings(app),
+        _database(),
+        _encoding(),
+        _connections(),
+        _tables(),
+        _redis(app.config["REDIS_URL"]),
+    ]
 
 
 def server_at_hand() -> str | None:
@@ -160,11 +208,22 @@ def _tables() -> Finding:
     return Finding("tables", old_tables())
 
 
+def _encoding() -> Finding:
+    return Finding("encoding", encoding())
+
+
+def _connections() -> Finding:
+    size = 0 if db.engine.dialect.name == "sqlite" else db.engine.pool.size()  # type: ignore[attr-defined]
+    return Finding("connections", *too_few_connections(size))
+
+
 def _database() -> Finding:
     try:
         database.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
-    except OperationalError:
+    except database.FAILURES:
         return Finding("database", "DATABASE_URL does not answer: is it right, is it running?")
+    if not database.is_writable():
+        return Finding("database", "the database cannot be written to: is it full, or read-only?")
     return Finding("database", None)
 
 

@@ -9,8 +9,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from .errors import ServerError, translate
+from .database import FAILURES
+from .errors import Overloaded, ServerError, translate
 from .realtime.transport import give_way
+
+MAX_PENDING = 5000
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -37,15 +40,22 @@ class Together(Generic[Asked, Answer]):
     """One kind of work, done for one party at a time."""
 
     def __init__(
-        self, work: Callable[[list[Asked]], Sequence[Answer | Exception]], most: int
+        self,
+        work: Callable[[list[Asked]], Sequence[Answer | Exception]],
+        most: int,
+        max_pending: int = MAX_PENDING,
     ) -> None:
-        """Have `work` called with what was asked for, about `most` at a time.
+        """Call `work` with what was asked for, about `most` at a time.
 
-        It returns an answer for each, in that order; if it raises, that is logged once, and what
-        a client is told of it is everybody's answer.
+        `work` returns an answer for each, in that order. If it raises, that is logged once and is
+        the answer to all of them. A failure of the database is also the answer to all that is in
+        the queue at that moment: tried one batch after another, each would wait for its timeout.
+        At most `max_pending` may be in the queue; more raise Overloaded at once.
         """
         self._work = work
         self._most = most
+        self._max_pending = max_pending
+        self._pending = 0
         self._queue: deque[_Waiting[Asked, Answer]] = deque()
         self._mutex = threading.Lock()
         self._working = False
@@ -58,12 +68,19 @@ class Together(Generic[Asked, Answer]):
         return answer
 
     def ask_all(self, asked: Sequence[Asked]) -> Sequence[Answer | Exception]:
-        """Return the answers to all of these, which stay together."""
+        """Return the answers to all of these, which stay together. Raises Overloaded.
+
+        Blocks until they are there.
+        """
         waiting = _Waiting[Asked, Answer](asked)
         with self._mutex:
-            first, self._working = not self._working, True
+            first = not self._working
             if not first:
+                if self._pending >= self._max_pending:
+                    raise Overloaded
                 self._queue.append(waiting)
+                self._pending += len(asked)
+            self._working = True
         if not first:
             waiting.sleep()
         if waiting.answers is None:
@@ -80,6 +97,7 @@ class Together(Generic[Asked, Answer]):
         finally:
             with self._mutex:
                 leader = self._queue.popleft() if self._queue else None
+                self._pending -= len(leader.asked) if leader else 0
                 self._working = leader is not None
             for others in party[1:]:
                 others.wake()
@@ -92,6 +110,7 @@ class Together(Generic[Asked, Answer]):
             while self._queue and size + len(self._queue[0].asked) <= self._most:
                 party.append(self._queue.popleft())
                 size += len(party[-1].asked)
+                self._pending -= len(party[-1].asked)
 
     def _answer(self, party: list[_Waiting[Asked, Answer]]) -> None:
         try:
@@ -100,6 +119,11 @@ class Together(Generic[Asked, Answer]):
             # Even a task that is being ended owes those that it took from the queue an answer. Not
             # the error itself: everyone who raises it adds to its traceback, and logs it.
             owed = translate(error) if isinstance(error, Exception) else ServerError()
+            if isinstance(error, FAILURES):
+                with self._mutex:
+                    party += self._queue
+                    self._queue.clear()
+                    self._pending = 0
             for waiting in party:
                 waiting.answers = [owed] * len(waiting.asked)
             if not isinstance(error, Exception):

@@ -102,7 +102,7 @@ def test_a_batch_refused_as_a_whole_leaves_one_line(client, player, lines):
 
 
 def test_an_error_of_ours_leaves_a_line_too(client, player, lines, monkeypatch):
-    monkeypatch.setattr("scoreboard.database.transaction", lambda work: 1 / 0)
+    monkeypatch.setattr("scoreboard.database.transaction", lambda work, **options: 1 / 0)
 
     post(client, player.bearer, player.update(7))
 

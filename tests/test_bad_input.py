@@ -204,7 +204,7 @@ def test_a_wrong_path_or_method_answers_in_the_same_shape(client, method, url, s
 
 
 def test_an_error_of_ours_tells_the_client_nothing(client, scorer, unforeseen, monkeypatch):
-    monkeypatch.setattr("scoreboard.database.transaction", lambda work: 1 / 0)
+    monkeypatch.setattr("scoreboard.database.transaction", lambda work, **options: 1 / 0)
 
     answer = post(client, scorer, "/api/score/update", UPDATE)
 

@@ -372,11 +372,11 @@ def test_when_the_database_goes_away_what_was_committed_is_told_and_the_rest_not
     updates = [people[n % 3].update(n, nonce=f"number-{n:04}") for n in range(3 * MOST_TOGETHER)]
     transaction, calls = database.transaction, []
 
-    def failing(work):
+    def failing(work, **options):
         calls.append(work)
         if len(calls) > 1:
             raise OperationalError("", {}, Exception())
-        return transaction(work)
+        return transaction(work, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(database, "transaction", failing)

@@ -154,6 +154,8 @@ class TestCommand:
             "secrets         ok",
             "addresses       ok",
             "database        ok",
+            "encoding        ok",
+            "connections     ok",
             "tables          ok",
             "redis           ok",
         ]

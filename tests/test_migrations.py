@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import event, insert, select, text, update
 
-from scoreboard import database
+from scoreboard import database, engines
 from scoreboard.extensions import Base, db
 from scoreboard.models import Score, Standing, User
 from scoreboard.scores import leaderboard
@@ -165,4 +165,4 @@ def test_an_index_of_a_long_history_may_take_its_time_to_make(old_board):
     upgrade()
 
     assert found == ["0"]
-    assert database.read(timeout) == f"{database.STATEMENT_SECONDS}s"
+    assert database.read(timeout) == f"{engines.STATEMENT_TIMEOUT}s"

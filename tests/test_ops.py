@@ -86,11 +86,13 @@ class TestReadiness:
         assert answer.json["status"] == "failing"
         assert answer.json["checks"]["database"] == "failing"
 
-    def test_why_it_is_not_ready_is_for_nobody_outside(self, client, monkeypatch, caplog):
-        def fail(work):
+    def test_why_it_is_not_ready_is_for_nobody_outside(self, app, client, monkeypatch, caplog):
+        def fail(*arguments, **options):
             raise RuntimeError("the hidden password")
 
-        monkeypatch.setattr("scoreboard.database.read", fail)
+        monkeypatch.setattr("scoreboard.database.Database.transaction", fail)
+        # As if the last write was long ago, or its outcome would be the answer.
+        monkeypatch.setattr(app.extensions["database"], "_wrote_at", float("-inf"))
         # Our lines go to their own handlers and no further; here they go to this one as well.
         monkeypatch.setattr(logging.getLogger("scoreboard"), "propagate", True)
 

@@ -23,7 +23,7 @@ def healthz() -> dict[str, str]:
 @bp.get("/readyz")
 @documented({200: readiness_schema, 503: readiness_schema})
 def readyz() -> tuple[dict[str, Any], int]:
-    """Say whether requests can be served, and what of it works."""
+    """Show whether updates can be taken, and the state of what that depends on."""
     report = service.readiness()
     return report, 200 if report["status"] == "ok" else 503
 

@@ -1,7 +1,8 @@
-"""What is done every second beside the requests, in a process that somebody watches."""
+"""Periodic maintenance of the connections: expiry and pings, missed updates, ended sessions."""
 
 import logging
 import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from flask import Flask
@@ -21,24 +22,34 @@ LOOK_BACK = timedelta(seconds=15)
 
 
 def init_app(app: Flask) -> None:
-    """Start to keep the application's connections as soon as there is one."""
-    app.extensions["connections"].when_first(lambda: transport.spawn(_keep, app))
+    """Start the maintenance of the application's connections as soon as there is one."""
+    app.extensions["connections"].when_first(lambda: _start(app))
 
 
-def _keep(app: Flask) -> None:
+def _start(app: Flask) -> None:
     app.extensions["socketio"].server.manager.initialize()
-    tasks = (_close_expired, _catch_up, Sessions().end_sessions, _end_refused)
+    # Each in a task of its own: whatever the database does, connections expire and are pinged.
+    transport.spawn(_repeat, app, (_close_expired,), metrics.LOOP_LAG_SECONDS.observe)
+    transport.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
+
+
+def _repeat(
+    app: Flask,
+    tasks: Iterable[Callable[[Flask], object]],
+    observe_lag: Callable[[float], object] = lambda seconds: None,
+) -> None:
+    """Run the tasks every SECONDS, forever; a failure is logged and tried again."""
     while True:
         due = time.monotonic() + SECONDS
         time.sleep(SECONDS)
-        metrics.LOOP_LAG_SECONDS.observe(max(0, time.monotonic() - due))
+        observe_lag(max(0, time.monotonic() - due))
         for task in tasks:
             try:
                 with app.app_context():
                     task(app)
             except Exception as error:
                 metrics.KEEPER_FAILURES.labels(task.__name__.strip("_")).inc()
-                # With the database gone this comes every time: one line, not a traceback.
+                # While the database fails this happens every time: one line, not a traceback.
                 log.warning("%s failed: %s", task.__name__.strip("_"), type(error).__name__)
 
 

@@ -51,6 +51,21 @@ def off_loop(work: Callable[..., T], *args: Any) -> T:
     return result
 
 
+def resolve(host: str, port: int, timeout: float) -> list[str]:
+    """Return the addresses of the host, in the resolver's order.
+
+    Blocks this caller alone, for `timeout` seconds at most where the loop serves. Raises OSError
+    if there is no such host, TimeoutError if no name server answers in time.
+    """
+    if GREEN:
+        lookup = patcher.original("socket").getaddrinfo
+        with eventlet.Timeout(timeout, TimeoutError()):
+            found = off_loop(lookup, host, port, 0, socket.SOCK_STREAM)
+    else:
+        found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
 def spawn(work: Callable[..., object], *args: Any) -> None:
     """Start `work(*args)` beside everything else. What it raises is logged."""
 

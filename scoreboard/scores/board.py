@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from .. import database
+from ..errors import Overloaded, ServerError
 from ..fields import number
 from ..models import BoardVersion, Score, Standing, standing_order
 from ..realtime.feed import Batch
@@ -54,7 +55,8 @@ def top10(entries: Sequence[Entry]) -> dict[str, Any]:
 class Present:
     """The present top 10, read at most ten times a second.
 
-    Never older than what this process has published, and at most SECONDS_BEHIND another one.
+    Never older than what this process has published, and at most SECONDS_BEHIND another one; while
+    the database fails, as last known.
     """
 
     def __init__(self) -> None:
@@ -72,9 +74,17 @@ class Present:
                 self._batch = batch
 
     def top10(self) -> dict[str, Any]:
-        """Return the top 10 as the endpoint tells it."""
+        """Return the top 10 as the endpoint shows it.
+
+        Blocks for a read if the last one is old. Raises ServerError if there has never been one
+        and the database fails.
+        """
         if self._is_old():
-            self._reads.ask(None)
+            try:
+                self._reads.ask(None)
+            except (ServerError, Overloaded):
+                if self._batch.version < 0:
+                    raise
         return self._batch.top10
 
     def _is_old(self) -> bool:
@@ -87,7 +97,11 @@ class Present:
 
     def _read_now(self) -> None:
         before, now = self._batch, time.monotonic()
-        found = since(None)
+        try:
+            found = since(None)
+        except database.FAILURES:
+            self._read_at = time.monotonic()  # the next try is not sooner than after a success
+            raise
         with self._lock:
             # Only what was published meanwhile may be later. Else what was read holds, though
             # its version were lower: the database is another one than before.

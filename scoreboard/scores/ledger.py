@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from .. import database
-from ..errors import ServerError
+from ..errors import Overloaded, ServerError
 from ..realtime.feed import Batch
 from ..together import Together
 from . import board, records
@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 # One transaction stays short enough that those behind it wait milliseconds.
 MOST_TOGETHER = 200
-
+# About what a second's work is. Clients of more are better off trying again than waiting.
+MAX_PENDING_UPDATES = 2000
 
 Publish = Callable[[Batch], None]
 T = TypeVar("T")
@@ -40,14 +41,16 @@ class Ledger:
         self._policy = policy
         self._publish = publish
         self._turn = threading.Lock()
-        self._together = Together[_Received, Receipt](self._record_together, MOST_TOGETHER)
+        self._together = Together[_Received, Receipt](
+            self._record_together, MOST_TOGETHER, MAX_PENDING_UPDATES
+        )
 
     def record(self, update: Update, received: float | None = None) -> Receipt:
         """Record the update and publish it; return its receipt.
 
         `received` is when the request came in, by time.perf_counter; by default, now.
-        Raises Replayed, UnknownUser, ScoreOutOfRange or ServerError, or what the database has
-        against this one alone.
+        Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError or Overloaded, or what the
+        database has against this one alone.
         """
         return self._together.ask((update, received or time.perf_counter()))
 
@@ -60,8 +63,11 @@ class Ledger:
         outcomes: list[Receipt | Exception] = []
         for start in range(0, len(updates), MOST_TOGETHER):
             portion = [(update, received) for update in updates[start : start + MOST_TOGETHER]]
-            outcomes += self._together.ask_all(portion)
-            if isinstance(outcomes[-1], ServerError):
+            try:
+                outcomes += self._together.ask_all(portion)
+            except Overloaded as error:
+                outcomes.append(Overloaded(error.retry_after, status=500))
+            if isinstance(outcomes[-1], (ServerError, Overloaded)):
                 outcomes += [outcomes[-1]] * (len(updates) - len(outcomes))
                 break
         return outcomes
@@ -74,7 +80,7 @@ class Ledger:
             return version, work(connection), board.top(connection)
 
         with self._turn:
-            version, done, top = database.transaction(write)
+            version, done, top = database.transaction(write, reserved=True)
             self._tell(Batch(version, [], board.top10(top)))
         return done
 
@@ -128,7 +134,7 @@ class Ledger:
 
         while True:
             try:
-                version, outcomes, top = database.transaction(write)
+                version, outcomes, top = database.transaction(write, reserved=True)
             except records.ReplayError as found:
                 replays |= found.keys
             except _NothingNew as found:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -12,7 +13,14 @@ from .. import audit
 from ..activity import service as activity
 from ..auth import tokens
 from ..conditional import Told, etag_of
-from ..errors import InvalidInput, NotPermitted, RateLimited, ScoreboardError, translate
+from ..errors import (
+    InvalidInput,
+    NotPermitted,
+    Overloaded,
+    RateLimited,
+    ScoreboardError,
+    translate,
+)
 from ..extensions import limiter
 from ..fields import number
 from ..json_provider import dumps
@@ -47,7 +55,7 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
     In this order: validate, authorize, limit, record, recalculate, broadcast, answer. Raises a
     ScoreboardError for everything a client can cause, with nothing changed.
     """
-    with audit.attempt(origin, activity.observe) as attempt:
+    with audit.attempt(origin, activity.observe) as attempt, _overload_as_500():
         loaded = _validate(body)
         attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
         attempt.caller = tokens.authenticate(token)
@@ -65,7 +73,7 @@ def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[st
     Each is judged on its own, as `submit` would, but for the token, which is theirs together.
     Raises a ScoreboardError, with nothing changed, for what is wrong with the batch as a whole.
     """
-    with audit.refusal(origin, activity.observe) as batch:
+    with audit.refusal(origin, activity.observe) as batch, _overload_as_500():
         bodies = _validate_batch(body)
         batch.caller = tokens.authenticate(token)
         submitted_by = _authorize_batch(batch.caller)
@@ -75,6 +83,15 @@ def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[st
         recorded = iter(current_app.extensions["ledger"].record_all(updates, batch.started))
         outcomes = [next(recorded) if isinstance(each, Update) else each for each in judged]
         return {"results": _results(attempts, outcomes)}
+
+
+@contextmanager
+def _overload_as_500() -> Iterator[None]:
+    """Raise Overloaded with status 500: the specification allows no 503 here."""
+    try:
+        yield
+    except Overloaded as error:
+        raise Overloaded(error.retry_after, status=500) from error
 
 
 def top10() -> Told:
@@ -186,7 +203,9 @@ def _results(
 
 
 def _wait(error: ScoreboardError) -> dict[str, int]:
-    return {"retry_after": error.retry_after} if isinstance(error, RateLimited) else {}
+    if isinstance(error, (RateLimited, Overloaded)):
+        return {"retry_after": error.retry_after}
+    return {}
 
 
 def _unhurried(things: Iterable[T]) -> Iterator[T]:
