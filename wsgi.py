@@ -25,16 +25,23 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from scoreboard import audit, create_app, deadlines, doctor
 from scoreboard.realtime import transport
+from scoreboard.realtime.connections import Connections
 
 app = create_app()
 log = logging.getLogger("scoreboard")
 
 MOST_FILES = 100_000
+# Files that are not connections of clients: the database, Redis, logs, modules being imported.
+RESERVED_FILES = 56
+# Of all connections: how many may be live (WebSockets, Socket.IO), so that HTTP keeps a reserve;
+# how many one address may have; and how many of these may be live.
+LIVE_SHARE, ADDRESS_SHARE, ADDRESS_LIVE_SHARE = 0.75, 0.5, 0.375
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # nosec B104  # where a platform routes to
 # Well inside the 10 s that platforms grant a process to stop.
 STOP_SECONDS = 8
@@ -91,6 +98,12 @@ class _Server:
         self._most = _most_connections()
         self._turns = app.extensions["turns"]
         self._open: dict[Any, deadlines.Connection] = {}
+        self._addresses: Counter[str] = Counter()
+        self._live: Connections = app.extensions["connections"]
+        self._live.set_capacity(int(self._most * LIVE_SHARE), int(self._most * ADDRESS_LIVE_SHARE))
+        # Behind a proxy all connections come from its address.
+        proxied = app.config["TRUSTED_PROXIES"] > 0
+        self._most_per_address = self._most if proxied else int(self._most * ADDRESS_SHARE)
         self._head_seconds = deadlines.head_seconds(app.config["TRUSTED_PROXIES"])
         self._http = wsgi.Server(
             listener,
@@ -142,6 +155,8 @@ class _Server:
             return time.monotonic() > settled and not busy
 
         _wait_until(over, deadline)
+        # SQLite's write-ahead log goes back into the file: whoever copies that has all of it.
+        app.extensions["database"].close()
         if self._http.outstanding_requests:
             log.warning("stopped with %s requests unanswered", self._http.outstanding_requests)
             # A proper exit would wait for threads that wait for the database.
@@ -151,6 +166,15 @@ class _Server:
         while len(self._open) + len(transport.watched) >= self._most:
             self._hang_up_on_the_idle()
             eventlet.sleep(TURN_SECONDS)
+        host = address[0]
+        if self._addresses[host] + self._live.count(host) >= self._most_per_address:
+            # One address must not lock out all others. It makes room itself, for this one or,
+            # with no idle connection to close, for the next.
+            self._hang_up_on_the_idle(host)
+            if self._addresses[host] + self._live.count(host) > self._most_per_address:
+                client.close()
+                return
+        self._addresses[host] += 1
         self._open[client] = connection = deadlines.Connection(address, client, self._idle)
         if not self._turns.begin(address[0], eventlet.spawn_n, self._serve, client, connection):
             self._end(client, connection)
@@ -165,6 +189,9 @@ class _Server:
 
     def _end(self, client: Any, connection: deadlines.Connection) -> None:
         del self._open[client]
+        self._addresses.subtract([connection[0][0]])
+        if not self._addresses[connection[0][0]]:
+            del self._addresses[connection[0][0]]
         connection.hang_up()
         # Closed as such it would stay open as long as there is a file of it, and those whose last
         # words could not be written are kept until garbage is collected.
@@ -180,9 +207,13 @@ class _Server:
                     connection.hang_up()
                     transport.give_way()  # or all who came together would end together
 
-    def _hang_up_on_the_idle(self) -> None:
-        """Make room: end the connections that have waited longest without asking for anything."""
-        idle = [each for each in self._open.values() if each.body is None and not each.is_over]
+    def _hang_up_on_the_idle(self, address: str | None = None) -> None:
+        """Make room: close the connections that have been idle longest, all or of an address."""
+        idle = [
+            each
+            for each in self._open.values()
+            if each.body is None and not each.is_over and address in (None, each[0][0])
+        ]
         idle.sort(key=lambda connection: connection.since)
         for connection in idle[: 1 + self._most // 100]:
             connection.hang_up()
@@ -243,7 +274,7 @@ def _most_connections() -> int:
     with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, wanted), most))
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(100, min(files, MOST_FILES) - 200)
+    return max(50, min(files, MOST_FILES) - RESERVED_FILES)
 
 
 if __name__ == "__main__":

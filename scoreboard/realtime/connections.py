@@ -5,6 +5,7 @@ A connection has ten seconds to authenticate; then it may stay until its token e
 
 import logging
 import math
+import sys
 import threading
 import time
 from collections import Counter
@@ -56,6 +57,7 @@ class Connections:
 
     def __init__(self, per_address: int) -> None:
         self._per_address = per_address
+        self._max_connections = sys.maxsize
         self._all: set[Connection] = set()
         # Of each address, who has yet to authenticate, the longest first.
         self._waiting: dict[str, dict[Connection | None, None]] = {}
@@ -66,6 +68,18 @@ class Connections:
         self._when_first: Callable[[], object] | None = None
         self._with_each_sweep: Callable[[], object] = lambda: None
         self.stopping = False
+
+    def set_capacity(self, most: int, per_address: int) -> None:
+        """Hold at most so many connections in all, and so many of one address.
+
+        A server calls this that has only so many files; a lower setting for an address stays.
+        """
+        self._max_connections = most
+        self._per_address = min(self._per_address, per_address)
+
+    def count(self, address: str) -> int:
+        """Return how many connections this address has."""
+        return self._admitted[address] + self.waiting(address)
 
     def when_first(self, call: Callable[[], object]) -> None:
         """Call this once, when the first connection is opened."""
@@ -79,12 +93,15 @@ class Connections:
         """Take in a connection that has yet to authenticate.
 
         When too many of its address do, the one that has taken longest for it makes room: who
-        means to takes a moment. Raises Stopping once the process is about to end.
+        means to takes a moment. Raises Stopping once the process is about to end, and
+        TooManyConnections if the process holds as many as it can.
         """
         now = time.monotonic()
         with self._lock:
             if self.stopping:
                 raise Stopping
+            if len(self._all) >= self._max_connections:
+                raise TooManyConnections("The server has no room for another live connection.")
             waiting = self._wait(connection)
             longest = next(iter(waiting)) if len(waiting) > self._per_address else None
             waiting.pop(longest, None)
