@@ -4,7 +4,7 @@ import functools
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -19,16 +19,22 @@ from .json_provider import loads
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
+FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
+# An address with brackets, a zone and a port is shorter; the bound is for the cache.
+MAX_ADDRESS_LENGTH = 80
 
 
 def init_app(app: Flask) -> None:
-    """Believe as many proxies in front as there are, and no more, who and what was asked for.
+    """Apply the X-Forwarded headers of TRUSTED_PROXIES proxies, the outermost of all middleware.
 
-    Outermost, so that every door, and the limits per address, see the same.
+    Behind it REMOTE_ADDR is a bare address and nothing sees an X-Forwarded header: Engine.IO would
+    believe them from anybody.
     """
-    proxies, inner = app.config["TRUSTED_PROXIES"], cast(Any, app.wsgi_app)
+    proxies, inner = app.config["TRUSTED_PROXIES"], _without_forwarded(cast(Any, app.wsgi_app))
     if proxies:
-        inner = ProxyFix(_of_networks(inner), x_for=proxies, x_proto=proxies, x_host=proxies)
+        inner = ProxyFix(
+            _with_client_address(inner), x_for=proxies, x_proto=proxies, x_host=proxies
+        )
     app.wsgi_app = cast(Any, _without_traps(inner))  # type: ignore[method-assign]
 
 
@@ -36,45 +42,66 @@ def _without_traps(inner: Application) -> Application:
     """Return an application that is asked without what does harm to Werkzeug.
 
     It takes seconds for some cookies, which nobody reads here, and gives all of a list up for one
-    open quote in it, which no address has.
+    open quote in it, which no address and no host has.
     """
 
     def ask(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ.pop("HTTP_COOKIE", None)
-        if forwarded := environ.get("HTTP_X_FORWARDED_FOR"):
-            environ["HTTP_X_FORWARDED_FOR"] = re.sub(r'["\\]', "", forwarded)
+        for header in FORWARDED:
+            if forwarded := environ.get(header):
+                environ[header] = re.sub(r'["\\]', "", forwarded)
         return inner(environ, start_response)
 
     return ask
 
 
-def _of_networks(inner: Application) -> Application:
-    """Return an application to which all of a network that one customer has are one address.
+def _without_forwarded(inner: Application) -> Application:
+    """Return an application that never sees the X-Forwarded headers."""
 
-    Of IPv6 that is a /64: https://www.rfc-editor.org/rfc/rfc6177#section-2
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        for header in FORWARDED:
+            environ.pop(header, None)
+        return inner(environ, start_response)
+
+    return handle
+
+
+def _with_client_address(inner: Application) -> Application:
+    """Return an application for which the client has one address, whatever ProxyFix found.
+
+    A forwarded value that is no address (`unknown`, `_hidden`) counts as the proxy itself: as it
+    is, each would be a client of its own, without limits.
     """
 
-    def ask(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if ":" in (address := environ.get("REMOTE_ADDR", "")):
-            environ["REMOTE_ADDR"] = network_of(address)
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        proxy = environ["werkzeug.proxy_fix.orig"]["REMOTE_ADDR"] or "unknown"
+        client = environ.get("REMOTE_ADDR") or proxy
+        environ["REMOTE_ADDR"] = client_address(client) or client_address(proxy) or proxy
         return inner(environ, start_response)
 
-    return ask
+    return handle
+
+
+def client_address(text: str) -> str | None:
+    """Return the address that limits count by, or None if there is none in the text.
+
+    Of IPv6 it is the /64, which one customer has: https://www.rfc-editor.org/rfc/rfc6177#section-2.
+    An IPv4-mapped address is the IPv4 address. A port, and the brackets around IPv6, are dropped.
+    """
+    return _client_address(text[:MAX_ADDRESS_LENGTH])
 
 
 @functools.lru_cache(maxsize=10_000)
-def network_of(address: str) -> str:
-    """Return the /64 that an IPv6 address is in, or the IPv4 address that it stands for.
-
-    What is no address at all is returned as it is.
-    """
-    try:
-        whole = IPv6Address(address)
-    except ValueError:
-        return address
-    if whole.ipv4_mapped:
-        return str(whole.ipv4_mapped)
-    return str(IPv6Network((int(whole), 64), strict=False))
+def _client_address(text: str) -> str | None:
+    for candidate in (text, text.rpartition(":")[0]):
+        try:
+            address = ip_address(candidate.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            continue
+        if isinstance(address, IPv4Address):
+            return str(address)
+        return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
+    return None
 
 
 def json_body() -> Any:

@@ -8,7 +8,7 @@ import websocket
 from serving import Server
 from viewers import PlainViewer
 
-FORWARDED = "10.1.1.1, 10.2.2.2"
+FORWARDED = "10.1.1.1:4001, 10.2.2.2:4002"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,41 @@ def test_a_network_of_one_customer_is_one_address(ask):
 
 def test_an_ipv4_address_is_the_same_when_it_is_written_as_ipv6(ask):
     assert [ask("::ffff:10.0.0.1"), ask("10.0.0.1")] == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("10.0.0.1:40001", "10.0.0.1:40002"),
+        ("10.0.0.1:40001", "10.0.0.1"),
+        ('"10.0.0.1:40001"', "10.0.0.1"),
+        ("[::ffff:10.0.0.1]:40001", "10.0.0.1"),
+        ("::ffff:10.0.0.1:40001", "10.0.0.1"),
+        ("[2001:db8::1]:40001", "[2001:db8::2]:40002"),
+        ('"[2001:db8::1]:40001"', "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::2"),
+        ("2001:db8:0:0:1:2:3:4:40001", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1%eth1"),
+    ],
+)
+def test_a_port_does_not_make_another_client(ask, first, second):
+    assert [ask(first), ask(second)] == [200, 429]
+    assert ask("10.0.0.2:40001") == 200
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("unknown", "127.0.0.1"),
+        ("_hidden", "_secret"),
+        ("garbage-1", "garbage-2"),
+        ("10.0.0.256", "1.2.3"),
+        ("[2001:db8::g]:1", "for=10.0.0.1"),
+        ("x" * 200, "y" * 200),
+    ],
+)
+def test_what_is_no_address_counts_as_the_proxy(ask, first, second):
+    assert [ask(first), ask(second)] == [200, 429]
 
 
 def test_socket_io_sees_the_client_behind_the_proxy(behind_one_proxy):
