@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from limits import parse_many
 
@@ -245,13 +244,13 @@ def _rate_limit(environ: Mapping[str, str], name: str, default: str) -> str:
 
 
 def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the origins of a comma-separated list; `*` alone allows every website."""
-    origins = tuple(
-        part.strip() for part in environ.get("CORS_ORIGINS", "").split(",") if part.strip()
-    )
-    for origin in origins:
-        parts = urlsplit(origin)
-        whole = parts.scheme in ("http", "https") and origin == f"{parts.scheme}://{parts.netloc}"
-        if origin != "*" and not (whole and parts.netloc):
-            raise SettingError("CORS_ORIGINS", "must list origins such as https://example.com")
-    return origins
+    """Return the origins of a comma-separated list, normalised."""
+    # Not at the top: the package imports this module.
+    from scoreboard.origins import normalise_listed
+
+    parts = [part.strip() for part in environ.get("CORS_ORIGINS", "").split(",")]
+    try:
+        return tuple(normalise_listed(part) for part in parts if part)
+    except ValueError as error:
+        problem = f"must list origins such as https://example.com or https://*.example.com: {error}"
+        raise SettingError("CORS_ORIGINS", problem) from error

@@ -15,6 +15,7 @@ from . import (
     extensions,
     logs,
     ops,
+    origins,
     requests,
     scores,
     turns,
@@ -47,6 +48,7 @@ def create_app(config: Config | None = None) -> Flask:
     service.init_app(app)
     showing.init_app(app)
     handlers.init_app(app)
+    origins.init_app(app)
     door.init_app(app)
     plain.init_app(app)
     pace.hold_back(app)

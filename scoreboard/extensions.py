@@ -33,7 +33,11 @@ def init_app(app: Flask) -> None:
     migrate.init_app(app)
     jwt.init_app(app)
     limiter.init_app(app)
-    if app.config["CORS_ORIGINS"]:
-        origins = list(app.config["CORS_ORIGINS"])
-        allowed = {"origins": origins, "expose_headers": ["ETag", "Retry-After"]}
-        cors.init_app(app, resources={"/api/*": allowed})
+    # Any origin: those that are not allowed are removed before, see origins.py.
+    cors.init_app(
+        app,
+        resources="/api/*",
+        origins="*",
+        always_send=False,
+        expose_headers=["ETag", "Retry-After"],
+    )

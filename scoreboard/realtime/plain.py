@@ -68,6 +68,10 @@ class _Door:
     def _socket_io(
         self, environ: transport.WsgiEnvironment, start_response: Any
     ) -> Iterable[bytes]:
+        try:
+            self._app.extensions["origins"].require(environ)
+        except Forbidden as error:
+            return refuse(error, start_response)
         ended = ScoreboardError("This session has ended.", "session_ended")
         query = parse_qs(environ.get("QUERY_STRING", ""))
         if "sid" in query and not SESSION.fullmatch(query["sid"][0]):
@@ -125,9 +129,5 @@ def _token() -> tuple[str, str | None]:
 def _admissible(app: Flask, token: str) -> Caller:
     """Return the caller. Raises Forbidden for a foreign page, NotAuthenticated for a bad token."""
     caller = tokens.authenticate(token)
-    origin = request.headers.get("Origin")
-    allowed = app.config["CORS_ORIGINS"]
-    ours = not origin or origin.partition("://")[2] == request.host
-    if not ours and origin not in allowed and "*" not in allowed:
-        raise Forbidden("Pages of this origin may not connect.", "origin_not_allowed")
+    app.extensions["origins"].require(request.environ)
     return caller
