@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from scoreboard import audit, create_app, deadlines, doctor
+from scoreboard import audit, create_app, deadlines, doctor, logs
 from scoreboard.realtime import transport
 from scoreboard.realtime.connections import Connections
 
@@ -160,6 +160,7 @@ class _Server:
         if self._http.outstanding_requests:
             log.warning("stopped with %s requests unanswered", self._http.outstanding_requests)
             # A proper exit would wait for threads that wait for the database.
+            logs.flush()
             os._exit(0)
 
     def _take_in(self, client: Any, address: Any) -> None:

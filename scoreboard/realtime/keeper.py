@@ -49,8 +49,7 @@ def _repeat(
                     task(app)
             except Exception as error:
                 metrics.KEEPER_FAILURES.labels(task.__name__.strip("_")).inc()
-                # While the database fails this happens every time: one line, not a traceback.
-                log.warning("%s failed: %s", task.__name__.strip("_"), type(error).__name__)
+                log.warning("%s failed", task.__name__.strip("_"), exc_info=error)
 
 
 def _close_expired(app: Flask) -> None:

@@ -8,6 +8,7 @@ the package that names eventlet.
 import contextlib
 import logging
 import os
+import queue
 import socket
 import sys
 import threading
@@ -29,14 +30,16 @@ def _is_green() -> bool:
 
 
 GREEN = _is_green()
-# What a thread is where no loop has taken it over, for work off the loop.
+# The threads, locks and queues of native threads, for work off the loop.
 threads: Any = threading
+queues: Any = queue
 if GREEN:
     import eventlet
     from eventlet import hubs, patcher, tpool, wsgi
     from eventlet.support.greenlets import getcurrent, greenlet
 
     threads = patcher.original("threading")
+    queues = patcher.original("queue")
 ASYNC_MODE = "eventlet" if GREEN else "threading"
 
 
