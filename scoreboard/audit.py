@@ -11,6 +11,7 @@ from typing import Any
 
 from . import metrics, recent
 from .errors import ScoreboardError, translate
+from .fields import number
 from .permissions import Caller
 
 log = logging.getLogger("scoreboard.audit")
@@ -30,7 +31,9 @@ class Attempt:
     """What is known of an attempt so far; never a token, a password or a whole body.
 
     `started` is in seconds of a clock that never goes back. `score` is the user's score after an
-    accepted update; `status` and `code` are there once the attempt has ended.
+    accepted update; `status` and `code` are there once the attempt has ended. `claimed` is the
+    user id and role in a token whose signature is good, where the attempt ended before the token
+    was looked up: good for the log alone, as the user may be suspended or the token revoked.
     """
 
     origin: Origin
@@ -38,6 +41,7 @@ class Attempt:
     user_id: str | None = None
     score_value: float | None = None
     caller: Caller | None = None
+    claimed: tuple[str | None, str] | None = None
     score: float | None = None
     status: int | None = None
     code: str | None = None
@@ -121,15 +125,18 @@ def end_all(
 def _ended(made: Attempt, error: ScoreboardError | None) -> str:
     """Note how the attempt ended, count it and return its line."""
     made.status, made.code = (error.status, error.code) if error else (200, "accepted")
-    caller, seconds = made.caller, time.perf_counter() - made.started
+    seconds = time.perf_counter() - made.started
+    user_id, role = made.claimed or (None, None)
+    if made.caller:
+        user_id, role = made.caller.user_id, made.caller.role
     metrics.count_update(made.code, seconds)
     return _line(
         "score_update",
         made.origin,
-        caller=caller and caller.user_id,
-        role=caller and caller.role,
+        caller=user_id,
+        role=role,
         user_id=made.user_id,
-        score_value=made.score_value,
+        score_value=None if made.score_value is None else number(made.score_value),
         status=made.status,
         code=made.code,
         latency_ms=round(seconds * 1000, 2),

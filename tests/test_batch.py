@@ -1,6 +1,7 @@
 """Batches: many updates of a game server in one request, each judged on its own."""
 
 import json
+import os
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from viewers import PlainViewer, SocketIoViewer, wait_until
 
 from scoreboard import audit, database
-from scoreboard.extensions import limiter
+from scoreboard.limit_windows import RedisWindows
 from scoreboard.models import MAX_SCORE, Score
 from scoreboard.scores import ledger as ledgers
 from scoreboard.scores import records
@@ -22,6 +23,7 @@ from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Receipt, Update
 
 URL = "/api/score/batch"
+REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
 NOBODY = "00000000-0000-4000-8000-000000000000"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -146,18 +148,46 @@ class TestEachOnItsOwn:
         ]
         assert all(86_000 < result["retry_after"] <= 86_401 for result in answered[2:4])
 
-    def test_after_a_refusal_for_the_limit_no_later_update_of_the_user_overtakes_it(
-        self, client, scorer, make_user, monkeypatch
+    @pytest.mark.parametrize("settings", [{"SCORE_RATE_LIMIT": "3/day"}])
+    def test_the_first_updates_of_a_user_pass_and_invalid_ones_do_not_count(
+        self, client, scorer, make_user
     ):
         one, other = make_user(), make_user()
-        lets_in = iter([True, False, True, True])
-        monkeypatch.setattr(limiter.limiter, "hit", lambda *args: next(lets_in))
+        post(client, scorer, [one.update(0)])
 
         answered = results(
-            client, scorer, [one.update(1), one.update(2), one.update(3), other.update(4)]
+            client,
+            scorer,
+            [one.update("x"), one.update(1), other.update(1), one.update(2), one.update(3)],
         )
 
-        assert [result["status"] for result in answered] == [200, 429, 429, 200]
+        assert [result["status"] for result in answered] == [400, 200, 200, 200, 429]
+
+    @pytest.mark.parametrize("settings", [{"SCORE_RATE_LIMIT": "5/minute;2/day"}])
+    def test_of_several_limits_the_tightest_decides(self, client, scorer, player):
+        answered = results(client, scorer, [player.update(number) for number in range(4)])
+
+        assert [result["status"] for result in answered] == [200, 200, 429, 429]
+        assert all(result["retry_after"] > 86_000 for result in answered[2:])
+
+    @pytest.mark.parametrize("settings", [{"REDIS_URL": REDIS, "SCORE_RATE_LIMIT": "2/day"}])
+    def test_redis_is_asked_once_for_all_users_of_a_batch(
+        self, client, scorer, make_user, monkeypatch
+    ):
+        people = [make_user() for _ in range(20)]
+        results(client, scorer, [scorer.update(0)])
+        asked = []
+        acquire = RedisWindows.acquire
+        monkeypatch.setattr(
+            RedisWindows, "acquire", lambda self, wanted: asked.append(1) or acquire(self, wanted)
+        )
+
+        answered = results(
+            client, scorer, [person.update(n) for person in people for n in range(3)]
+        )
+
+        assert [result["status"] for result in answered] == [200, 200, 429] * 20
+        assert len(asked) == 1
 
 
 class TestAsAWhole:

@@ -23,7 +23,7 @@ from scoreboard import create_app, database, metrics
 from scoreboard.auth import accounts
 from scoreboard.cli.users import seed_players
 from scoreboard.extensions import db
-from scoreboard.limit_storage import RedisWindows
+from scoreboard.limit_windows import RedisWindows
 from scoreboard.models import RevokedToken
 from scoreboard.permissions import Caller
 from scoreboard.realtime import connections, keeper

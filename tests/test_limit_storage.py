@@ -1,9 +1,14 @@
-"""Limits counted in this process's memory."""
+"""Limits counted in this process's memory, or in Redis."""
+
+import socket
+import threading
 
 import pytest
+from services import OwnRedis
 
-from scoreboard import limit_storage
+from scoreboard import doctor, limit_storage
 from scoreboard.limit_storage import WindowStorage
+from scoreboard.limit_windows import Asked, RedisWindows, Window
 
 
 @pytest.fixture
@@ -91,3 +96,91 @@ def test_what_is_cleared_counts_anew(storage):
     assert storage.acquire_entry("key", 1, 10)
     storage.reset()
     assert storage.acquire_entry("key", 1, 10)
+
+
+class TestAsManyAsThereIsRoomFor:
+    """In memory and in Redis alike."""
+
+    @pytest.fixture(params=["memory", "redis"])
+    def storage(self, request, tmp_path):
+        if request.param == "memory":
+            yield WindowStorage()
+            return
+        redis = OwnRedis(tmp_path)
+        yield RedisWindows(redis.url)
+        redis.stop()
+
+    def test_what_there_is_no_room_for_is_not_granted(self, storage):
+        windows = [Window("key", 5, 100)]
+
+        granted = storage.acquire([Asked(windows, 3), Asked(windows, 3), Asked(windows, 3)])
+
+        assert [each.amount for each in granted] == [3, 2, 0]
+        assert granted[0].retry_after == 0
+        assert all(99 < each.retry_after <= 100 for each in granted[1:])
+
+    def test_the_tightest_of_several_limits_decides_and_the_others_count_no_more(self, storage):
+        minute, day = Window("minute", 10, 60), Window("day", 4, 86_400)
+
+        (granted,) = storage.acquire([Asked([minute, day], 7)])
+
+        assert granted.amount == 4
+        assert 86_000 < granted.retry_after <= 86_400
+        assert storage.get_moving_window(*minute)[1] == 4
+
+    def test_less_than_the_least_is_not_granted(self, storage):
+        windows = [Window("key", 5, 100)]
+
+        granted = storage.acquire([Asked(windows, 7, least=7), Asked(windows, 5, least=5)])
+
+        assert [each.amount for each in granted] == [0, 5]
+
+    def test_it_gives_what_asking_one_by_one_gives(self, storage):
+        together = storage.acquire([Asked([Window("one", 5, 100)], 7)])[0].amount
+
+        one_by_one = [storage.acquire_entry("other", 5, 100) for _ in range(7)]
+
+        assert one_by_one == [True] * together + [False] * (7 - together)
+
+
+class TestASilentNameServer:
+    """Resolving the name of Redis takes until the test lets it end."""
+
+    @pytest.fixture
+    def settings(self):
+        return {"REDIS_URL": "redis://redis.example:6379", "SCORE_RATE_LIMIT": "2/day"}
+
+    @pytest.fixture(autouse=True)
+    def silent(self, monkeypatch):
+        answers = threading.Event()
+        resolve = socket.getaddrinfo
+
+        def getaddrinfo(host, *args, **options):
+            if host == "redis.example":
+                answers.wait(60)
+                raise socket.gaierror("no such name")
+            return resolve(host, *args, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
+        answers.set()
+
+    def test_updates_are_answered_and_counted_in_memory(self, client, player):
+        statuses = [
+            client.post(
+                "/api/score/update", json=player.update(number), headers=player.bearer
+            ).status_code
+            for number in range(3)
+        ]
+
+        assert statuses == [200, 200, 429]
+
+    def test_the_service_is_ready_and_says_that_redis_fails(self, client):
+        answer = client.get("/readyz")
+
+        assert (answer.status_code, answer.json["checks"]["redis"]) == (200, "failing")
+
+    def test_the_doctor_says_that_redis_does_not_answer(self, app):
+        (found,) = [each for each in doctor.examine(app) if each.check == "redis"]
+
+        assert found.advice

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from .. import database
 from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
-from ..permissions import Caller
+from ..permissions import ROLES, Caller
 from ..together import Together
 from .signatures import CLOCKS_DIFFER, PUBLIC_VIEWER, Claims, verified
 
@@ -59,6 +59,19 @@ def authenticate(token: str | None) -> Caller:
     role: str = current_app.extensions["roles"].ask(claims)
     user_id = None if claims["sub"] == PUBLIC_VIEWER else claims["sub"]
     return Caller(user_id, role, claims["iat"], claims["exp"], token_ids(claims))
+
+
+def claimed(token: str | None) -> tuple[str | None, str] | None:
+    """Return the user id and role that an access token of ours claims, None for any other token.
+
+    Nothing is asked of the database: the token may be revoked and the role an earlier one.
+    """
+    try:
+        claims = read(token, "access")
+    except NotAuthenticated:
+        return None
+    role = next((role for role in ROLES if role == claims["role"]), "unknown")
+    return (None if claims["sub"] == PUBLIC_VIEWER else claims["sub"]), role
 
 
 def refused(held: Iterable[str]) -> dict[str, NotAuthenticated]:

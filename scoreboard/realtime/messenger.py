@@ -27,7 +27,10 @@ MOST_WAITING = 1000
 
 
 def impatient(url: str, seconds: float) -> "redis.Redis":
-    """Return a client that waits this long for Redis and no longer, and tries only once."""
+    """Return a client that waits this long for Redis and no longer, and tries only once.
+
+    Resolving the name of Redis may take longer: for tasks of their own, which nobody waits for.
+    """
     return redis.Redis.from_url(
         url,
         socket_timeout=seconds,

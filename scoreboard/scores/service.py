@@ -1,10 +1,10 @@
 """Submitting a score: the one path, whichever door an update comes in by."""
 
-import time
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flask import Flask, current_app
 from limits import parse_many
@@ -24,6 +24,7 @@ from ..errors import (
 from ..extensions import limiter
 from ..fields import number
 from ..json_provider import dumps
+from ..limit_windows import Asked, Granted, MovingWindows, Window
 from ..permissions import Caller
 from ..realtime import broadcast, transport
 from ..realtime.feed import Batch, Feed
@@ -56,7 +57,8 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
     ScoreboardError for everything a client can cause, with nothing changed.
     """
     with audit.attempt(origin, activity.observe) as attempt, _overload_as_500():
-        loaded = _validate(body)
+        with _naming(attempt, token):
+            loaded = _validate(body)
         attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
         attempt.caller = tokens.authenticate(token)
         user_id = _authorize(attempt.caller, loaded["user_id"])
@@ -74,7 +76,8 @@ def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[st
     Raises a ScoreboardError, with nothing changed, for what is wrong with the batch as a whole.
     """
     with audit.refusal(origin, activity.observe) as batch, _overload_as_500():
-        bodies = _validate_batch(body)
+        with _naming(batch, token):
+            bodies = _validate_batch(body)
         batch.caller = tokens.authenticate(token)
         submitted_by = _authorize_batch(batch.caller)
         attempts = [audit.Attempt(origin, batch.started, caller=batch.caller) for _ in bodies]
@@ -103,6 +106,20 @@ def top10() -> Told:
 def _publish(batch: Batch) -> None:
     current_app.extensions["present"].offer(batch)
     broadcast.publish(batch)
+
+
+@contextmanager
+def _naming(attempt: audit.Attempt, token: str | None) -> Iterator[None]:
+    """Name the caller of an attempt that is refused in this context, for the log alone.
+
+    By the token's signature and expiry, not by the database: a malformed body must not cost a
+    query, and a failing database must not change the answer.
+    """
+    try:
+        yield
+    except Exception:
+        attempt.claimed = tokens.claimed(token)
+        raise
 
 
 def _validate(body: object) -> dict[str, Any]:
@@ -139,12 +156,32 @@ def _authorize_batch(caller: Caller) -> str:
 
 def _limit(user_id: str) -> None:
     """Count one update of this user's score. Raises RateLimited if there were too many."""
-    for limit in current_app.extensions["score_limits"]:
-        if not limiter.limiter.hit(limit, "score", user_id):
-            reset_at = limiter.limiter.get_window_stats(limit, "score", user_id).reset_time
-            seconds = int(reset_at - time.time()) + 1
-            # The clock may have been set since that was worked out.
-            raise RateLimited(min(max(1, seconds), limit.get_expiry()))
+    (granted,) = _acquire({user_id: 1})
+    if not granted.amount:
+        raise _rate_limited(granted)
+
+
+def _acquire(updates: Mapping[str, int]) -> list[Granted]:
+    """Count so many updates of each user's score, or as many as the limits have room for.
+
+    An update that is refused by one limit counts in none. One round trip to Redis at most.
+    """
+    limits = current_app.extensions["score_limits"]
+    asked = [
+        Asked(
+            [
+                Window(each.key_for("score", user_id), each.amount, each.get_expiry())
+                for each in limits
+            ],
+            count,
+        )
+        for user_id, count in updates.items()
+    ]
+    return cast(MovingWindows, limiter.storage).acquire(asked)
+
+
+def _rate_limited(granted: Granted) -> RateLimited:
+    return RateLimited(max(1, math.ceil(granted.retry_after)))
 
 
 def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
@@ -162,24 +199,22 @@ def _judge(
 ) -> list[Update | Exception]:
     """Return each update to record, or why not.
 
-    Once one of a user's is over the limit, so are those after it: the order is theirs to keep.
+    If a limit has room for fewer updates of a user than are valid, these are the first ones.
     """
     judged: list[Update | Exception] = []
-    limited: dict[str, RateLimited] = {}
+    valid: dict[str, list[int]] = {}
     for attempt, body in _unhurried(zip(attempts, bodies, strict=True)):
         try:
             loaded = _validate(body)
-            user_id = attempt.user_id = loaded["user_id"]
-            attempt.score_value = loaded["score_value"]
-            if user_id in limited:
-                raise limited[user_id]
-            _limit(user_id)
+            attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
             judged.append(_update(loaded, submitted_by))
-        except RateLimited as error:
-            limited[user_id] = error
-            judged.append(error)
+            valid.setdefault(loaded["user_id"], []).append(len(judged) - 1)
         except Exception as error:
             judged.append(translate(error))
+    granted = _acquire({user_id: len(places) for user_id, places in valid.items()})
+    for places, each in zip(valid.values(), granted, strict=True):
+        for place in places[each.amount :]:
+            judged[place] = _rate_limited(each)
     return judged
 
 
