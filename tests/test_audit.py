@@ -1,8 +1,10 @@
 """Every attempt to update a score leaves one line of JSON."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from conftest import mint
 
 
 @pytest.fixture
@@ -95,10 +97,56 @@ def test_a_batch_refused_as_a_whole_leaves_one_line(client, player, lines):
     send([player.update(1)], {})
 
     assert [(line["status"], line["code"], line["caller"]) for line in lines()] == [
-        (400, "invalid_input", None),
+        (400, "invalid_input", player.user_id),
         (401, "not_permitted", player.user_id),
         (401, "token_missing", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "logged"), [(120, "120"), (120.0, "120"), (0, "0"), (-3, "-3"), (0.5, "0.5")]
+)
+def test_a_whole_number_is_logged_as_a_whole_number(client, player, lines, value, logged):
+    post(client, player.bearer, player.update(value))
+
+    assert json.dumps(lines()[0]["score_value"]) == logged
+
+
+@pytest.mark.parametrize("body", [{"score_value": "seven"}, {"user_id": None}, "{", []])
+def test_an_invalid_update_with_a_valid_token_is_logged_with_its_caller(
+    client, player, lines, body
+):
+    update = {**player.update(7), **body} if isinstance(body, dict) else body
+    answer = post(client, player.bearer, update)
+
+    (line,) = lines()
+    assert answer.status_code == line["status"] == 400
+    assert (line["caller"], line["role"]) == (player.user_id, "player")
+
+
+@pytest.mark.parametrize("token", [None, "nonsense", "expired", "signed by another"])
+def test_an_invalid_update_without_a_valid_token_is_logged_without_a_caller(
+    client, player, lines, token
+):
+    minted = {
+        "expired": mint(player.user_id, exp=datetime.now(UTC) - timedelta(hours=1)),
+        "signed by another": mint(player.user_id, key="k" * 48),
+    }
+    post(client, {"Authorization": f"Bearer {minted.get(token, token)}"}, player.update("seven"))
+
+    (line,) = lines()
+    assert (line["status"], line["caller"], line["role"]) == (400, None, None)
+
+
+def test_naming_the_caller_of_an_invalid_update_asks_nothing_of_the_database(
+    client, player, lines, monkeypatch
+):
+    monkeypatch.setattr("scoreboard.database.read", lambda work: 1 / 0)
+
+    answer = post(client, player.bearer, player.update("seven"))
+
+    assert answer.status_code == 400
+    assert lines()[0]["caller"] == player.user_id
 
 
 def test_an_error_of_ours_leaves_a_line_too(client, player, lines, monkeypatch):
