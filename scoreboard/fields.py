@@ -84,6 +84,18 @@ class Schema(marshmallow.Schema):
         return super().load(data, **options)
 
 
+class QuerySchema(marshmallow.Schema):
+    """A schema of a query string; parameters that it does not name are ignored.
+
+    Caches and trackers add their own to any address: jQuery's `_`, `fbclid`, `utm_source`.
+    """
+
+    class Meta:
+        """How Marshmallow treats unknown names."""
+
+        unknown = marshmallow.EXCLUDE
+
+
 class LeanSchema(Schema):
     """A flat schema that loads what is as it must be without Marshmallow's bookkeeping.
 

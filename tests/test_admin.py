@@ -545,7 +545,7 @@ class TestMarks:
 
         assert [mark["user_id"] for mark in answer.json["marks"]] == [player.user_id]
 
-    @pytest.mark.parametrize("query", ["user_id=ann", "user_id=%00", "user=x", "user_id="])
+    @pytest.mark.parametrize("query", ["user_id=ann", "user_id=%00", "user_id="])
     def test_another_query_is_refused(self, client, admin, query):
         answer = client.get(f"/api/admin/marks?{query}", headers=admin.bearer)
 

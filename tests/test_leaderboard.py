@@ -303,7 +303,6 @@ def other_kind():
         ("leaderboard", {"limit": "１０"}, "limit"),
         ("leaderboard", {"limit": ""}, "limit"),
         ("leaderboard", {"limit": "9" * 5000}, "limit"),
-        ("leaderboard", {"page": "2"}, "page"),
         ("leaderboard", {"cursor": ""}, "cursor"),
         ("leaderboard", {"cursor": "x"}, "cursor"),
         ("leaderboard", {"cursor": "\x00é💥"}, "cursor"),
@@ -328,6 +327,29 @@ def test_wrong_parameters_are_named(client, scorer, path, query, field):
 
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_input")
     assert list(answer.json["error"]["fields"]) == [field]
+
+
+@pytest.mark.parametrize("extra", ["_=1441835249458", "fbclid=a&utm_source=b", "page=2"])
+@pytest.mark.parametrize(
+    "path", ["score/top10", "leaderboard", "leaderboard/users/{}", "users/{}/scores"]
+)
+def test_unknown_parameters_are_ignored(client, player, path, extra):
+    update = player.update(5)
+    assert client.post("/api/score/update", json=update, headers=player.bearer).status_code == 200
+    url = f"/api/{path.format(player.user_id)}"
+    plain = client.get(url, headers=player.bearer)
+
+    answer = client.get(f"{url}?{extra}", headers=player.bearer)
+
+    assert (answer.status_code, answer.json) == (200, plain.json)
+
+
+def test_any_number_of_unknown_parameters_is_ignored(client):
+    extra = {f"utm_{number}": "x" for number in range(100)}
+
+    answer = client.get("/api/leaderboard", query_string={**extra, "limit": "1"})
+
+    assert answer.status_code == 200
 
 
 def test_a_cursor_that_was_tampered_with_is_refused(client, ranked):

@@ -2,7 +2,7 @@
 
 from marshmallow import ValidationError, fields, validate
 
-from ..fields import Moment, Schema, ScoreValue, UserId, Whole
+from ..fields import Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
 from ..permissions import ROLES
 
 LARGEST_ID = 2**63 - 1
@@ -28,13 +28,13 @@ class ScoreReferenceSchema(Schema):
     score_id = Whole(1, LARGEST_ID, required=True)
 
 
-class MarksQuerySchema(Schema):
+class MarksQuerySchema(QuerySchema):
     """The query of `GET /api/admin/marks`."""
 
     user_id = UserId()
 
 
-class AuditQuerySchema(Schema):
+class AuditQuerySchema(QuerySchema):
     """The query of `GET /api/admin/audit`."""
 
     after = Whole(0, LARGEST_ID)

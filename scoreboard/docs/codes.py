@@ -30,7 +30,7 @@ CODES: dict[str, Code] = {
     ),
     "invalid_input": Code(
         400,
-        "A field or parameter is missing, unknown, or breaks its rule.",
+        "A field is missing or unknown, or a field or parameter breaks its rule.",
         "Put right what `fields` names; the same request will fail again.",
     ),
     "timestamp_in_future": Code(

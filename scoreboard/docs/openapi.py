@@ -34,7 +34,8 @@ SCHEMES = {
 INTRODUCTION = """Takes score updates from authorized users, ranks them, pushes every change.
 
 Every error, also of an unknown path or method, is `{"error": {"code", "message", "fields"?}}`. \
-Codes are stable, messages may improve. A request that fails changes nothing."""
+Codes are stable, messages may improve. A request that fails changes nothing. Query parameters \
+that an endpoint does not name are ignored; unknown fields of a body are refused."""
 
 _making = threading.Lock()
 

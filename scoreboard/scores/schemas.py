@@ -4,7 +4,7 @@ import re
 
 from marshmallow import ValidationError, fields, validate
 
-from ..fields import LeanSchema, Moment, Schema, ScoreValue, UserId, Whole
+from ..fields import LeanSchema, Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
 
 MOST_IN_BATCH = 1000
 
@@ -136,7 +136,7 @@ class HistorySchema(Schema):
     next = fields.String(allow_none=True)
 
 
-class PageQuerySchema(Schema):
+class PageQuerySchema(QuerySchema):
     """The query of `GET /api/leaderboard`."""
 
     limit = Whole(1, 100, load_default=50)
@@ -149,7 +149,7 @@ class HistoryQuerySchema(PageQuerySchema):
     user_id = UserId(required=True)
 
 
-class NeighboursQuerySchema(Schema):
+class NeighboursQuerySchema(QuerySchema):
     """The query of `GET /api/leaderboard/users/<user_id>`, and the user in its path."""
 
     user_id = UserId(required=True)
