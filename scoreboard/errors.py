@@ -152,8 +152,8 @@ class UpgradeRequired(ScoreboardError):
         super().__init__("Connect here with a WebSocket, or with Socket.IO at /ws/scoreboard/.")
 
     def headers(self) -> dict[str, str]:
-        """Return what to upgrade to, as RFC 9110, section 15.5.22, asks."""
-        return {"Upgrade": "websocket", "Connection": "Upgrade"}
+        """Return what to upgrade to: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
+        return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
 
 class Overloaded(ScoreboardError):

@@ -1,5 +1,7 @@
 """Headers and queries that make no sense are no reason to fail, or to say much."""
 
+import json
+
 import pytest
 from werkzeug.sansio import request as sansio
 
@@ -83,3 +85,74 @@ def test_what_names_no_session_is_not_told_back(client, method, sid):
 
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "session_ended")
     assert len(answer.data) < 200
+
+
+@pytest.fixture
+def polling(client):
+    """Return the address of a polling session that has just been opened."""
+    opened = client.get("/ws/scoreboard/?EIO=4&transport=polling").text
+    sid = json.loads(opened[1:])["sid"]
+    return f"/ws/scoreboard/?EIO=4&transport=polling&sid={sid}"
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "status", "code"),
+    [
+        ("GET", "EIO=4&transport=polling&sid=unknown", 400, "session_ended"),
+        ("POST", "EIO=4&transport=polling&sid=unknown", 400, "session_ended"),
+        ("POST", "EIO=4&transport=polling", 400, "session_ended"),
+        ("GET", "EIO=4&transport=pigeon", 400, "unknown_transport"),
+        ("GET", "EIO=3&transport=polling", 400, "unsupported_protocol"),
+        ("GET", "transport=polling", 400, "unsupported_protocol"),
+        ("GET", "EIO=4&j=x", 400, "bad_request"),
+        ("PUT", "EIO=4&transport=polling", 405, "method_not_allowed"),
+        ("DELETE", "EIO=4&transport=polling&sid=unknown", 405, "method_not_allowed"),
+    ],
+)
+def test_what_engine_io_refuses_has_the_error_shape(client, library, method, query, status, code):
+    answer = client.open(f"/ws/scoreboard/?{query}", method=method)
+
+    assert (answer.status_code, answer.content_type) == (status, "application/json")
+    assert answer.json["error"]["code"] == code
+    assert answer.json["error"].keys() == {"code", "message"}
+
+
+@pytest.mark.usefixtures("library")
+def test_a_wrong_method_is_told_the_right_ones(client):
+    answer = client.put("/ws/scoreboard/?EIO=4&transport=polling")
+
+    assert answer.headers["Allow"] == "GET, POST, OPTIONS"
+
+
+@pytest.mark.usefixtures("library")
+def test_a_malformed_payload_ends_the_session_with_the_error_shape(client, polling):
+    answer = client.post(polling, data="9")
+
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "session_ended")
+
+
+def test_a_poll_of_an_upgraded_session_has_the_error_shape(client, library, polling):
+    next(iter(library.sockets.values())).upgraded = True
+
+    answers = client.get(polling), client.post(polling, data="3")
+
+    for answer in answers:
+        assert (answer.status_code, answer.json["error"]["code"]) == (400, "transport_mismatch")
+
+
+@pytest.mark.usefixtures("library")
+def test_a_poll_that_half_asks_for_a_websocket_is_told_what_is_missing(client, polling):
+    half = {"Upgrade": "websocket", "Connection": "Upgrade"}
+
+    answer = client.get(polling, headers=half)
+
+    assert (answer.status_code, answer.json["error"]["code"]) == (426, "upgrade_required")
+    assert answer.headers["Sec-WebSocket-Version"] == "13"
+
+
+def test_a_connection_too_many_is_refused_with_the_status_of_its_code(app, client, library):
+    app.extensions["connections"].stopping = True
+
+    answer = client.get("/ws/scoreboard/?EIO=4&transport=polling")
+
+    assert (answer.status_code, answer.json["error"]["code"]) == (500, "stopping")

@@ -66,6 +66,27 @@ def test_a_packet_that_is_json_and_no_text_ends_the_session(server, said):
     assert "ERROR" not in server.log()
 
 
+def test_an_unknown_namespace_is_refused_with_a_message_and_a_code(server):
+    polling = Polling(server, server.user("Ann").token)
+    polling.post('40/random?a=b,{"token":"x"}')
+    packet = polling.get()
+
+    assert packet.startswith("44/random,")
+    refusal = json.loads(packet.removeprefix("44/random,"))
+    assert refusal["message"]
+    assert refusal["data"] == {"code": "unknown_namespace", "message": refusal["message"]}
+
+
+def test_a_client_of_an_unknown_namespace_may_still_use_the_main_one(server):
+    player = server.user("Ann")
+    polling = Polling(server, player.token)
+    polling.post("40/random,")
+
+    polling.post("42" + json.dumps(["update_score", player.update(7)]))
+
+    wait_until(lambda: server.top10() != [])
+
+
 def test_a_client_that_comes_and_goes_leaves_nothing_behind(server):
     player = server.user("Ann")
     for _ in range(5):

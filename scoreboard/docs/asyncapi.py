@@ -18,7 +18,22 @@ REFUSALS_OF_UPDATE = {
     429: ["rate_limited"],
     500: ["overloaded", "stopping", "server_error"],
 }
-REFUSALS_OF_SOCKET_IO = [*TOKEN, "too_many_connections", "overloaded", "server_error"]
+REFUSALS_OF_SOCKET_IO = [
+    *TOKEN,
+    "unknown_namespace",
+    "too_many_connections",
+    "overloaded",
+    "server_error",
+]
+# What the HTTP requests of Socket.IO's transports can be refused with.
+REFUSALS_OF_ENGINE_IO = [
+    "unknown_transport",
+    "unsupported_protocol",
+    "transport_mismatch",
+    "session_ended",
+    "upgrade_required",
+    "stopping",
+]
 REFUSALS_OF_WEBSOCKET = [
     *TOKEN,
     "origin_not_allowed",
@@ -98,7 +113,7 @@ def _channels() -> Json:
             "description": _SOCKET_IO,
             "messages": _references("components", [*told, *_SOCKET_IO_ONLY]),
             "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
-            "x-refusals": REFUSALS_OF_SOCKET_IO,
+            "x-refusals": [*REFUSALS_OF_SOCKET_IO, *REFUSALS_OF_ENGINE_IO],
         },
     }
 

@@ -51,8 +51,25 @@ CODES: dict[str, Code] = {
     ),
     "session_ended": Code(
         400,
-        "The Socket.IO session ended while the request was on its way.",
-        "Connect again; the client library does by itself.",
+        "The Socket.IO session is not known to this process: it has ended, after a malformed "
+        "packet for example, or another process has it.",
+        "Connect again; the client library does by itself. Behind a load balancer, polling needs "
+        "sticky sessions.",
+    ),
+    "unknown_transport": Code(
+        400,
+        "The transport of a Socket.IO request is neither polling nor websocket.",
+        "Use `transport=polling` or `transport=websocket`.",
+    ),
+    "unsupported_protocol": Code(
+        400,
+        "A Socket.IO request without `EIO=4`: the client is older than version 3.",
+        "Update the client library.",
+    ),
+    "transport_mismatch": Code(
+        400,
+        "A polling request for a Socket.IO session that uses a WebSocket.",
+        "Send over the WebSocket, or connect again.",
     ),
     "bad_request": Code(
         400,
@@ -99,6 +116,11 @@ CODES: dict[str, Code] = {
         "Have the operator add its origin to CORS_ORIGINS.",
     ),
     "not_found": Code(404, "There is nothing at this address.", "Look at the path."),
+    "unknown_namespace": Code(
+        404,
+        "A Socket.IO client connected to a namespace other than the main one.",
+        'Give the path as an option, `io(origin, {path: "/ws/scoreboard"})`, not in the address.',
+    ),
     "not_ranked": Code(
         404,
         "The user is not on the board: without a score, or hidden.",

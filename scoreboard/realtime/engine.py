@@ -15,7 +15,8 @@ from typing import Any
 from engineio import packet
 from engineio.exceptions import SocketIsClosedError, UnknownPacketError
 
-from . import handshake, transport, websocket
+from ..errors import UpgradeRequired
+from . import handshake, refusals, transport, websocket
 from .engine_session import EngineSession
 from .frames import text_frame
 from .packets import LONGEST_MESSAGE
@@ -23,7 +24,7 @@ from .vain import Vain
 
 
 def install(engine: Any) -> None:
-    """Have this Engine.IO server use our queue and our WebSocket.
+    """Make this Engine.IO server use our queue, our WebSocket and our error shape.
 
     Its own WebSocket drivers negotiate compression with every browser and keep a compressor for
     each; one of them bounds a frame but not a message, the other loses what the kernel does not
@@ -31,6 +32,9 @@ def install(engine: Any) -> None:
     """
     queue = functools.partial(Outbox, engine._async["queue"])
     engine._async = {**engine._async, "websocket": EngineWebSocket, "queue": queue}
+    engine._bad_request = refusals.bad_request
+    engine._method_not_found = refusals.method_not_allowed
+    engine._unauthorized = refusals.refusal
 
 
 def message(text: str) -> Any:
@@ -131,8 +135,10 @@ class EngineWebSocket:
         self._engine = engine
         self._probed = False
 
-    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
-        """Serve one connection until it ends."""
+    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Any:
+        """Serve one connection until it ends, or return a refusal for Engine.IO to answer with."""
+        if not handshake.is_upgrade(environ):
+            return refusals.refusal(UpgradeRequired())
         return handshake.serve(environ, start_response, self._open, LONGEST_MESSAGE)
 
     def _open(self, opened: websocket.WebSocket) -> None:

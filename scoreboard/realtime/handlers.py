@@ -14,7 +14,7 @@ from socketio.exceptions import ConnectionRefusedError
 from .. import metrics
 from ..activity.pace import Pace
 from ..auth import tokens
-from ..errors import NotAuthenticated, ScoreboardError, translate
+from ..errors import NotAuthenticated, NotFound, ScoreboardError, translate
 from ..extensions import socketio
 from ..turns import by_turns
 from . import broadcast, engine, transport, updates, websocket
@@ -100,7 +100,7 @@ class _Door:
             self._send_packet(engine_sid, packet)
 
     def _connected(self, engine_sid: str, environ: dict[str, Any]) -> Any:
-        """Take the connection in, or return why not: Engine.IO then answers 401 with that."""
+        """Take the connection in, or return the error that Engine.IO answers with."""
         socket = self._engine.sockets[engine_sid]
         session = _Session(
             environ.get("REMOTE_ADDR", "unknown"),
@@ -113,7 +113,7 @@ class _Door:
         try:
             self._app.extensions["connections"].open(session)
         except ScoreboardError as error:
-            return error.body()
+            return error
         self._open[engine_sid] = session
         engine.before_connect(socket)
         # The library keeps this as long as the connection: it need not be the whole request.
@@ -137,6 +137,9 @@ class _Door:
     def _take(self, engine_sid: str, session: _Session, data: Any) -> bool:
         """Do what a packet asks for. Return False if that was nothing, or is refused of late."""
         event = StrictPacket(encoded_packet=data)
+        if event.packet_type == packet.CONNECT and event.namespace not in (None, "/"):
+            self._refuse_namespace(engine_sid, event.namespace)
+            return False
         # One at a time: with polling, a CLOSE can overtake the CONNECT that it follows.
         with session.turn:
             caller = session.caller
@@ -148,6 +151,19 @@ class _Door:
         updates.submit(self._app, session, event)
         refused, session.refused = session.refused, False
         return not refused
+
+    def _refuse_namespace(self, engine_sid: str, namespace: str) -> None:
+        """Refuse to connect a client to a namespace other than the main one.
+
+        python-socketio sends a plain string, which the clients show without a message or a code.
+        """
+        error = NotFound(
+            "There is no such namespace: connect without one, to the path /ws/scoreboard.",
+            "unknown_namespace",
+        )
+        refusal = {"message": error.message, "data": error.detail()}
+        text = StrictPacket(packet.CONNECT_ERROR, data=refusal, namespace=namespace).encode()
+        self._send(engine_sid, engine.message(text))
 
     def _disconnected(self, engine_sid: str, reason: str) -> None:
         session = self._open.get(engine_sid)

@@ -34,11 +34,9 @@ def serve(
     """Answer the handshake and hand the WebSocket to `opened`, which says what is to be done.
 
     No extension is ever accepted: compressing our small messages costs more than it saves, and
-    memory for each viewer. Raises ConnectionError under `flask run`, as its server expects.
+    memory for each viewer. The request must be one that `is_upgrade` accepts. Raises
+    ConnectionError under `flask run`, as its server expects.
     """
-    if not is_upgrade(environ):
-        start_response("426 Upgrade Required", [("Sec-WebSocket-Version", "13")])
-        return [b""]
     answer = [
         b"HTTP/1.1 101 Switching Protocols",
         b"Upgrade: websocket",
