@@ -13,6 +13,7 @@ from . import (
     doctor,
     errors,
     extensions,
+    headers,
     logs,
     ops,
     origins,
@@ -54,6 +55,7 @@ def create_app(config: Config | None = None) -> Flask:
     pace.hold_back(app)
     turns.init_app(app)
     requests.init_app(app)
+    headers.init_app(app)
     keeper.init_app(app)
     cli.register(app)
     blueprints = (auth.bp, scores.bp, scores.leaderboard_bp, admin.bp, ops.bp, docs.bp, web.bp)

@@ -41,7 +41,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 LENGTH = re.compile(r"[0-9]{1,18}", re.ASCII)
 _TOLD = dumps({"error": {"code": "bad_request", "message": "This is no HTTP that can be read."}})
 UNREADABLE = (
-    b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n"
+    b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n"
     b"Content-Length: " + str(len(_TOLD)).encode() + b"\r\nConnection: close\r\n\r\n" + _TOLD
 )
 

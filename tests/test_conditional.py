@@ -61,11 +61,6 @@ def test_what_it_has_not_is_sent(get, given):
     assert (answer.status_code, answer.json) == (200, whole.json)
 
 
-def test_an_answer_is_to_be_asked_for_each_time(get):
-    assert get().headers["Cache-Control"] == "no-cache"
-    assert get(If_None_Match="*").headers["Cache-Control"] == "no-cache"
-
-
 def test_an_etag_is_strong_and_stays_while_nothing_changes(get):
     etags = {get().headers["ETag"] for _ in range(3)}
 

@@ -29,7 +29,6 @@ def under_policy(html: str) -> Response:
     """Return a page, and tell the browser what it may do."""
     response = make_response(html)
     response.headers["Content-Security-Policy"] = POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"
     return response

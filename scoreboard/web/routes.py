@@ -62,5 +62,4 @@ def let_every_website_read_files(response: Response) -> Response:
     """Let modules be loaded from pages of any origin: they are public code, and nobody's data."""
     if request.endpoint in ("web.static", "web.embed"):
         response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["X-Content-Type-Options"] = "nosniff"
     return response
