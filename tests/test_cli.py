@@ -162,6 +162,15 @@ class TestAgainstAServer:
         assert "accepted: 0\nthere already: 2" in second
         assert [entry["score"] for entry in server.top10()[:2]] == [3000001, 3000000]
 
+    def test_replay_takes_a_file_that_begins_with_a_byte_order_mark(self, server, tmp_path):
+        file = tmp_path / "excel.csv"
+        text = "timestamp,username,score\r\n2026-01-01T00:00:00Z,Excel,1\r\n"
+        file.write_bytes(text.encode("utf-8-sig"))
+
+        told = server.flask("replay", str(file), "--url", server.url)
+
+        assert "accepted: 1\n" in told
+
     def test_replay_posts_a_file_of_several_batches_in_its_order(self, server, tmp_path):
         file = written(
             tmp_path, [("2026-01-01", f"Team {n % 7}", 4000000 + n) for n in range(1200)]
@@ -244,6 +253,13 @@ class TestReplayFile:
         file.write_text(text)
 
         assert told in fails("replay", str(file))
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+    def test_a_file_of_another_encoding_is_refused(self, fails, tmp_path, encoding):
+        file = tmp_path / "scores.csv"
+        file.write_text("timestamp,username,score\n2026-01-01,Jürgen,1\n", encoding=encoding)
+
+        assert "is not UTF-8" in fails("replay", str(file))
 
     def test_a_server_that_does_not_answer_is_said_so(self, fails, tmp_path):
         file = tmp_path / "scores.csv"

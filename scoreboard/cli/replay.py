@@ -4,7 +4,7 @@ import csv
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,9 @@ def replay(file: Path, url: str) -> None:
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number and row. Raises ClickException, naming the line, for one that is none."""
-    with file.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
+    # Excel's "CSV UTF-8" begins with a byte order mark, which is no part of the first column.
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(_readable(file, lines))
         if reader.fieldnames is None or list(reader.fieldnames) != COLUMNS:
             raise click.ClickException(f"{file}: the first line must be {','.join(COLUMNS)}")
         for row in reader:
@@ -72,6 +73,14 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 problem = f"{file}, line {reader.line_num}: {error}"
                 raise click.ClickException(problem) from None
             yield reader.line_num, row
+
+
+def _readable(file: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines. Raises ClickException if the file is not UTF-8."""
+    try:
+        yield from lines
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file}: is not UTF-8: save it as CSV UTF-8") from None
 
 
 def _account(username: str, role: str) -> accounts.Account:
