@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from limits import parse_many
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 INSTANCE = Path(__file__).parent / "instance"
 POLICIES = ("latest", "best", "total")
 # Connections of one process to PostgreSQL.
 DATABASE_POOL_SIZE = 4
+
+IN_MEMORY = "must name a file, as in sqlite:////var/lib/scoreboard/scoreboard.db"
+MALFORMED = "cannot be read: check its port, and write / : @ # ? % in a password as %XX"
+PORT_RANGE = "must have a port from 1 to 65535"
 
 
 class SettingError(SystemExit):
@@ -118,9 +124,30 @@ def _database_url(environ: Mapping[str, str], instance: Path) -> str:
         return f"sqlite:///{instance / 'scoreboard.db'}"
     # Heroku says postgres://, SQLAlchemy wants the driver named.
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+    if url in ("sqlite:", "sqlite:/", "sqlite://"):
+        raise SettingError("DATABASE_URL", IN_MEMORY)
     if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise SettingError("DATABASE_URL", "must start with sqlite:/// or postgres://")
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):  # neither of which may be shown: they hold the password
+        raise SettingError("DATABASE_URL", MALFORMED) from None
+    if url.startswith("sqlite"):
+        if _is_in_memory(parts):
+            raise SettingError("DATABASE_URL", IN_MEMORY)
+        return url
+    if parts.port is not None and not 1 <= parts.port <= 65535:
+        raise SettingError("DATABASE_URL", PORT_RANGE)
+    # Without a host and a port it is a socket of this machine, for libpq to find.
+    if not (parts.host or parts.query.get("host")) and (parts.port or not parts.database):
+        raise SettingError("DATABASE_URL", "names no host, as in postgres://user@host/database")
     return url
+
+
+def _is_in_memory(url: URL) -> bool:
+    """Whether this is SQLite without a file: every connection would have a database of its own."""
+    file = (url.database or "").removeprefix("file:").partition("?")[0]
+    return file in ("", ":memory:") or not {"memory", "memdb"}.isdisjoint(url.query.values())
 
 
 def _engine_options(environ: Mapping[str, str], url: str) -> dict[str, Any]:
@@ -147,8 +174,20 @@ def _engine_options(environ: Mapping[str, str], url: str) -> dict[str, Any]:
 
 def _redis_url(environ: Mapping[str, str]) -> str:
     url = environ.get("REDIS_URL", "")
-    if url and not url.startswith(("redis://", "rediss://")):
+    if not url:
+        return url
+    if not url.startswith(("redis://", "rediss://")):
         raise SettingError("REDIS_URL", "must start with redis:// or rediss://")
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port
+    except ValueError:
+        raise SettingError("REDIS_URL", MALFORMED) from None
+    if port == 0:  # which the client would take for the default
+        raise SettingError("REDIS_URL", PORT_RANGE)
+    if not parts.hostname:
+        raise SettingError("REDIS_URL", "names no host, as in redis://host:6379")
+    if not re.fullmatch("/?[0-9]*", parts.path, re.ASCII):
+        raise SettingError("REDIS_URL", "must end with the number of a database, as in /0")
     return url
 
 

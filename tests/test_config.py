@@ -57,6 +57,29 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path):
         ("PORT", "５０００"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "scoreboard.db"),
+        ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "sqlite:///file::memory:?cache=shared&uri=true"),
+        ("DATABASE_URL", "sqlite:///file:board?mode=memory&cache=shared&uri=true"),
+        ("DATABASE_URL", "sqlite:///file:/board?vfs=memdb&uri=true"),
+        ("DATABASE_URL", "sqlite://host/board.db"),
+        ("DATABASE_URL", "postgres://"),
+        ("DATABASE_URL", "postgres://user:pass@host:port/board"),
+        ("DATABASE_URL", "postgres://user:pass@host:0/board"),
+        ("DATABASE_URL", "postgres://user:pass@host:70000/board"),
+        ("DATABASE_URL", "postgres://user:pass@host:-1/board"),
+        ("DATABASE_URL", "postgres://user:pass@:5432/board"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "redis://:6379"),
+        ("REDIS_URL", "redis://user:pass@:6379"),
+        ("REDIS_URL", "redis://host:port"),
+        ("REDIS_URL", "redis://host:0"),
+        ("REDIS_URL", "redis://host:70000"),
+        ("REDIS_URL", "redis://user:pa#ss@host:6379"),
+        ("REDIS_URL", "redis://[::1"),
+        ("REDIS_URL", "rediss://host:6379/board"),
         ("SECRET_KEY", " "),
         ("JWT_SECRET_KEY", ""),
         ("JWT_SECRET_KEY_PREVIOUS", ""),
@@ -88,6 +111,36 @@ def test_a_malformed_setting_is_refused_by_name(tmp_path, name, value):
         Config.from_environment({name: value}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "sqlite:///board.db"),
+        ("DATABASE_URL", "sqlite:////tmp/memory/board.db?timeout=5"),
+        ("DATABASE_URL", "postgresql+psycopg://user@host/board"),
+        ("DATABASE_URL", "postgresql+psycopg://user:p%40ss@[::1]:5432/board?sslmode=require"),
+        ("DATABASE_URL", "postgresql+psycopg:///board"),
+        ("DATABASE_URL", "postgresql+psycopg:///board?host=/var/run/postgresql"),
+        ("REDIS_URL", "redis://host"),
+        ("REDIS_URL", "redis://[::1]:6379/7"),
+        ("REDIS_URL", "rediss://:pass@host:6380/"),
+    ],
+)
+def test_a_proper_address_is_taken_as_it_is(tmp_path, name, value):
+    config = Config.from_environment({**SECRETS, name: value}, tmp_path)
+
+    assert value in (config.SQLALCHEMY_DATABASE_URI, config.REDIS_URL)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+def test_a_malformed_address_is_refused_without_its_password(tmp_path, name):
+    scheme = "redis" if name == "REDIS_URL" else "postgres"
+
+    with pytest.raises(SettingError) as refused:
+        Config.from_environment({name: f"{scheme}://user:hunter2@host:port/0"}, tmp_path)
+
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize("command", [["wsgi.py"], ["-m", "flask", "run", "--port", "0"]], ids=str)
 def test_a_malformed_setting_stops_the_start_with_one_line(command):
     done = subprocess.run(
@@ -101,8 +154,8 @@ def test_a_malformed_setting_stops_the_start_with_one_line(command):
 
     assert done.returncode == 1
     assert (
-        done.stderr
-        == "scoreboard: setting DATABASE_URL must start with sqlite:/// or postgres://\n"
+        done.stderr == "scoreboard: setting DATABASE_URL must name a file, as in "
+        "sqlite:////var/lib/scoreboard/scoreboard.db\n"
     )
 
 
