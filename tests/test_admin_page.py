@@ -220,6 +220,40 @@ class TestSigningIn:
         expect(tab.page.get_by_text("Up to date")).to_be_visible()
         assert renewed == [200]
 
+    def test_a_renewal_without_an_answer_is_sent_again_with_the_same_token(self, signed_in):
+        tab = signed_in()
+        tab.requests_fail = True
+        expired = {"error": {"code": "token_expired", "message": "The token has expired."}}
+        overview = "**/api/admin/overview"
+        tab.page.route(overview, lambda route: route.fulfill(status=401, json=expired), times=1)
+        sent = []
+
+        def lose_the_first(route):
+            sent.append(route.request.headers["authorization"])
+            if len(sent) == 1:
+                route.abort()
+            else:
+                route.continue_()
+
+        tab.page.route("**/api/auth/refresh", lose_the_first)
+        with tab.page.expect_response("**/api/auth/refresh"):
+            look_again(tab.page)
+
+        expect(tab.page.get_by_text("Up to date")).to_be_visible()
+        assert len(sent) == 2
+        assert sent[0] == sent[1]
+
+    def test_a_page_of_something_in_between_does_not_sign_out(self, signed_in):
+        tab = signed_in()
+        tab.requests_fail = True
+        portal = {"status": 401, "content_type": "text/html", "body": "<html>Sign in to the WiFi"}
+        tab.page.route("**/api/admin/marks", lambda route: route.fulfill(**portal), times=1)
+        with tab.page.expect_response("**/api/admin/marks"):
+            look_again(tab.page)
+        look_again(tab.page)
+
+        expect(tab.page.get_by_text("Up to date")).to_be_visible()
+
 
 class TestPlots:
     def test_they_show_what_was_accepted_and_refused(self, server, admin, player, signed_in):

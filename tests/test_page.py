@@ -558,6 +558,187 @@ def test_signing_in_while_an_older_sign_in_is_gone_on_with_holds(server, crowd, 
     expect(page.get_by_text("Signed in as Later")).to_be_visible()
 
 
+@failing_requests
+@pytest.mark.parametrize("failure", ["no answer", "a gateway's 502"])
+def test_a_refresh_without_an_answer_is_sent_again_and_keeps_the_sign_in(
+    server, crowd, visit, failure
+):
+    page = live(visit(server.url))
+    sign_in(page, "Kwame")
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    sent = []
+
+    def lose_the_first(route):
+        sent.append(route.request.headers["authorization"])
+        if len(sent) > 1:
+            route.continue_()
+        elif failure == "no answer":
+            route.abort()
+        else:
+            route.fulfill(status=502, body="<html>")
+
+    page.route("**/api/auth/refresh", lose_the_first)
+    page.reload()
+
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    assert sent[0] == sent[1]
+
+
+@failing_requests
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_page_of_something_in_between_does_not_end_the_sign_in(server, crowd, visit, status):
+    page = live(visit(server.url))
+    sign_in(page, "Kwame")
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    portal = {"status": status, "content_type": "text/html", "body": "<html>Sign in to the WiFi"}
+    page.route("**/api/auth/refresh", lambda route: route.fulfill(**portal), times=1)
+
+    page.reload()
+
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+
+
+def duplicated(page):
+    """Return a second tab that has a copy of the first one's sessionStorage."""
+    with page.expect_popup() as popup:
+        page.evaluate("window.open(location.href)")
+    return popup.value
+
+
+KEPT = "sessionStorage.getItem('scoreboard.refresh_token')"
+
+
+def test_a_duplicated_tab_and_the_first_one_both_stay_signed_in(server, crowd, visit):
+    first = live(visit(server.url))
+    sign_in(first, "Kwame")
+    expect(first.get_by_text("Signed in as Kwame")).to_be_visible()
+    used = first.evaluate(KEPT)
+
+    second = duplicated(first)
+    expect(second.get_by_text("Signed in as Kwame")).to_be_visible()
+    until(first, lambda: first.evaluate(KEPT) != used)
+    assert first.evaluate(KEPT) == second.evaluate(KEPT)
+    first.reload()
+
+    expect(first.get_by_text("Signed in as Kwame")).to_be_visible()
+
+
+def test_tabs_refresh_one_at_a_time(server, crowd, visit):
+    first = live(visit(server.url))
+    sign_in(first, "Kwame")
+    expect(first.get_by_text("Signed in as Kwame")).to_be_visible()
+    second = duplicated(first)
+    expect(second.get_by_text("Signed in as Kwame")).to_be_visible()
+    until(first, lambda: first.evaluate(KEPT) == second.evaluate(KEPT))
+    held = []
+
+    def hold_the_first(route):
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    first.context.route("**/api/auth/refresh", hold_the_first)
+
+    first.reload()
+    until(first, lambda: held)
+    second.reload()
+    until(second, lambda: second.evaluate("navigator.locks.query().then((all) => all.pending)"))
+
+    assert len(held) == 1
+    held[0].continue_()
+    for page in (first, second):
+        expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "delete Navigator.prototype.locks; delete window.BroadcastChannel;",
+        "navigator.locks.request = async () => { throw new DOMException('', 'SecurityError') };",
+    ],
+)
+def test_a_reload_keeps_the_sign_in_where_tabs_have_no_locks(server, crowd, visit, missing):
+    page = visit("about:blank")
+    page.add_init_script(missing)
+    live(page.goto(server.url) and page)
+    sign_in(page, "Kwame")
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+
+    page.reload()
+
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+
+
+BLOCKED = """for (const name of ["sessionStorage", "localStorage", "caches", "indexedDB"])
+    Object.defineProperty(window, name, {
+        get() { throw new DOMException("Access is denied for this document.", "SecurityError"); },
+    });"""
+
+
+@pytest.mark.parametrize("path", ["/", "/?display=wall"])
+def test_the_board_shows_where_storage_is_blocked(server, game, crowd, visit, path):
+    page = visit("about:blank")
+    page.add_init_script(BLOCKED)
+
+    page.goto(server.url + path)
+
+    post(server, game, crowd["Kwame"], 72_000)
+    expect(rows(page).locator(".name", has_text="Kwame")).to_have_count(1)
+
+
+def test_a_player_signs_in_where_storage_is_blocked(server, crowd, visit):
+    page = visit("about:blank")
+    page.add_init_script(BLOCKED)
+    live(page.goto(server.url) and page)
+
+    sign_in(page, "Kwame")
+
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Name")).to_be_focused()
+
+
+# What is newer than Safari 15, Chromium 86 and Firefox 90, the oldest that the pages support.
+OLDER = """for (const [object, ...names] of [
+    [AbortSignal, "timeout", "any"],
+    [AbortSignal.prototype, "throwIfAborted"],
+    [Array, "fromAsync"],
+    [Array.prototype, "at", "findLast", "findLastIndex", "toSorted", "toReversed", "with"],
+    [String.prototype, "at", "isWellFormed"],
+    [Object, "hasOwn", "groupBy"],
+    [Promise, "withResolvers", "try"],
+    [URL, "canParse"],
+    [Crypto.prototype, "randomUUID"],
+    [Navigator.prototype, "locks"],
+    [Document.prototype, "adoptedStyleSheets"],
+    [ShadowRoot.prototype, "adoptedStyleSheets"],
+    [window, "structuredClone", "BroadcastChannel", "CSSStyleSheet", "scheduler"],
+]) for (const name of names) delete object[name];"""
+
+
+@pytest.mark.parametrize("path", ["/", "/?display=wall"])
+def test_an_older_browser_shows_the_board(server, game, crowd, visit, path):
+    page = visit("about:blank")
+    page.add_init_script(OLDER)
+
+    live(page.goto(server.url + path) and page)
+
+    post(server, game, crowd["Kwame"], 73_000)
+    expect(rows(page).locator(".name", has_text="Kwame")).to_have_count(1)
+
+
+def test_an_older_browser_signs_in_and_stays_so_over_a_reload(server, crowd, visit):
+    page = visit("about:blank")
+    page.add_init_script(OLDER)
+    live(page.goto(server.url) and page)
+    sign_in(page, "Kwame")
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+
+    page.reload()
+
+    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
+
+
 def test_by_default_there_is_no_button_that_posts_a_score(server, crowd, visit):
     page = live(visit(server.url))
 
@@ -705,6 +886,20 @@ def test_the_board_is_live_on_another_website(server, game, crowd, sites, visit)
     page.evaluate("document.querySelector('score-board').setAttribute('count', '3')")
     expect(page.locator("score-board tbody tr")).to_have_count(3)
     assert violations(page) == []
+
+
+def test_an_older_browser_shows_the_board_on_another_website(server, crowd, sites, visit):
+    (allowed, _), pages = sites
+    older = embedding(server)
+    older["headers"]["Content-Security-Policy"] += f"; style-src {server.url}"
+    pages["/older"] = older
+    page = visit("about:blank")
+    page.add_init_script(OLDER)
+
+    page.goto(f"{allowed}/older")
+
+    expect(page.locator("score-board tbody tr")).to_have_count(5)
+    expect(page.locator("score-board caption")).to_have_css("position", "absolute")
 
 
 def test_a_website_gives_the_board_its_own_colours(server, crowd, sites, visit):

@@ -104,7 +104,12 @@ export function connect(origin: string, options?: Options): Scoreboard;
 /** A user who has signed in. */
 export interface Session {
   readonly userId: string;
-  /** For `connect`: the present access token, or a new one if it has gone stale. */
+  /**
+   * For `connect`: the current access token, or a new one if it has gone stale.
+   *
+   * Rejects with `unreachable` if the server does not answer for some seconds: call it again. Only
+   * with a `status` of 401 is the session over.
+   */
   readonly token: (stale?: string) => Promise<string>;
   /** Ends the sign-in, everywhere it is in use. */
   signOut(): Promise<void>;

@@ -82,7 +82,7 @@ class LiveScoreboard {
 
   /** @type {api.Scoreboard["submit"]} */
   async submit(userId, value, { timestamp, nonce = newNonce(), timeout = GIVE_UP, signal } = {}) {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw reasonOf(signal);
     const update = {
       user_id: userId,
       score_value: value,
@@ -97,7 +97,7 @@ class LiveScoreboard {
     const over = new Promise((_, reject) => (giveUp = reject));
     /** @param {api.ErrorDetail} reason */
     const end = (reason) => giveUp(new ScoreboardError({ ...reason, update }, { cause }));
-    const aborted = () => giveUp(signal?.reason);
+    const aborted = () => signal && giveUp(reasonOf(signal));
     const timer = setTimeout(() => end(late(timeout)), timeout);
     signal?.addEventListener("abort", aborted);
     this.#waiting.add(end);
@@ -338,6 +338,14 @@ function freshFor(token) {
   } catch {
     return Infinity;
   }
+}
+
+/**
+ * Why it was aborted; some of the browsers that this supports do not say.
+ * @param {AbortSignal} signal
+ */
+function reasonOf(signal) {
+  return signal.reason ?? new DOMException("The submit was aborted.", "AbortError");
 }
 
 /** @param {number} milliseconds */

@@ -1,7 +1,12 @@
 /** @import * as api from "./index.js" */
 import { ScoreboardError, asScoreboardError } from "./errors.js";
 
+// Milliseconds.
 const ANSWER_WITHIN = 10_000;
+const FIRST_RETRY = 500;
+
+// How often a refresh that got no answer is sent again, before `token` rejects.
+const MAX_RETRIES = 3;
 
 /**
  * Posts to one of the auth endpoints. Rejects with a ScoreboardError.
@@ -11,6 +16,10 @@ const ANSWER_WITHIN = 10_000;
  */
 async function post(origin, name, { body, bearer } = {}) {
   let answer, content;
+  // AbortSignal.timeout is not in all the browsers that this supports.
+  const patience = new AbortController();
+  const late = new Error(`There was no answer within ${ANSWER_WITHIN / 1000} s.`);
+  const timer = setTimeout(() => patience.abort(late), ANSWER_WITHIN);
   try {
     answer = await fetch(new URL(`/api/auth/${name}`, origin), {
       method: "POST",
@@ -19,15 +28,21 @@ async function post(origin, name, { body, bearer } = {}) {
         ...(bearer && { Authorization: `Bearer ${bearer}` }),
       },
       body: body && JSON.stringify(body),
-      signal: AbortSignal.timeout(ANSWER_WITHIN),
+      signal: patience.signal,
     });
     content = answer.status === 204 ? undefined : await answer.json();
   } catch (error) {
     // No answer, or one of a proxy.
     throw asScoreboardError(error);
+  } finally {
+    clearTimeout(timer);
   }
-  if (!answer.ok) throw new ScoreboardError({ status: answer.status, ...content.error });
-  return content;
+  if (answer.ok) return content;
+  if (!content?.error?.code) {
+    // Not our server's: no reason to give the session up.
+    throw asScoreboardError(`Something in between answered ${answer.status}.`);
+  }
+  throw new ScoreboardError({ status: answer.status, ...content.error });
 }
 
 /**
@@ -66,20 +81,36 @@ class OpenSession {
       throw new ScoreboardError({ code: "signed_out", status: 401, message });
     }
     if (stale === this.#pair.access_token || Date.now() > this.#freshUntil) {
-      // A refresh token is good for one use: whoever else asks meanwhile waits for the same answer.
+      // A refresh token is good for one use: all who need a new token wait for the same answer.
       this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
       await this.#refreshing;
     }
     return this.#pair.access_token;
   };
 
+  /**
+   * Gets a new pair. The server may have used the token up and its answer be lost: it takes the
+   * same token again for 30 seconds. Only an error with its `status` says that the session is over.
+   */
   async #refresh() {
-    this.#pair = await post(this.#origin, "refresh", { bearer: this.#pair.refresh_token });
-    this.#freshUntil = fresh(this.#pair);
+    for (let failures = 0; ; failures++) {
+      try {
+        this.#pair = await post(this.#origin, "refresh", { bearer: this.#pair.refresh_token });
+        this.#freshUntil = fresh(this.#pair);
+        return;
+      } catch (error) {
+        const { status = 500 } = /** @type {ScoreboardError} */ (error);
+        if (status < 500 || failures === MAX_RETRIES) throw error;
+      }
+      const wait = FIRST_RETRY * 2 ** failures * (0.5 + Math.random() / 2);
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
   }
 
   async signOut() {
-    const bearer = await this.token();
+    const { access_token, refresh_token } = this.#pair;
+    // The server takes either token, so there is no need to refresh first.
+    const bearer = Date.now() < this.#freshUntil ? access_token : refresh_token;
     // Before the server closes the connections, or they would come for a new token.
     this.#signedOut = true;
     try {

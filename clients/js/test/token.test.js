@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import http from "node:http";
 import { test } from "node:test";
 import { signIn } from "scoreboard-client";
 import { control, line, open, ORIGIN, until } from "./control.js";
@@ -181,4 +182,58 @@ test("signing out ends the connections of the session for good", async (t) => {
   assert.equal(scoreboard.state, "refused");
   assert.equal(told.find(([event]) => event === "error")[1].code, "signed_out");
   await assert.rejects(session.token(), { code: "signed_out" });
+});
+
+/**
+ * A server that signs everybody in, and answers each refresh as told: "lose", a status with a body,
+ * or the new pair. `sent` has the tokens that the refreshes came with.
+ */
+async function refreshing(t, ...answers) {
+  const sent = [];
+  const server = http.createServer((request, response) => {
+    const pair = { user_id: "x", expires_in: 900, access_token: `access-${sent.length}` };
+    const answer = request.url.endsWith("/refresh") ? answers.shift() : undefined;
+    if (request.url.endsWith("/refresh")) sent.push(request.headers.authorization);
+    if (answer === "lose") return request.socket.destroy();
+    const [status, body] = answer ?? [200, { ...pair, refresh_token: `refresh-${sent.length}` }];
+    response.writeHead(status).end(typeof body === "string" ? body : JSON.stringify(body));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
+  const session = await signIn(`http://127.0.0.1:${server.address().port}`, "name", "password");
+  return { session, first: await session.token(), sent };
+}
+
+test("a refresh whose answer is lost is sent again with the same token", async (t) => {
+  const { session, first, sent } = await refreshing(t, "lose", [502, "<html>"]);
+
+  const [second, same] = await Promise.all([session.token(first), session.token(first)]);
+
+  assert.equal(second, "access-2");
+  assert.equal(same, second);
+  assert.deepEqual(sent, ["Bearer refresh-0", "Bearer refresh-0", "Bearer refresh-0"]);
+});
+
+test("a refresh that gets no answer at all leaves the session as it was", async (t) => {
+  const { session, first, sent } = await refreshing(t, "lose", "lose", "lose", "lose");
+
+  await assert.rejects(session.token(first), { code: "unreachable", status: undefined });
+
+  assert.equal(sent.length, 4);
+  assert.equal(await session.token(first), "access-4");
+});
+
+test("a refusal that is not the server's does not end the session", async (t) => {
+  const { session, first } = await refreshing(t, [401, "<html>"], [401, {}], [401, "null"]);
+
+  assert.equal(await session.token(first), "access-3");
+});
+
+test("what the server refuses is not sent again", async (t) => {
+  const error = { code: "token_reused", message: "Sign in again." };
+  const { session, first, sent } = await refreshing(t, [401, { error }]);
+
+  await assert.rejects(session.token(first), { code: "token_reused", status: 401 });
+
+  assert.equal(sent.length, 1);
 });

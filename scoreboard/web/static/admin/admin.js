@@ -112,7 +112,7 @@ class Page {
   }
 
   #endIfOver(error) {
-    if (error.status === 401) {
+    if (error.status === 401 && error.code) {
       this.session.forget();
       this.#end(error.message);
     }

@@ -77,6 +77,6 @@ function refocus(opener) {
   }
   const keyed = [...document.querySelectorAll("[data-key]")];
   const again = keyed.find(({ dataset }) => dataset.key === opener.dataset.key);
-  const below = [...document.querySelectorAll("dialog")].at(-1)?.querySelector("button");
+  const below = [...document.querySelectorAll("dialog")].pop()?.querySelector("button");
   (again ?? below)?.focus();
 }

@@ -40,7 +40,7 @@ export class Audit {
     const known = this.#newest.get(name) ?? 0;
     const fresh = lines.filter(({ seq }) => seq > known);
     if (fresh.length) {
-      this.#newest.set(name, fresh.at(-1).seq);
+      this.#newest.set(name, fresh[fresh.length - 1].seq);
       this.#lines.unshift(...fresh.reverse());
       this.#lines.sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0));
       this.#lines.length = Math.min(this.#lines.length, KEPT);

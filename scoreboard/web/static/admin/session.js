@@ -5,29 +5,10 @@
  * refresh token renews the access token for as long as the page is open.
  */
 
-const PATIENCE = 10_000;
-
-/** The API refused a request; `message` is its own sentence. */
-export class Refused extends Error {
-  /**
-   * @param {number} status
-   * @param {{code: string, message: string, fields?: Record<string, string[]>}} error
-   */
-  constructor(status, error) {
-    super([error.message, ...Object.values(error.fields ?? {}).flat()].join(" "));
-    this.status = status;
-    this.code = error.code;
-  }
-}
-
-/** There was no answer, or none of ours. */
-export class Unreachable extends Error {
-  constructor() {
-    super("The server cannot be reached.");
-  }
-}
+import { Api, Refused } from "../board/api.js";
 
 export class Session {
+  #api = new Api(new URL("/", document.baseURI));
   /** @type {string | null} */
   #access = null;
   /** @type {string | null} */
@@ -43,12 +24,12 @@ export class Session {
    * @returns {Promise<{username: string, role: string}>}
    */
   async signIn(username, password) {
-    this.#keep(await send("POST", "/api/auth/login", null, { username, password }));
+    this.#keep(await this.#api.post("/api/auth/login", { username, password }));
     const account = await this.get("/api/auth/me");
     if (account.role !== "admin") {
       await this.signOut().catch(() => {});
       const message = `This is the account of a ${account.role}: this page is for admins.`;
-      throw new Refused(401, { code: "not_permitted", message });
+      throw new Refused(401, { code: "not_permitted", message }, 0);
     }
     return account;
   }
@@ -68,7 +49,7 @@ export class Session {
 
   /** @param {string} path */
   get(path) {
-    return this.#ask("GET", path);
+    return this.#ask((token) => this.#api.get(path, token));
   }
 
   /**
@@ -76,13 +57,14 @@ export class Session {
    * @param {object} [body]
    */
   post(path, body) {
-    return this.#ask("POST", path, body);
+    return this.#ask((token) => this.#api.post(path, body, token));
   }
 
-  async #ask(method, path, body) {
+  /** @param {(token: string | null) => Promise<any>} ask asked again if the token has expired */
+  async #ask(ask) {
     const token = this.#access;
     try {
-      return await send(method, path, token, body);
+      return await ask(token);
     } catch (error) {
       if (error.code !== "token_expired") {
         throw error;
@@ -91,13 +73,20 @@ export class Session {
     if (this.#access === token) {
       await this.#renew();
     }
-    return send(method, path, this.#access, body);
+    return ask(this.#access);
   }
 
-  /** Renew once for all who wait: a refresh token that is used twice ends the sign-in. */
+  /** Renew once for all who wait: a refresh token is good for one use. */
   #renew() {
-    this.#renewing ??= send("POST", "/api/auth/refresh", this.#refresh)
-      .then((pair) => this.#keep(pair))
+    const token = this.#refresh;
+    this.#renewing ??= this.#api
+      .refresh(token)
+      .then((pair) => {
+        // Not after signing out.
+        if (this.#refresh === token) {
+          this.#keep(pair);
+        }
+      })
       .finally(() => {
         this.#renewing = null;
       });
@@ -108,28 +97,4 @@ export class Session {
     this.#access = pair.access_token;
     this.#refresh = pair.refresh_token;
   }
-}
-
-async function send(method, path, token, body) {
-  const headers = {};
-  if (token) {
-    headers.Authorization = `Bearer ${token}`;
-  }
-  if (body) {
-    headers["Content-Type"] = "application/json";
-  }
-  const signal = AbortSignal.timeout(PATIENCE);
-  const request = { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal };
-  let response;
-  let told = null;
-  try {
-    response = await fetch(path, request);
-    told = response.status === 204 ? null : await response.json();
-  } catch {
-    throw new Unreachable();
-  }
-  if (!response.ok) {
-    throw told?.error ? new Refused(response.status, told.error) : new Unreachable();
-  }
-  return told;
 }

@@ -8,6 +8,8 @@ import { insteadOfBoard, StatusLine } from "./status.js";
 import { nameElement, ScoreTable, scoreText } from "./table.js";
 import { Viewer } from "./viewer.js";
 
+const RESTORE_AGAIN = 5_000;
+
 const base = new URL("./", document.baseURI);
 const api = new Api(base);
 const viewer = new Viewer(api);
@@ -20,6 +22,7 @@ table.element.hidden = true;
 byId("table").append(table.element);
 const events = document.getElementById("events"); // a wall screen has none
 const section = document.getElementById("place"); // nor a place
+let restoring = 0;
 
 /** A viewer's token, or the player's own where the board is not public. */
 const tokens = {
@@ -116,6 +119,7 @@ function byId(id) {
 }
 
 async function restore() {
+  clearTimeout(restoring);
   if (session.isSignedIn && !session.user) {
     try {
       await session.restore();
@@ -125,6 +129,7 @@ async function restore() {
     } catch (error) {
       if (session.isSignedIn) {
         place?.tell(error.message);
+        restoring = setTimeout(restore, RESTORE_AGAIN);
       }
     }
   }

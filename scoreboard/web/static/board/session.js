@@ -2,17 +2,16 @@
  * A player's sign-in.
  *
  * The access token is in memory only. The refresh token is in sessionStorage, so that a reload
- * (a phone does one unasked) does not sign out; it goes with the tab, is good for one use, and
- * never leaves for another site. A duplicated tab takes a copy along: the second use of it ends
- * the sign-in, as it would a thief's.
+ * (a phone does one unasked) does not sign out; it goes with the tab and never leaves for another
+ * site. It is good for one use and 30 seconds: a duplicated tab takes a copy along, so the tabs
+ * refresh one at a time and send each other the new pair.
  *
  * @typedef {{user_id: string, username: string}} User
  */
 
 import { Refused } from "./api.js";
+import { Kept, Shared, oneAtATime } from "./tabs.js";
 import { isFresh, tokenOf } from "./viewer.js";
-
-const KEPT = "scoreboard.refresh_token";
 
 /** Signs in and out, and asks the API as whoever is signed in. */
 export class Session {
@@ -20,6 +19,8 @@ export class Session {
   user = null;
   /** @type {import("./viewer.js").Token | null} */
   #access = null;
+  #kept = new Kept("scoreboard.refresh_token");
+  #shared = new Shared("scoreboard.session", (news) => this.#adopt(news));
   /** @type {Promise<void> | null} */
   #refreshing = null;
   /** Which sign-in this is: what an earlier one asked for is not about it. */
@@ -36,7 +37,7 @@ export class Session {
 
   /** Whether there is a sign-in, be it one from before a reload with its `user` not known yet. */
   get isSignedIn() {
-    return sessionStorage.getItem(KEPT) !== null;
+    return this.#kept.text !== null;
   }
 
   /** Go on with the sign-in from before a reload, if there is one. */
@@ -59,13 +60,10 @@ export class Session {
 
   /** Sign out, here at any rate; throws if the server could not be told. */
   async signOut() {
-    let text;
-    try {
-      ({ text } = await this.fresh());
-    } finally {
-      this.#drop();
-    }
-    await this.api.post("api/auth/logout", undefined, text);
+    // The server takes either token, so there is no need to refresh first.
+    const token = isFresh(this.#access) ? this.#access.text : this.#kept.text;
+    this.#drop();
+    await this.api.post("api/auth/logout", undefined, token);
   }
 
   /**
@@ -91,7 +89,11 @@ export class Session {
       this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = null));
       await this.#refreshing;
     }
-    return /** @type {import("./viewer.js").Token} */ (this.#access);
+    if (!this.#access) {
+      const message = "You are not signed in.";
+      throw new Refused(401, { code: "token_missing", message }, 0);
+    }
+    return this.#access;
   }
 
   /** Do not use the present access token again. */
@@ -123,17 +125,25 @@ export class Session {
 
   async #refresh() {
     const turn = this.#turn;
-    const token = sessionStorage.getItem(KEPT) ?? undefined;
     try {
-      const pair = await this.api.post("api/auth/refresh", undefined, token);
-      if (turn === this.#turn) {
-        this.#keep(pair);
-      }
+      await oneAtATime("scoreboard.refresh", async () => {
+        // Another tab may have refreshed meanwhile, or somebody signed in or out here.
+        const token = this.#kept.text;
+        if (turn !== this.#turn || token === null || isFresh(this.#access)) {
+          return;
+        }
+        const pair = await this.api.refresh(token);
+        if (turn === this.#turn) {
+          this.#keep(pair);
+          this.#shared.send({ stale: token, access: this.#access, kept: pair.refresh_token });
+        }
+      });
     } catch (error) {
       if (turn !== this.#turn) {
         return;
       }
-      if (error instanceof Refused && error.status === 401 && this.isSignedIn) {
+      // Without a code it is not our server that refuses.
+      if (error instanceof Refused && error.status === 401 && error.code && this.isSignedIn) {
         this.#drop();
         this.onEnd();
       }
@@ -144,13 +154,21 @@ export class Session {
   /** @param {any} pair the answer to a sign-in */
   #keep(pair) {
     this.#access = tokenOf(pair);
-    sessionStorage.setItem(KEPT, pair.refresh_token);
+    this.#kept.text = pair.refresh_token;
+  }
+
+  /** @param {any} news the pair that another tab got for the refresh token `stale` */
+  #adopt({ stale, access, kept }) {
+    if (this.#kept.text === stale) {
+      this.#access = access;
+      this.#kept.text = kept;
+    }
   }
 
   #drop() {
     this.#turn += 1;
     this.user = null;
     this.#access = null;
-    sessionStorage.removeItem(KEPT);
+    this.#kept.text = null;
   }
 }

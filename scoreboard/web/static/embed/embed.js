@@ -25,6 +25,13 @@ async function fetchSheet() {
   return new CSSStyleSheet().replace(await answer.text());
 }
 
+function linkToSheet() {
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = String(new URL("web/board/table.css", base));
+  return link;
+}
+
 /** The element. It connects while it is in a document. */
 class ScoreBoard extends HTMLElement {
   static observedAttributes = ["count"];
@@ -55,6 +62,9 @@ class ScoreBoard extends HTMLElement {
       return;
     }
     root.replaceChildren(this.#table.element, this.#notice, this.#status.element);
+    if (!("adoptedStyleSheets" in document)) {
+      root.prepend(linkToSheet()); // Safari before 16.4
+    }
     this.#connect();
   }
 
