@@ -7,6 +7,7 @@ does not wait for. What does not fit into the queue is dropped and counted.
 import io
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
@@ -44,7 +45,7 @@ class Writer:
         """Make a writer; `notice(count)` is the line that says how many lines were dropped."""
         self.dropped = 0
         self._stream: TextIO | None = None
-        self._is_file = False
+        self._may_block = False
         self._notice = notice
         self._reset()
         if hasattr(os, "register_at_fork"):
@@ -61,24 +62,26 @@ class Writer:
         self._thread: Any = None
 
     def use(self, stream: TextIO) -> None:
-        """Write to this stream from now on: at once, without a thread, if it is no file.
+        """Write to this stream from now on.
 
-        Blocks until what is queued for the stream before is written, for FLUSH_TIMEOUT at most.
+        At once, without the thread, if that cannot block: to a regular file, or to what is no file
+        at all. Blocks until what is queued before is written, for FLUSH_TIMEOUT at most.
         """
         if stream is self._stream:
             return
         self.flush(time.monotonic() + FLUSH_TIMEOUT)
         self._stream = stream
         try:
-            self._is_file = stream.fileno() >= 0
-        except (AttributeError, io.UnsupportedOperation):
-            self._is_file = False
+            mode = os.fstat(stream.fileno()).st_mode
+        except (AttributeError, OSError):  # io.UnsupportedOperation is one of these
+            self._may_block = False
+        else:
+            self._may_block = not stat.S_ISREG(mode)
 
     def put(self, text: str) -> None:
         """Queue text of one or more lines, or drop it if the queue is full. Never blocks."""
-        if not self._is_file:
-            if self._stream:
-                self._stream.write(f"{text}\n")
+        if not self._may_block:
+            self._write_now(text)
             return
         with self._lock:
             if self._queued + _size(text) > MAX_QUEUED:
@@ -88,6 +91,14 @@ class Writer:
             if self._thread is None:
                 self._thread = threads.Thread(target=self._run, name="log writer", daemon=True)
                 self._thread.start()
+
+    def _write_now(self, text: str) -> None:
+        try:
+            if self._stream:
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
+        except (OSError, ValueError):  # a full disk; a closed stream
+            self._drop(text.count("\n") + 1)
 
     def flush(self, deadline: float) -> None:
         """Block until everything queued is written, or until the deadline (time.monotonic).
