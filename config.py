@@ -49,7 +49,9 @@ class Config:
     CORS_ORIGINS: tuple[str, ...] = ()
     SCORE_POLICY: str = "latest"
     SCORE_RATE_LIMIT: str = "60/minute"
-    AUTH_RATE_LIMIT: str = "20/minute"
+    AUTH_RATE_LIMIT: str = "100/minute"
+    LOGIN_RATE_LIMIT: str = "10/minute"
+    VIEWER_RATE_LIMIT: str = "600/minute"
     PUBLIC_BOARD: bool = True
     DEMO: bool = False
     CONNECTIONS_PER_ADDRESS: int = 1000
@@ -60,7 +62,8 @@ class Config:
     METRICS_TOKEN: str = field(default="", repr=False)
     ACTIVITY_JUMP: int = 20
     ACTIVITY_REFUSALS: int = 30
-    ACTIVITY_USERS_PER_ADDRESS: int = 20
+    # Above a class of 40 behind one address, its teacher and a few guests.
+    ACTIVITY_USERS_PER_ADDRESS: int = 50
     ACTIVITY_REGULARITY: float = 0.02
 
     MAX_CONTENT_LENGTH = 64 * 1024
@@ -103,6 +106,8 @@ class Config:
             SCORE_POLICY=_one_of(environ, "SCORE_POLICY", POLICIES),
             SCORE_RATE_LIMIT=_rate_limit(environ, "SCORE_RATE_LIMIT", cls.SCORE_RATE_LIMIT),
             AUTH_RATE_LIMIT=_rate_limit(environ, "AUTH_RATE_LIMIT", cls.AUTH_RATE_LIMIT),
+            LOGIN_RATE_LIMIT=_rate_limit(environ, "LOGIN_RATE_LIMIT", cls.LOGIN_RATE_LIMIT),
+            VIEWER_RATE_LIMIT=_rate_limit(environ, "VIEWER_RATE_LIMIT", cls.VIEWER_RATE_LIMIT),
             PUBLIC_BOARD=_one_of(environ, "PUBLIC_BOARD", ("1", "0")) == "1",
             DEMO=_one_of(environ, "DEMO", ("0", "1")) == "1",
             CONNECTIONS_PER_ADDRESS=_whole(

@@ -1,4 +1,4 @@
-"""The audit log, one line of JSON each: attempts to update a score, moderation, the unusual."""
+"""The audit log, one line of JSON each: score updates, sign-ins, moderation, the unusual."""
 
 import json
 import logging
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from marshmallow import ValidationError
 
 from . import metrics, recent
 from .errors import ScoreboardError, translate
@@ -81,6 +83,38 @@ def refusal(origin: Origin, then: Callable[[Attempt], object]) -> Iterator[Attem
         raise told from error
     finally:
         under_way.discard(made)
+
+
+@dataclass(eq=False)
+class AccountEvent:
+    """What is known of an event of an account so far: whose it is, None if nobody's we know."""
+
+    user_id: str | None = None
+
+
+@contextmanager
+def account_event(origin: Origin, event: str) -> Iterator[AccountEvent]:
+    """Log and count what happens to an account in this context, and how it ended.
+
+    `event` is register, login, refresh or logout. Errors pass through. The line never has the
+    name that was given: of an unknown user, it may be a password typed into the wrong field.
+    """
+    made = AccountEvent()
+    code = "server_error"
+    try:
+        yield made
+        code = "accepted"
+    except ScoreboardError as error:
+        code = error.code
+        raise
+    except ValidationError:
+        code = "invalid_input"
+        raise
+    finally:
+        metrics.ACCOUNT_EVENTS.labels(event, code).inc()
+        line = _line("auth", origin, act=event, user_id=made.user_id, code=code)
+        recent.seen.keep([line])
+        log.info(line)
 
 
 def moderation(

@@ -25,7 +25,7 @@ class Documented:
     body: Schema | None = None
     query: Schema | None = None
     path: Schema | None = None
-    needs: Literal["access", "refresh", "metrics"] | None = None
+    needs: Literal["access", "refresh", "access or refresh", "metrics"] | None = None
     optional: bool = False
     may: Sequence[str] = ()
     conditional: bool = False

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from flask_limiter import RateLimitExceeded
 from marshmallow import ValidationError
 from werkzeug.exceptions import HTTPException
@@ -14,6 +14,8 @@ from .json_provider import dumps
 
 log = logging.getLogger(__name__)
 
+# In the environment of a request: to be called if a limit of its address alone refuses it.
+ADDRESS_LIMITED = "scoreboard.address_limited"
 # What is told of the name of a field, longer than any of ours: an answer is no echo.
 LONGEST_NAME = 64
 
@@ -22,9 +24,11 @@ class ScoreboardError(Exception):
     """Base of everything a client can cause. Subclasses set `status` and `code`.
 
     `message` is one sentence a person can act on. Codes are stable, messages may improve.
+    `retry_after`, in seconds, is sent as Retry-After if it is set.
     """
 
     status, code = 400, "invalid"
+    retry_after = 0
 
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -41,7 +45,7 @@ class ScoreboardError(Exception):
 
     def headers(self) -> dict[str, str]:
         """Return the headers that go with the status."""
-        return {}
+        return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
 
 
 class InvalidInput(ScoreboardError):
@@ -132,10 +136,6 @@ class RateLimited(ScoreboardError):
         super().__init__(f"Too many requests: try again in {retry_after} s.")
         self.retry_after = retry_after
 
-    def headers(self) -> dict[str, str]:
-        """Return Retry-After, in seconds."""
-        return {"Retry-After": str(self.retry_after)}
-
 
 class TooManyConnections(ScoreboardError):
     """The user or the address holds as many connections as it may."""
@@ -168,6 +168,16 @@ class Overloaded(ScoreboardError):
     def headers(self) -> dict[str, str]:
         """Return Retry-After, in seconds."""
         return {"Retry-After": str(self.retry_after)}
+
+
+class Overloaded(ScoreboardError):
+    """A bounded queue is full; `retry_after` is when to try again, in seconds."""
+
+    status, code = 503, "overloaded"
+
+    def __init__(self, retry_after: int = 1, status: int = 503) -> None:
+        super().__init__(f"The server is busy and changed nothing: try again in {retry_after} s.")
+        self.retry_after, self.status = retry_after, status
 
 
 class Stopping(ScoreboardError):
@@ -236,6 +246,7 @@ def respond(
 
 
 def _limited(error: RateLimitExceeded) -> Response:
+    request.environ.get(ADDRESS_LIMITED, lambda: None)()
     # The whole period is the longest it can take; the auth limits are coarse on purpose.
     return answer(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
 

@@ -172,6 +172,11 @@ def flush() -> None:
         writer.flush(deadline)
 
 
+def audit_to_stderr() -> None:
+    """Send audit lines to standard error: a command's standard output is what it prints."""
+    _send("scoreboard.audit", Handler(_writers["stderr"], logging.Formatter("%(message)s")))
+
+
 def _send(name: str, handler: logging.Handler, level: int = logging.NOTSET) -> None:
     logger = logging.getLogger(name)
     logger.handlers = [handler]

@@ -75,6 +75,13 @@ UNUSUAL = Counter(
     ["rule"],
     registry=REGISTRY,
 )
+ACCOUNT_EVENTS = Counter(
+    "scoreboard_auth_events",
+    "Registrations, sign-ins, refreshes, sign-outs, and what moderators did to users, by how "
+    "they ended: accepted, or the code of the error",
+    ["event", "outcome"],
+    registry=REGISTRY,
+)
 KEEPER_FAILURES = Counter(
     "scoreboard_keeper_failures",
     "Tasks beside the requests that failed and will be tried again",
@@ -94,6 +101,10 @@ REDIS_ERRORS = Counter(
 
 # There from the start: a rate needs a zero to rise from.
 UPDATES.labels("accepted")
+ACCOUNT_EVENTS.labels("login", "wrong_credentials")
+ACCOUNT_EVENTS.labels("refresh", "token_reused")
+for event in ("register", "login", "refresh", "logout"):
+    ACCOUNT_EVENTS.labels(event, "accepted")
 for kind in (SOCKET_IO, WEBSOCKET):
     CONNECTIONS.labels(kind)
     DELIVERIES.labels(kind)

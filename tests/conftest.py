@@ -66,6 +66,7 @@ def make_app(database_url):
             "DATABASE_URL": database_url,
             "SCORE_RATE_LIMIT": "1000000/minute",
             "AUTH_RATE_LIMIT": "1000000/minute",
+            "VIEWER_RATE_LIMIT": "1000000/minute",
             **SECRETS,
             **settings,
         }

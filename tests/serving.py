@@ -61,6 +61,7 @@ class Server:
             "PORT": str(self.port),
             "SCORE_RATE_LIMIT": "1000000/minute",
             "AUTH_RATE_LIMIT": "1000000/minute",
+            "VIEWER_RATE_LIMIT": "1000000/minute",
             **SECRETS,
             **settings,
         }

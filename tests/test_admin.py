@@ -439,10 +439,28 @@ class TestEndSessions:
         headers = {"Authorization": f"Bearer {pair['refresh_token']}"}
         assert code(client.post("/api/auth/refresh", headers=headers)) == "token_revoked"
 
+    def test_a_sign_in_right_after_it_lives(self, client, ann, act, sign_in):
+        for _ in range(3):
+            act(ann, "end-sessions")
+
+            pair = sign_in("Ann").json
+
+            assert me(client, pair["access_token"]).status_code == 200
+            headers = {"Authorization": f"Bearer {pair['refresh_token']}"}
+            assert client.post("/api/auth/refresh", headers=headers).status_code == 200
+
+    def test_a_token_minted_in_whole_seconds_is_refused_if_it_may_be_older(self, client, ann, act):
+        act(ann, "end-sessions")
+
+        this_second = mint(ann.user_id, iat=int(time.time()))
+        next_second = mint(ann.user_id, iat=int(time.time()) + 2)
+
+        assert code(me(client, this_second)) == "token_revoked"
+        assert me(client, next_second).status_code == 200
+
     def test_a_token_issued_later_is_accepted(self, client, ann, act):
         act(ann, "end-sessions")
 
-        # Tokens of ours are dated to the second; one dated more finely shows where the line is.
         assert me(client, mint(ann.user_id, iat=time.time())).status_code == 200
 
     def test_a_token_that_writes_the_id_in_another_way_is_refused_too(self, client, ann, act):

@@ -30,7 +30,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def admin(server):
-    return server.user("Root", "admin")
+    return server.user("Ruth", "admin")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def signed_in(open_tab, admin):
 
     def signed_in(*size, **options):
         tab = open_tab(*size, **options)
-        sign_in(tab.page, "Root")
+        sign_in(tab.page, "Ruth")
         expect(tab.page.get_by_text("Up to date")).to_be_visible()
         return tab
 
@@ -143,7 +143,7 @@ class TestSigningIn:
         assert page.locator("table, figure, dl").count() == 0
 
     def test_an_admin_sees_how_the_server_does(self, page):
-        expect(page.get_by_text("Signed in as Root")).to_be_visible()
+        expect(page.get_by_text("Signed in as Ruth")).to_be_visible()
         expect(page.get_by_role("heading", name="Sign in")).to_be_hidden()
         expect(page.get_by_role("img", name="Accepted updates per minute")).to_be_visible()
 
@@ -161,7 +161,7 @@ class TestSigningIn:
     def test_a_wrong_password_is_told_as_the_server_tells_it(self, open_tab, admin):
         tab = open_tab()
         tab.requests_fail = True
-        sign_in(tab.page, "Root", "wrong password")
+        sign_in(tab.page, "Ruth", "wrong password")
 
         expect(tab.page.get_by_role("alert")).to_have_text("Username or password is wrong.")
 
@@ -498,7 +498,7 @@ class TestKeepingUp:
             route.fulfill(json=told)
 
         page.route("**/api/admin/overview", answer)
-        sign_in(page, "Root")
+        sign_in(page, "Ruth")
         expect(page.get_by_text("Up to date")).to_be_visible()
         look_again(page)
 
@@ -524,7 +524,7 @@ def test_it_is_for_everybody_in_any_size(open_tab, admin, suspect, scheme, tmp_p
                 assert violations(page) == []
 
     look("signed-out")
-    sign_in(page, "Root")
+    sign_in(page, "Ruth")
     expect(mark_of(page, suspect)).to_be_visible()
     for summary in page.locator("summary").all():
         summary.click()

@@ -1,7 +1,11 @@
 """Who you are: registration, sign-in, tokens."""
 
+import functools
+import logging
 import time
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -9,9 +13,12 @@ import pytest
 from conftest import mint
 from serving import SECRETS
 from sqlalchemy import delete, select, update
+from werkzeug.security import generate_password_hash
 
+from config import Config
 from scoreboard import database
-from scoreboard.auth import accounts, tokens
+from scoreboard.auth import accounts, passwords, tokens
+from scoreboard.auth.fair_queue import FairQueue
 from scoreboard.models import RevokedToken, User
 
 ANN = {"username": "Ann", "email": "ann@example.com", "password": "correct horse"}
@@ -32,6 +39,14 @@ def bearer(token):
 
 def me(client, token):
     return client.get("/api/auth/me", headers=bearer(token))
+
+
+def claims_of(token):
+    return jwt.decode(token, SECRETS["JWT_SECRET_KEY"], algorithms=["HS256"])
+
+
+def jti(token):
+    return claims_of(token)["jti"]
 
 
 def code(answer):
@@ -111,30 +126,75 @@ class TestRefresh:
     def refresh(self, client, token):
         return client.post("/api/auth/refresh", headers=bearer(token))
 
+    def use_long_ago(self, client, pair, seconds=31):
+        """Use the refresh token so many seconds ago; return the pair it got."""
+        renewed = self.refresh(client, pair["refresh_token"]).json
+        used = update(RevokedToken).where(RevokedToken.token_id == jti(pair["refresh_token"]))
+        moment = datetime.now(UTC) - timedelta(seconds=seconds)
+        database.transaction(lambda c: c.execute(used.values(revoked_at=moment)))
+        return renewed
+
     def test_a_refresh_token_gives_a_new_pair(self, client, pair):
         answer = self.refresh(client, pair["refresh_token"])
 
         assert answer.json.keys() == pair.keys()
         assert me(client, answer.json["access_token"]).status_code == 200
 
-    def test_a_used_refresh_token_is_dead(self, client, pair):
-        self.refresh(client, pair["refresh_token"])
+    def test_a_refresh_token_used_long_ago_is_dead(self, client, pair):
+        self.use_long_ago(client, pair)
 
         answer = self.refresh(client, pair["refresh_token"])
 
         assert (answer.status_code, code(answer)) == (401, "token_reused")
 
     def test_reuse_kills_the_family(self, client, pair):
-        renewed = self.refresh(client, pair["refresh_token"]).json
+        renewed = self.use_long_ago(client, pair)
         self.refresh(client, pair["refresh_token"])
 
         assert code(self.refresh(client, renewed["refresh_token"])) == "token_revoked"
         assert code(me(client, renewed["access_token"])) == "token_revoked"
         assert code(me(client, pair["access_token"])) == "token_revoked"
 
+    def test_a_refresh_token_used_just_now_gives_another_pair_of_the_same_sign_in(
+        self, client, pair
+    ):
+        renewed = self.use_long_ago(client, pair, seconds=25)
+
+        again = self.refresh(client, pair["refresh_token"])
+
+        assert again.status_code == 200
+        assert (
+            claims_of(again.json["access_token"])["family"]
+            == claims_of(pair["access_token"])["family"]
+        )
+        assert me(client, renewed["access_token"]).status_code == 200
+        assert self.refresh(client, again.json["refresh_token"]).status_code == 200
+
+    def test_uses_at_the_same_time_all_get_a_pair(self, app, client, pair):
+        with ThreadPoolExecutor(5) as pool:
+            answers = list(
+                pool.map(lambda _: self.refresh(app.test_client(), pair["refresh_token"]), range(5))
+            )
+
+        assert [answer.status_code for answer in answers] == [200] * 5
+        for answer in answers:
+            assert me(client, answer.json["access_token"]).status_code == 200
+
+    @pytest.mark.parametrize("token", ["access_token", "refresh_token"])
+    def test_a_sign_in_that_was_ended_is_refused_at_once(self, client, pair, token):
+        renewed = self.refresh(client, pair["refresh_token"]).json
+        client.post("/api/auth/logout", headers=bearer(renewed[token]))
+
+        assert code(self.refresh(client, pair["refresh_token"])) == "token_revoked"
+
+    def test_use_by_a_clock_that_was_far_ahead_is_no_recent_use(self, client, pair):
+        self.use_long_ago(client, pair, seconds=-3600)
+
+        assert code(self.refresh(client, pair["refresh_token"])) == "token_reused"
+
     def test_reuse_leaves_other_sign_ins_alone(self, client, pair):
         other = login(client).json
-        self.refresh(client, pair["refresh_token"])
+        self.use_long_ago(client, pair)
         self.refresh(client, pair["refresh_token"])
 
         assert me(client, other["access_token"]).status_code == 200
@@ -158,6 +218,28 @@ class TestLogout:
         assert code(me(client, pair["access_token"])) == "token_revoked"
         refreshed = client.post("/api/auth/refresh", headers=bearer(pair["refresh_token"]))
         assert code(refreshed) == "token_revoked"
+
+    def test_the_refresh_token_signs_out_as_well(self, client, pair):
+        answer = client.post("/api/auth/logout", headers=bearer(pair["refresh_token"]))
+
+        assert answer.status_code == 204
+        assert code(me(client, pair["access_token"])) == "token_revoked"
+
+    def test_a_refresh_token_that_was_used_signs_out_as_well(self, client, pair):
+        renewed = client.post("/api/auth/refresh", headers=bearer(pair["refresh_token"])).json
+
+        answer = client.post("/api/auth/logout", headers=bearer(pair["refresh_token"]))
+
+        assert answer.status_code == 204
+        assert code(me(client, renewed["access_token"])) == "token_revoked"
+
+    def test_an_access_token_that_has_expired_does_not(self, client, pair):
+        expired = mint(**{**claims_of(pair["access_token"]), "exp": int(time.time()) - 1})
+
+        answer = client.post("/api/auth/logout", headers=bearer(expired))
+
+        assert (answer.status_code, code(answer)) == (401, "token_expired")
+        assert me(client, pair["access_token"]).status_code == 200
 
     def test_a_token_from_elsewhere_can_be_signed_out_too(self, client, player):
         token = mint(player.user_id, exp=datetime.now(UTC) + timedelta(days=365_000))
@@ -342,8 +424,140 @@ class TestTokens:
         assert code(answer) == "not_permitted"
 
 
+def test_a_password_is_the_same_however_its_accents_are_typed(client):
+    register(client, password="café crème")
+
+    assert login(client, password="cafe\u0301 cre\u0300me").status_code == 200
+    assert code(login(client, password="cafe creme")) == "wrong_credentials"
+
+
+def test_a_password_may_be_as_long_in_either_form(client):
+    register(client, password="é" * 256)
+
+    assert login(client, password="e\u0301" * 256).status_code == 200
+
+
+def test_an_older_hash_of_a_password_that_was_not_composed_still_signs_in(client, make_user):
+    typed = "cafe\u0301 cre\u0300me"
+    make_user(name="Ann", password_hash=generate_password_hash(typed))
+
+    assert login(client, password=typed).status_code == 200
+
+
+class TestGuessing:
+    """Failed sign-ins of one account from one address are limited."""
+
+    @pytest.fixture
+    def settings(self):
+        return {"LOGIN_RATE_LIMIT": "2/minute"}
+
+    @pytest.fixture
+    def guesses(self, client):
+        """Have the limit reached for Ann, from 127.0.0.1; return the answers."""
+        register(client)
+        return [login(client, password="wrong horse") for _ in range(3)]
+
+    def test_one_too_many_is_refused_whatever_the_password(self, client, guesses):
+        right = login(client)
+
+        assert [answer.status_code for answer in guesses] == [401, 401, 429]
+        assert (right.status_code, code(right)) == (429, "rate_limited")
+        assert 1 <= int(right.headers["Retry-After"]) <= 60
+
+    def test_no_password_is_hashed_then(self, client, guesses, monkeypatch):
+        monkeypatch.setattr(passwords, "matches", lambda *_: pytest.fail("hashed"))
+
+        assert login(client).status_code == 429
+
+    def test_the_name_counts_in_whatever_way_it_is_written(self, client, guesses):
+        assert login(client, username=" ANN ").status_code == 429
+
+    def test_an_unknown_name_is_limited_as_well(self, client):
+        answers = [login(client, username="Nobody") for _ in range(3)]
+
+        assert [answer.status_code for answer in answers] == [401, 401, 429]
+
+    def test_another_account_is_not_hindered(self, client, guesses):
+        bob = {"username": "Bob", "email": "bob@example.com"}
+        register(client, **bob)
+
+        assert login(client, username="Bob").status_code == 200
+
+    def test_another_address_is_not_hindered(self, client, guesses):
+        body = {"username": ANN["username"], "password": ANN["password"]}
+        elsewhere = {"REMOTE_ADDR": "127.0.0.2"}
+
+        answer = client.post("/api/auth/login", json=body, environ_base=elsewhere)
+
+        assert answer.status_code == 200
+
+    def test_signing_in_does_not_count(self, client):
+        register(client)
+
+        assert [login(client).status_code for _ in range(4)] == [200] * 4
+
+    def test_guesses_at_the_same_time_are_not_more(self, app, client):
+        register(client)
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(
+                pool.map(lambda _: login(app.test_client(), password="wrong horse"), range(8))
+            )
+
+        tried = sum(answer.status_code == 401 for answer in answers)
+        assert 2 <= tried < 2 + passwords.SLOTS
+
+
+def test_a_full_queue_of_passwords_is_told_to_come_back(client, monkeypatch):
+    full = FairQueue(slots=0, max_waiting=0, max_per_address=0, retry_after=5)
+    monkeypatch.setattr(passwords, "queue", full)
+
+    for answer in (login(client), register(client)):
+        assert (answer.status_code, code(answer)) == (503, "overloaded")
+        assert answer.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("settings", [{"VIEWER_RATE_LIMIT": "2/minute"}])
+def test_viewer_tokens_have_a_limit_of_their_own(client):
+    answers = [client.post("/api/auth/viewer") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("settings", [{"AUTH_RATE_LIMIT": Config.AUTH_RATE_LIMIT}])
+def test_a_class_of_40_behind_one_address_comes_in_and_nobody_is_flagged(
+    client, monkeypatch, caplog
+):
+    quick = functools.partial(generate_password_hash, method="pbkdf2:sha256:1")
+    monkeypatch.setattr(passwords, "generate_password_hash", quick)
+    logging.getLogger("scoreboard.audit").addHandler(caplog.handler)
+
+    statuses = Counter()
+    for number in range(40):
+        name = {"username": f"pupil-{number}"}
+        register(client, **name, email=f"{number}@example.com")
+        session = login(client, **name).json
+        viewer = client.post("/api/auth/viewer")
+        update = {"user_id": session["user_id"], "score_value": 1, "timestamp": "2026-01-01"}
+        posted = client.post(
+            "/api/score/update", json=update, headers=bearer(session["access_token"])
+        )
+        statuses.update((viewer.status_code, posted.status_code))
+
+    logging.getLogger("scoreboard.audit").removeHandler(caplog.handler)
+    assert statuses == {200: 80}
+    assert "score_update" in caplog.text
+    assert "unusual_activity" not in caplog.text
+
+
 @pytest.mark.parametrize("settings", [{"AUTH_RATE_LIMIT": "2/day"}])
 class TestLimit:
+    def test_what_gives_out_nothing_is_not_limited(self, client, pair):
+        answers = [me(client, pair["access_token"]) for _ in range(4)]
+        answers.append(client.post("/api/auth/logout", headers=bearer(pair["access_token"])))
+
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 204]
+
     def test_an_address_may_only_try_so_often(self, client):
         answers = [login(client) for _ in range(3)]
 

@@ -54,11 +54,11 @@ FIELDS = [
         "/api/auth/register",
         REGISTER,
         "username",
-        [*NEVER_TEXT, " ", " Ann", "An\x00n", "An\nn", "\u202eAnn", "ﷺ" * 60],
+        [*NEVER_TEXT, " ", "An\x00n", "An\nn", "\u202eAnn", "\u3164", "ﷺ" * 60],
     ),
     ("/api/auth/register", REGISTER, "email", [*NEVER_TEXT, *ODD_ADDRESSES]),
     ("/api/auth/register", REGISTER, "password", [*NEVER_TEXT, "short"]),
-    ("/api/auth/login", LOGIN, "username", NEVER_TEXT),
+    ("/api/auth/login", LOGIN, "username", [*NEVER_TEXT, " ", "An\x00n"]),
     ("/api/auth/login", LOGIN, "password", NEVER_TEXT),
 ]
 CASES = [

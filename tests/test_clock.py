@@ -174,7 +174,7 @@ class TestLimits:
         assert answer.status_code == 429
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
 
-    @pytest.mark.parametrize("settings", [{"AUTH_RATE_LIMIT": "2/minute"}])
+    @pytest.mark.parametrize("settings", [{"VIEWER_RATE_LIMIT": "2/minute"}])
     def test_the_limit_of_an_address_holds_through_jumps(self, client, set_clock):
         answers = []
         for jump in (0, HOUR, -HOUR, 0):

@@ -16,7 +16,8 @@ def test_without_any_setting_it_is_sqlite_in_the_instance_folder(tmp_path):
 
     assert f"sqlite:///{tmp_path}/scoreboard.db" == config.SQLALCHEMY_DATABASE_URI
     assert (config.SCORE_POLICY, config.PUBLIC_BOARD, config.PORT) == ("latest", True, None)
-    assert (config.SCORE_RATE_LIMIT, config.AUTH_RATE_LIMIT) == ("60/minute", "20/minute")
+    assert (config.SCORE_RATE_LIMIT, config.AUTH_RATE_LIMIT) == ("60/minute", "100/minute")
+    assert (config.LOGIN_RATE_LIMIT, config.VIEWER_RATE_LIMIT) == ("10/minute", "600/minute")
     assert config.DEMO is False
 
 
@@ -90,6 +91,8 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path):
         ("SCORE_RATE_LIMIT", "often"),
         ("SCORE_RATE_LIMIT", "0/minute"),
         ("AUTH_RATE_LIMIT", "20 a minute"),
+        ("LOGIN_RATE_LIMIT", "0/minute"),
+        ("VIEWER_RATE_LIMIT", "many"),
         ("SCORE_POLICY", "median"),
         ("PUBLIC_BOARD", "maybe"),
         ("DEMO", "yes"),
@@ -166,7 +169,7 @@ def test_the_rules_of_unusual_activity_can_be_set_and_turned_off(tmp_path):
     config = Config.from_environment(given, tmp_path)
 
     assert (default.ACTIVITY_JUMP, default.ACTIVITY_REGULARITY) == (20, 0.02)
-    assert (default.ACTIVITY_REFUSALS, default.ACTIVITY_USERS_PER_ADDRESS) == (30, 20)
+    assert (default.ACTIVITY_REFUSALS, default.ACTIVITY_USERS_PER_ADDRESS) == (30, 50)
     assert (config.ACTIVITY_JUMP, config.ACTIVITY_REGULARITY) == (0, 0.1)
     assert config.ACTIVITY_REFUSALS == 30
 
@@ -191,7 +194,7 @@ def test_only_listed_websites_may_read_the_answers(client):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"CORS_ORIGINS": "https://a.example", "AUTH_RATE_LIMIT": "1/minute"}]
+    "settings", [{"CORS_ORIGINS": "https://a.example", "VIEWER_RATE_LIMIT": "1/minute"}]
 )
 def test_a_listed_website_may_read_how_long_it_is_to_wait(client):
     client.post("/api/auth/viewer")

@@ -1,5 +1,6 @@
 """The tables come from one version to the next, and back, with everything that is in them."""
 
+import logging
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import event, insert, select, text, update
 
 from scoreboard import database, engines
+from scoreboard.auth import accounts
 from scoreboard.extensions import Base, db
 from scoreboard.models import Score, Standing, User
 from scoreboard.scores import leaderboard
@@ -113,6 +115,72 @@ def test_the_migrations_lead_to_the_tables_of_the_models(app):
         return compare_metadata(context, Base.metadata)
 
     assert database.read(differences) == []
+
+
+def insert_users(*names):
+    """Insert users of these names, the oldest first, with the keys that names used to have."""
+    users = [
+        {
+            "user_id": standings.user_id(number),
+            "username": name,
+            "name_key": name.casefold(),
+            "email": f"{number}@example.com",
+            "role": "player",
+            "created_at": standings.START + timedelta(days=number),
+        }
+        for number, name in enumerate(names)
+    ]
+    database.transaction(lambda c: c.execute(insert(User), users))
+
+
+def keys():
+    statement = select(User.name_key).order_by(User.created_at)
+    return database.read(lambda c: list(c.execute(statement).scalars()))
+
+
+class TestNames:
+    """Keys are worked out again by the newer rule."""
+
+    @pytest.fixture(autouse=True)
+    def _older(self, app):
+        downgrade(revision="0003")
+
+    def test_a_name_with_something_invisible_in_it_is_found_without_it(self):
+        insert_users("Ann", "Bob\u3164", "Al  Lee")
+
+        upgrade()
+
+        assert keys() == ["ann", "bob", "al lee"]
+        assert accounts.by_name("bob").username == "Bob\u3164"
+
+    def test_of_two_names_that_are_one_now_the_second_gets_a_key_of_its_own(self, caplog):
+        logging.getLogger("scoreboard").addHandler(caplog.handler)
+        insert_users("Ann", "ann\ufe0f", "Ann\u3164", "\u2800")
+
+        upgrade()
+
+        logging.getLogger("scoreboard").removeHandler(caplog.handler)
+        assert keys() == ["ann", "ann~00000001", "ann~00000002", "~00000003"]
+        assert accounts.by_name("ANN~00000001").user_id == standings.user_id(1)
+        for number in (1, 2, 3):
+            assert standings.user_id(number) in caplog.text
+
+    def test_who_has_the_key_keeps_it_however_young(self):
+        insert_users("Ann\u3164", "Ann")
+
+        upgrade()
+
+        assert keys() == ["ann~00000000", "ann"]
+
+    def test_to_go_back_and_forth_changes_nothing_more(self):
+        insert_users("Ann", "Ann\u3164")
+        upgrade()
+        before = keys()
+
+        downgrade(revision="0003")
+        upgrade()
+
+        assert keys() == before
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

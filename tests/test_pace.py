@@ -8,7 +8,6 @@ from flask import request, request_started
 
 from scoreboard.activity import pace
 from scoreboard.activity.pace import FREE_A_SECOND, LONGEST_SECONDS, MOST_HELD, ONE_BYTES, Pace
-from scoreboard.auth import passwords
 
 
 @pytest.fixture
@@ -151,6 +150,17 @@ class TestWhoIsAtALimit:
         assert (again.status_code, again.json) == (limited.status_code, limited.json)
         assert again.headers["Retry-After"] == limited.headers["Retry-After"]
 
+    @pytest.mark.parametrize("settings", [{"LOGIN_RATE_LIMIT": "1/minute"}])
+    def test_is_looked_at_if_the_limit_is_not_of_the_address_alone(self, client, looked_at):
+        self.login(client)
+        limited = self.login(client)
+        before = len(looked_at)
+
+        another = client.post("/api/auth/login", json={**LOGIN, "username": "y"})
+
+        assert len(looked_at) == before + 1
+        assert (limited.status_code, another.status_code) == (429, 401)
+
     def test_is_looked_at_after_a_second(self, client, looked_at, clock):
         self.login(client)
         self.login(client)
@@ -178,32 +188,6 @@ class TestWhoIsAtALimit:
         client.post(**{"path": "/api/auth/login", "json": LOGIN, **other})
 
         assert len(looked_at) == before + 1
-
-
-class TestWhoseTurnToBeHashedIsFarOff:
-    """Is told to come back without being looked at, while too many wait."""
-
-    @pytest.fixture
-    def crowd(self, monkeypatch):
-        monkeypatch.setattr(passwords, "_waiting", set(range(passwords.MOST_WAITING)))
-
-    @pytest.mark.parametrize("path", ["/api/auth/login", "/api/auth/register"])
-    def test_wherever_a_password_is_hashed(self, client, crowd, path):
-        answer = client.post(path, json={})
-
-        assert answer.status_code == 429
-        assert answer.headers["Retry-After"] == str(passwords.RETRY_SECONDS)
-
-    def test_and_nowhere_else(self, client, crowd):
-        assert client.post("/api/auth/viewer").status_code == 200
-
-    def test_and_not_for_long_when_they_wait_no_more(self, client, crowd, clock, monkeypatch):
-        client.post("/api/auth/login", json={})
-
-        monkeypatch.setattr(passwords, "_waiting", set())
-        clock.now += 1
-
-        assert client.post("/api/auth/login", json={}).status_code == 400
 
 
 class TestWhoIsCounted:

@@ -38,7 +38,7 @@ def test_only_as_many_proxies_are_believed_as_there_are(tmp_path, watching, prox
 
 @pytest.fixture
 def behind_one_proxy(tmp_path):
-    limits = {"CONNECTIONS_PER_ADDRESS": "1", "AUTH_RATE_LIMIT": "1/minute"}
+    limits = {"CONNECTIONS_PER_ADDRESS": "1", "VIEWER_RATE_LIMIT": "1/minute"}
     server = Server(tmp_path, TRUSTED_PROXIES="1", **limits)
     yield server
     server.stop()

@@ -14,8 +14,7 @@ from typing import Any
 from flask import Flask
 
 from .. import deadlines
-from ..auth import passwords
-from ..errors import RateLimited, refuse
+from ..errors import ADDRESS_LIMITED, RateLimited, refuse
 from ..turns import ALL_SIGN_INS, SIGN_INS
 from .rules import Memory
 
@@ -81,15 +80,19 @@ class _Paced:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         address, path = environ.get("REMOTE_ADDR", "unknown"), environ.get("PATH_INFO", "")
 
+        limited: list[bool] = []
+        environ[ADDRESS_LIMITED] = lambda: limited.append(True)
+
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             if status.startswith("4") and path.startswith(LIMITED_BY_ADDRESS):
                 # Or all the passwords would be tried that may wait behind this one.
                 environ.get(deadlines.LAST_ANSWER, lambda: None)()
-                if status.startswith("429"):
+                if status.startswith("429") and limited:
                     self._limited.of((address, path)).remember(headers)
-            if status.startswith("4"):
+            refused = status.startswith(("4", "503") if path in SIGN_INS else "4")
+            if refused:
                 self._pace.refuse(address, self._size(environ))
-            if status.startswith("4") and path in SIGN_INS:
+            if refused and path in SIGN_INS:
                 # Of one each, as what they say of their size costs the others nothing.
                 self._pace.refuse(ALL_SIGN_INS, 0)
             return start_response(status, headers, *rest)
@@ -102,8 +105,6 @@ class _Paced:
 
     def _retry_after(self, address: str, path: str) -> int:
         """Return in how many seconds to come again, as far as that is known; 0 if it is not."""
-        if path in SIGN_INS and passwords.too_many_wait():
-            return passwords.RETRY_SECONDS
         if (address, path) not in self._limited:
             return 0
         limited = self._limited.of((address, path))

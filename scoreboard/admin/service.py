@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Connection, update
 
-from .. import audit, database
+from .. import audit, database, metrics
 from ..activity import marks as activity_marks
 from ..auth import accounts, tokens
 from ..auth.service import json_object
@@ -108,6 +108,7 @@ def _act(
     _account(known)
     change(known)
     audit.moderation(by.origin, by.user_id, act, {"user_id": known}, reason=None)
+    metrics.ACCOUNT_EVENTS.labels(act.partition(" ")[0], "accepted").inc()
     return _account(known)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from .. import database
 from ..errors import Conflict
 from ..models import User
-from .schemas import name_key
+from .names import name_key
 
 
 @dataclass(frozen=True)

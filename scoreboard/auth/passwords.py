@@ -1,72 +1,67 @@
-"""Password hashes, made and checked off the loop."""
+"""Password hashes, made and checked off the loop, a few at a time.
+
+Whoever serves requests holds a slot of `queue` around `hash_password` and `matches`.
+"""
 
 import contextlib
 import functools
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable
 from typing import TypeVar
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from ..errors import RateLimited
 from ..realtime.transport import off_loop, threads
+from .fair_queue import FairQueue
 
 T = TypeVar("T")
 
 # scrypt takes tens of milliseconds of a core and 32 MiB a hash: one core is left to the loop, and
 # more than two at a time would only crowd out everybody else's memory.
-_slots = threading.Semaphore(max(1, min(2, (os.cpu_count() or 1) - 1)))
-# Who comes when so many wait already, which takes seconds, is told to come back.
-MOST_WAITING = 50
-RETRY_SECONDS = 5
+SLOTS = max(1, min(2, (os.cpu_count() or 1) - 1))
+# At 50 to 100 ms each the last of 100 waits for 5 to 10 s. A class of 40 behind one address fits.
+MAX_WAITING, MAX_WAITING_PER_ADDRESS = 100, 50
+RETRY_AFTER = 5  # seconds
 # Where there are not cores enough for all, everybody else gets some ten times as much of one:
 # https://man7.org/linux/man-pages/man7/sched.7.html
 NICE = 10
 
-_waiting: set[object] = set()
+queue = FairQueue(SLOTS, MAX_WAITING, MAX_WAITING_PER_ADDRESS, RETRY_AFTER)
+
+
+def composed(password: str) -> str:
+    """Return the password in the form that is hashed, whichever system it was typed on."""
+    return unicodedata.normalize("NFC", password)
 
 
 def hash_password(password: str) -> str:
-    """Return a salted scrypt hash of the password."""
-    with _slots:
-        return off_loop(_nicely, generate_password_hash, password)
+    """Return a salted scrypt hash of the password. Blocks for tens of milliseconds."""
+    return off_loop(_nicely, generate_password_hash, composed(password))
 
 
 def matches(password: str, password_hash: str | None) -> bool:
-    """Whether the password has this hash. False, and no faster, if there is none."""
-    with _slots:
-        right = off_loop(_nicely, _check, password_hash, password)
+    """Return whether the password has this hash. False, and no faster, if there is none.
+
+    Blocks for tens of milliseconds, twice as long for a password that is not in composed form.
+    """
+    right = off_loop(_nicely, _check, password_hash, password)
     return right and password_hash is not None
 
 
 def _check(password_hash: str | None, password: str) -> bool:
-    return check_password_hash(password_hash or _nobodys_hash(), password)
+    known = password_hash or _nobodys_hash()
+    if check_password_hash(known, composed(password)):
+        return True
+    # Older hashes are of the password as it was typed.
+    return composed(password) != password and check_password_hash(known, password)
 
 
 @functools.cache
 def _nobodys_hash() -> str:
     """Return what is checked when there is no hash, for an unknown name to take as long."""
     return generate_password_hash("nobody signs in with this")
-
-
-def too_many_wait() -> bool:
-    """Whether whoever comes now is told to come back."""
-    return len(_waiting) >= MOST_WAITING
-
-
-@contextlib.contextmanager
-def waiting() -> Iterator[None]:
-    """Be one of those who wait, from before anything is looked up. Raises RateLimited."""
-    if too_many_wait():
-        raise RateLimited(RETRY_SECONDS)
-    me = object()
-    _waiting.add(me)
-    try:
-        yield
-    finally:
-        _waiting.discard(me)
 
 
 def _nicely(work: Callable[..., T], *args: object) -> T:

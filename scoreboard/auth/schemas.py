@@ -1,31 +1,33 @@
 """What may be asked of the auth endpoints."""
 
 import re
-import unicodedata
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
 from ..fields import Moment, Schema
+from .names import MAX_NAME, check_username
+from .passwords import composed
 
-LONGEST_NAME_KEY, LONGEST_EMAIL = 256, 254
+LONGEST_EMAIL, MAX_PASSWORD = 254, 256
 NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 
 
-def name_key(username: str) -> str:
-    """Return what two names have in common that a person would take for the same."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+class Username(fields.String):
+    """A name without the space around it."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        return str(super()._deserialize(value, *args, **kwargs)).strip()
 
 
-def check_username(username: str) -> None:
-    """Raise ValidationError unless this can be shown on a board as a name."""
-    if not 1 <= len(username) <= 64:
-        raise ValidationError("Must be 1 to 64 characters long.")
-    check_printable(username)
-    if username != username.strip():
-        raise ValidationError("Must be without spaces around it.")
-    if not 1 <= len(name_key(username)) <= LONGEST_NAME_KEY:
-        raise ValidationError("Must be a name that can be written plainly.")
+class PasswordLength(validate.Length):
+    """The length of a password in composed form (NFC), which is the form that is hashed."""
+
+    def __call__(self, value: Any) -> Any:
+        """Return the value. Raises ValidationError if it is too short or too long."""
+        # To compose takes quadratic time; text of MAX_PASSWORD characters never decomposes to more.
+        super().__call__(composed(value) if len(value) <= 4 * MAX_PASSWORD else value)
+        return value
 
 
 def check_text(text: str) -> None:
@@ -42,20 +44,15 @@ def check_folded(email: str) -> None:
         raise ValidationError(f"Must be {LONGEST_EMAIL} characters at most in lower case.")
 
 
-def check_printable(name: str) -> None:
-    """Raise ValidationError for what nobody can be named."""
-    if not name.isprintable():
-        raise ValidationError("Must be printable.")
-
-
 class RegisterSchema(Schema):
     """The body of `POST /api/auth/register`."""
 
-    username = fields.String(
+    username = Username(
         required=True,
         validate=check_username,
         metadata={
-            "description": "The name on the board: printable, no spaces around it, unique.",
+            "description": "The name on the board: printable, unique whatever its case. "
+            "Space around it is dropped.",
             "minLength": 1,
             "maxLength": 64,
         },
@@ -72,7 +69,7 @@ class RegisterSchema(Schema):
     )
     password = fields.String(
         required=True,
-        validate=[validate.Length(8, 256), check_text],
+        validate=[PasswordLength(8, MAX_PASSWORD), check_text],
         metadata={"description": "Any text; kept as a hash."},
     )
 
@@ -95,14 +92,14 @@ class AccountSchema(Schema):
 class LoginSchema(Schema):
     """The body of `POST /api/auth/login`. The rules for a new name or password do not apply."""
 
-    username = fields.String(
+    username = Username(
         required=True,
-        validate=[validate.Length(1, 64), check_printable],
+        validate=[validate.Length(1, MAX_NAME), validate.Regexp(NO_CONTROL), check_text],
         metadata={"description": "The name, in whatever case."},
     )
     password = fields.String(
         required=True,
-        validate=[validate.Length(1, 256), check_text],
+        validate=[PasswordLength(1, MAX_PASSWORD), check_text],
         metadata={"description": "The password of the account."},
     )
 

@@ -1,70 +1,128 @@
 """Registering, signing in and out, renewing tokens."""
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import current_app
+from limits import parse_many
 from sqlalchemy import Connection
 
-from .. import database
-from ..errors import Forbidden, InvalidInput, NotAuthenticated
+from .. import audit, database
+from ..audit import Origin
+from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
+from ..extensions import limiter
 from ..realtime import broadcast
-from . import accounts, passwords, tokens
+from . import accounts, names, passwords, tokens
 from .schemas import login_schema, register_schema
 from .signatures import PUBLIC_VIEWER
 
-
-def register(body: object) -> accounts.Account:
-    """Create a player from a registration. Raises InvalidInput, Conflict or RateLimited."""
-    given = register_schema.load(json_object(body))
-    with passwords.waiting():
-        password_hash = passwords.hash_password(given["password"])
-    return accounts.create(given["username"], given["email"], password_hash, role="player")
+# How long a refresh token that was used may be used again: its answer was lost, or a second tab
+# sent the same one.
+REUSE_GRACE = timedelta(seconds=30)
 
 
-def login(body: object) -> dict[str, Any]:
-    """Return new tokens for a name and its password. Raises NotAuthenticated or RateLimited."""
-    given = login_schema.load(json_object(body))
-    with passwords.waiting():
-        account = accounts.by_name(given["username"])
-        right = passwords.matches(given["password"], account.password_hash if account else None)
-    if not account or not right:
-        raise NotAuthenticated("Username or password is wrong.", "wrong_credentials")
-    if account.suspended_at is not None:
-        raise NotAuthenticated("This account is suspended.", "account_suspended")
-    return tokens.issue_pair(account.user_id, account.role)
+def register(body: object, origin: Origin) -> accounts.Account:
+    """Create a player from a registration.
 
-
-def refresh(token: str | None) -> dict[str, Any]:
-    """Return a new pair for a refresh token, which is dead from then on.
-
-    Raises NotAuthenticated. A token that is used a second time was stolen, by whom of the two
-    nobody can tell: the whole family dies.
+    Raises InvalidInput, Conflict or Overloaded. Blocks for the password's hash.
     """
-    claims = tokens.read(token, "refresh")
-    family, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
-
-    def rotate(connection: Connection) -> str | None:
-        role = tokens.user_role(connection, {**claims, "jti": None})
-        if tokens.revoke(connection, claims["jti"], until):
-            return role
-        tokens.revoke(connection, family, until)
-        return None
-
-    role = database.transaction(rotate)
-    if role is None:
-        broadcast.end_session(family, datetime.now(UTC))
-        raise NotAuthenticated("This refresh token was used before: sign in again.", "token_reused")
-    return tokens.issue_pair(claims["sub"], role, family)
+    with audit.account_event(origin, "register") as event:
+        given = register_schema.load(json_object(body))
+        if names.is_reserved(given["username"]):
+            message = "This username is reserved: choose another."
+            raise InvalidInput(message, {"username": ["Reserved."]}, "name_reserved")
+        with passwords.queue.slot(origin.address):
+            password_hash = passwords.hash_password(given["password"])
+        account = accounts.create(given["username"], given["email"], password_hash, role="player")
+        event.user_id = account.user_id
+        return account
 
 
-def logout(token: str | None) -> None:
-    """End the sign-in that this access token belongs to, and close its connections."""
-    tokens.authenticate(token)
-    claims = tokens.read(token, "access")
-    name, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
-    database.transaction(lambda connection: tokens.revoke(connection, name, until))
-    broadcast.end_session(name, datetime.now(UTC))
+def login(body: object, origin: Origin) -> dict[str, Any]:
+    """Return new tokens for a name and its password.
+
+    Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded. Blocks for the password's
+    hash.
+    """
+    with audit.account_event(origin, "login") as event:
+        given = login_schema.load(json_object(body))
+        guessed = ("login", origin.address, names.name_key(given["username"]))
+        _check_guesses(*guessed)
+        with passwords.queue.slot(origin.address):
+            _check_guesses(*guessed)  # again: others may have failed while this one waited
+            account = accounts.by_name(given["username"])
+            event.user_id = account.user_id if account else None
+            right = passwords.matches(given["password"], account.password_hash if account else None)
+            if not account or not right:
+                _count_guess(*guessed)
+                raise NotAuthenticated("Username or password is wrong.", "wrong_credentials")
+        if account.suspended_at is not None:
+            raise NotAuthenticated("This account is suspended.", "account_suspended")
+        return tokens.issue_pair(account.user_id, account.role)
+
+
+def _check_guesses(*whose: str) -> None:
+    """Raise RateLimited if too many sign-ins of this account from this address have failed."""
+    for limit in parse_many(current_app.config["LOGIN_RATE_LIMIT"]):
+        if not limiter.limiter.test(limit, *whose):
+            reset_at = limiter.limiter.get_window_stats(limit, *whose).reset_time
+            seconds = int(reset_at - time.time()) + 1
+            raise RateLimited(min(max(1, seconds), limit.get_expiry()))
+
+
+def _count_guess(*whose: str) -> None:
+    for limit in parse_many(current_app.config["LOGIN_RATE_LIMIT"]):
+        limiter.limiter.hit(limit, *whose)
+
+
+def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
+    """Return a new pair for a refresh token, which is used up from then on.
+
+    Used again within REUSE_GRACE it gets another pair of the same sign-in. Used later it was
+    stolen, by which of the two nobody can tell: the whole sign-in ends. Raises NotAuthenticated.
+    """
+    with audit.account_event(origin, "refresh") as event:
+        claims = tokens.read(token, "refresh")
+        event.user_id = claims["sub"]
+        family, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
+
+        def rotate(connection: Connection) -> str | None:
+            role = tokens.user_role(connection, {**claims, "jti": None})
+            if tokens.revoke(connection, claims["jti"], until):
+                return role
+            used_at = tokens.revoked_at(connection, claims["jti"])
+            # Either way: used far in the future, it was used by a clock that has been set since.
+            if abs(datetime.now(UTC) - used_at) < REUSE_GRACE:
+                return role
+            tokens.revoke(connection, family, until)
+            return None
+
+        role = database.transaction(rotate)
+        if role is None:
+            broadcast.end_session(family, datetime.now(UTC))
+            message = "This refresh token was used before: sign in again."
+            raise NotAuthenticated(message, "token_reused")
+        return tokens.issue_pair(claims["sub"], role, family)
+
+
+def logout(token: str | None, origin: Origin) -> None:
+    """End the sign-in that this access or refresh token belongs to, and close its connections.
+
+    Raises NotAuthenticated. A refresh token that was used up still ends its sign-in.
+    """
+    with audit.account_event(origin, "logout") as event:
+        claims = tokens.read(token, "access", "refresh")
+        event.user_id = claims["sub"] if claims["sub"] != PUBLIC_VIEWER else None
+        name, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
+        asked = {**claims, "jti": None} if claims["type"] == "refresh" else claims
+
+        def end(connection: Connection) -> None:
+            tokens.user_role(connection, asked)
+            tokens.revoke(connection, name, until)
+
+        database.transaction(end)
+        broadcast.end_session(name, datetime.now(UTC))
 
 
 def me(token: str | None) -> accounts.Account:

@@ -88,8 +88,8 @@ def refused(held: Iterable[str]) -> dict[str, NotAuthenticated]:
     return {token: role for token, role in told if isinstance(role, NotAuthenticated)}
 
 
-def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
-    """Return the claims of a token of ours that is of this kind and has not expired.
+def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
+    """Return the claims of a token of ours that is of one of these kinds and has not expired.
 
     Nothing is asked of the database. Raises NotAuthenticated with the code that says why.
     """
@@ -107,9 +107,10 @@ def read(token: str | None, kind: Literal["access", "refresh"]) -> Claims:
         raise NotAuthenticated("The token has expired: get a new one.", "token_expired") from None
     except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise NotAuthenticated("The token is not valid here.") from None
-    if claims["type"] != kind:
-        raise NotAuthenticated(f"This needs a token of type {kind}.", "token_type")
-    if kind == "refresh" and not isinstance(claims.get("family"), str):
+    if claims["type"] not in kinds:
+        message = f"This needs a token of type {' or '.join(kinds)}."
+        raise NotAuthenticated(message, "token_type")
+    if claims["type"] == "refresh" and not isinstance(claims.get("family"), str):
         # Of no sign-in: the pair it would be exchanged for would be dead with its `jti`.
         raise NotAuthenticated("The token is not valid here.")
     return claims
@@ -174,24 +175,34 @@ def _is_dead(claims: Claims, name: str, revoked_at: datetime) -> bool:
 
 def issue_access(user_id: str, role: str, lifetime: timedelta | None = None) -> str:
     """Return an access token on its own, good for `lifetime` (default: as after sign-in)."""
-    return str(
-        create_access_token(
-            user_id, additional_claims={"role": role}, expires_delta=lifetime, fresh=False
-        )
-    )
+    lifetime = lifetime or current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
+    claims = {"role": role, **_times(datetime.now(UTC), lifetime)}
+    return str(create_access_token(user_id, additional_claims=claims, fresh=False))
 
 
 def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, Any]:
     """Return the answer to a sign-in: an access and a refresh token of one family."""
     claims = {"role": role, "family": family or uuid.uuid4().hex}
-    lifetime = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
+    now, settings = datetime.now(UTC), current_app.config
+    lifetime = settings["JWT_ACCESS_TOKEN_EXPIRES"]
+    access = {**claims, **_times(now, lifetime)}
+    renewal = {**claims, **_times(now, settings["JWT_REFRESH_TOKEN_EXPIRES"])}
     return {
-        "access_token": create_access_token(user_id, additional_claims=claims),
-        "refresh_token": create_refresh_token(user_id, additional_claims=claims),
+        "access_token": create_access_token(user_id, additional_claims=access),
+        "refresh_token": create_refresh_token(user_id, additional_claims=renewal),
         "token_type": SCHEME,
         "expires_in": int(lifetime.total_seconds()),
         "user_id": user_id,
     }
+
+
+def _times(now: datetime, lifetime: timedelta) -> dict[str, float]:
+    """Return `iat` and `exp` to the microsecond, in seconds since the epoch.
+
+    In whole seconds a token would seem older than an `end-sessions` just before it.
+    """
+    issued_at = now.timestamp()
+    return {"iat": issued_at, "exp": issued_at + lifetime.total_seconds()}
 
 
 def dead_by(claims: Claims) -> datetime:
@@ -214,6 +225,12 @@ def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
         .returning(RevokedToken.token_id)
     )
     return revoked.one_or_none() is not None
+
+
+def revoked_at(connection: Connection, token_id: str) -> datetime:
+    """Return when this name was revoked. Raises NoResultFound if it was not."""
+    statement = select(RevokedToken.revoked_at).where(RevokedToken.token_id == token_id)
+    return connection.execute(statement).scalar_one()
 
 
 def revoke_all(connection: Connection, user_id: str, until: datetime) -> None:

@@ -3,7 +3,6 @@
 This process has no viewers: the servers see within a second what changed, and tell theirs.
 """
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,10 +11,9 @@ from marshmallow import ValidationError
 
 from ..activity import marks as activity_marks
 from ..admin import service
-from ..audit import Origin
 from ..errors import ScoreboardError
 from ..permissions import ROLES
-from .users import named, users
+from .users import named, origin, users
 
 
 @users.command()
@@ -79,7 +77,7 @@ def marks() -> None:
 
 
 def _moderator() -> service.Moderator:
-    return service.Moderator(None, Origin("command line", "local", uuid.uuid4().hex))
+    return service.Moderator(None, origin())
 
 
 @contextmanager

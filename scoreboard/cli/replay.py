@@ -13,7 +13,7 @@ import click
 from marshmallow import ValidationError
 
 from ..auth import accounts, tokens
-from ..auth.schemas import check_username, name_key
+from ..auth.names import check_username, name_key
 from . import client
 
 COLUMNS = ["timestamp", "username", "score"]

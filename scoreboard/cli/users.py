@@ -12,14 +12,19 @@ from flask.cli import AppGroup
 from marshmallow import ValidationError
 from sqlalchemy import Connection, false, insert, select
 
-from .. import database
+from .. import audit, database, logs
+from ..audit import Origin
 from ..auth import accounts, passwords, tokens
 from ..auth.schemas import register_schema
 from ..errors import ScoreboardError
 from ..models import Score, Standing, User
 from ..permissions import ROLES
 
-users = AppGroup("users", help="Create, list and moderate users, mint tokens.")
+users = AppGroup(
+    "users",
+    help="Create, list and moderate users, mint tokens.",
+    callback=logs.audit_to_stderr,
+)
 
 # Rows a transaction: large enough to be fast, short enough for others to get their turn.
 CHUNK = 5_000
@@ -41,6 +46,7 @@ def create(name: str, email: str, role: str, password: str) -> None:
         raise click.ClickException("; ".join(problems)) from None
     except ScoreboardError as error:
         raise click.ClickException(error.message) from None
+    audit.moderation(origin(), None, f"create {role}", {"user_id": account.user_id}, reason=None)
     click.echo(account.user_id)
 
 
@@ -126,6 +132,11 @@ def _score(user_id: str, now: datetime) -> dict[str, Any]:
         "score": value,
         "applied": True,
     }
+
+
+def origin() -> Origin:
+    """Return where a command comes from, for the audit log."""
+    return Origin("command line", "local", uuid.uuid4().hex)
 
 
 def named(name: str) -> accounts.Account:

@@ -38,6 +38,11 @@ CODES: dict[str, Code] = {
         "The timestamp is more than 5 minutes ahead of the server's clock.",
         "Set the clock, or let the server's Date header say what time it is.",
     ),
+    "name_reserved": Code(
+        400,
+        "Only an admin may give this username.",
+        "Choose another, or ask an admin.",
+    ),
     "unknown_user": Code(
         400,
         "No user has this user_id. Where the path names the user, the status is 404.",
@@ -97,7 +102,7 @@ CODES: dict[str, Code] = {
     ),
     "token_reused": Code(
         401,
-        "This refresh token was used before, so one of its two holders stole it.",
+        "This refresh token was used more than 30 s ago, so one of its two holders stole it.",
         "Sign in again. Keep the newest refresh token, and use each once.",
     ),
     "account_suspended": Code(401, "An admin suspended the account.", "Ask an admin."),
@@ -169,5 +174,10 @@ CODES: dict[str, Code] = {
         500,
         "Our own fault; nothing was changed, unless the database was lost while it answered.",
         "Send it again; an update that did arrive is told by `replayed`.",
+    ),
+    "overloaded": Code(
+        503,
+        "The server has as much work waiting as it takes; nothing was changed.",
+        "Wait as many seconds as Retry-After says, then send it again.",
     ),
 }

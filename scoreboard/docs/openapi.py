@@ -127,7 +127,7 @@ def codes_of(said: Documented) -> list[str]:
     codes = {*said.errors, "server_error"}
     if said.needs or said.body or said.query or said.path:
         codes.add("overloaded")  # these read the database
-    if said.needs in ("access", "refresh"):
+    if said.needs and said.needs != "metrics":
         codes.update(TOKEN)
     if said.may:
         codes.add("not_permitted")
@@ -174,7 +174,7 @@ def _operation(path: str, view: Any, said: Documented, components: Components) -
 
 
 def _security(said: Documented) -> list[Json]:
-    needed: list[Json] = [{said.needs: []}] if said.needs else []
+    needed: list[Json] = [{kind: []} for kind in said.needs.split(" or ")] if said.needs else []
     return [{}, *needed] if said.optional else needed
 
 
@@ -216,7 +216,7 @@ def _refusal(status: int, codes: list[str]) -> Json:
         "content": {"application/json": {"schema": error_of(codes)}},
         "x-codes": codes,
     }
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         told["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     if status == HTTPStatus.UNAUTHORIZED:
         told["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}

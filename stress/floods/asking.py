@@ -41,11 +41,14 @@ class Logins(Flood):
 class HashedLogins(Logins):
     """The same where no limit of the address is in the way, so that each would be hashed."""
 
-    settings = {"AUTH_RATE_LIMIT": "1000000/minute"}  # noqa: RUF012
+    settings = {  # noqa: RUF012
+        "AUTH_RATE_LIMIT": "1000000/minute",
+        "LOGIN_RATE_LIMIT": "1000000/minute",
+    }
 
 
 class ScatteredLogins(Logins):
-    """The same from 250 addresses, each of which the limit lets in for 20."""
+    """The same from 250 addresses, each of which the limit lets in for 100."""
 
     count = 250
     addresses = 250

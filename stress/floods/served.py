@@ -14,7 +14,7 @@ PLAYERS = 300
 class Served(Ours):
     """`python wsgi.py` with the limits that it has by default, and what can be read of it."""
 
-    settings = {"AUTH_RATE_LIMIT": "20/minute", "SCORE_RATE_LIMIT": "60/minute"}  # noqa: RUF012
+    settings = {"AUTH_RATE_LIMIT": "100/minute", "SCORE_RATE_LIMIT": "60/minute"}  # noqa: RUF012
 
     def __init__(self, **settings):
         self.settings = {**self.settings, **settings}

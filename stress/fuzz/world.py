@@ -43,7 +43,8 @@ class World:
         folder = Path(tempfile.mkdtemp())
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         url = databases.copied_sqlite(folder)
-        limits = {"SCORE_RATE_LIMIT": "100000000/minute", "AUTH_RATE_LIMIT": "100000000/minute"}
+        names = ("SCORE_RATE_LIMIT", "AUTH_RATE_LIMIT", "LOGIN_RATE_LIMIT", "VIEWER_RATE_LIMIT")
+        limits = dict.fromkeys(names, "100000000/minute")
         self.app = create_app(Config.from_environment({"DATABASE_URL": url, **SECRETS, **limits}))
         self.app.extensions["pace"].refuse = lambda address, size: None  # or it would hold us back
         self.connections = self.app.extensions["connections"]

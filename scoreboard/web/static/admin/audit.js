@@ -8,7 +8,8 @@ const SHOWN = 100;
 const FILTERS = {
   all: () => true,
   refused: (line) => line.event === "score_update" && line.status !== 200,
-  acts: (line) => line.event !== "score_update",
+  acts: (line) => line.event !== "score_update" && line.event !== "auth",
+  auth: (line) => line.event === "auth",
 };
 
 export class Audit {
@@ -83,6 +84,9 @@ function what(line) {
     add("act", "moderation", line.act + score + (line.reason ? `: ${line.reason}` : ""));
   } else if (line.event === "unusual_activity") {
     add("warning", "unusual", `${line.rule}: ${line.detail}`);
+  } else if (line.event === "auth") {
+    const accepted = line.code === "accepted";
+    add(accepted ? "accepted" : "refused", line.act, accepted ? "" : line.code);
   } else if (line.status === 200) {
     add("accepted", "accepted");
   } else {
@@ -92,6 +96,9 @@ function what(line) {
 }
 
 function by(line) {
+  if (line.event === "auth" && line.user_id) {
+    return "the user";
+  }
   if (!line.caller) {
     return line.event === "unusual_activity" ? "" : "nobody known";
   }

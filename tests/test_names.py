@@ -1,0 +1,125 @@
+"""Names: which may be registered, and which are one and the same."""
+
+import pytest
+
+from scoreboard.auth import accounts
+from scoreboard.auth.names import name_key
+
+PASSWORD = "correct horse"
+ZWNJ, ZWJ, VS16 = "\u200c", "\u200d", "\ufe0f"
+
+
+@pytest.fixture
+def register(client):
+    """Return a function that registers a name, and returns the answer."""
+
+    def register(name):
+        address = f"{name_key(name).encode(errors='replace').hex()[:40] or 'x'}@example.com"
+        body = {"username": name, "email": address, "password": PASSWORD}
+        return client.post("/api/auth/register", json=body)
+
+    return register
+
+
+def code(answer):
+    return answer.json["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["Ann", "Ann Lee", "Zoë", "渡辺", "अनुराग", "علی", "김철수", "ab-c_d.e!", "!"],
+        *["😀", "❤" + VS16, "1" + VS16 + "\u20e3", "👍🏽", "🇦🇹", "🫩"],
+        *["👩" + ZWJ + "💻", "🏳" + VS16 + ZWJ + "🌈", "👩🏽" + ZWJ + "⚕" + VS16],
+        "🏴\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f",  # the flag of Wales
+        "علی" + ZWNJ + "رضا",
+        "ශ\u0dca" + ZWJ + "ර\u0dd3",
+        "葛\U000e0100城",
+    ],
+    ids=ascii,
+)
+def test_a_name_of_any_script_is_kept_as_it_was_given(register, name):
+    answer = register(name)
+
+    assert answer.status_code == 201
+    assert answer.json["username"] == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", " ", "\t", "\u3164", "\u115f\u1160", "\uffa0", "\u2800", VS16, "\u034f", "\u17b4"],
+        *[ZWJ, ZWNJ * 3, "\u0301", "\ufffc", "\U0001d159", "\u200b"],
+        *["a\x00b", "a\nb", "a\x9bb", "a\u202eb", "a\u2066b\u2069", "a\u200fb", "a\ufeffb"],
+        *["a\u2028b", "a\u00a0b", "a\u3000b", "a\ue000b", "a\U000e0061b", "\ud800"],
+        *["a" + ZWJ, ZWJ + "a", "a " + ZWJ + "b", "a" + ZWJ * 2 + "b", " " + VS16 + "a"],
+        *["a" + VS16 * 2, "a\u034fb", "a\u3164", "\u2800a", "a\u00adb", "x" * 65],
+    ],
+    ids=ascii,
+)
+def test_a_name_that_nobody_can_see_or_that_hides_something_is_refused(register, name):
+    answer = register(name)
+
+    assert (answer.status_code, code(answer)) == (400, "invalid_input")
+    assert list(answer.json["error"]["fields"]) == ["username"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *["ann lee", "ANN LEE", "Ａnn Lee", "Ann  Lee", " Ann Lee ", "Ann Lee\u3000"],
+        *["A" + ZWJ + "nn Lee", "A" + ZWNJ + "nn Lee", "Ann Lee" + VS16, "Ann Lee\U000e0100"],
+    ],
+    ids=ascii,
+)
+def test_a_name_that_looks_the_same_is_taken(register, client, other):
+    register("Ann Lee")
+    body = {"username": other, "email": "other@example.com", "password": PASSWORD}
+
+    answer = client.post("/api/auth/register", json=body)
+
+    assert (answer.status_code, code(answer)) == (409, "username_taken")
+
+
+@pytest.mark.parametrize(
+    "typed", ["Ann Lee", " ann lee", "Ann  Lee ", "ＡNN LEE", "Ann Lee" + VS16]
+)
+def test_a_name_signs_in_however_it_is_typed(register, client, typed):
+    register("Ann Lee")
+
+    answer = client.post("/api/auth/login", json={"username": typed, "password": PASSWORD})
+
+    assert answer.status_code == 200
+
+
+def test_space_around_a_name_is_dropped(register):
+    assert register("  Ann ").json["username"] == "Ann"
+
+
+@pytest.mark.parametrize(
+    "name", ["admin", "Admin", " SYSTEM ", "Ａdmin", "ro" + ZWNJ + "ot"], ids=ascii
+)
+def test_a_reserved_name_is_not_for_everybody(register, name):
+    answer = register(name)
+
+    assert (answer.status_code, code(answer)) == (400, "name_reserved")
+    assert list(answer.json["error"]["fields"]) == ["username"]
+
+
+@pytest.mark.parametrize("name", ["moderators", "admin2", "my support"])
+def test_a_name_that_only_begins_like_a_reserved_one_is(register, name):
+    assert register(name).status_code == 201
+
+
+def test_the_command_line_gives_reserved_names_and_finds_users_however_they_are_typed(app):
+    run = app.test_cli_runner().invoke
+    address = ["root@example.com", "--password", PASSWORD]
+
+    created = run(args=["users", "create", " Root ", *address])
+
+    account = accounts.by_name("root")
+    assert (created.exit_code, created.output.strip()) == (0, account.user_id)
+    assert account.username == "Root"
+    assert run(args=["users", "role", "ROOT ", "admin"]).exit_code == 0
+    assert run(args=["users", "token", " rOOt"]).exit_code == 0
+    assert accounts.by_name("root").role == "admin"
