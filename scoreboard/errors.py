@@ -170,16 +170,6 @@ class Overloaded(ScoreboardError):
         return {"Retry-After": str(self.retry_after)}
 
 
-class Overloaded(ScoreboardError):
-    """A bounded queue is full; `retry_after` is when to try again, in seconds."""
-
-    status, code = 503, "overloaded"
-
-    def __init__(self, retry_after: int = 1, status: int = 503) -> None:
-        super().__init__(f"The server is busy and changed nothing: try again in {retry_after} s.")
-        self.retry_after, self.status = retry_after, status
-
-
 class Stopping(ScoreboardError):
     """The process is about to end and takes nothing new."""
 

@@ -175,9 +175,4 @@ CODES: dict[str, Code] = {
         "Our own fault; nothing was changed, unless the database was lost while it answered.",
         "Send it again; an update that did arrive is told by `replayed`.",
     ),
-    "overloaded": Code(
-        503,
-        "The server has as much work waiting as it takes; nothing was changed.",
-        "Wait as many seconds as Retry-After says, then send it again.",
-    ),
 }
