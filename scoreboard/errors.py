@@ -165,10 +165,6 @@ class Overloaded(ScoreboardError):
         super().__init__(f"The server is busy and changed nothing: try again in {retry_after} s.")
         self.retry_after, self.status = retry_after, status
 
-    def headers(self) -> dict[str, str]:
-        """Return Retry-After, in seconds."""
-        return {"Retry-After": str(self.retry_after)}
-
 
 class Stopping(ScoreboardError):
     """The process is about to end and takes nothing new."""

@@ -174,7 +174,9 @@ def flush() -> None:
 
 def audit_to_stderr() -> None:
     """Send audit lines to standard error: a command's standard output is what it prints."""
-    _send("scoreboard.audit", Handler(_writers["stderr"], logging.Formatter("%(message)s")))
+    logger = logging.getLogger("scoreboard.audit")
+    ours = Handler(_writers["stderr"], logging.Formatter("%(message)s"))
+    logger.handlers = [ours if isinstance(each, Handler) else each for each in logger.handlers]
 
 
 def _send(name: str, handler: logging.Handler, level: int = logging.NOTSET) -> None:
