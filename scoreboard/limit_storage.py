@@ -13,7 +13,7 @@ from .limit_windows import Asked, Granted, MovingWindows
 from .redis_worker import RedisAway, RedisWorker
 
 # Seconds that a request may lose to a Redis that hangs: resolving its name, connecting, asking.
-REQUEST_TIMEOUT = 0.1
+REQUEST_TIMEOUT = 0.2
 # Seconds more for each user of a batch.
 WINDOW_TIMEOUT = 0.0002
 # Up to here windows that are over are not worth looking for.

@@ -91,8 +91,11 @@ class RedisWorker:
                 raise RedisAway
         self._put(question)
         if not question.woken.acquire(timeout=timeout):
-            question.is_abandoned = True
-            self._go_away("does not answer in time")
+            # After a stall of the loop the timeout is noticed before the answer that has arrived.
+            transport.give_way()
+            if not question.is_answered:
+                question.is_abandoned = True
+                self._go_away("does not answer in time")
         if not question.is_answered:
             raise RedisAway
         return question.answer
