@@ -15,9 +15,11 @@ from .models import MAX_SCORE
 MOST_FIELDS = 20
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
-# What ISO 8601 is written with: datetime itself takes any separator, and a NUL at the end.
 NOT_A_TIME = "Must be a time in ISO 8601, as in 2026-01-31T12:00:00Z."
-TIMESTAMP = re.compile(r"[0-9TZW:+. -]{8,40}", re.ASCII)
+# The outline of ISO 8601: datetime itself takes any separator, and a NUL at the end.
+TIMESTAMP = re.compile(
+    r"[0-9W-]{8,10}([Tt ][0-9:]{2,8}([.,][0-9]{1,20})?([Zz]|[+-][0-9:.]{2,15})?)?", re.ASCII
+)
 
 
 class UserId(fields.Field[str]):
@@ -51,7 +53,7 @@ class Moment(fields.Field[datetime]):
         if not isinstance(value, str) or not TIMESTAMP.fullmatch(value):
             raise ValidationError(NOT_A_TIME)
         try:
-            given = datetime.fromisoformat(value)
+            given = datetime.fromisoformat(value.upper())
             return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             raise ValidationError(NOT_A_TIME) from None
