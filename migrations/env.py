@@ -17,9 +17,12 @@ BEGIN = {
 
 with db.engine.connect() as connection:
     if connection.dialect.name == "sqlite":
-        # The others wait for as long as that takes. It is a setting of this connection, which is
-        # closed afterwards.
-        connection.connection.dbapi_connection.execute("PRAGMA busy_timeout = 600000")
+        # Detached, this connection does not go back to the pool with these settings.
+        connection.detach()
+        # Others that start at the same time wait for as long as this takes.
+        connection.connection.execute("PRAGMA busy_timeout = 600000")
+        # Otherwise dropping a table deletes its rows one by one and looks for the children of each.
+        connection.connection.execute("PRAGMA foreign_keys = OFF")
     connection.execution_options(begin=BEGIN[connection.dialect.name])
     context.configure(
         connection=connection,
@@ -30,4 +33,3 @@ with db.engine.connect() as connection:
     )
     with context.begin_transaction():
         context.run_migrations()
-    connection.invalidate()

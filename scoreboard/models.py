@@ -15,7 +15,7 @@ from sqlalchemy import (
     Integer,
     String,
     TypeDecorator,
-    UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Mapped, mapped_column
@@ -25,6 +25,8 @@ from .permissions import ROLES
 
 # Number.MAX_SAFE_INTEGER in ECMA-262: beyond it JavaScript and doubles skip whole numbers.
 MAX_SCORE = 2**53 - 1
+# What is shown of a total that is larger than MAX_SCORE by a fraction.
+MAX_TOTAL = 2**53
 
 
 class _Written(sqlite.DATETIME):
@@ -63,8 +65,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _within_range(column: str) -> str:
-    return f"{column} BETWEEN {-MAX_SCORE} AND {MAX_SCORE}"
+def _within_range(column: str, largest: int) -> str:
+    return f"{column} BETWEEN {-largest} AND {largest}"
 
 
 class User(Base):
@@ -94,22 +96,29 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+_VOIDED = text("voided_at IS NOT NULL")
+
+
 class Score(Base):
     """One accepted update, kept as history.
 
-    `identity` is what tells a repeat from a new request: the nonce or, without one, timestamp
-    and value. `achieved_at` is the request's timestamp, `created_at` the server's. `score` and
-    `applied` are what the update led to: with them a repeat can be shown its receipt. `version`
+    `identity` is what tells a repeat from a new request of the same submitter: the nonce or,
+    without one, timestamp and value as they were sent. `created_at` is the server's time, and
+    `achieved_at` the request's timestamp or, if that was ahead of the server's clock, the moment
+    of its arrival; then `sent_timestamp` is the timestamp as it was sent. `score` and `applied` are
+    what the update led to: with them a repeat can be shown its receipt. `version`
     is the board's version made by its transaction; None if it was not announced (seeded players).
     A voided score counts no more, and says by whom and why.
     """
 
     __tablename__ = "scores"
     __table_args__ = (
-        UniqueConstraint("user_id", "identity", name="score_identity"),
-        CheckConstraint(_within_range("score_value"), name="score_value_range"),
+        # An index, not a constraint: SQLite can replace it without copying the table.
+        Index("score_identity", "user_id", "submitted_by", "identity", unique=True),
+        CheckConstraint(_within_range("score_value", MAX_SCORE), name="score_value_range"),
         Index("scores_by_version", "version"),
         Index("scores_of_user", "user_id", "score_id"),
+        Index("scores_voided", "user_id", sqlite_where=_VOIDED, postgresql_where=_VOIDED),
     )
 
     score_id: Mapped[int] = mapped_column(
@@ -121,6 +130,7 @@ class Score(Base):
     achieved_at: Mapped[datetime] = mapped_column(UtcDateTime)
     identity: Mapped[str] = mapped_column(String(80))
     submitted_by: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
+    sent_timestamp: Mapped[datetime | None] = mapped_column(UtcDateTime)
     score: Mapped[float] = mapped_column(Double)
     applied: Mapped[bool]
     version: Mapped[int | None] = mapped_column(BigInteger)
@@ -132,16 +142,19 @@ class Score(Base):
 class Standing(Base):
     """Where a user stands now: one row a user, written in the same transaction as the score.
 
+    `remainder` is what the exact total has beyond `score`, in billionths: 0 wherever the shortest
+    decimal of `score` is exact.
     `reached_at` is the server's time at which `score` became what it is, `achieved_at` the
     timestamp of the update that set it, `score_id` that update. A hidden user keeps a standing
     and is not on the board.
     """
 
     __tablename__ = "standings"
-    __table_args__ = (CheckConstraint(_within_range("score"), name="standing_range"),)
+    __table_args__ = (CheckConstraint(_within_range("score", MAX_TOTAL), name="standing_range"),)
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
     score: Mapped[float] = mapped_column(Double)
+    remainder: Mapped[int] = mapped_column(server_default="0")
     reached_at: Mapped[datetime] = mapped_column(UtcDateTime)
     achieved_at: Mapped[datetime] = mapped_column(UtcDateTime)
     score_id: Mapped[int] = mapped_column(ForeignKey("scores.score_id"))

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -20,7 +21,8 @@ COLUMNS = (
 )
 # Scores without a version are those of seeded players, which nobody was told of.
 ROWS = f"SELECT {COLUMNS} FROM scores WHERE version IS NOT NULL ORDER BY version, created_at"
-STANDINGS = "SELECT user_id, score, reached_at, achieved_at, score_id FROM standings"
+STANDINGS = "SELECT user_id, score, reached_at, achieved_at, score_id, remainder FROM standings"
+MAX_SCORE = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a user stands."""
+    """Where a user stands. `exact` is the score in decimal, of which `score` is the double."""
 
     score: float
     reached_at: datetime
     achieved_at: datetime
     score_id: int
+    exact: Decimal
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,12 @@ def read(database: str) -> History:
     rows = [Row(*map(_whole, row)) for row in _query(database, ROWS)]
     rows = [_with_truth(row) for row in rows]
     found = _query(database, STANDINGS)
-    return History(rows, {user: Standing(*map(_whole, rest)) for user, *rest in found})
+    return History(rows, {user: _standing(*map(_whole, rest)) for user, *rest in found})
+
+
+def _standing(score: float, *rest: Any) -> Standing:
+    *others, billionths = rest
+    return Standing(score, *others, exact=_decimal(score) + Decimal(billionths).scaleb(-9))
 
 
 def _query(database: str, statement: str) -> list[tuple[Any, ...]]:
@@ -87,17 +95,30 @@ def _with_truth(row: Row) -> Row:
     return Row(**{**vars(row), "applied": bool(row.applied)})
 
 
+def _decimal(score: float) -> Decimal:
+    return Decimal(repr(score))
+
+
+def _shown(exact: Decimal) -> float:
+    """Return the double that stands for an exact total."""
+    if abs(exact) > MAX_SCORE:
+        return float((MAX_SCORE + 1) * (1 if exact > 0 else -1))
+    return float(exact)
+
+
 def after(policy: str, present: Standing | None, row: Row) -> Standing | None:
     """Return where a user stands after one more update, None if it changes nothing."""
+    value = _decimal(row.score_value)
     if present is None:
-        return Standing(row.score_value, row.created_at, row.achieved_at, row.score_id)
+        return Standing(row.score_value, row.created_at, row.achieved_at, row.score_id, value)
     if policy == "latest" and row.achieved_at < present.achieved_at:
         return None
     if policy == "best" and row.score_value <= present.score:
         return None
-    score = present.score + row.score_value if policy == "total" else row.score_value
+    exact = present.exact + value if policy == "total" else value
+    score = _shown(exact)
     reached_at = present.reached_at if score == present.score else row.created_at
-    return Standing(score, reached_at, row.achieved_at, row.score_id)
+    return Standing(score, reached_at, row.achieved_at, row.score_id, exact)
 
 
 def fold(rows: list[Row], policy: str) -> Iterator[tuple[Row, bool, dict[str, Standing]]]:

@@ -128,7 +128,7 @@ def test_the_program_fails_for_a_history_that_is_not_true(told):
 
 
 ANOTHER = "INSERT INTO scores SELECT 99, user_id, {}, '2027-01-01 00:00:00.000000', achieved_at, {}"
-ANOTHER += ", submitted_by, score, applied, version + 1, NULL, NULL, NULL FROM scores"
+ANOTHER += ", submitted_by, score, applied, version + 1, NULL, NULL, NULL, NULL FROM scores"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,7 @@ ANOTHER += ", submitted_by, score, applied, version + 1, NULL, NULL, NULL FROM s
         ("UPDATE scores SET identity = 'refused-1' WHERE score_id = 1", "was refused and is in"),
         ("UPDATE standings SET score = 1 WHERE score_id = 6", "should stand at"),
         ("UPDATE standings SET score_id = 1 WHERE score_id = 6", "should stand at"),
+        ("UPDATE standings SET remainder = 1 WHERE score_id = 6", "should stand at"),
         (
             "UPDATE standings SET reached_at = '2026-01-01 00:00:00.000001' WHERE score_id = 6",
             "should stand at",

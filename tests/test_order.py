@@ -1,9 +1,10 @@
 """The order of the board against a model in plain Python, and how it is read."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
@@ -12,8 +13,9 @@ from scoreboard.auth import accounts
 from scoreboard.cli.users import seed_players
 from scoreboard.errors import Replayed, ScoreboardError
 from scoreboard.extensions import db
-from scoreboard.models import Score, Standing, User
+from scoreboard.models import MAX_SCORE, MAX_TOTAL, Score, Standing, User
 from scoreboard.scores import board
+from scoreboard.scores import policy as policy_of_scores
 from scoreboard.scores.ledger import Ledger
 from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Update
@@ -42,7 +44,7 @@ class Model:
 
     def update(self, user_id, value, timestamp, identity):
         """Return the score after the update and whether this one set it, or None for a replay."""
-        if (user_id, identity) in self.seen:
+        if (user_id, identity) in self.seen:  # all by one submitter
             return None
         self.seen.add((user_id, identity))
         self.arrivals += 1
@@ -76,7 +78,8 @@ def user_ids(app):
 updates = st.lists(
     st.tuples(
         st.integers(0, PLAYERS - 1),
-        st.integers(-3, 3) | st.floats(-4, 4, width=16),
+        # Of at most 9 decimals, and nothing is lost where they are added up as doubles.
+        st.integers(-3, 3) | st.integers(-2048, 2048).map(lambda number: number / 512),
         st.integers(0, 4),
         st.none() | st.sampled_from(["nonce-01", "nonce-02"]),
     ),
@@ -147,6 +150,27 @@ def test_updates_recorded_together_come_to_the_same(policy, user_ids, updates, s
     assert told == expected
     top = database.read(board.top)
     assert [(entry.user_id, entry.score) for entry in top] == model.top10()
+
+
+billionths = st.integers(-(10**6), 10**6) | st.integers(-(10**15), 10**15)
+large = st.sampled_from([MAX_SCORE, -MAX_SCORE, 2**52]).map(lambda whole: whole * 10**9)
+
+
+@given(values=st.lists(billionths | large, min_size=1, max_size=12), data=st.data())
+def test_a_total_is_the_decimal_sum_in_any_order(values, data):
+    """Of values that are whole numbers of billionths, as the doubles that clients send."""
+    doubles = [each / 10**9 for each in values]
+    expected = sum((Decimal(repr(each)) for each in doubles), Decimal(0))
+    assume(abs(expected) < MAX_TOTAL)
+    order = data.draw(st.permutations(doubles))
+
+    now = None
+    for value in order:
+        now = policy_of_scores.apply(POLICIES["total"], now, value, START, START)
+
+    assert Decimal(repr(now.score)) + Decimal(now.remainder).scaleb(-9) == expected
+    if abs(expected) <= MAX_SCORE:
+        assert now.score == float(expected)
 
 
 def test_one_update_for_nobody_does_not_fail_its_neighbours(app, user_ids):

@@ -1,5 +1,6 @@
 """Submitting a score, and what it leads to."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -120,6 +121,60 @@ def test_a_timestamp_may_be_five_minutes_ahead_but_not_more(client, player):
     assert (far.status_code, far.json["error"]["code"]) == (400, "timestamp_in_future")
 
 
+def ahead(minutes):
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+
+
+def test_a_timestamp_ahead_counts_as_the_moment_of_its_arrival(client, player, scorer):
+    post(client, player, player.update(9, ahead(4)))
+
+    answer = post(client, scorer, player.update(5, ahead(0)))
+
+    assert (answer.json["score"], answer.json["applied"]) == (5, True)
+
+
+def test_of_timestamps_ahead_the_later_arrival_wins_whatever_they_say(client, player):
+    post(client, player, player.update(9, ahead(4)))
+
+    assert post(client, player, player.update(5, ahead(2))).json["score"] == 5
+
+
+@pytest.mark.parametrize("nonce", [{}, {"nonce": "abcdefgh"}], ids=["without", "with nonce"])
+def test_a_repeat_of_a_timestamp_ahead_carries_the_receipt(client, player, nonce):
+    update = player.update(9, ahead(4), **nonce)
+    first = post(client, player, update)
+
+    repeat = post(client, player, update)
+
+    assert repeat.json["error"]["receipt"] == first.json
+
+
+def test_another_timestamp_ahead_under_the_same_nonce_carries_no_receipt(client, player):
+    post(client, player, player.update(9, ahead(4), nonce="abcdefgh"))
+
+    repeat = post(client, player, player.update(9, ahead(3), nonce="abcdefgh"))
+
+    assert repeat.json["error"]["code"] == "replayed"
+    assert "receipt" not in repeat.json["error"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-01-01T12:00:00,250Z",
+        "2026-01-01t12:00:00.250z",
+        "2026-01-01t14:00:00,25+02:00",
+        "20260101T120000,25z",
+    ],
+)
+def test_a_timestamp_may_have_a_comma_and_lower_case_letters(client, player, written):
+    post(client, player, player.update(5, "2026-01-01T12:00:00.25Z"))
+
+    replay = post(client, player, player.update(5, written))
+
+    assert replay.json["error"]["code"] == "replayed"
+
+
 @pytest.mark.parametrize(
     ("settings", "scores"),
     [
@@ -146,6 +201,67 @@ def test_a_total_out_of_range_is_refused(client, player):
     assert answer.status_code == 400
     assert "score_value" in answer.json["error"]["fields"]
     assert top10(client)["top_10_scores"][0]["score"] == MAX_SCORE
+
+
+TOTAL = [{"SCORE_POLICY": "total"}]
+
+
+def add(client, person, *values):
+    """Submit these values; return the answer to the last."""
+    for value in values:
+        answer = post(client, person, person.update(value, nonce=uuid.uuid4().hex))
+    return answer
+
+
+@pytest.mark.parametrize("settings", TOTAL)
+class TestTotal:
+    @pytest.mark.parametrize(
+        ("values", "score"),
+        [
+            ([0.1, 0.2, 0.3], 0.6),
+            ([0.1] * 10, 1),
+            ([1e-9] * 3, 3e-9),
+            ([-0.1, -0.2, 0.3], 0),
+            ([MAX_SCORE, -0.3, -MAX_SCORE], -0.3),
+            ([MAX_SCORE, 0.3, -MAX_SCORE], 0.3),
+            ([-MAX_SCORE, -0.000000001, MAX_SCORE], -0.000000001),
+            ([8_999_999.12345679, 0.000000001], 8_999_999.123456791),
+        ],
+    )
+    def test_values_add_up_exactly_in_any_order(self, client, make_user, values, score):
+        there, back = make_user(), make_user()
+
+        assert add(client, there, *values).json["score"] == score
+        assert add(client, back, *reversed(values)).json["score"] == score
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_a_fraction_beyond_the_largest_score_counts_and_is_seen(self, client, player, sign):
+        add(client, player, sign * MAX_SCORE)
+
+        assert add(client, player, sign * 0.25).json["score"] == sign * (MAX_SCORE + 1)
+        assert add(client, player, sign * -0.25).json["score"] == sign * MAX_SCORE
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_a_total_does_not_reach_the_next_whole_number(self, client, player, sign):
+        add(client, player, sign * MAX_SCORE, sign * 0.999999999)
+
+        answer = add(client, player, sign * 0.000000001)
+
+        assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_input")
+        assert "score_value" in answer.json["error"]["fields"]
+        assert add(client, player, sign * -MAX_SCORE).json["score"] == sign * 0.999999999
+
+    @pytest.mark.parametrize("value", [0.1234567891, 1e-10, -5e-324, 1234.0000000001])
+    def test_more_than_nine_decimals_are_refused(self, client, player, value):
+        answer = post(client, player, player.update(value))
+
+        assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_input")
+        assert "decimals" in answer.json["error"]["fields"]["score_value"][0]
+        assert top10(client) == {"top_10_scores": []}
+
+
+def test_only_totals_have_a_limit_of_decimals(client, player):
+    assert post(client, player, player.update(0.1234567891)).json["score"] == 0.1234567891
 
 
 class TestMessages:
@@ -233,13 +349,26 @@ class TestReplays:
         assert repeat.json["error"]["receipt"]["score"] == 7
         assert top10(client)["top_10_scores"] == [{"user_id": player.user_id, "score": 7}]
 
-    def test_a_repeat_by_somebody_else_carries_no_receipt(self, client, player, scorer):
-        post(client, player, player.update(7))
+    @pytest.mark.parametrize("nonce", [{}, {"nonce": "abcdefgh"}], ids=["without", "with nonce"])
+    def test_the_same_update_by_another_submitter_is_another_update(
+        self, client, player, scorer, nonce
+    ):
+        first = post(client, player, player.update(7, **nonce))
 
-        repeat = post(client, scorer, player.update(7))
+        second = post(client, scorer, player.update(7, **nonce))
 
-        assert repeat.json["error"]["code"] == "replayed"
-        assert "receipt" not in repeat.json["error"]
+        assert (first.status_code, second.status_code) == (200, 200)
+        assert first.json["score_id"] != second.json["score_id"]
+
+    def test_of_two_submitters_each_gets_the_receipt_of_its_own_update(
+        self, client, player, scorer
+    ):
+        update = player.update(7, nonce="abcdefgh")
+        first = [post(client, person, update).json for person in (player, scorer)]
+
+        repeats = [post(client, person, update).json for person in (player, scorer)]
+
+        assert [repeat["error"]["receipt"] for repeat in repeats] == first
 
     @pytest.mark.parametrize(
         "other", [{"score_value": 8}, {"timestamp": "2026-01-02T00:00:00Z"}], ids=str

@@ -15,7 +15,7 @@ from alembic import op
 from scoreboard.auth.names import MAX_NAME, name_key
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 log = logging.getLogger("scoreboard.migrations")
 

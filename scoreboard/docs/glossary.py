@@ -60,12 +60,16 @@ NAMES: dict[str, tuple[str, Any]] = {
     "rule": ("Which rule of what is usual was broken.", "jump"),
     "score": ("The user's score now.", 120),
     "score_id": ("The score's place in the history.", 4711),
-    "score_value": ("The value of this update.", 120),
+    "score_value": (
+        "The value of this update; under `SCORE_POLICY=total` with at most 9 decimals.",
+        120,
+    ),
     "scores": ("The newest first.", None),
     "since": ("When it began to take note.", "2026-01-31T09:30:00Z"),
     "suspended": ("Whether the user is refused everywhere.", False),
     "timestamp": (
-        "When the score was reached: ISO 8601, UTC if it has no offset.",
+        "When the score was reached: ISO 8601, UTC if it has no offset. Up to 5 minutes ahead of "
+        "the server's clock it counts as the moment of its arrival.",
         "2026-01-31T12:00:00Z",
     ),
     "token_type": ("Always `Bearer`.", "Bearer"),

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, missing, validate
 
 from ..fields import UUID, Moment, ScoreValue, UserId
-from ..models import MAX_SCORE
+from ..models import MAX_SCORE, MAX_TOTAL
 from .glossary import NAMES
 
 Json = dict[str, Any]
@@ -93,6 +93,8 @@ class Components:
             told = self.refer(field.schema, answer)
             return {"type": "array", "items": told} if field.many else told
         told = next(dict(told) for kind, told in _KINDS if isinstance(field, kind))
+        if answer and isinstance(field, ScoreValue):
+            told.update(minimum=-MAX_TOTAL, maximum=MAX_TOTAL)
         if isinstance(field, fields.List):
             told["items"] = self._kind(field.inner, answer)
         return told

@@ -100,7 +100,7 @@ def _stand_anew(connection: Connection, user_id: str, policy: Policy) -> None:
     connection.execute(
         update(Standing)
         .where(Standing.user_id == user_id)
-        .values(**vars(present), score_id=score_id)
+        .values(**present._asdict(), score_id=score_id)
     )
 
 

@@ -13,23 +13,28 @@ from ..models import Score
 from . import statements
 from .policy import Policy, Present, after
 
-Key = tuple[str, str]  # user_id and identity: what is accepted once
+Key = tuple[str, str, str]  # user_id, submitted_by and identity: what is accepted once
 
 
 @dataclass(frozen=True)
 class Update:
-    """A validated, authorized request to update a score."""
+    """A validated, authorized request to update a score.
+
+    `achieved_at` is never later than the arrival. `sent_timestamp` is the timestamp of the request
+    if that was ahead of the server's clock, else None.
+    """
 
     user_id: str
     score_value: float
     achieved_at: datetime
     identity: str
     submitted_by: str
+    sent_timestamp: datetime | None = None
 
     @property
     def key(self) -> Key:
         """Return what tells this request from every other."""
-        return self.user_id, self.identity
+        return self.user_id, self.submitted_by, self.identity
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,7 @@ def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
         "achieved_at": update.achieved_at,
         "identity": update.identity,
         "submitted_by": update.submitted_by,
+        "sent_timestamp": update.sent_timestamp,
         "score": plan.standings[update.user_id].score,
         "applied": present is not None,
     }
@@ -169,7 +175,7 @@ def _insert_scores(
         return {}
     versioned = [{**row, "version": version} for row in rows.values()]
     inserted = statements.insert_scores(connection, versioned)
-    return {(user_id, identity): score_id for score_id, user_id, identity in inserted}
+    return {tuple(key): score_id for score_id, *key in inserted}
 
 
 def _upsert_standings(
@@ -178,9 +184,7 @@ def _upsert_standings(
     rows = [
         {
             "user_id": user_id,
-            "score": plan.standings[user_id].score,
-            "reached_at": plan.standings[user_id].reached_at,
-            "achieved_at": plan.standings[user_id].achieved_at,
+            **plan.standings[user_id]._asdict(),
             "score_id": ids[key],
             "hidden": user_id in hidden,
         }
@@ -199,15 +203,14 @@ def _receipts_of_replays(
         by_key.setdefault(update.key, []).append(update)
     if not by_key:
         return {}
-    rows = connection.execute(
-        select(Score.__table__).where(tuple_(Score.user_id, Score.identity).in_(list(by_key)))
-    ).mappings()
+    key = tuple_(Score.user_id, Score.submitted_by, Score.identity)
+    rows = connection.execute(select(Score.__table__).where(key.in_(list(by_key)))).mappings()
     return {
         update: _receipt(row, row["score_id"]).body()
         for row in rows
-        for update in by_key[row["user_id"], row["identity"]]
-        if (update.score_value, update.achieved_at, update.submitted_by)
-        == (row["score_value"], row["achieved_at"], row["submitted_by"])
+        for update in by_key[row["user_id"], row["submitted_by"], row["identity"]]
+        if (update.score_value, update.sent_timestamp or update.achieved_at)
+        == (row["score_value"], row["sent_timestamp"] or row["achieved_at"])
     }
 
 

@@ -30,13 +30,13 @@ from ..realtime import broadcast, transport
 from ..realtime.feed import Batch, Feed
 from . import board
 from .ledger import Ledger
-from .policy import POLICIES
+from .policy import DECIMALS, POLICIES, has_few_decimals
 from .records import Receipt, Update
 from .schemas import batch_schema, update_schema
 
 T = TypeVar("T")
 
-# Clocks differ; more than this and a player could put an update beyond the reach of later ones.
+# Clocks differ; a timestamp that is further ahead than this is a mistake.
 FUTURE = timedelta(minutes=5)
 # Bytes of the body: room for MOST_IN_BATCH updates of any kind.
 LONGEST_BATCH = 256 * 1024
@@ -126,10 +126,17 @@ def _validate(body: object) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
     loaded: dict[str, Any] = update_schema.lean_load(body)
-    if loaded["timestamp"] > datetime.now(UTC) + FUTURE:
+    now = datetime.now(UTC)
+    if loaded["timestamp"] > now + FUTURE:
         problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
         raise InvalidInput("The timestamp is in the future.", problem, "timestamp_in_future")
-    return loaded
+    if current_app.config["SCORE_POLICY"] == "total" and not has_few_decimals(
+        loaded["score_value"]
+    ):
+        problem = {"score_value": [f"Must have at most {DECIMALS} decimals."]}
+        raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
+    # Ahead of the clock counts as now: no later update shall be older than this one.
+    return {**loaded, "achieved_at": min(loaded["timestamp"], now)}
 
 
 def _validate_batch(body: object) -> list[object]:
@@ -189,8 +196,14 @@ def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
     identity = loaded.get("nonce") or (
         f"{loaded['timestamp'].isoformat()}/{number(loaded['score_value'])}"
     )
+    timestamp, achieved_at = loaded["timestamp"], loaded["achieved_at"]
     return Update(
-        loaded["user_id"], loaded["score_value"], loaded["timestamp"], identity, submitted_by
+        loaded["user_id"],
+        loaded["score_value"],
+        achieved_at,
+        identity,
+        submitted_by,
+        sent_timestamp=timestamp if timestamp != achieved_at else None,
     )
 
 

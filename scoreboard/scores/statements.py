@@ -30,10 +30,11 @@ from ..models import Score, Standing, User
 
 SCORE = (
     *("user_id", "score_value", "created_at", "achieved_at", "identity", "submitted_by"),
-    *("score", "applied", "version"),
+    *("sent_timestamp", "score", "applied", "version"),
 )
-STANDING = ("user_id", "score", "reached_at", "achieved_at", "score_id", "hidden")
-CHANGING = ("score", "reached_at", "achieved_at", "score_id")
+STANDING = ("user_id", "score", "remainder", "reached_at", "achieved_at", "score_id", "hidden")
+CHANGING = ("score", "remainder", "reached_at", "achieved_at", "score_id")
+IDENTITY = (Score.user_id, Score.submitted_by, Score.identity)
 
 
 def standings_of(connection: Connection, user_ids: Collection[str]) -> Iterable[Any]:
@@ -43,7 +44,7 @@ def standings_of(connection: Connection, user_ids: Collection[str]) -> Iterable[
 
 
 def insert_scores(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
-    """Insert the scores that are new; return score_id, user_id and identity of each that was."""
+    """Insert the scores that are new; return the score_id and the IDENTITY of each that was."""
     return connection.execute(_new_scores(connection.dialect.name), _given(connection, rows))
 
 
@@ -59,7 +60,7 @@ def _standings(dialect: str) -> Executable:
         asked = User.user_id.in_(bindparam("user_ids", expanding=True))
     else:
         asked = User.user_id == any_(bindparam("user_ids", type_=ARRAY(User.user_id.type)))
-    standing = (Standing.score, Standing.reached_at, Standing.achieved_at)
+    standing = (Standing.score, Standing.reached_at, Standing.achieved_at, Standing.remainder)
     return (
         select(User.user_id, User.hidden_at, *standing)
         .outerjoin(Standing, Standing.user_id == User.user_id)
@@ -71,8 +72,8 @@ def _standings(dialect: str) -> Executable:
 def _new_scores(dialect: str) -> Executable:
     statement: Executable = (
         _insert(Score, SCORE, dialect)
-        .on_conflict_do_nothing(index_elements=[Score.user_id, Score.identity])
-        .returning(Score.score_id, Score.user_id, Score.identity)
+        .on_conflict_do_nothing(index_elements=IDENTITY)
+        .returning(Score.score_id, *IDENTITY)
     )
     return statement
 
