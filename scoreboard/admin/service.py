@@ -92,9 +92,8 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     known = score_reference_schema.load({"score_id": score_id})["score_id"]
     reason = void_schema.load(json_object(body))["reason"]
     policy = POLICIES[current_app.config["SCORE_POLICY"]]
-    voided: history.VoidedScore = current_app.extensions["ledger"].change(
-        lambda connection: history.void(connection, known, by.user_id, reason, policy)
-    )
+    change = current_app.extensions["ledger"].change
+    voided = history.void(known, by.user_id, reason, policy, change)
     whom = {"user_id": voided.user_id, "score_id": known}
     audit.moderation(by.origin, by.user_id, "void", whom, reason)
     return voided

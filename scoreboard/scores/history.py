@@ -1,20 +1,34 @@
 """The history of a user's scores: the newest of them, and one that is voided.
 
-Where the user stands is then decided by the rest.
+Where the user stands is then decided by the rest. A history may have a million scores, so most of
+them are read and added up before the transaction that voids one: it looks only at what is new.
 """
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, type_coerce, update
+from sqlalchemy.types import NullType
 
-from ..errors import Conflict, NotFound, ScoreOutOfRange
+from .. import database
+from ..errors import Conflict, NotFound, ScoreOutOfRange, ServerError
 from ..models import Score, Standing
-from .policy import Policy, Present, after
+from .policy import Policy, Present, apply, check_range
 
+# Rows of one read: so many hold up the loop, or the interpreter, for some milliseconds.
 PORTION = 1000
+# How often another process may void a score of the same user while this one reads the others.
+MAX_TRIES = 5
+# Those of this process wait for each other, or all but one would have to read everything again.
+_one_at_a_time = threading.Lock()
+# Runs the work in a transaction that holds the board's version, as Ledger.change does.
+Change = Callable[[Callable[[Connection], "VoidedScore"]], "VoidedScore"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,17 @@ _SCORES = select(
     Score.applied,
     Score.voided_at,
 )
+# Timestamps as the driver returns them, text or not, compare alike: to convert them would take
+# longer than all the rest.
+_ROWS_AFTER = (
+    select(Score.score_id, Score.score_value, type_coerce(Score.achieved_at, NullType()))
+    .where(Score.user_id == bindparam("user_id"), Score.score_id > bindparam("after"))
+    .order_by(Score.score_id)
+)
+_PORTION_AFTER = _ROWS_AFTER.limit(bindparam("portion"))
+_VOIDED_IDS = select(Score.score_id).where(
+    Score.user_id == bindparam("user_id"), Score.voided_at.is_not(None)
+)
 _VOIDED = (
     Score.score_id,
     Score.user_id,
@@ -61,28 +86,122 @@ def newest(
 
 
 def void(
-    connection: Connection, score_id: int, voided_by: str | None, reason: str, policy: Policy
+    score_id: int, voided_by: str | None, reason: str, policy: Policy, change: Change
 ) -> VoidedScore:
     """Void a score: its user then stands where the other scores would have led.
 
-    The caller holds the board's version. The score stays in the history, so that the same request
-    remains a replay. Raises NotFound, and Conflict if it is voided already or cannot be.
+    The score stays in the history, so that the same request remains a replay. With a long history
+    this takes seconds, in which it yields to everybody else; the transaction, which is run by
+    `change`, takes milliseconds. Raises NotFound, Conflict if the score is voided already or cannot
+    be, and ServerError if other processes void scores of the same user all the time.
     """
+    with _one_at_a_time:
+        for _ in range(MAX_TRIES):
+            work = functools.partial(_void, _others(score_id, policy), voided_by, reason)
+            with contextlib.suppress(_OutdatedError):
+                return change(work)
+    raise ServerError
+
+
+class _OutdatedError(Exception):
+    """Another score of the user was voided after the others were read."""
+
+
+class _Others:
+    """The scores of a user that count without one of them, and where they lead.
+
+    `voided` are those voided before. Scores are numbered in the order of their commits.
+    `set_by` is the last of them that set the score.
+    """
+
+    def __init__(self, score_id: int, user_id: str, voided: set[int], policy: Policy) -> None:
+        self.score_id, self.user_id, self.voided = score_id, user_id, voided
+        self.last_id = self.set_by = 0
+        self._present: Present | None = None
+        self._policy = policy
+
+    def add(self, rows: Iterable[Any]) -> None:
+        """Add scores that are newer than all so far, in their order."""
+        for score_id, value, achieved_at in rows:
+            self.last_id = score_id
+            if score_id != self.score_id and score_id not in self.voided:
+                # In the place of its server time, the id: the time is read for one of them alone.
+                changed = apply(self._policy, self._present, value, achieved_at, score_id)
+                if changed:
+                    self._present, self.set_by = changed, score_id
+
+    def standing(self, connection: Connection) -> dict[str, Any] | None:
+        """Return where they lead, None without any. Raises ScoreOutOfRange."""
+        if self._present is None:
+            return None
+        check_range(self._present)
+        reached_by: Any = self._present.reached_at
+        moments = select(Score.score_id, Score.created_at, Score.achieved_at).where(
+            Score.score_id.in_([reached_by, self.set_by])
+        )
+        rows = {row.score_id: row for row in connection.execute(moments)}
+        return {
+            "score": self._present.score,
+            "remainder": self._present.remainder,
+            "reached_at": rows[reached_by].created_at,
+            "achieved_at": rows[self.set_by].achieved_at,
+            "score_id": self.set_by,
+        }
+
+
+def _others(score_id: int, policy: Policy) -> _Others:
+    """Read the other scores of the user, a portion at a time.
+
+    Raises NotFound or Conflict if the score cannot be voided.
+    """
+
+    def start(connection: Connection) -> _Others:
+        statement = select(Score.user_id).where(
+            Score.score_id == score_id, Score.voided_at.is_(None)
+        )
+        user_id = connection.execute(statement).scalar()
+        if user_id is None:
+            raise _not_there(connection, score_id)
+        return _Others(score_id, user_id, _voided_ids(connection, user_id), policy)
+
+    def portion(connection: Connection) -> Sequence[Any]:
+        if connection.dialect.name == "postgresql":
+            # Without statistics of this user it would sort the whole history for each portion.
+            connection.exec_driver_sql("SET LOCAL enable_sort = off")
+        asked = {"user_id": others.user_id, "after": others.last_id, "portion": PORTION}
+        return connection.execute(_PORTION_AFTER, asked).all()
+
+    others = database.read(start)
+    while True:
+        started = time.perf_counter()
+        rows = database.long_read(portion)
+        others.add(rows)
+        if len(rows) < PORTION:
+            return others
+        # Others get at least a third of the time.
+        time.sleep((time.perf_counter() - started) / 2)
+
+
+def _void(
+    others: _Others, voided_by: str | None, reason: str, connection: Connection
+) -> VoidedScore:
+    """Void the score and write where its user stands. Raises _OutdatedError or Conflict."""
+    if _voided_ids(connection, others.user_id) != others.voided:
+        raise _OutdatedError
     voided: Any = connection.execute(
         update(Score)
-        .where(Score.score_id == score_id, Score.voided_at.is_(None))
+        .where(Score.score_id == others.score_id)
         .values(voided_at=datetime.now(UTC), voided_by=voided_by, void_reason=reason)
         .returning(*_VOIDED)
-    ).one_or_none()
-    if voided is None:
-        raise _not_there(connection, score_id)
-    try:
-        _stand_anew(connection, voided.user_id, policy)
-    except ScoreOutOfRange:
-        raise Conflict(
-            "Without this score the total would leave the range of exact numbers.", "out_of_range"
-        ) from None
+    ).one()
+    asked = {"user_id": others.user_id, "after": others.last_id}
+    others.add(connection.execute(_ROWS_AFTER, asked))
+    _write_standing(connection, others)
     return VoidedScore(*voided)
+
+
+def _voided_ids(connection: Connection, user_id: str) -> set[int]:
+    return set(connection.execute(_VOIDED_IDS, {"user_id": user_id}).scalars())
 
 
 def _not_there(connection: Connection, score_id: int) -> NotFound | Conflict:
@@ -91,39 +210,16 @@ def _not_there(connection: Connection, score_id: int) -> NotFound | Conflict:
     return NotFound("There is no score with this score_id.", "unknown_score")
 
 
-def _stand_anew(connection: Connection, user_id: str, policy: Policy) -> None:
-    """Write where the user stands by the scores that are not voided; with none, nowhere."""
-    present, score_id = _fold(connection, user_id, policy)
-    if present is None:
-        connection.execute(delete(Standing).where(Standing.user_id == user_id))
-        return
-    connection.execute(
-        update(Standing)
-        .where(Standing.user_id == user_id)
-        .values(**present._asdict(), score_id=score_id)
-    )
-
-
-def _fold(
-    connection: Connection, user_id: str, policy: Policy
-) -> tuple[Present | None, int | None]:
-    """Return where the scores that are not voided lead, and which of them set the score."""
-    present, set_by = None, None
-    for row in connection.execute(_in_order(user_id)):
-        changed = after(policy, present, row.score_value, row.achieved_at, row.created_at)
-        if changed:
-            present, set_by = changed, row.score_id
-    return present, set_by
-
-
-def _in_order(user_id: str) -> Any:
-    # By version before the clock: those of several machines are never quite the same. A score
-    # without a version was there before every update.
-    return (
-        select(Score.score_id, Score.score_value, Score.achieved_at, Score.created_at)
-        .where(Score.user_id == user_id, Score.voided_at.is_(None))
-        .order_by(Score.version.nulls_first(), Score.created_at, Score.score_id)
-        # A hundred thousand rows take half a second: never all in memory, and with Postgres
-        # others get their turn between two portions.
-        .execution_options(yield_per=PORTION)
-    )
+def _write_standing(connection: Connection, others: _Others) -> None:
+    """Write where the user stands by the other scores; with none, nowhere. Raises Conflict."""
+    of_user = Standing.user_id == others.user_id
+    try:
+        standing = others.standing(connection)
+    except ScoreOutOfRange:
+        raise Conflict(
+            "Without this score the total would leave the range of exact numbers.", "out_of_range"
+        ) from None
+    if standing:
+        connection.execute(update(Standing).where(of_user).values(**standing))
+    else:
+        connection.execute(delete(Standing).where(of_user))
