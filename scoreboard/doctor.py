@@ -89,6 +89,14 @@ def weak_secrets(settings: Settings) -> str | None:
     return None
 
 
+def repeated_secrets(settings: Settings) -> str | None:
+    """Find secrets that are one character again and again: long enough, and easily guessed."""
+    for name in SECRETS:
+        if len(set(settings[name])) == 1:
+            return f"{name} repeats one character: give it {SHORTEST_SECRET} or more random ones"
+    return None
+
+
 def wrong_server(server: str) -> str | None:
     """Find a server that this cannot run on, or one whose patching came too late.
 
@@ -167,12 +175,15 @@ def refuse_what_cannot_work(app: Flask, server: str) -> None:
                 raise SystemExit(f"scoreboard: {finding.advice}")
             if finding.note:
                 log.info("%s", finding.note)
+        if warning := repeated_secrets(app.config):
+            log.warning("%s", warning)
 
 
 def examine(app: Flask) -> list[Finding]:
     """Return everything that was looked at, services included."""
     return [
         *_settings(app),
+        Finding("secrets' text", repeated_secrets(app.config)),
         _database(),
         _encoding(),
         _connections(),

@@ -22,7 +22,7 @@ import zygote
 from viewers import wait_until
 
 ROOT = Path(__file__).parent.parent
-SECRETS = {"SECRET_KEY": "s" * 48, "JWT_SECRET_KEY": "j" * 48}
+SECRETS = {"SECRET_KEY": "seasonal" * 6, "JWT_SECRET_KEY": "journals" * 6}
 PASSWORD = "correct horse"
 RUN_MODES = ["python wsgi.py", "flask run"]
 

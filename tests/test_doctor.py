@@ -153,12 +153,20 @@ class TestCommand:
             "disk            ok",
             "secrets         ok",
             "addresses       ok",
+            "secrets' text   ok",
             "database        ok",
             "encoding        ok",
             "connections     ok",
             "tables          ok",
             "redis           ok",
         ]
+
+    @pytest.mark.parametrize("settings", [{"JWT_SECRET_KEY": "k" * 48}])
+    def test_a_secret_that_repeats_one_character_is_a_problem(self, app):
+        done = app.test_cli_runner().invoke(args=["doctor"])
+
+        assert done.exit_code == 1
+        assert "JWT_SECRET_KEY repeats one character" in done.output
 
     @pytest.mark.parametrize("settings", [{"DYNO": "web.2", "REDIS_URL": "redis://127.0.0.1:1"}])
     def test_a_problem_is_status_1_with_what_to_do(self, app):

@@ -11,7 +11,7 @@ from viewers import PlainViewer, SocketIoViewer
 
 from scoreboard.auth import accounts, tokens
 
-OLD, NEW = "o" * 48, "n" * 48
+OLD, NEW = "the-old." * 6, "the-new." * 6
 # As docs/operating.md has it for several processes.
 STEPS = [
     {"JWT_SECRET_KEY": OLD},
