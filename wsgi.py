@@ -172,6 +172,7 @@ class _Server:
             # One address must not lock out all others. It makes room itself, for this one or,
             # with no idle connection to close, for the next.
             self._hang_up_on_the_idle(host)
+            eventlet.sleep(0)
             if self._addresses[host] + self._live.count(host) > self._most_per_address:
                 client.close()
                 return

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -213,12 +212,11 @@ def test_defaults_that_the_database_sets_change_nothing(start, setting):
 
 
 class TestSqliteFile:
-    def test_it_is_the_whole_database_after_a_stop(self, start, mode, tmp_path):
-        server = start(mode)
+    def test_it_is_the_whole_database_after_a_stop(self, start, tmp_path):
+        server = start()
         player = server.user("Ann")
         server.post(player.token, player.update(120))
-        server.process.send_signal(signal.SIGTERM if "wsgi" in mode else signal.SIGINT)
-        server.process_wait(15)
+        server.stop()
         path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
 
         copy = tmp_path / "copy.db"

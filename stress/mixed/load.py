@@ -28,7 +28,7 @@ class World:
         self.victims = ids[PLAYERS : PLAYERS + VICTIMS]
         # Nobody but the workload updates these: the history checker has to know of all of it.
         self.checked = ids[PLAYERS + VICTIMS :]
-        self.scorer, self.admin = server.user("scorer", "scorer"), server.user("admin", "admin")
+        self.scorer, self.admin = server.user("scorer", "scorer"), server.user("warden", "admin")
         self.scorer.token = self.mint(self.scorer.user_id, "scorer")
         self.admin.token = self.mint(self.admin.user_id, "admin")
         for player in self.players:
