@@ -81,6 +81,8 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path):
         ("REDIS_URL", "redis://user:pa#ss@host:6379"),
         ("REDIS_URL", "redis://[::1"),
         ("REDIS_URL", "rediss://host:6379/board"),
+        ("DATABASE_POOL_SIZE", "1"),
+        ("DATABASE_POOL_SIZE", "many"),
         ("SECRET_KEY", " "),
         ("JWT_SECRET_KEY", ""),
         ("JWT_SECRET_KEY_PREVIOUS", ""),

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import databases
+import psycopg
 import pytest
 from serving import ROOT, SECRETS
 
 from scoreboard import doctor
+from scoreboard.extensions import db
 
 SOUND = {
     "DYNO": "",
@@ -160,6 +162,27 @@ class TestCommand:
             "tables          ok",
             "redis           ok",
         ]
+
+    @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+    @pytest.mark.parametrize("settings", [{"DATABASE_POOL_SIZE": "5"}])
+    def test_connections_are_compared_with_what_the_database_allows(self, app):
+        with psycopg.connect(db.engine.url.render_as_string().replace("+psycopg", "")) as admin:
+            admin.execute(f"ALTER DATABASE {db.engine.url.database} CONNECTION LIMIT 17")
+
+        done = app.test_cli_runner().invoke(args=["doctor"])
+
+        assert "3 processes of 5 connections each fit into 17" in done.output
+
+    @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+    @pytest.mark.parametrize("settings", [{"DATABASE_POOL_SIZE": "5"}])
+    def test_a_database_with_too_few_connections_is_a_problem(self, app):
+        with psycopg.connect(db.engine.url.render_as_string().replace("+psycopg", "")) as admin:
+            admin.execute(f"ALTER DATABASE {db.engine.url.database} CONNECTION LIMIT 3")
+
+        done = app.test_cli_runner().invoke(args=["doctor"])
+
+        assert done.exit_code == 1
+        assert "the database allows 3 connections: set DATABASE_POOL_SIZE below" in done.output
 
     @pytest.mark.parametrize("settings", [{"JWT_SECRET_KEY": "k" * 48}])
     def test_a_secret_that_repeats_one_character_is_a_problem(self, app):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import databases
 import psycopg
@@ -16,8 +18,8 @@ import pytest
 import requests
 from conftest import mint
 from services import OwnPostgres
-from serving import ROOT, RUN_MODES, Server
-from viewers import PlainViewer, wait_until
+from serving import ROOT, RUN_MODES, Server, free_port
+from viewers import PlainViewer, missing, wait_until
 
 from scoreboard import engines
 
@@ -261,3 +263,66 @@ def test_a_database_whose_encoding_cannot_hold_every_name_stops_the_start(tmp_pa
 
     with pytest.raises(AssertionError, match="encoding is LATIN1: create it with ENCODING 'UTF8'"):
         Server(tmp_path, DATABASE_URL=url)
+
+
+@pytest.fixture
+def pooler(tmp_path):
+    """Return a function that puts PgBouncer in transaction mode in front of a database."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not program:
+        missing("pgbouncer is not installed")
+    running = []
+
+    def start(url):
+        port, name = free_port(), url.rpartition("/")[2]
+        given = urlsplit(url)
+        (tmp_path / "users.txt").write_text(f'"{given.username}" ""\n')
+        (tmp_path / "pgbouncer.ini").write_text(
+            f"[databases]\n{name} = host={given.hostname} port={given.port} user={given.username}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = trust\nauth_file = {tmp_path}/users.txt\n"
+            "pool_mode = transaction\ndefault_pool_size = 4\n"
+        )
+        tmp_path.chmod(0o755)
+        for parent in tmp_path.parents[:3]:
+            parent.chmod(0o755)
+        as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+        running.append(
+            subprocess.Popen(
+                [program, *as_nobody, str(tmp_path / "pgbouncer.ini")],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        pooled = f"postgresql://{given.username}@127.0.0.1:{port}/{name}"
+
+        def answers():
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(pooled, connect_timeout=5).close()
+                return True
+
+        wait_until(answers)
+        return pooled
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_pooler_in_transaction_mode_changes_nothing(pooler, start):
+    pooled = pooler(databases.new_database())
+    first, second = start(DATABASE_URL=pooled), start(DATABASE_URL=pooled)
+    people = [first.user(f"Player-{number}") for number in range(5)]
+
+    def update_and_read(value):
+        server, player = (first, second)[value % 2], people[value % 5]
+        status = server.post(player.token, player.update(value)).status_code
+        page = requests.get(f"{server.url}/api/leaderboard?limit=5", timeout=10)
+        return status, page.status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(update_and_read, range(200)))
+
+    assert statuses == {(200, 200)}
+    assert "prepared statement" not in first.log() + second.log()
