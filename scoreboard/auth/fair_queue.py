@@ -64,7 +64,7 @@ class FairQueue:
             if of_address > self._max_per_address:
                 self._drop(request)
             elif len(self._waiting) > self._max_waiting:
-                # The latest of those that come last: max() returns the first of equals.
+                # Of equal ranks the newest request is dropped: max() returns the first of equals.
                 self._drop(max(reversed(self._waiting), key=self._rank))
 
     def _leave(self, request: _Request) -> None:

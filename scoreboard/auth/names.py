@@ -6,7 +6,7 @@ import unicodedata
 from marshmallow import ValidationError
 
 MAX_NAME, MAX_NAME_KEY = 64, 256
-# Only an admin may give these, by the command line: a stranger must not pass for the operators.
+# Only an admin may give these, by the command line: users must not pass for the operators.
 RESERVED = frozenset({"admin", "moderator", "system", "root", "support", "scoreboard"})
 
 # Code points with the property Default_Ignorable_Code_Point, which Python's unicodedata lacks:

@@ -1,6 +1,6 @@
 """Password hashes, made and checked off the loop, a few at a time.
 
-Whoever serves requests holds a slot of `queue` around `hash_password` and `matches`.
+Requests hold a slot of `queue` around `hash_password` and `matches`.
 """
 
 import contextlib

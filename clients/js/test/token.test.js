@@ -185,7 +185,7 @@ test("signing out ends the connections of the session for good", async (t) => {
 });
 
 /**
- * A server that signs everybody in, and answers each refresh as told: "lose", a status with a body,
+ * A server that signs everybody in, and answers each refresh as the list says: "lose", a status with a body,
  * or the new pair. `sent` has the tokens that the refreshes came with.
  */
 async function refreshing(t, ...answers) {
