@@ -1,6 +1,7 @@
-"""A flood in a process of its own: `python -m stress.floods.attack NAME` with the rest by stdin.
+"""A flood in a process of its own: `python -m stress.floods.attack NAME`.
 
-It is told "hold" and then "end", a line each; by itself it ends after MOST_SECONDS.
+It reads its target from standard input as JSON, then the lines "hold" and "end". Without them it
+ends after MAX_TIME seconds.
 """
 
 import contextlib
@@ -14,49 +15,18 @@ import sys
 import time
 from pathlib import Path
 
-from . import asking, polling, talking, waiting
+from .clients import FLOODS
 from .swarm import Target
 
 ROOT = Path(__file__).parent.parent.parent
-MOST_SECONDS = 300
-FLOODS = {
-    "idle": waiting.Idle,
-    "strangers": waiting.Strangers,
-    "slow-heads": waiting.SlowHeads,
-    "slow-lines": waiting.SlowLines,
-    "slow-bodies": waiting.SlowBodies,
-    "slow-chunks": waiting.SlowChunks,
-    "slow-readers": waiting.SlowReaders,
-    "vanished": waiting.Vanished,
-    "endless-lines": waiting.EndlessLines,
-    "sessions": polling.Sessions,
-    "flights": polling.Flights,
-    "overlapping": polling.Overlapping,
-    "never-polling": polling.NeverPolling,
-    "logins": asking.Logins,
-    "hashed-logins": asking.HashedLogins,
-    "scattered-logins": asking.ScatteredLogins,
-    "fresh-logins": asking.FreshLogins,
-    "guesses": asking.Guesses,
-    "handshake-guesses": asking.HandshakeGuesses,
-    "connect-guesses": asking.ConnectGuesses,
-    "large": talking.Large,
-    "large-nested": talking.LargeNested,
-    "large-garbage": talking.LargeGarbage,
-    "large-strangers": talking.LargeStrangers,
-    "talkative": talking.Talkative,
-    "parts": talking.Parts,
-    "pings": talking.Pings,
-    "engine-pings": talking.EnginePings,
-}
+MAX_TIME = 300
 
 
 class Attack:
-    """A flood, to begin. `network` tells it from others: it comes from 127.<network>.0.*."""
+    """A flood from 127.<network>.0.*, to be started by begin()."""
 
-    def __init__(self, name, target, network=100, count=None, rate=None):
-        self.name, self.network, self._target = name, network, target
-        self._how = {"network": network, "count": count, "rate": rate}
+    def __init__(self, name, target, network=100, count=None):
+        self.name, self.network, self._target, self._count = name, network, target, count
         self._process = subprocess.Popen(
             [sys.executable, "-m", "stress.floods.attack", name],
             cwd=ROOT,
@@ -66,42 +36,43 @@ class Attack:
         )
 
     def begin(self):
-        """Start to flood. Starting the process, which takes a while, is not part of it."""
-        self._tell(json.dumps({"target": dataclasses.asdict(self._target), **self._how}))
+        """Begin to flood. Returns at once: the process has been started before."""
+        target = dataclasses.asdict(self._target)
+        self._write(json.dumps({"target": target, "network": self.network, "count": self._count}))
 
     def is_up(self):
-        """Whether everything is under way."""
+        """Whether all connections were opened."""
         return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def hold(self):
-        """Stop what is new; what was begun stays, and goes on."""
-        self._tell("hold")
+        """Open nothing new; connections that are open stay, and slow ones go on."""
+        self._write("hold")
 
     def held(self):
-        """Return how many sockets the server still has of this flood.
+        """Return how many sockets of this flood the server still has.
 
-        Those that it has let go of are nobody's, though the kernel may not be done with them.
+        A socket without an inode is closed, though the kernel may still have data to send.
         """
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        whose = f"{self.network:02X}7F:"  # 127.n.0.y is yy00nn7F
+        network = f"{self.network:02X}7F:"  # 127.n.0.y is yy00nn7F
         return sum(
-            row[1] == f"0100007F:{self._target.port:04X}" and whose in row[2] and row[9] != "0"
+            row[1] == f"0100007F:{self._target.port:04X}" and network in row[2] and row[9] != "0"
             for row in rows
         )
 
     def end(self):
-        """End it, and return what it counted."""
+        """End the flood, and return its counts."""
         with contextlib.suppress(BrokenPipeError):
-            self._tell("end")
+            self._write("end")
         try:
-            said, _ = self._process.communicate(timeout=20)
+            output, _ = self._process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
         assert self._process.returncode == 0, f"the flood {self.name} failed"
-        return json.loads(said.splitlines()[-1])
+        return json.loads(output.splitlines()[-1])
 
-    def _tell(self, line):
+    def _write(self, line):
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
@@ -111,11 +82,10 @@ def main(name):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})
-    os.nice(10)  # for the legitimate clients are on this core as well
-    told = json.loads(sys.stdin.buffer.raw.readline() or sys.exit())
-    target = Target(**told.pop("target"))
-    flood = FLOODS[name](target, **told)
-    until = time.monotonic() + MOST_SECONDS
+    os.nice(10)  # the legitimate clients are on this core as well
+    given = json.loads(sys.stdin.buffer.raw.readline() or sys.exit())
+    flood = FLOODS[name](Target(**given["target"]), given["network"], given["count"])
+    until = time.monotonic() + MAX_TIME
 
     def ended():
         if time.monotonic() > until:

@@ -113,6 +113,11 @@ class People:
                     return True
         return until()
 
+    def run_until(self, condition, timeout, beside=lambda: None):
+        """Go on until the condition holds; return the seconds it took, None after the timeout."""
+        began = time.time()
+        return time.time() - began if self.run(timeout, condition, beside) else None
+
     def times(self):
         """Return the seconds of everything since the last call, by what it was.
 
