@@ -45,6 +45,7 @@ class Config:
     SECRET_KEY: str = field(repr=False)
     JWT_SECRET_KEY: str = field(repr=False)
     JWT_SECRET_KEY_PREVIOUS: str = field(default="", repr=False)
+    HOST: str | None = None
     PORT: int | None = None
     CORS_ORIGINS: tuple[str, ...] = ()
     SCORE_POLICY: str = "latest"
@@ -101,6 +102,7 @@ class Config:
             SECRET_KEY=_secret(environ, "SECRET_KEY", embedded, instance),
             JWT_SECRET_KEY=_secret(environ, "JWT_SECRET_KEY", embedded, instance),
             JWT_SECRET_KEY_PREVIOUS=_given_secret(environ, "JWT_SECRET_KEY_PREVIOUS"),
+            HOST=environ.get("HOST") or None,
             PORT=_whole(environ, "PORT", None, 0, 65535),
             CORS_ORIGINS=_origins(environ),
             SCORE_POLICY=_one_of(environ, "SCORE_POLICY", POLICIES),

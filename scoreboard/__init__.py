@@ -19,14 +19,13 @@ from . import (
     origins,
     requests,
     scores,
-    turns,
     web,
 )
-from .activity import pace
 from .activity import service as activity
 from .auth import tokens
 from .json_provider import OrjsonProvider
 from .realtime import broadcast, handlers, keeper, plain
+from .refusal_limiter import RefusalLimiter
 from .scores import door, service, showing
 
 
@@ -45,15 +44,15 @@ def create_app(config: Config | None = None) -> Flask:
     broadcast.init_app(app)
     tokens.init_app(app)
     activity.init_app(app)
-    pace.init_app(app)
+    app.extensions["refusal_limiter"] = RefusalLimiter(
+        behind_proxy=app.config["TRUSTED_PROXIES"] > 0
+    )
     service.init_app(app)
     showing.init_app(app)
     handlers.init_app(app)
     origins.init_app(app)
     door.init_app(app)
     plain.init_app(app)
-    pace.hold_back(app)
-    turns.init_app(app)
     requests.init_app(app)
     headers.init_app(app)
     keeper.init_app(app)

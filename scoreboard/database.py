@@ -107,7 +107,7 @@ class Database:
         """Return what `work` reads, as of one moment. See the module's `read`."""
         if self.is_sqlite:
             with self._connected("DEFERRED") as connection:
-                return _in_a_thread(work, connection) if in_thread else work(connection)
+                return transport.off_loop(work, connection) if in_thread else work(connection)
         begin = engines.begin_postgres(True, engines.STATEMENT_TIMEOUT)
         with self._gate.slot():
             return self._run(begin, work, DEADLINE, commit=False)
@@ -131,7 +131,7 @@ class Database:
             # Taking the write lock first: a read that turns into a write may find the
             # database changed meanwhile, and SQLite then refuses at once, without waiting.
             with self._writers.slot(), self._connected("IMMEDIATE") as connection:
-                return _in_a_thread(_begin_and_work, connection, work)
+                return transport.off_loop(_begin_and_work, connection, work)
         begin = engines.begin_postgres(False, timeout or engines.STATEMENT_TIMEOUT)
         with contextlib.nullcontext() if reserved else self._gate.slot():
             return self._run(begin, work, timeout or DEADLINE, commit=True)
@@ -327,23 +327,6 @@ def transaction(
     whether a commit that was under way took place), and Overloaded if too many callers wait.
     """
     return _current().transaction(work, timeout, reserved)
-
-
-_at_work = 0
-
-
-def threads_work() -> bool:
-    """Whether a thread has work to do for anybody who reads or writes."""
-    return _at_work > 0
-
-
-def _in_a_thread(work: Callable[..., T], *args: Any) -> T:
-    global _at_work
-    _at_work += 1
-    try:
-        return transport.off_loop(work, *args)
-    finally:
-        _at_work -= 1
 
 
 def _begin_and_work(connection: Connection, work: Callable[[Connection], T]) -> T:

@@ -4,13 +4,11 @@
 """
 
 import contextlib
-import os
 import socket
 import threading
-from types import SimpleNamespace
 
 import pytest
-from eventlet import hubs, patcher, wsgi
+from eventlet import hubs, patcher
 from pairs import SECONDS, Pair
 from viewers import wait_until
 
@@ -27,8 +25,9 @@ def sockets():
     """Return a socket as the transport has it, and the other end of it."""
     server, client = socket.socketpair()
     client.settimeout(SECONDS)
-    request = {"eventlet.input": SimpleNamespace(get_socket=lambda: server)}
-    with client, contextlib.closing(transport.take_over(request, 30)) as connection:
+    connection = patcher.original("socket").socket(fileno=server.fd.detach())
+    connection.setblocking(False)
+    with client, contextlib.closing(connection):
         yield connection, client
 
 
@@ -39,35 +38,6 @@ def listeners(hub, descriptor):
 def test_here_is_eventlet():
     assert transport.GREEN
     assert type(threading.Lock()).__module__.startswith("eventlet")
-
-
-def test_a_socket_of_eventlet_leaves_its_descriptor_to_who_detaches_it():
-    server, client = socket.socketpair()
-    descriptor = server.fileno()
-
-    taken = server.fd.detach()
-
-    server.close()
-    assert (taken, server.fileno()) == (descriptor, -1)
-    assert os.write(taken, b"x") == 1
-    os.close(taken)
-    client.close()
-
-
-def test_the_request_gives_away_its_socket():
-    given = SimpleNamespace(get_socket=None)
-    server = object()
-
-    body = wsgi.Input(rfile=given, content_length=0, sock=server)
-
-    assert body.get_socket() is server
-
-
-def test_the_server_is_told_that_the_handler_has_answered():
-    wsgi.WSGI_LOCAL.already_handled = False
-
-    assert transport.finish({"eventlet.input": None}) == []
-    assert wsgi.WSGI_LOCAL.already_handled is True
 
 
 def test_a_taken_socket_is_the_standard_librarys_and_never_waits(sockets):
@@ -172,6 +142,21 @@ def test_nothing_is_read_while_a_task_waits_and_what_came_meanwhile_is_read_afte
 
     wait_until(lambda: not transport.watched)
     assert read == [b"1", b"2", b""]
+
+
+def test_a_watched_socket_is_called_back_until_the_watch_is_closed(hub, sockets):
+    connection, client = sockets
+    readable, writable = [], []
+    watch = transport.SocketWatch(connection)
+    watch.on_readable(lambda: readable.append(connection.recv(1)))
+    watch.on_writable(lambda: writable.append(None) or watch.on_writable(None))
+
+    client.sendall(b"x")
+
+    wait_until(lambda: readable == [b"x"])
+    wait_until(lambda: writable == [None])
+    watch.close()
+    assert listeners(hub, connection.fileno()) == []
 
 
 def test_one_that_is_aborted_while_its_task_waits_ends_when_the_task_goes_on(hub):

@@ -9,6 +9,8 @@ import socket
 import threading
 from types import SimpleNamespace
 
+from eventlet import patcher
+
 from scoreboard.realtime import transport
 from scoreboard.realtime.websocket import WebSocket
 
@@ -22,7 +24,7 @@ class Pair:
         server, self.client = socket.socketpair()
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.client.settimeout(SECONDS)
-        self.server = transport.take_over(_request(server), seconds=30)
+        self.server, _ = transport.take_over(_request(server), seconds=30)
         self.websocket = WebSocket(self.server, longest_message=100)
         self._received = queue.Queue()
         self.websocket.received = self._received.put
@@ -98,5 +100,7 @@ class Pair:
 def _request(server):
     """Return a request that has come in by this socket, as far as it matters."""
     if transport.GREEN:
-        return {"eventlet.input": SimpleNamespace(get_socket=lambda: server)}
+        plain = patcher.original("socket").socket(fileno=server.fd.detach())
+        plain.setblocking(False)
+        return {"scoreboard.connection": SimpleNamespace(detach=lambda: (plain, b""))}
     return {"werkzeug.socket": server}

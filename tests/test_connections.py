@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scoreboard import metrics, turns
+from scoreboard import metrics
 from scoreboard.permissions import Caller
 from scoreboard.realtime import handlers, transport
 from scoreboard.realtime.connections import Connection, Connections
@@ -77,7 +77,7 @@ def test_everybody_has_a_turn_between_two_whose_session_was_ended(monkeypatch):
 def test_everybody_has_a_turn_while_thousands_are_looked_at(monkeypatch, look):
     connections, turns_ = Connections(per_address=1000), []
     session = SimpleNamespace(closed=False, closing=True, queue=SimpleNamespace(qsize=lambda: 0))
-    sessions = dict.fromkeys(range(3 * turns.MOST_IN_ONE_GO), session)
+    sessions = dict.fromkeys(range(300), session)
     for _ in sessions:
         connections.open(Connection("127.0.0.1", metrics.WEBSOCKET))
     monkeypatch.setattr(transport, "give_way", lambda: turns_.append("others"))

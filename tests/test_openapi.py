@@ -291,7 +291,8 @@ def test_the_version_is_the_one_that_the_changes_are_listed_under():
 def server(tmp_path_factory):
     """Return a server of which the user and the score of the examples are there."""
     folder = tmp_path_factory.mktemp("server")
-    server = Server(folder)
+    # Behind a proxy no address is refused at accept, however many of its requests are refused.
+    server = Server(folder, TRUSTED_PROXIES="1")
     scorer = server.user("The-scorer", "scorer")
     ben = server.user("ben")
     posted = server.post(scorer.token, ben.update(1)).json()

@@ -7,7 +7,7 @@ import requests
 from serving import Server
 from viewers import wait_until
 
-from scoreboard.realtime import vain
+from scoreboard.realtime.useless_traffic import MAX_FRAMES
 
 
 class Polling:
@@ -47,7 +47,7 @@ def test_who_posts_too_much_that_says_nothing_is_closed_and_none_of_that_post_is
     player = server.user("Ann")
     polling = Polling(server, player.token)
     nothing = ["3"] * 15
-    posted = [polling.post("\x1e".join(nothing)) for _ in range(vain.MOST // 15)]
+    posted = [polling.post("\x1e".join(nothing)) for _ in range(MAX_FRAMES // 15)]
     update = "42" + json.dumps(["update_score", player.update(7)])
 
     assert polling.post("\x1e".join([update, *nothing])) == 400

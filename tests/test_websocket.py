@@ -7,17 +7,16 @@ import contextlib
 import socket
 import sys
 import threading
-import time
 import weakref
 from collections import deque
-from types import SimpleNamespace
 
 import pytest
 from pairs import Pair
 from viewers import wait_until
 
-from scoreboard.realtime import transport, vain, websocket
+from scoreboard.realtime import transport, useless_traffic, websocket
 from scoreboard.realtime.frames import text_frame
+from scoreboard.realtime.useless_traffic import MAX_FRAMES
 
 
 @pytest.fixture
@@ -197,7 +196,7 @@ def test_a_ping_at_the_moment_of_a_goodbye_harms_nobody(pair):
 
 def test_parts_of_nothing_are_not_kept(pair):
     pair.send(1, final=False)
-    for _ in range(vain.MOST // 2):
+    for _ in range(MAX_FRAMES // 2):
         pair.send(0, final=False)
     pair.send(9)
 
@@ -207,10 +206,9 @@ def test_parts_of_nothing_are_not_kept(pair):
     assert pair.wait() == "an end"
 
 
-def test_who_sends_parts_without_end_is_closed(pair, monkeypatch):
-    monkeypatch.setattr(vain, "PAUSE_SECONDS", (0, 0))
+def test_who_sends_parts_without_end_is_closed(pair):
     pair.send(1, b"a", final=False)
-    for _ in range(2 * vain.MOST):
+    for _ in range(2 * MAX_FRAMES):
         pair.send(0, b"a", final=False)
 
     assert pair.frames_until_close() == ([], 1008)
@@ -318,35 +316,21 @@ def test_who_never_stops_sending_is_hung_up_on(pair, patient, monkeypatch):
 
 
 @pytest.mark.parametrize("opcode", [9, 10], ids=["ping", "pong"])
-def test_who_says_nothing_too_often_is_closed_after_a_while(pair, monkeypatch, opcode):
-    slept = []
-    monkeypatch.setattr(vain, "time", SimpleNamespace(monotonic=time.monotonic, sleep=slept.append))
-
-    for _ in range(vain.MOST + 1):
+def test_too_many_control_frames_close_the_connection(pair, opcode):
+    for _ in range(MAX_FRAMES + 1):
         pair.send(opcode)
 
     answers = list(pair.frames())
+
     assert answers[-1][1][:2] == (1008).to_bytes(2, "big")
-    least, most = vain.PAUSE_SECONDS
-    assert len(slept) == 1
-    assert least <= slept[0] <= most
 
 
-def test_what_says_nothing_at_length_counts_for_several(monkeypatch):
-    monkeypatch.setattr(vain.time, "sleep", lambda seconds: None)
-    said = vain.Vain()
+def test_a_long_useless_frame_counts_as_several():
+    traffic = useless_traffic.UselessTraffic()
 
-    assert [said.is_too_much(9 * vain.ONE_BYTES) for _ in range(6)] == [False] * 5 + [True]
+    exceeded = [traffic.exceeds_limit(9 * useless_traffic.FRAME_SIZE) for _ in range(6)]
 
-
-def test_those_who_are_sent_away_at_once_do_not_come_back_at_once(monkeypatch):
-    slept = []
-    monkeypatch.setattr(vain.time, "sleep", slept.append)
-
-    for _ in range(8):
-        assert vain.Vain().is_too_much(2 * vain.MOST * vain.ONE_BYTES)
-
-    assert len(set(slept)) == 8
+    assert exceeded == [False] * 5 + [True]
 
 
 def test_an_end_without_a_close_is_an_end(pair):

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from .. import metrics
 from ..errors import Stopping, TooManyConnections
 from ..permissions import Caller
-from ..turns import by_turns
 from . import transport
 
 log = logging.getLogger(__name__)
@@ -157,7 +156,7 @@ class Connections:
 
         Thousands may share one: between two of them everybody else has a turn.
         """
-        for connection in by_turns(self._all if ended else ()):
+        for connection in transport.yielding(self._all if ended else ()):
             caller = connection.caller
             if caller and any(
                 caller.issued_at <= ended.get(name, -math.inf) for name in caller.token_ids
@@ -188,7 +187,7 @@ class Connections:
         them everybody else has a turn.
         """
         self._with_each_sweep()
-        for connection in by_turns(self._all):
+        for connection in transport.yielding(self._all):
             try:
                 if connection in self._all and self._do_what_is_due(connection, now):
                     transport.give_way()

@@ -20,7 +20,7 @@ from . import handshake, refusals, transport, websocket
 from .engine_session import EngineSession
 from .frames import text_frame
 from .packets import LONGEST_MESSAGE
-from .vain import Vain
+from .useless_traffic import UselessTraffic
 
 
 def install(engine: Any) -> None:
@@ -50,7 +50,7 @@ def frames(packets: Sequence[Any]) -> bytes:
 def before_connect(socket: Any) -> None:
     """Make a session of the library's one of ours, before it starts a task that pings."""
     socket.__class__ = EngineSession
-    socket.last_ping, socket.vain = None, Vain()
+    socket.last_ping, socket.useless = None, UselessTraffic()
 
 
 def disconnected(socket: Any) -> None:
@@ -167,7 +167,7 @@ class EngineWebSocket:
             self._receive(packet.Packet(packet.MESSAGE, text[1:]))
         else:
             # Nothing that may come with these is of any use, so nobody looks at it.
-            self._opened.take_vain(text)
+            self._opened.take_useless(text)
             self._receive(packet.Packet(int(text[0])))
 
     def _shake_hands(self, text: str) -> None:

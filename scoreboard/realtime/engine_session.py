@@ -13,7 +13,7 @@ from engineio.exceptions import (
 )
 from engineio.socket import Socket
 
-from .vain import Vain
+from .useless_traffic import UselessTraffic
 
 FROM_CLIENTS = (packet.PONG, packet.MESSAGE, packet.UPGRADE, packet.CLOSE)
 
@@ -25,7 +25,7 @@ class EngineSession(Socket):
     """
 
     last_ping: float | None
-    vain: Vain
+    useless: UselessTraffic
     polling = False
 
     def ping(self) -> None:
@@ -63,8 +63,8 @@ class EngineSession(Socket):
             raise EngineIOError from error
         if any(each.packet_type not in FROM_CLIENTS or each.binary for each in packets):
             raise UnknownPacketError
-        vain = (each for each in packets if each.packet_type != packet.MESSAGE)
-        if any(self.vain.is_too_much(0) for _ in vain):
+        useless = (each for each in packets if each.packet_type != packet.MESSAGE)
+        if any(self.useless.exceeds_limit(0) for _ in useless):
             raise EngineIOError
         for each in packets:
             self.receive(each)

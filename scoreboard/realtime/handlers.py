@@ -12,11 +12,10 @@ from socketio import packet
 from socketio.exceptions import ConnectionRefusedError
 
 from .. import metrics
-from ..activity.pace import Pace
 from ..auth import tokens
 from ..errors import NotAuthenticated, NotFound, ScoreboardError, translate
 from ..extensions import socketio
-from ..turns import by_turns
+from ..refusal_limiter import RefusalLimiter
 from . import broadcast, engine, transport, updates, websocket
 from .connections import Connection
 from .messenger import Alone, Messenger
@@ -79,7 +78,7 @@ class _Door:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._pace: Pace = app.extensions["pace"]
+        self._refusals: RefusalLimiter = app.extensions["refusal_limiter"]
         self._open: dict[str, _Session] = {}
 
     def listen(self, server: Any) -> None:
@@ -128,14 +127,18 @@ class _Door:
                 # The library reads JSON there, and would take an empty one for a nameless event.
                 raise MalformedPacket("no text")
             if not self._take(engine_sid, session, data):
-                self._pace.refuse(session.address, len(data))
+                self._refusals.count(session.address)
+                if self._refusals.is_blocked(session.address):
+                    self._close_transport(
+                        engine_sid, websocket.POLICY_VIOLATION, "too many refused packets"
+                    )
         except MalformedPacket as error:
             log.warning("closing a connection that sent a malformed packet: %s", error)
-            self._pace.refuse(session.address, len(data) if isinstance(data, str) else 0)
+            self._refusals.count(session.address)
             self._close_transport(engine_sid, 1002, "malformed packet")
 
     def _take(self, engine_sid: str, session: _Session, data: Any) -> bool:
-        """Do what a packet asks for. Return False if that was nothing, or is refused of late."""
+        """Do what a packet asks for. Return False if that was nothing, or was refused."""
         event = StrictPacket(encoded_packet=data)
         if event.packet_type == packet.CONNECT and event.namespace not in (None, "/"):
             self._refuse_namespace(engine_sid, event.namespace)
@@ -208,7 +211,7 @@ class _Door:
 
     def look_after(self) -> None:
         """Close the clients that are gone, and those that poll but do not come for their own."""
-        for engine_sid, socket in by_turns(self._engine.sockets.items()):
+        for engine_sid, socket in transport.yielding(self._engine.sockets.items()):
             if socket.closed:
                 self._engine.sockets.pop(engine_sid, None)
             elif socket.queue.qsize() > MOST_WAITING:

@@ -46,9 +46,12 @@ def serve(
     ]
     if subprotocol:
         answer.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
-    connection = transport.take_over(environ, SILENCE_SECONDS)
+    connection, sent_already = transport.take_over(environ, SILENCE_SECONDS)
     websocket = WebSocket(connection, longest_message)
     websocket.push(b"\r\n".join([*answer, b"", b""]))
     opened(websocket)
-    transport.watch(connection, websocket.take, websocket.end)
+    if sent_already and not websocket.take_data(sent_already):
+        websocket.end()
+    else:
+        transport.watch(connection, websocket.take, websocket.end)
     return transport.finish(environ)

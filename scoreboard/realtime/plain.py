@@ -93,7 +93,7 @@ class _Door:
             broadcast.forget_viewer(self._app, opened)
             self._app.extensions["connections"].drop(connection)
 
-        opened.received, opened.ended = opened.take_vain, ended
+        opened.received, opened.ended = opened.take_useless, ended
         connection.close = connection.hang_up = opened.close
         connection.ping, connection.ping_seconds = opened.ping, websocket.PING_SECONDS
         try:

@@ -12,10 +12,11 @@ import queue
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
 # What is read of a connection that has ended, from one who goes on sending.
@@ -35,7 +36,7 @@ threads: Any = threading
 queues: Any = queue
 if GREEN:
     import eventlet
-    from eventlet import hubs, patcher, tpool, wsgi
+    from eventlet import hubs, patcher, tpool
     from eventlet.support.greenlets import getcurrent, greenlet
 
     threads = patcher.original("threading")
@@ -100,6 +101,14 @@ def give_way() -> None:
         suspend(at_next_turn)
 
 
+def yielding(things: Iterable[Item], every: int = 100) -> Iterator[Item]:
+    """Go through the things there are now, and yield to the loop after each `every` of them."""
+    for number, thing in enumerate(list(things), 1):
+        yield thing
+        if number % every == 0:
+            give_way()
+
+
 def at_next_turn(work: Callable[[], object], seconds: float = 0) -> None:
     """Call `work()` in the next turn of the loop, or in the first after so many seconds."""
     hubs.get_hub().schedule_call_global(seconds, work)
@@ -116,21 +125,17 @@ def lock() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if GREEN else threading.Lock()
 
 
-def take_over(environ: WsgiEnvironment, seconds: float) -> Any:
-    """Return the socket that this request came in by, to be let go of by `release`.
+def take_over(environ: WsgiEnvironment, seconds: float) -> tuple[Any, bytes]:
+    """Return the socket that this request came in by, and what was read of it since the request.
 
-    `seconds` is how long it may be silent where a thread waits for it. Raises RuntimeError on
-    another server.
+    It is closed by `release`. `seconds` is how long it may be silent where a thread waits for it.
+    Raises RuntimeError on another server.
     """
-    if "eventlet.input" in environ:
-        # Its server closes what it has left of the socket with the request: nothing.
-        descriptor = environ["eventlet.input"].get_socket().fd.detach()
-        connection = patcher.original("socket").socket(fileno=descriptor)
-        connection.setblocking(False)
-        return connection
+    if "scoreboard.connection" in environ:
+        return environ["scoreboard.connection"].detach()
     if "werkzeug.socket" in environ:
         environ["werkzeug.socket"].settimeout(seconds)
-        return environ["werkzeug.socket"]
+        return environ["werkzeug.socket"], b""
     raise RuntimeError("only `python wsgi.py` and `flask run` can serve a WebSocket")
 
 
@@ -177,6 +182,63 @@ def release(connection: Any) -> None:
     """Close a socket that was taken over; the server of `flask run` does that itself."""
     if GREEN:
         connection.close()
+
+
+def start(work: Callable[..., object], *args: Any) -> None:
+    """Run `work(*args)` in a task of its own, now, until it blocks. For callbacks of the loop."""
+    greenlet(work, hubs.get_hub().greenlet).switch(*args)
+
+
+def sleep(seconds: float) -> None:
+    """Yield to the loop for that long."""
+    eventlet.sleep(seconds)
+
+
+def plain_socket(family: int) -> socket.socket:
+    """Return a TCP socket that knows nothing of the loop."""
+    made: socket.socket = patcher.original("socket").socket(family, socket.SOCK_STREAM)
+    return made
+
+
+class SocketWatch:
+    """Calls back when a socket can be read from, or written to. Callbacks must not block."""
+
+    __slots__ = ("_descriptor", "_hub", "_reading", "_writing")
+
+    def __init__(self, watched: Any) -> None:
+        self._descriptor: int = watched.fileno()
+        self._hub = hubs.get_hub()
+        self._reading: Any = None
+        self._writing: Any = None
+
+    def on_readable(self, call: Callable[[], object] | None) -> None:
+        """Call this from now on whenever there is something to read, or nothing if None."""
+        self._reading = self._replace(self._reading, self._hub.READ, call)
+
+    def on_writable(self, call: Callable[[], object] | None) -> None:
+        """Call this from now on whenever more can be written, or nothing if None."""
+        self._writing = self._replace(self._writing, self._hub.WRITE, call)
+
+    def close(self) -> None:
+        """Call nothing more."""
+        self.on_readable(None)
+        self.on_writable(None)
+
+    def _replace(self, listener: Any, kind: str, call: Callable[[], object] | None) -> Any:
+        if listener is not None:
+            self._hub.remove(listener)
+        if call is None:
+            return None
+        return self._hub.add(
+            kind, self._descriptor, lambda _: _guarded(call), lambda error: None, None
+        )
+
+
+def _guarded(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception:
+        log.exception("a callback of the loop failed")
 
 
 # What is watched on eventlet, and not closed yet.
@@ -242,8 +304,7 @@ def finish(environ: WsgiEnvironment) -> list[bytes]:
 
     Raises ConnectionError under `flask run`: that is how its server is told.
     """
-    if "eventlet.input" in environ:
-        wsgi.WSGI_LOCAL.already_handled = True
+    if "scoreboard.connection" in environ:
         return []
     # Or its server would take what is left to read for another request.
     connection = environ["werkzeug.socket"]

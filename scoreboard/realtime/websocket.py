@@ -15,7 +15,7 @@ from wsproto.utilities import LocalProtocolError
 
 from .. import metrics
 from . import transport
-from .vain import Vain
+from .useless_traffic import UselessTraffic
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class WebSocket:
         "_protocol",
         "_send_now",
         "_size",
-        "_vain",
+        "_useless",
         "ended",
         "received",
     )
@@ -74,7 +74,7 @@ class WebSocket:
         self._behind: deque[bytes] | None = None
         self._bytes_behind = 0
         self._heard_at = time.monotonic()
-        self._vain = Vain()
+        self._useless = UselessTraffic()
         self._closing = False
         self._left = MOST_LEFT
         self._aborted = False
@@ -111,6 +111,10 @@ class WebSocket:
             return True
         except OSError:
             return False
+        return self.take_data(data)
+
+    def take_data(self, data: bytes) -> bool:
+        """Hand the messages in what was read on; nothing is the end. Return False at the end."""
         self._heard_at = time.monotonic()
         if self._closing:
             self._left -= len(data)
@@ -118,9 +122,9 @@ class WebSocket:
         self._protocol.receive_data(data or None)
         return self._handle_all() and bool(data)
 
-    def take_vain(self, said: str | bytes = b"") -> None:
+    def take_useless(self, said: str | bytes = b"") -> None:
         """Take note of what says nothing; whoever sends too much of that is closed, in a while."""
-        if self._vain.is_too_much(len(said)):
+        if self._useless.exceeds_limit(len(said)):
             self.close(POLICY_VIOLATION, "too many frames that say nothing")
 
     def end(self) -> None:
@@ -149,12 +153,12 @@ class WebSocket:
         if isinstance(event, Message):
             self._put_together(event)
         elif isinstance(event, Ping):
-            self.take_vain()
+            self.take_useless()
             with self._lock:
                 if not self._closing:
                     self._send(self._protocol.send(event.response()))
         elif isinstance(event, Pong):
-            self.take_vain()
+            self.take_useless()
         elif isinstance(event, CloseConnection):
             with self._lock:
                 if not self._closing:
@@ -171,7 +175,7 @@ class WebSocket:
             self.close(TOO_BIG, "message too big")
         elif not part.message_finished:
             if part.frame_finished:
-                self.take_vain()  # a message may come in a few, not in parts without end
+                self.take_useless()  # a message may come in a few, not in parts without end
         else:
             parts, self._parts, self._size = self._parts, [], 0
             whole = "".join(parts) if isinstance(part, TextMessage) else b"".join(parts)

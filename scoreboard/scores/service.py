@@ -1,10 +1,10 @@
 """Submitting a score: the one path, whichever door an update comes in by."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from flask import Flask, current_app
 from limits import parse_many
@@ -33,8 +33,6 @@ from .ledger import Ledger
 from .policy import DECIMALS, POLICIES, has_few_decimals
 from .records import Receipt, Update
 from .schemas import batch_schema, update_schema
-
-T = TypeVar("T")
 
 # Clocks differ; a timestamp that is further ahead than this is a mistake.
 FUTURE = timedelta(minutes=5)
@@ -216,7 +214,7 @@ def _judge(
     """
     judged: list[Update | Exception] = []
     valid: dict[str, list[int]] = {}
-    for attempt, body in _unhurried(zip(attempts, bodies, strict=True)):
+    for attempt, body in transport.yielding(zip(attempts, bodies, strict=True)):
         try:
             loaded = _validate(body)
             attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
@@ -237,7 +235,7 @@ def _results(
     """End each attempt; return what each is answered."""
     results: list[dict[str, Any]] = []
     errors: list[ScoreboardError | None] = []
-    for attempt, outcome in _unhurried(zip(attempts, outcomes, strict=True)):
+    for attempt, outcome in transport.yielding(zip(attempts, outcomes, strict=True)):
         if isinstance(outcome, Receipt):
             attempt.score = outcome.score
             errors.append(None)
@@ -246,7 +244,7 @@ def _results(
             error = translate(outcome)
             errors.append(error)
             results.append({"status": error.status, "body": error.body(), **_wait(error)})
-    audit.end_all(_unhurried(zip(attempts, errors, strict=True)), activity.observe)
+    audit.end_all(transport.yielding(zip(attempts, errors, strict=True)), activity.observe)
     return results
 
 
@@ -254,11 +252,3 @@ def _wait(error: ScoreboardError) -> dict[str, int]:
     if isinstance(error, (RateLimited, Overloaded)):
         return {"retry_after": error.retry_after}
     return {}
-
-
-def _unhurried(things: Iterable[T]) -> Iterator[T]:
-    """Yield the things, and let everybody else have a turn now and then."""
-    for number_so_far, thing in enumerate(things, 1):
-        yield thing
-        if number_so_far % 50 == 0:
-            transport.give_way()

@@ -1,0 +1,77 @@
+"""The HTTP server of `python wsgi.py`: one thread, one loop, HTTP/1.1 parsed by llhttp.
+
+`listener` accepts connections, `connection` is one of them as a small state machine, `request`
+turns bytes into WSGI environs, `response` turns what the application returns into bytes, `shutdown`
+ends the process gracefully.
+"""
+
+import gc
+import logging
+import socket
+import sys
+
+from flask import Flask
+
+log = logging.getLogger(__name__)
+
+# gc thresholds (gen0, gen1, gen2): a full collection stalls the loop for ~50 ms with 2,000
+# connections.
+GC_THRESHOLDS = (1000, 2, 100)
+# The thread that writes to SQLite asks for the interpreter some ten times a transaction, and a busy
+# loop gives it away only when asked for this long, in seconds; by default 5 ms.
+SWITCH_INTERVAL = 0.0005
+
+
+def run(app: Flask) -> None:
+    """Serve until SIGTERM or SIGINT, then end the process. Blocks.
+
+    Raises SystemExit with one line if the application cannot work or the port is taken.
+    """
+    from .. import doctor
+    from ..realtime import transport
+    from ..scores.service import LONGEST_BATCH
+    from .listener import Listener
+    from .shutdown import stop, stop_signal
+
+    doctor.refuse_what_cannot_work(app, server=transport.ASYNC_MODE)
+    sockets = _listen(app.config["HOST"], app.config["PORT"])
+    listener = Listener(
+        sockets,
+        app,
+        live=app.extensions["connections"],
+        limiter=app.extensions["refusal_limiter"],
+        behind_proxy=app.config["TRUSTED_PROXIES"] > 0,
+        max_body_size=LONGEST_BATCH,
+    )
+    _tune_interpreter()
+    stopped = stop_signal()
+    listener.start()
+    for each in sockets:
+        log.info("serving on http://%s:%s", *each.getsockname()[:2])
+    stopped.wait()
+    log.info("stopping")
+    stop(app, listener)
+
+
+def _listen(host: str | None, port: int | None) -> list[socket.socket]:
+    """Return sockets that listen where the settings say. Raises SystemExit."""
+    from .listener import listen
+
+    if host is None and port is None:
+        host = "127.0.0.1"
+    port = 5000 if port is None else port
+    try:
+        return listen(host, port)
+    except OSError as error:
+        where = f"{host or 'all addresses'} port {port}"
+        problem = error.strerror or type(error).__name__
+        raise SystemExit(f"scoreboard: cannot listen on {where}: {problem}") from None
+
+
+def _tune_interpreter() -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    # Of what is there already nothing becomes garbage, and to go through it stalls the loop for
+    # a tenth of a second: https://docs.python.org/3/library/gc.html#gc.freeze
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,297 @@
+"""One HTTP connection as a state machine: it reads, answers one request at a time, and writes.
+
+Nothing here blocks but the application, which runs in a task of its own for each request. So an
+idle connection is a socket that the loop watches, and no more.
+"""
+
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from ..realtime import transport
+from .request import Environ, Refused, RequestReader
+from .response import Response, refusal
+
+if TYPE_CHECKING:
+    from .listener import Listener
+
+log = logging.getLogger(__name__)
+
+READ_SIZE = 16 * 1024
+# Requests that one connection has sent ahead of their responses; more are left in the kernel.
+MAX_PIPELINED = 32
+# Seconds for all of a body, and for the response and its last byte, from the end of the head. A
+# long poll is answered after 25 s at most.
+BODY_TIMEOUT, EXCHANGE_TIMEOUT = 20, 40
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# What is read, and dropped, of a client that goes on sending after the last response.
+MAX_DISCARDED = 256 * 1024
+CLOSE_TIMEOUT = 5
+
+
+class Connection:
+    """A client's connection until it is closed, or taken over by a WebSocket.
+
+    `since` is when it began to wait for what it waits for, by time.monotonic.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_discarded",
+        "_listener",
+        "_output",
+        "_reader",
+        "_reading",
+        "_socket",
+        "_watch",
+        "address",
+        "answering",
+        "since",
+    )
+
+    def __init__(self, listener: "Listener", client: socket.socket, address: str) -> None:
+        self._listener = listener
+        self._socket = client
+        self.address = address
+        base = {**listener.environ, "REMOTE_ADDR": address, "scoreboard.connection": self}
+        self._reader = RequestReader(base, listener.max_body_size)
+        self._output = b""
+        self._closing = False
+        self._discarded = 0
+        self.answering = False
+        self.since = time.monotonic()
+        self._watch = transport.SocketWatch(client)
+        self._reading = False
+        self._read_on()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a response is being made or sent."""
+        return self.answering or bool(self._output)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the connection has no request, not even a part of one."""
+        return not (self.is_answering or self._closing or self._reader.in_request)
+
+    def is_late(self, now: float) -> bool:
+        """Whether the client has had all the time that it gets for what it is at."""
+        if self._closing:
+            timeout: float = CLOSE_TIMEOUT
+        elif self.is_answering:
+            timeout = EXCHANGE_TIMEOUT
+        elif self._reader.has_body_to_come:
+            timeout = BODY_TIMEOUT
+        else:
+            timeout = self._listener.head_timeout
+        return now - self.since > timeout
+
+    def close(self) -> None:
+        """Close the connection at once, whatever it is at."""
+        if self._socket is not None:
+            self._watch.close()
+            self._socket.close()
+            self._forget()
+
+    def detach(self) -> tuple[socket.socket, bytes]:
+        """Hand the socket over, with what has been read of the next protocol. For an upgrade."""
+        client, rest = self._socket, self._reader.upgraded or b""
+        self._watch.close()
+        self._forget()
+        return client, rest
+
+    def _forget(self) -> None:
+        self._socket = None  # type: ignore[assignment]
+        self._listener.forget(self)
+
+    # --- reading ---
+
+    def _read_on(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._watch.on_readable(self._readable)
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._watch.on_readable(None)
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            if self.is_answering:
+                # The client may have shut its own side only, and wait for the response.
+                self._stop_reading()
+                self._closing = True
+            else:
+                self.close()
+        elif self._closing:
+            self._discard(data)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        reader = self._reader
+        was_in_request, had_body_to_come = reader.in_request, reader.has_body_to_come
+        try:
+            reader.feed(data)
+        except Refused as error:
+            self._refuse(error)
+            return
+        if not self.answering:
+            if not was_in_request or (reader.has_body_to_come and not had_body_to_come):
+                self.since = time.monotonic()
+            if reader.requests:
+                self._answer_next()
+            elif reader.expects_continue:
+                self._send(CONTINUE)
+        if len(reader.requests) >= MAX_PIPELINED or reader.upgraded is not None:
+            self._stop_reading()
+
+    def _refuse(self, error: Refused) -> None:
+        """Answer what cannot be read, once all before it is answered; it is the last response."""
+        self._stop_reading()
+        response = refusal(error.status, "bad_request", error.message)
+        self._reader.requests.append({"scoreboard.refusal": response})
+        if not self.answering:
+            self._answer_next()
+
+    # --- answering ---
+
+    def _answer_next(self) -> None:
+        environ = self._reader.requests.popleft()
+        self.answering = True
+        self.since = time.monotonic()
+        if "scoreboard.refusal" in environ:
+            self._listener.limiter.count(self.address)
+            self._finish(environ["scoreboard.refusal"], last=True)
+        else:
+            transport.start(self._answer, environ)
+
+    def _answer(self, environ: Environ) -> None:
+        """Run the application and send its response. Blocks as the application does."""
+        response = Response()
+        parts: Iterable[bytes] = ()
+        try:
+            parts = self._listener.application(environ, response)
+            if self._socket is None:
+                return  # closed meanwhile, or taken over
+            # Whatever follows an upgrade that did not take place is not HTTP for sure.
+            last = (
+                not environ["scoreboard.keep_alive"]
+                or self._reader.upgraded is not None
+                or self._listener.stopping
+                or self._closing
+            )
+            if response.status.startswith("4"):  # type: ignore[union-attr]
+                self._listener.limiter.count(environ["REMOTE_ADDR"])
+                last = last or self._listener.limiter.is_blocked(self.address)
+            connection = "close" if last else _keep_alive(environ)
+            data = response.encode(parts, environ["REQUEST_METHOD"], connection)
+        except Exception:
+            log.exception("the application failed")
+            last, data = (
+                True,
+                refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "server_error", "Something went wrong."),
+            )
+        finally:
+            _close(parts)
+        if self._socket is not None:
+            self._finish(data, last)
+
+    def _finish(self, data: bytes, last: bool) -> None:
+        """Send a response, and go on with the next request or close."""
+        self.answering = False
+        self._send(data)
+        if self._socket is None:
+            return
+        if last:
+            self._closing = True
+            self._reader.requests.clear()
+        if not self._output:
+            self._sent()
+
+    def _sent(self) -> None:
+        """Go on, once a response has left."""
+        self.since = time.monotonic()
+        if self._closing:
+            self._shut_down()
+        elif self._reader.requests:
+            # After everybody else who waits for the loop: a client that pipelines is one of many.
+            self.answering = True
+            transport.at_next_turn(self._answer_next_if_open)
+        else:
+            self._read_on()
+
+    def _answer_next_if_open(self) -> None:
+        if self._socket is None:
+            return
+        if len(self._reader.requests) < MAX_PIPELINED and self._reader.upgraded is None:
+            self._read_on()
+        self._answer_next()
+
+    # --- writing ---
+
+    def _send(self, data: bytes) -> None:
+        if self._output:
+            self._output += data
+            return
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        if sent < len(data):
+            self._output = data[sent:]
+            self._watch.on_writable(self._writable)
+
+    def _writable(self) -> None:
+        try:
+            sent = self._socket.send(self._output)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        self._output = self._output[sent:]
+        if not self._output:
+            self._watch.on_writable(None)
+            if not self.answering:
+                self._sent()
+
+    def _shut_down(self) -> None:
+        """Close after the last response, but read on for a moment.
+
+        A socket that is closed with data unread resets the connection, and the client may lose the
+        response: RFC 9112, section 9.6.
+        """
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        self._read_on()
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > MAX_DISCARDED:
+            self.close()
+
+
+def _keep_alive(environ: Environ) -> str | None:
+    """Return what HTTP/1.0 wants to hear; in HTTP/1.1 it goes without saying."""
+    return "keep-alive" if environ["SERVER_PROTOCOL"] == "HTTP/1.0" else None
+
+
+def _close(parts: Any) -> None:
+    close: Callable[[], object] | None = getattr(parts, "close", None)
+    if close:
+        close()

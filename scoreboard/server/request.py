@@ -1,0 +1,221 @@
+"""Reads requests: bytes in, WSGI environs out. Parsed by llhttp in its strict mode."""
+
+import functools
+import re
+from collections import deque
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+MAX_TARGET_SIZE = 16 * 1024
+# Browsers send the cookies of all applications of a domain, and proxies add lines of their own.
+MAX_HEADER_SIZE = 16 * 1024
+MAX_HEAD_SIZE = 32 * 1024
+# Of a body in chunks, sizes and trailers included: 64 KiB in chunks of a byte, and more.
+MAX_CHUNKED_SIZE = 512 * 1024
+
+# RFC 9110, section 7.2: the host and, optionally, the port.
+HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
+ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+
+Environ = dict[str, Any]
+
+
+class Refused(Exception):
+    """A request that the server itself refuses; the connection ends with the response."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class RequestReader:
+    """The requests of one connection, in the order in which they were sent.
+
+    `requests` has those that are complete, each with its body. `upgraded` is None until a request
+    asks for another protocol; then it is what was sent after that request.
+    """
+
+    __slots__ = (
+        "_base",
+        "_body",
+        "_body_size",
+        "_environ",
+        "_head_size",
+        "_max_body_size",
+        "_parser",
+        "_target",
+        "has_body_to_come",
+        "in_request",
+        "requests",
+        "upgraded",
+    )
+
+    def __init__(self, base: Environ, max_body_size: int) -> None:
+        """Read requests whose environs begin as `base`, with bodies of at most so many bytes."""
+        self._base = base
+        self._max_body_size = max_body_size
+        self._parser = httptools.HttpRequestParser(self)
+        self.requests: deque[Environ] = deque()
+        self.upgraded: bytes | None = None
+        self.in_request = self.has_body_to_come = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client. Raises Refused; then the reader must not be fed again."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.upgraded = data[upgrade.args[0] :]
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, Refused):
+                raise error.__context__ from None
+            raise
+        except httptools.HttpParserError:
+            raise Refused(HTTPStatus.BAD_REQUEST, "Malformed HTTP request.") from None
+        if self.in_request:
+            self._count(len(data))
+
+    def _count(self, size: int) -> None:
+        """Bound what a request that is not complete has sent, whatever it consists of."""
+        if self.has_body_to_come:
+            self._body_size += size
+            if self._body_size > MAX_CHUNKED_SIZE:
+                raise self._too_large()
+        else:
+            self._head_size += size
+            self._check_head()
+
+    def _check_head(self) -> None:
+        if self._head_size > MAX_HEAD_SIZE:
+            raise Refused(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"The head of a request must be at most {MAX_HEAD_SIZE // 1024} KiB.",
+            )
+
+    def _too_large(self) -> Refused:
+        # Not 413: the specification fixes the statuses of the update endpoint.
+        most = self._max_body_size // 1024
+        return Refused(HTTPStatus.BAD_REQUEST, f"The body must be at most {most} KiB.")
+
+    # --- called by the parser ---
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self.in_request, self.has_body_to_come = True, False
+        self._head_size = self._body_size = 0
+        self._target = b""
+        self._body: list[bytes] = []
+        self._environ = dict(self._base)
+
+    def on_url(self, part: bytes) -> None:
+        """Take a part of the request target."""
+        self._target += part
+        if len(self._target) > MAX_TARGET_SIZE:
+            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request target is too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer, which is dropped."""
+        if self.has_body_to_come:
+            return
+        size = len(name) + len(value) + 4
+        self._head_size += size
+        self._check_head()
+        if size > MAX_HEADER_SIZE:
+            raise Refused(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"A header must be at most {MAX_HEADER_SIZE // 1024} KiB.",
+            )
+        key = _environ_key(name)
+        if key is None:
+            return
+        environ = self._environ
+        if key in environ:
+            if key == "HTTP_HOST":
+                raise Refused(HTTPStatus.BAD_REQUEST, "A request has one Host header.")
+            environ[key] += "," + value.decode("latin-1")
+        else:
+            environ[key] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Check the head as a whole."""
+        environ, parser = self._environ, self._parser
+        version = parser.get_http_version()
+        environ["REQUEST_METHOD"] = parser.get_method().decode()
+        environ["SERVER_PROTOCOL"] = "HTTP/" + version
+        if version not in ("1.1", "1.0"):
+            raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Use HTTP/1.1 or HTTP/1.0.")
+        self._set_target(environ)
+        host = environ.get("HTTP_HOST")
+        if host is None:
+            if version == "1.1":
+                raise Refused(HTTPStatus.BAD_REQUEST, "A request has a Host header.")
+        elif not HOST.fullmatch(host.encode("latin-1")):
+            raise Refused(HTTPStatus.BAD_REQUEST, "The Host header is no host.")
+        environ["scoreboard.keep_alive"] = parser.should_keep_alive()
+        length = environ.get("CONTENT_LENGTH")
+        if length and int(length) > self._max_body_size:
+            raise self._too_large()
+        self.has_body_to_come = bool(length) or "HTTP_TRANSFER_ENCODING" in environ
+
+    def on_body(self, part: bytes) -> None:
+        """Take a part of the body."""
+        self._body.append(part)
+        self._body_size += len(part)
+        if self._body_size > self._max_body_size:
+            raise self._too_large()
+
+    def on_message_complete(self) -> None:
+        """Queue the request."""
+        environ, body = self._environ, b"".join(self._body)
+        # To the application every body has a length, also one that came in chunks.
+        if environ.pop("HTTP_TRANSFER_ENCODING", None) or body:
+            environ["CONTENT_LENGTH"] = str(len(body))
+        environ["wsgi.input"] = BytesIO(body)
+        self.in_request = self.has_body_to_come = False
+        self.requests.append(environ)
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for `100 Continue` before it sends the body."""
+        return (
+            self.has_body_to_come
+            and not self._body
+            and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
+        )
+
+    def _set_target(self, environ: Environ) -> None:
+        target = self._target
+        if not target.startswith(b"/"):
+            if target == b"*" and environ["REQUEST_METHOD"] == "OPTIONS":
+                pass
+            elif absolute := ABSOLUTE_TARGET.fullmatch(target):
+                # RFC 9112, section 3.2.2: the host in the target replaces the header's.
+                host, target = absolute[1], absolute[2]
+                if not host or not HOST.fullmatch(host):
+                    raise Refused(HTTPStatus.BAD_REQUEST, "The request target has no valid host.")
+                environ["HTTP_HOST"] = host.decode()
+                if not target.startswith(b"/"):
+                    target = b"/" + target
+            else:
+                raise Refused(HTTPStatus.BAD_REQUEST, "The request target must begin with a slash.")
+        path, _, query = target.partition(b"?")
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+        environ["PATH_INFO"] = path.decode("latin-1")
+        environ["QUERY_STRING"] = query.decode("latin-1")
+
+
+@functools.lru_cache(1024)
+def _environ_key(name: bytes) -> str | None:
+    """Return the key of a header in the environ, None for one that is left out.
+
+    One with an underscore would have the same key as one with a hyphen, which a proxy may have set
+    or removed.
+    """
+    if b"_" in name:
+        return None
+    key = name.decode("latin-1").upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key

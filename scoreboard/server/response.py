@@ -1,0 +1,71 @@
+"""Writes responses: status, headers and body as one run of bytes."""
+
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from ..json_provider import dumps
+
+# RFC 9110, section 15.3.5 and 15.4.5: these have no body.
+NO_BODY = ("1", "204", "304")
+
+
+class Response:
+    """What an application answers; an instance is the `start_response` of WSGI."""
+
+    __slots__ = ("headers", "status")
+
+    def __init__(self) -> None:
+        self.status: str | None = None
+        self.headers: list[tuple[str, str]] = []
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """Take status and headers, as PEP 3333 has it; again, after an error, in their place."""
+        self.status, self.headers = status, headers
+        return _no_write
+
+    def encode(self, parts: Iterable[bytes], method: str, connection: str | None) -> bytes:
+        """Return the whole response. `connection` is the value of that header, if it is needed."""
+        assert self.status is not None
+        body = b"".join(parts)
+        lines = [f"HTTP/1.1 {self.status}"]
+        has_length = False
+        for name, value in self.headers:
+            lines.append(f"{name}: {value}")
+            has_length |= name.lower() == "content-length"
+        if not has_length and not self.status.startswith(NO_BODY):
+            lines.append(f"Content-Length: {len(body)}")
+        lines.append(f"Date: {_date(int(time.time()))}")
+        if connection:
+            lines.append(f"Connection: {connection}")
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+        if method == "HEAD" or self.status.startswith(NO_BODY):
+            return head
+        return head + body
+
+
+def refusal(status: HTTPStatus, code: str, message: str) -> bytes:
+    """Return a response of the server itself, in the shape of every error; it is the last one."""
+    body = dumps({"error": {"code": code, "message": message}})
+    response = Response()
+    response(
+        f"{status.value} {status.phrase}",
+        [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")],
+    )
+    return response.encode([body], "GET", "close")
+
+
+def _no_write(data: bytes) -> None:
+    raise NotImplementedError("return the body from the application")
+
+
+_dated = (0, "")
+
+
+def _date(second: int) -> str:
+    global _dated
+    if _dated[0] != second:
+        _dated = second, formatdate(second, usegmt=True)
+    return _dated[1]
