@@ -12,6 +12,12 @@ import sys
 
 from flask import Flask
 
+from .. import doctor
+from ..realtime import transport
+from ..scores.service import LONGEST_BATCH
+from .listener import Listener, listen
+from .shutdown import stop, stop_signal
+
 log = logging.getLogger(__name__)
 
 # gc thresholds (gen0, gen1, gen2): a full collection stalls the loop for ~50 ms with 2,000
@@ -27,12 +33,6 @@ def run(app: Flask) -> None:
 
     Raises SystemExit with one line if the application cannot work or the port is taken.
     """
-    from .. import doctor
-    from ..realtime import transport
-    from ..scores.service import LONGEST_BATCH
-    from .listener import Listener
-    from .shutdown import stop, stop_signal
-
     doctor.refuse_what_cannot_work(app, server=transport.ASYNC_MODE)
     sockets = _listen(app.config["HOST"], app.config["PORT"])
     listener = Listener(
@@ -55,8 +55,6 @@ def run(app: Flask) -> None:
 
 def _listen(host: str | None, port: int | None) -> list[socket.socket]:
     """Return sockets that listen where the settings say. Raises SystemExit."""
-    from .listener import listen
-
     if host is None and port is None:
         host = "127.0.0.1"
     port = 5000 if port is None else port
