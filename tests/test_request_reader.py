@@ -177,6 +177,15 @@ def test_a_body_that_is_too_large_is_refused_before_its_end(body):
     assert refused(POST + body) == 400
 
 
+@pytest.mark.parametrize("step", [1, 64, 1000])
+def test_a_body_of_the_largest_size_is_read(step):
+    whole = POST + b"Content-Length: 1000\r\n\r\n" + b"a" * 1000
+
+    (environ,) = read(*(whole[start : start + step] for start in range(0, len(whole), step)))
+
+    assert len(environ["wsgi.input"].read()) == 1000
+
+
 @pytest.mark.parametrize(
     "endless",
     [b"0" * 1024, b"0\r\n" + b"a: b\r\n" * 200, b"1;" + b"a" * 1024],

@@ -192,7 +192,7 @@ class Connection:
                 or self._listener.stopping
                 or self._closing
             )
-            if response.status.startswith("4"):  # type: ignore[union-attr]
+            if response.status.startswith("4"):
                 self._listener.limiter.count(environ["REMOTE_ADDR"])
                 last = last or self._listener.limiter.is_blocked(self.address)
             connection = "close" if last else _keep_alive(environ)

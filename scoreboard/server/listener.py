@@ -18,6 +18,7 @@ from .request import Environ
 
 log = logging.getLogger(__name__)
 
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104  # where a platform routes to
 BACKLOG = 2048
 # Connections that are accepted before others are served.
 MAX_ACCEPTED = 64
@@ -175,7 +176,7 @@ def listen(host: str | None, port: int) -> list[socket.socket]:
     sockets = []
     try:
         if host is None:
-            sockets.append(_listening(socket.AF_INET, ("0.0.0.0", port)))  # noqa: S104
+            sockets.append(_listening(socket.AF_INET, (EVERY_ADDRESS, port)))
             port = sockets[0].getsockname()[1]
             with contextlib.suppress(OSError):  # a machine without IPv6
                 if socket.has_ipv6:

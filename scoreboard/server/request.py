@@ -47,6 +47,7 @@ class RequestReader:
         "_head_size",
         "_max_body_size",
         "_parser",
+        "_sent_size",
         "_target",
         "has_body_to_come",
         "in_request",
@@ -81,8 +82,8 @@ class RequestReader:
     def _count(self, size: int) -> None:
         """Bound what a request that is not complete has sent, whatever it consists of."""
         if self.has_body_to_come:
-            self._body_size += size
-            if self._body_size > MAX_CHUNKED_SIZE:
+            self._sent_size += size
+            if self._sent_size > MAX_CHUNKED_SIZE:
                 raise self._too_large()
         else:
             self._head_size += size
@@ -105,7 +106,7 @@ class RequestReader:
     def on_message_begin(self) -> None:
         """Begin a request."""
         self.in_request, self.has_body_to_come = True, False
-        self._head_size = self._body_size = 0
+        self._head_size = self._body_size = self._sent_size = 0
         self._target = b""
         self._body: list[bytes] = []
         self._environ = dict(self._base)

@@ -18,7 +18,7 @@ class Response:
     __slots__ = ("headers", "status")
 
     def __init__(self) -> None:
-        self.status: str | None = None
+        self.status = ""
         self.headers: list[tuple[str, str]] = []
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -27,8 +27,12 @@ class Response:
         return _no_write
 
     def encode(self, parts: Iterable[bytes], method: str, connection: str | None) -> bytes:
-        """Return the whole response. `connection` is the value of that header, if it is needed."""
-        assert self.status is not None
+        """Return the whole response. `connection` is the value of that header, if it is needed.
+
+        Raises RuntimeError if the application has not given a status.
+        """
+        if not self.status:
+            raise RuntimeError("the application returned without a status")
         body = b"".join(parts)
         lines = [f"HTTP/1.1 {self.status}"]
         has_length = False
