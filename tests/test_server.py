@@ -232,6 +232,17 @@ def test_a_client_that_has_gone_leaves_no_file_open(server, connect):
     assert "Traceback" not in server.log()
 
 
+def test_a_refused_sign_in_is_the_last_response_of_its_connection(connect):
+    client = connect()
+    login = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+    client.sendall(login * 3)
+    answers = read_all(client)
+
+    assert answers.count(b"HTTP/1.1") == 1
+    assert answers.count(b"Connection: close") == 1
+
+
 def test_an_address_that_is_refused_again_and_again_gets_no_connection_for_a_while(connect, server):
     guess = b"GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n"
     guessing = connect("127.0.0.7")
@@ -277,6 +288,26 @@ def test_idle_connections_of_one_address_make_room_for_new_ones(tmp_path):
         )
         elsewhere.sendall(GET)
         assert read_response(elsewhere)[0] == 200
+    finally:
+        server.stop()
+
+
+def test_refused_viewers_of_an_address_leave_room_for_its_requests(tmp_path):
+    server = Server(tmp_path, most_files=156)  # room for 50 connections of one address, 37 live
+    try:
+        token = requests.post(f"{server.url}/api/auth/viewer", timeout=10).json()["access_token"]
+        handshake = (
+            f"GET /ws/scoreboard?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        viewers = []
+        for _ in range(60):
+            viewers.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            viewers[-1].sendall(handshake.encode())
+            assert viewers[-1].recv(4096).startswith((b"HTTP/1.1 101", b"HTTP/1.1 429"))
+
+        assert server.top10() == []
     finally:
         server.stop()
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, Response, current_app, request
 
 from .. import requests
 from ..documented import documented
@@ -19,6 +19,17 @@ from .schemas import (
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
 auth_limit = limiter.limit(lambda: current_app.config["AUTH_RATE_LIMIT"])
 viewer_limit = limiter.limit(lambda: current_app.config["VIEWER_RATE_LIMIT"])
+
+
+@bp.after_request
+def close_after_refusal(response: Response) -> Response:
+    """Ask the server to close the connection after a refused sign-in or registration.
+
+    So that each guess takes a connection, which the server limits by address.
+    """
+    if response.status_code >= 400 and request.endpoint in ("auth.login", "auth.register"):
+        response.headers["Connection"] = "close"
+    return response
 
 
 @bp.post("/register")

@@ -75,8 +75,8 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection has no request, not even a part of one."""
-        return not (self.is_answering or self._closing or self._reader.in_request)
+        """Whether the connection has no request, not even a part of one: it may be closed."""
+        return not (self.is_answering or self._reader.in_request)
 
     def is_late(self, now: float) -> bool:
         """Whether the client has had all the time that it gets for what it is at."""
@@ -194,7 +194,7 @@ class Connection:
             )
             if response.status.startswith("4"):
                 self._listener.limiter.count(environ["REMOTE_ADDR"])
-                last = last or self._listener.limiter.is_blocked(self.address)
+                last |= response.closes or self._listener.limiter.is_blocked(self.address)
             connection = "close" if last else _keep_alive(environ)
             data = response.encode(parts, environ["REQUEST_METHOD"], connection)
         except Exception:

@@ -26,6 +26,11 @@ class Response:
         self.status, self.headers = status, headers
         return _no_write
 
+    @property
+    def closes(self) -> bool:
+        """Whether the application asks to close the connection."""
+        return any(name.lower() == "connection" for name, _ in self.headers)
+
     def encode(self, parts: Iterable[bytes], method: str, connection: str | None) -> bytes:
         """Return the whole response. `connection` is the value of that header, if it is needed.
 
@@ -37,8 +42,10 @@ class Response:
         lines = [f"HTTP/1.1 {self.status}"]
         has_length = False
         for name, value in self.headers:
-            lines.append(f"{name}: {value}")
-            has_length |= name.lower() == "content-length"
+            lowered = name.lower()
+            if lowered != "connection":  # is the server's to say
+                lines.append(f"{name}: {value}")
+            has_length |= lowered == "content-length"
         if not has_length and not self.status.startswith(NO_BODY):
             lines.append(f"Content-Length: {len(body)}")
         lines.append(f"Date: {_date(int(time.time()))}")
