@@ -16,7 +16,7 @@ def init_app(app: Flask) -> None:
 
     `X-Content-Type-Options: nosniff` is on all. `Cache-Control: no-store` is on those of the
     PRIVATE paths, and on those to a request with an Authorization header; but a public board
-    keeps its own Cache-Control and ETag, whoever reads it.
+    keeps its own Cache-Control and ETag for every reader.
     """
     inner, board_is_public = cast(Any, app.wsgi_app), app.config["PUBLIC_BOARD"]
 

@@ -1,6 +1,6 @@
 """Log lines leave through a bounded queue and a native thread, so that logging never blocks.
 
-A pipe whose reader stalls blocks whoever writes to it. Here that is a thread, which the event loop
+A pipe whose reader stalls blocks its writer. Here that is a thread, which the event loop
 does not wait for. What does not fit into the queue is dropped and counted.
 """
 
