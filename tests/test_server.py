@@ -232,6 +232,15 @@ def test_a_client_that_has_gone_leaves_no_file_open(server, connect):
     assert "Traceback" not in server.log()
 
 
+def test_a_request_that_has_to_upgrade_says_so_in_its_connection_header(connect):
+    client = connect()
+    client.sendall(b"GET /ws/scoreboard HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    status, headers, _ = read_response(client)
+
+    assert (status, headers["connection"], headers["upgrade"]) == (426, "Upgrade", "websocket")
+
+
 def test_a_refused_sign_in_is_the_last_response_of_its_connection(connect):
     client = connect()
     login = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"

@@ -226,7 +226,7 @@ class Connection:
         if self._closing:
             self._shut_down()
         elif self._reader.requests:
-            # After everybody else who waits for the loop: a client that pipelines is one of many.
+            # In the next iteration of the loop, after the other clients have been served.
             self.answering = True
             transport.at_next_turn(self._answer_next_if_open)
         else:

@@ -10,6 +10,7 @@ from ..json_provider import dumps
 
 # RFC 9110, section 15.3.5 and 15.4.5: these have no body.
 NO_BODY = ("1", "204", "304")
+CLOSE = ("Connection", "close")
 
 
 class Response:
@@ -29,7 +30,7 @@ class Response:
     @property
     def closes(self) -> bool:
         """Whether the application asks to close the connection."""
-        return any(name.lower() == "connection" for name, _ in self.headers)
+        return CLOSE in self.headers
 
     def encode(self, parts: Iterable[bytes], method: str, connection: str | None) -> bytes:
         """Return the whole response. `connection` is the value of that header, if it is needed.
@@ -42,10 +43,9 @@ class Response:
         lines = [f"HTTP/1.1 {self.status}"]
         has_length = False
         for name, value in self.headers:
-            lowered = name.lower()
-            if lowered != "connection":  # is the server's to say
+            if (name, value) != CLOSE:  # the server adds it itself
                 lines.append(f"{name}: {value}")
-            has_length |= lowered == "content-length"
+            has_length |= name.lower() == "content-length"
         if not has_length and not self.status.startswith(NO_BODY):
             lines.append(f"Content-Length: {len(body)}")
         lines.append(f"Date: {_date(int(time.time()))}")

@@ -68,7 +68,7 @@ def stop(app: Flask, listener: Listener) -> None:
         return time.monotonic() > settled and not busy
 
     _wait_until(is_over, deadline)
-    # SQLite's write-ahead log goes back into the file: whoever copies that has all of it.
+    # SQLite's write-ahead log goes back into the file, which is then the whole database.
     app.extensions["database"].close()
     if listener.unanswered:
         log.warning("stopped with %s requests unanswered", listener.unanswered)
