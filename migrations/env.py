@@ -8,7 +8,7 @@ from scoreboard.extensions import db
 BEGIN = {
     # With the write lock before the first look: of several processes that start on one SQLite
     # file one brings it up to date, and the others find it so.
-    "sqlite": "IMMEDIATE",
+    "sqlite": "BEGIN IMMEDIATE",
     # An index of a long history takes longer than a statement of a request may.
     "postgresql": "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
     "; SET LOCAL idle_in_transaction_session_timeout = 0"

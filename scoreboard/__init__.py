@@ -13,20 +13,19 @@ from . import (
     doctor,
     errors,
     extensions,
-    headers,
     logs,
+    middleware,
     ops,
-    origins,
-    requests,
     scores,
     web,
 )
 from .activity import service as activity
 from .auth import tokens
 from .json_provider import OrjsonProvider
-from .realtime import broadcast, handlers, keeper, plain
+from .origins import AllowedOrigins
+from .realtime import broadcast, handlers, keeper
 from .refusal_limiter import RefusalLimiter
-from .scores import door, service, showing
+from .scores import service, showing
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -50,11 +49,8 @@ def create_app(config: Config | None = None) -> Flask:
     service.init_app(app)
     showing.init_app(app)
     handlers.init_app(app)
-    origins.init_app(app)
-    door.init_app(app)
-    plain.init_app(app)
-    requests.init_app(app)
-    headers.init_app(app)
+    app.extensions["origins"] = AllowedOrigins(app.config["CORS_ORIGINS"])
+    middleware.init_app(app)
     keeper.init_app(app)
     cli.register(app)
     blueprints = (auth.bp, scores.bp, scores.leaderboard_bp, admin.bp, ops.bp, docs.bp, web.bp)

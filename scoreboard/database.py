@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -20,7 +20,19 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask, current_app
 from flask_migrate import upgrade
-from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Executable,
+    any_,
+    bindparam,
+    case,
+    func,
+    select,
+    update,
+)
 from sqlalchemy import insert as insert_row
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
@@ -31,7 +43,7 @@ from sqlalchemy.exc import (
     TimeoutError,
 )
 
-from . import engines, metrics
+from . import engines, json_provider, metrics
 from .extensions import Base, db, migrate
 from .gate import Gate
 from .models import BoardVersion, RevokedToken
@@ -103,12 +115,15 @@ class Database:
         self._wrote = True
         self._wrote_at = float("-inf")
 
-    def read(self, work: Callable[[Connection], T], in_thread: bool = False) -> T:
+    def read(
+        self, work: Callable[[Connection], T], in_thread: bool = False, begin: str | None = None
+    ) -> T:
         """Return what `work` reads, as of one moment. See the module's `read`."""
         if self.is_sqlite:
-            with self._connected("DEFERRED") as connection:
+            with self._connected("BEGIN" if begin is None else begin) as connection:
                 return transport.off_loop(work, connection) if in_thread else work(connection)
-        begin = engines.begin_postgres(True, engines.STATEMENT_TIMEOUT)
+        if begin is None:
+            begin = engines.begin_postgres(True, engines.STATEMENT_TIMEOUT)
         with self._gate.slot():
             return self._run(begin, work, DEADLINE, commit=False)
 
@@ -130,7 +145,7 @@ class Database:
         if self.is_sqlite:
             # Taking the write lock first: a read that turns into a write may find the
             # database changed meanwhile, and SQLite then refuses at once, without waiting.
-            with self._writers.slot(), self._connected("IMMEDIATE") as connection:
+            with self._writers.slot(), self._connected("BEGIN IMMEDIATE") as connection:
                 return transport.off_loop(_begin_and_work, connection, work)
         begin = engines.begin_postgres(False, timeout or engines.STATEMENT_TIMEOUT)
         with contextlib.nullcontext() if reserved else self._gate.slot():
@@ -301,6 +316,15 @@ def read(work: Callable[[Connection], T]) -> T:
 
 
 @metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
+def query(statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the rows of one statement, as `read` does.
+
+    Faster than `read`: a statement on its own sees one moment without a transaction around it.
+    """
+    return _current().read(lambda c: c.execute(statement, parameters).all(), begin="")
+
+
+@metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def long_read(work: Callable[[Connection], T]) -> T:
     """Return what `work` reads, as `read` does, but where it may take its time.
 
@@ -352,6 +376,27 @@ def next_version(connection: Connection, moments: int = 0) -> tuple[int, Iterato
     version, last = connection.execute(_NEXT_VERSION, asked).one()
     given = range(last - moments + 1, last + 1)
     return version, (EPOCH + timedelta(microseconds=moment) for moment in given)
+
+
+def is_any(column: Any, parameter: str, dialect: str) -> ColumnElement[bool]:
+    """Return the condition that the column has one of the values of `any_of` in the parameter.
+
+    Unlike an IN with a parameter for each value, it is one statement for any number of values, so
+    that it is compiled and prepared once.
+    """
+    if dialect == "sqlite":
+        return column.in_(select(func.json_each(bindparam(parameter)).table_valued("value")))
+    return column == any_(bindparam(parameter, type_=postgresql.ARRAY(column.type)))
+
+
+def any_of(values: Collection[str], dialect: str) -> Any:
+    """Return the values as the parameter of `is_any`."""
+    return json_provider.dumps(list(values)).decode() if dialect == "sqlite" else list(values)
+
+
+def dialect() -> str:
+    """Return the name of the database's dialect: `sqlite` or `postgresql`."""
+    return str(_current().engine.dialect.name)
 
 
 def insert(table: type[Base], dialect: str) -> Any:

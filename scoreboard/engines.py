@@ -70,8 +70,13 @@ def prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        mode = connection.get_execution_options().get("begin", "DEFERRED")
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        _begin(connection)
+
+
+def _begin(connection: Connection) -> None:
+    """Execute the SQL of the option `begin`; if that is empty, statements are on their own."""
+    if begin := connection.get_execution_options().get("begin", "BEGIN"):
+        connection.exec_driver_sql(begin)
 
 
 def _create_private_file(path: str | None) -> None:
@@ -114,7 +119,7 @@ def prepare_postgres(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        _begin(connection)
 
     @event.listens_for(engine, "handle_error")
     def handle_error(context: ExceptionContext) -> None:

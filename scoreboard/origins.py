@@ -8,10 +8,9 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, cast
+from typing import Any
 
 import idna
-from flask import Flask
 
 from .errors import Forbidden
 
@@ -25,22 +24,6 @@ ORIGIN = re.compile(
 HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?", re.ASCII)
 # https://url.spec.whatwg.org/#ends-in-a-number-checker: a browser reads such a host as IPv4.
 ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
-
-
-def init_app(app: Flask) -> None:
-    """Remove the Origin header of requests that the rule does not allow.
-
-    Flask-CORS and Engine.IO then send CORS headers to every origin that is left.
-    """
-    app.extensions["origins"] = allowed = AllowedOrigins(app.config["CORS_ORIGINS"])
-    inner = app.wsgi_app
-
-    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        if "HTTP_ORIGIN" in environ and not allowed.allows(environ):
-            del environ["HTTP_ORIGIN"]
-        return inner(environ, start_response)
-
-    app.wsgi_app = cast(Any, handle)  # type: ignore[method-assign]
 
 
 class AllowedOrigins:

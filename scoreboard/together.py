@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from .database import FAILURES
 from .errors import Overloaded, ServerError, translate
-from .realtime.transport import give_way
+from .realtime import transport
 
 MAX_PENDING = 5000
 
@@ -57,7 +57,7 @@ class Together(Generic[Asked, Answer]):
         self._max_pending = max_pending
         self._pending = 0
         self._queue: deque[_Waiting[Asked, Answer]] = deque()
-        self._mutex = threading.Lock()
+        self._mutex = transport.lock()
         self._working = False
 
     def ask(self, asked: Asked) -> Answer:
@@ -91,7 +91,7 @@ class Together(Generic[Asked, Answer]):
         """Do the work for this one and everybody in the queue, then have the next lead."""
         party = [waiting]
         try:
-            give_way()  # for those that come in the same turn of the loop
+            transport.give_way()  # for those that come in the same turn of the loop
             self._gather(party)
             self._answer(party)
         finally:

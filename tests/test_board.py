@@ -110,12 +110,12 @@ def test_who_waits_for_a_database_that_hangs_shares_its_failure(monkeypatch):
         raise OSError("gone")
 
     monkeypatch.setattr(board, "since", hang)
-    present = board.Present()
+    cache = board.Top10Cache(lambda: board.since(None))
     with ThreadPoolExecutor(10) as pool:
-        first = pool.submit(present.top10)
+        first = pool.submit(cache.get)
         wait_until(lambda: asked)
-        rest = [pool.submit(present.top10) for _ in range(9)]
-        wait_until(lambda: len(present._reads._queue) == 9)
+        rest = [pool.submit(cache.get) for _ in range(9)]
+        wait_until(lambda: len(cache._reads._queue) == 9)
         failing.set()
 
         assert [type(each.exception(10)) for each in [first, *rest]] == [ServerError] * 10

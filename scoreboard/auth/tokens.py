@@ -5,6 +5,7 @@ that ends them all. A token minted by somebody else with our key has no family, 
 """
 
 import contextlib
+import functools
 import hashlib
 import time
 import uuid
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import jwt
 from flask import Flask, current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, Executable, delete, null, select
 
 from .. import database
 from ..errors import NotAuthenticated
@@ -34,19 +35,22 @@ LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 # Tokens whose users are looked up by one query.
 MOST_TOGETHER = 200
 
-_USERS = select(User.user_id, User.role, User.suspended_at).where(
-    User.user_id.in_(bindparam("user_ids", expanding=True))
-)
-_REVOKED = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
-    RevokedToken.token_id.in_(bindparam("token_ids", expanding=True))
-)
+
+@functools.cache
+def _users_and_revoked(dialect: str) -> Executable:
+    """Return one statement for two tables: (id, role, suspended_at), and (id, None, revoked_at)."""
+    users = select(User.user_id, User.role, User.suspended_at).where(
+        database.is_any(User.user_id, "user_ids", dialect)
+    )
+    revoked = select(RevokedToken.token_id, null(), RevokedToken.revoked_at).where(
+        database.is_any(RevokedToken.token_id, "token_ids", dialect)
+    )
+    return users.union_all(revoked)
 
 
 def init_app(app: Flask) -> None:
-    """Have the users of tokens that come in at the same time looked up together."""
-    app.extensions["roles"] = Together(
-        lambda asked: database.read(lambda connection: _roles(connection, asked)), MOST_TOGETHER
-    )
+    """Look the users of tokens that arrive at the same time up in one query."""
+    app.extensions["roles"] = Together(_roles, MOST_TOGETHER)
 
 
 def authenticate(token: str | None) -> Caller:
@@ -83,7 +87,7 @@ def refused(held: Iterable[str]) -> dict[str, NotAuthenticated]:
     for token in held:
         with contextlib.suppress(NotAuthenticated):
             claims[token] = read(token, "access")
-    roles = database.read(lambda connection: _roles(connection, list(claims.values())))
+    roles = _roles(list(claims.values()))
     told = zip(claims, roles, strict=True)
     return {token: role for token, role in told if isinstance(role, NotAuthenticated)}
 
@@ -136,36 +140,57 @@ def all_of(user_id: str) -> str:
 
 def user_role(connection: Connection, claims: Claims) -> str:
     """Return the user's present role. Raises NotAuthenticated if the token no longer counts."""
-    role = _roles(connection, [claims])[0]
+    role = _roles([claims], connection)[0]
     if isinstance(role, NotAuthenticated):
         raise role
     return role
 
 
-def _roles(connection: Connection, asked: Sequence[Claims]) -> list[str | NotAuthenticated]:
-    """Return the present role of each token's user, or why the token no longer counts."""
-    user_ids = {claims["sub"] for claims in asked}
-    names = {name for claims in asked for name in token_ids(claims)}
-    users = {row.user_id: row for row in connection.execute(_USERS, {"user_ids": list(user_ids)})}
-    dead = connection.execute(_REVOKED, {"token_ids": list(names)}).all()
-    revoked = {row.token_id: row.revoked_at for row in dead}
+def _roles(
+    asked: Sequence[Claims], connection: Connection | None = None
+) -> list[str | NotAuthenticated]:
+    """Return the current role of each token's user, or why the token is refused.
+
+    Without a `connection`, reads with one of its own.
+    """
+    dialect = connection.dialect.name if connection else database.dialect()
+    statement = _users_and_revoked(dialect)
+    parameters = {
+        "user_ids": database.any_of({claims["sub"] for claims in asked}, dialect),
+        "token_ids": database.any_of(
+            {name for claims in asked for name in token_ids(claims)}, dialect
+        ),
+    }
+    rows = (
+        connection.execute(statement, parameters).all()
+        if connection
+        else database.query(statement, parameters)
+    )
+    users: dict[str, tuple[str, datetime | None]] = {}
+    revoked: dict[str, datetime] = {}
+    for name, role, moment in rows:
+        if role is None:
+            revoked[name] = moment
+        else:
+            users[name] = role, moment
     return [_role(claims, users.get(claims["sub"]), revoked) for claims in asked]
 
 
-def _role(claims: Claims, user: Any, revoked: Mapping[str, datetime]) -> str | NotAuthenticated:
+def _role(
+    claims: Claims, user: tuple[str, datetime | None] | None, revoked: Mapping[str, datetime]
+) -> str | NotAuthenticated:
     if user is None and claims["sub"] != PUBLIC_VIEWER:
         return NotAuthenticated("The token is not valid here.")
-    if any(_is_dead(claims, name, revoked[name]) for name in _found(claims, revoked)):
+    if revoked and any(
+        _is_dead(claims, name, revoked[name]) for name in token_ids(claims) if name in revoked
+    ):
         return NotAuthenticated("The token was revoked: sign in again.", "token_revoked")
     if user is None:
         return "viewer"
-    if user.suspended_at is not None:
+    role, suspended_at = user
+    if suspended_at is not None:
         return NotAuthenticated("This account is suspended.", "account_suspended")
-    return str(user.role)
-
-
-def _found(claims: Claims, revoked: Mapping[str, datetime]) -> Iterable[str]:
-    return [name for name in token_ids(claims) if name in revoked] if revoked else ()
+    return role
 
 
 def _is_dead(claims: Claims, name: str, revoked_at: datetime) -> bool:

@@ -22,19 +22,19 @@ LONGEST_MESSAGE = 4096
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
-def init_app(app: Flask) -> None:
-    """Serve the plain WebSocket in front of the application.
+def middleware(app: Flask, inner: Any) -> Any:
+    """Serve the plain WebSocket in front of the application, and check requests for Socket.IO.
 
-    Not as a route: a route's request context, and all that hangs on it, would live as long as
-    the connection.
+    This is not a route: a route's request context, and all that hangs on it, would live as long
+    as the connection.
     """
-    app.wsgi_app = _Door(app)  # type: ignore[method-assign]
+    return _WebSocketEndpoint(app, inner)
 
 
-class _Door:
-    def __init__(self, app: Flask) -> None:
+class _WebSocketEndpoint:
+    def __init__(self, app: Flask, inner: Any) -> None:
         self._app = app
-        self._inner = app.wsgi_app
+        self._inner = inner
 
     def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -81,7 +81,8 @@ class _Door:
             # Engine.IO would poll for it, and answer a new session without so much as a status.
             return refuse(UpgradeRequired(), start_response)
         try:
-            return self._inner(environ, start_response)
+            response: Iterable[bytes] = self._inner(environ, start_response)
+            return response
         except KeyError:
             # Engine.IO raises this for a session that ended while the request came in.
             return refuse(ended, start_response)

@@ -4,15 +4,17 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from .. import database
+from ..conditional import Told, etag_of
 from ..errors import Overloaded, ServerError
 from ..fields import number
+from ..json_provider import dumps
 from ..models import BoardVersion, Score, Standing, standing_order
 from ..realtime.feed import Batch
 from ..together import Together
@@ -52,29 +54,32 @@ def top10(entries: Sequence[Entry]) -> dict[str, Any]:
     return {"top_10_scores": entries_schema.dump(entries)}
 
 
-class Present:
-    """The present top 10, read at most ten times a second.
+class Top10Cache:
+    """The current top 10 as a JSON body, read from the database at most ten times a second.
 
-    Never older than what this process has published, and at most SECONDS_BEHIND another one; while
-    the database fails, as last known.
+    It is never older than what this process has published, and at most SECONDS_BEHIND what other
+    processes have. While the database fails, it is as last read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], Batch | None]) -> None:
+        """Make an empty cache; `read()` returns the current board as a batch, and may block."""
+        self._read_board = read
         self._batch = Batch(-1, [], {})  # older than any
+        self._content = Told("", None)
         self._read_at = -math.inf  # by time.monotonic
         self._lock = threading.Lock()
-        # Where the database hangs, those who wait for it share its failure, or each would have to
-        # wait for those of all before.
+        # Callers that wait for a database that hangs share its failure: one after the other, each
+        # would wait for a timeout of its own.
         self._reads = Together[None, None](self._read, sys.maxsize)
 
     def offer(self, batch: Batch) -> None:
         """Take the top 10 of a batch that this process has committed."""
         with self._lock:
             if self._batch.version < batch.version:
-                self._batch = batch
+                self._set(batch)
 
-    def top10(self) -> dict[str, Any]:
-        """Return the top 10 as the endpoint shows it.
+    def get(self) -> Told:
+        """Return the top 10 as the endpoint sends it.
 
         Blocks for a read if the last one is old. Raises ServerError if there has never been one
         and the database fails.
@@ -85,7 +90,12 @@ class Present:
             except (ServerError, Overloaded):
                 if self._batch.version < 0:
                     raise
-        return self._batch.top10
+        return self._content
+
+    def _set(self, batch: Batch) -> None:
+        self._batch = batch
+        body = dumps(batch.top10)
+        self._content = Told(etag_of(body), body)
 
     def _is_old(self) -> bool:
         return time.monotonic() - self._read_at > SECONDS_BEHIND
@@ -98,7 +108,7 @@ class Present:
     def _read_now(self) -> None:
         before, now = self._batch, time.monotonic()
         try:
-            found = since(None)
+            found = self._read_board()
         except database.FAILURES:
             self._read_at = time.monotonic()  # the next try is not sooner than after a success
             raise
@@ -106,7 +116,7 @@ class Present:
             # Only what was published meanwhile may be later. Else what was read holds, though
             # its version were lower: the database is another one than before.
             if found and (self._batch is before or self._batch.version < found.version):
-                self._batch = found
+                self._set(found)
         self._read_at = now
 
 

@@ -12,7 +12,7 @@ from limits import parse_many
 from .. import audit
 from ..activity import service as activity
 from ..auth import tokens
-from ..conditional import Told, etag_of
+from ..conditional import Told
 from ..errors import (
     InvalidInput,
     NotPermitted,
@@ -23,7 +23,6 @@ from ..errors import (
 )
 from ..extensions import limiter
 from ..fields import number
-from ..json_provider import dumps
 from ..limit_windows import Asked, Granted, MovingWindows, Window
 from ..permissions import Caller
 from ..realtime import broadcast, transport
@@ -42,7 +41,7 @@ LONGEST_BATCH = 256 * 1024
 
 def init_app(app: Flask) -> None:
     """Give the application its ledger."""
-    app.extensions["present"] = board.Present()
+    app.extensions["top10_cache"] = board.Top10Cache(lambda: _read_board(app))
     app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], _publish)
     app.extensions["feed"] = Feed(board.since, app.extensions["audience"].deliver)
     app.extensions["score_limits"] = parse_many(app.config["SCORE_RATE_LIMIT"])
@@ -96,13 +95,18 @@ def _overload_as_500() -> Iterator[None]:
 
 
 def top10() -> Told:
-    """Return the top 10, highest first, as the endpoint and the messages tell it."""
-    body = dumps(current_app.extensions["present"].top10())
-    return Told(etag_of(body), body)
+    """Return the top 10, highest first, as the endpoint sends it. May block for a read."""
+    content: Told = current_app.extensions["top10_cache"].get()
+    return content
+
+
+def _read_board(app: Flask) -> Batch | None:
+    with app.app_context():
+        return board.since(None)
 
 
 def _publish(batch: Batch) -> None:
-    current_app.extensions["present"].offer(batch)
+    current_app.extensions["top10_cache"].offer(batch)
     broadcast.publish(batch)
 
 

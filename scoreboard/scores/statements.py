@@ -15,14 +15,12 @@ from sqlalchemy import (
     Connection,
     Executable,
     Text,
-    any_,
     bindparam,
     cast,
     column,
     func,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from .. import database
 from ..extensions import Base
@@ -40,7 +38,9 @@ IDENTITY = (Score.user_id, Score.submitted_by, Score.identity)
 def standings_of(connection: Connection, user_ids: Collection[str]) -> Iterable[Any]:
     """Return where those of the users stand who exist; the standing is None for no score yet."""
     statement = _standings(connection.dialect.name)
-    return connection.execute(statement, {"user_ids": list(user_ids)})
+    return connection.execute(
+        statement, {"user_ids": database.any_of(user_ids, connection.dialect.name)}
+    )
 
 
 def insert_scores(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
@@ -55,16 +55,11 @@ def upsert_standings(connection: Connection, rows: list[dict[str, Any]]) -> None
 
 @functools.cache
 def _standings(dialect: str) -> Executable:
-    asked: Any
-    if dialect == "sqlite":
-        asked = User.user_id.in_(bindparam("user_ids", expanding=True))
-    else:
-        asked = User.user_id == any_(bindparam("user_ids", type_=ARRAY(User.user_id.type)))
     standing = (Standing.score, Standing.reached_at, Standing.achieved_at, Standing.remainder)
     return (
         select(User.user_id, User.hidden_at, *standing)
         .outerjoin(Standing, Standing.user_id == User.user_id)
-        .where(asked)
+        .where(database.is_any(User.user_id, "user_ids", dialect))
     )
 
 

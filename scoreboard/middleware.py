@@ -1,0 +1,101 @@
+"""WSGI middleware around Flask: one list, in the order in which a request passes through it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from .realtime import plain
+from .requests import client_address
+from .scores import fast_path
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Any], Iterable[bytes]]
+
+FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
+NO_STORE = ("Cache-Control", "no-store")
+# Accounts, moderation, a user's history, and the sessions of Socket.IO.
+PRIVATE = ("/api/auth/", "/api/admin/", "/api/users/", "/ws/")
+
+
+def init_app(app: Flask) -> None:
+    """Put the middleware around the application: the first of the list is the outermost."""
+    for wrap in reversed((forwarded, headers, plain.middleware, fast_path.middleware, origins)):
+        app.wsgi_app = cast(Any, wrap(app, app.wsgi_app))  # type: ignore[method-assign]
+
+
+def forwarded(app: Flask, inner: Application) -> Application:
+    """Apply the X-Forwarded headers of TRUSTED_PROXIES proxies, then remove them.
+
+    Inside, REMOTE_ADDR is a bare address, and Engine.IO does not find headers that it would
+    believe from any client. Also removes cookies: nothing here reads them, and Werkzeug takes
+    seconds to parse some.
+    """
+    proxies = app.config["TRUSTED_PROXIES"]
+
+    def remove(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ.pop("HTTP_COOKIE", None)
+        for header in FORWARDED:
+            environ.pop(header, None)
+        if proxies:
+            # A forwarded value that is no address (`unknown`, `_hidden`) counts as the proxy
+            # itself: each value would be a client of its own, without limits.
+            proxy = environ["werkzeug.proxy_fix.orig"]["REMOTE_ADDR"] or "unknown"
+            client = environ.get("REMOTE_ADDR") or proxy
+            environ["REMOTE_ADDR"] = client_address(client) or client_address(proxy) or proxy
+        return inner(environ, start_response)
+
+    if not proxies:
+        return remove
+    fix = ProxyFix(cast(Any, remove), x_for=proxies, x_proto=proxies, x_host=proxies)
+
+    def unquote(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        # Werkzeug gives up a whole list for one open quote, which no address and no host has.
+        for header in FORWARDED:
+            if value := environ.get(header):
+                environ[header] = value.replace('"', "").replace("\\", "")
+        return fix(environ, start_response)
+
+    return unquote
+
+
+def headers(app: Flask, inner: Application) -> Application:
+    """Add `X-Content-Type-Options: nosniff` to every response, and no-store to private ones.
+
+    Private are the responses of the PRIVATE paths, and those to a request with an Authorization
+    header; but a public board keeps its own Cache-Control and ETag for every reader.
+    """
+    board_is_public = app.config["PUBLIC_BOARD"]
+
+    def add_headers(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        is_private = environ["PATH_INFO"].startswith(PRIVATE)
+        has_token = "HTTP_AUTHORIZATION" in environ
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            headers = [*headers, NOSNIFF]
+            if is_private or has_token:
+                others = [each for each in headers if each[0].lower() != "cache-control"]
+                if is_private or not board_is_public or len(others) == len(headers):
+                    headers = [*others, NO_STORE]
+            return start_response(status, headers, *rest)
+
+        return inner(environ, start)
+
+    return add_headers
+
+
+def origins(app: Flask, inner: Application) -> Application:
+    """Remove the Origin header of requests that the rule of `origins` does not allow.
+
+    Flask-CORS and Engine.IO then send CORS headers to every origin that is left.
+    """
+    allowed = app.extensions["origins"]
+
+    def remove(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        if "HTTP_ORIGIN" in environ and not allowed.allows(environ):
+            del environ["HTTP_ORIGIN"]
+        return inner(environ, start_response)
+
+    return remove

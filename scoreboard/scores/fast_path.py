@@ -1,0 +1,71 @@
+"""Answers the two frequent requests, `GET top10` and `POST update`, in front of Flask.
+
+Flask's routing, request context and response objects take about 60 us of CPU, an update's own work
+250 us and the top 10's 3 us. Requests that are not plain (an Origin header, a body in chunks) go on
+to the routes, which call the same functions of `service` and answer the same.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask import Flask
+
+from .. import requests
+from ..conditional import headers, is_known
+from ..errors import refuse, respond, translate
+from ..json_provider import dumps
+from . import service
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+# Python refuses to read a number of thousands of digits.
+LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+def middleware(app: Flask, inner: Application) -> Application:
+    """Answer plain requests for the top 10 and for score updates before Flask does."""
+    max_length = app.config["MAX_CONTENT_LENGTH"]
+    top10_cache = app.extensions["top10_cache"]
+
+    def top10(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        content = top10_cache.get()
+        if is_known(content.etag, environ):
+            start_response("304 Not Modified", list(headers(content.etag).items()))
+            return []
+        return respond(200, content.body, start_response, headers(content.etag))
+
+    def update(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with app.app_context():
+            receipt = service.submit(
+                requests.plain_json_body(environ),
+                requests.token_of(environ),
+                requests.origin_of(environ),
+            )
+        return respond(200, dumps(receipt), start_response)
+
+    endpoints: dict[tuple[str, str], Application] = {
+        ("GET", "/api/score/top10"): top10,
+        ("POST", "/api/score/update"): update,
+    }
+
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        endpoint = endpoints.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        if endpoint is None or not _is_plain(environ, max_length):
+            return inner(environ, start_response)
+        try:
+            return endpoint(environ, start_response)
+        except Exception as error:
+            return refuse(translate(error), start_response)
+
+    return handle
+
+
+def _is_plain(environ: dict[str, Any], max_length: int) -> bool:
+    length = environ.get("CONTENT_LENGTH") or "0"
+    return (
+        "HTTP_ORIGIN" not in environ
+        and "HTTP_TRANSFER_ENCODING" not in environ
+        and LENGTH.fullmatch(length) is not None
+        and int(length) <= max_length
+    )
