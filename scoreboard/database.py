@@ -161,7 +161,7 @@ class Database:
             try:
                 with self._connected(begin, deadline) as connection:
                     connection.begin()
-                    begun = True
+                    begun = bool(begin)  # a statement on its own only reads
                     done = work(connection)
                     if commit:
                         connection.commit()
