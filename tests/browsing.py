@@ -65,14 +65,18 @@ def stand_still(page: Page) -> None:
     )
 
 
-def violations(page: Page) -> list[str]:
-    """Return what axe-core finds wrong with the page as it is."""
+def violations(page: Page, exclude: str | None = None) -> list[str]:
+    """Return what axe-core finds wrong with the page as it is, but for one element."""
     if not AXE.exists():
         missing("axe-core is not installed")
     stand_still(page)  # what is half faded in has hardly any contrast
     # Evaluated, not added as a script: that is what the page's policy forbids.
     page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run().then(({violations}) => violations)")
+    found = page.evaluate(
+        """(exclude) => axe.run(exclude ? {exclude: [exclude]} : document)
+            .then(({violations}) => violations)""",
+        exclude,
+    )
     return [
         f"{each['id']}: {[node['target'] for node in each['nodes']]} {each['help']}"
         for each in found

@@ -12,8 +12,8 @@ from serving import ROOT, Server
 from viewers import PATH, PlainViewer, SocketIoViewer, missing
 from websocket import WebSocketBadStatusException
 
-from scoreboard.docs import asyncapi, openapi
-from scoreboard.docs.codes import CODES
+from scoreboard.docs import openapi, reference
+from scoreboard.realtime import connections, handlers, plain, websocket
 
 SPECIFICATION = ROOT / "tests" / "js" / "node_modules" / "@asyncapi" / "specs" / "schemas"
 
@@ -80,9 +80,9 @@ def references(node):
 
 
 def test_every_reference_leads_somewhere(document):
-    for reference in references(document):
+    for each in references(document):
         found = document
-        for step in reference.removeprefix("#/").split("/"):
+        for step in each.removeprefix("#/").split("/"):
             found = found[step]
 
 
@@ -134,17 +134,30 @@ def test_every_acknowledgement_is_as_described(client, player, check, change, st
     check("acknowledgement", answer)
 
 
-def test_what_an_acknowledgement_says_is_what_the_endpoint_says(server, document):
-    endpoint = requests.get(f"{server.url}/api/openapi.json", timeout=10).json()
-    responses = endpoint["paths"]["/api/score/update"]["post"]["responses"]
-    told = {
-        int(status): set(said["x-codes"]) for status, said in responses.items() if status != "200"
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "replayed"), (401, "token_expired"), (500, "stopping")]
+)
+def test_an_acknowledgement_may_have_each_code_of_the_endpoint(check, status, code):
+    check("acknowledgement", {"status": status, "body": {"error": {"code": code, "message": "m"}}})
+    other = {"error": {"code": "unknown_score", "message": "m"}}
+    with pytest.raises(jsonschema_rs.ValidationError):
+        check("acknowledgement", {"status": status, "body": other})
+
+
+def test_the_addresses_and_close_codes_are_those_of_the_server(document):
+    channels = document["channels"]
+
+    assert channels["websocket"]["address"] == plain.PATH
+    assert channels["socket_io"]["address"] == f"{handlers.PATH}/"
+    assert f"`{plain.SUBPROTOCOL}`" in channels["websocket"]["description"]
+    assert {int(code) for code in channels["websocket"]["x-close-codes"]} == {
+        connections.UNAUTHORIZED,
+        connections.SERVICE_RESTART,
+        websocket.SLOW,
+        websocket.TOO_BIG,
+        websocket.PROTOCOL_ERROR,
+        websocket.INTERNAL_ERROR,
     }
-
-    by_socket = {status: set(codes) for status, codes in asyncapi.REFUSALS_OF_UPDATE.items()}
-
-    # Over HTTP a process that stops takes no more connections instead.
-    assert by_socket == {**told, 500: told[500] | {"stopping"}}
 
 
 def refusal(server, token):
@@ -174,7 +187,7 @@ def test_the_handshake_of_a_websocket_is_refused_with_a_code_that_is_listed(serv
 
     code = json.loads(refused.value.resp_body)["error"]["code"]
     assert code in document["channels"]["websocket"]["x-refusals"]
-    assert CODES[code].status == refused.value.status_code
+    assert reference.codes()[code]["status"] == refused.value.status_code
 
 
 def test_a_connection_is_closed_with_a_code_that_is_listed(server, watching, document):

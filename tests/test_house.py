@@ -14,6 +14,7 @@ PUBLIC_ROUTES = {
     "web.static",
     "web.board",
     "web.docs",
+    "web.swagger_ui",
     "web.admin",
     "web.embed",
     "scores.top10",

@@ -16,14 +16,13 @@ from openapi_spec_validator import validate
 from serving import ROOT, Server
 
 from scoreboard import errors
-from scoreboard.docs import openapi
-from scoreboard.docs.codes import CODES
-from scoreboard.docs.glossary import NAMES, USER_ID
+from scoreboard.docs import openapi, reference
 from scoreboard.documented import documentation
 
 PAGES = "web."  # the blueprint of pages and files, which are for people
 FRAMEWORK = {"bad_request", "not_found", "method_not_allowed"}
-EXAMPLE_SCORE = NAMES["score_id"][1]
+USER_ID = reference.fields()["user_id"]["example"]
+EXAMPLE_SCORE = reference.fields()["score_id"]["example"]
 
 
 @pytest.fixture
@@ -255,7 +254,11 @@ def test_every_error_code_in_use_is_explained_with_its_status_and_no_other():
 
     # A user who is not there is a 404 where a path names it, and the table says so.
     assert ("unknown_user", 404) in in_use
-    explained = {(code, told.status) for code, told in CODES.items() if code not in FRAMEWORK}
+    explained = {
+        (code, entry["status"])
+        for code, entry in reference.codes().items()
+        if code not in FRAMEWORK
+    }
     in_use = {(code, status) for code, status in in_use if code not in FRAMEWORK}
     assert explained == in_use - {("unknown_user", 404)}
 
@@ -266,7 +269,7 @@ def test_what_the_framework_refuses_is_explained_too(client, method, path):
 
     code = answer.json["error"]["code"]
     assert code in FRAMEWORK
-    assert CODES[code].status == answer.status_code
+    assert reference.codes()[code]["status"] == answer.status_code
 
 
 def test_every_error_code_is_in_the_answer_of_some_endpoint_or_message(client, operations):
@@ -280,7 +283,7 @@ def test_every_error_code_is_in_the_answer_of_some_endpoint_or_message(client, o
         told |= set(channel["x-refusals"])
 
     # What no endpoint answers: it is told of requests that reach none.
-    assert set(CODES) - told == FRAMEWORK
+    assert set(reference.codes()) - told == FRAMEWORK
 
 
 def test_the_version_is_the_one_that_the_changes_are_listed_under():

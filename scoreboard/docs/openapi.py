@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the routes in use and what they say of themselves."""
+"""The OpenAPI document, made of the routes and what they declare."""
 
 import inspect
 import re
@@ -14,36 +14,28 @@ from marshmallow import Schema
 from ..documented import Documented, documentation
 from ..permissions import ROLES
 from ..realtime.transport import off_loop
-from .codes import CODES, TOKEN
-from .json_schema import Components, Json, example_of
+from . import reference
+from .schemas import Document, Json, example_of
 
 VERSION = "0.1.0"
-TAGS = {
-    "auth": "Signing in",
-    "scores": "Scores",
-    "leaderboard": "Leaderboard",
-    "admin": "Moderation",
-    "ops": "Health and metrics",
-    "docs": "Documentation",
+# Any request with an access or refresh token can be refused with these.
+TOKEN_CODES = ("token_missing", "token_invalid", "token_expired", "token_type", "token_revoked")
+# The specification fixes the statuses of these: 503 is not among them.
+UPDATES = ("/api/score/update", "/api/score/batch")
+IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The ETag of a cached response. If it is still current, the status is 304.",
+    "schema": {"type": "string"},
 }
-SCHEMES = {
-    "access": "An access token: from signing in, from `POST /api/auth/viewer`, or your own.",
-    "refresh": "A refresh token, from signing in or the last refresh.",
-    "metrics": "The METRICS_TOKEN of the server, if it has one.",
-}
-INTRODUCTION = """Takes score updates from authorized users, ranks them, pushes every change.
-
-Every error, also of an unknown path or method, is `{"error": {"code", "message", "fields"?}}`. \
-Codes are stable, messages may improve. A request that fails changes nothing. Query parameters \
-that an endpoint does not name are ignored; unknown fields of a body are refused."""
 
 _making = threading.Lock()
 
 
 def of(app: Flask) -> Json:
-    """Return the OpenAPI 3.1 document of this application, made when it is first asked for.
+    """Return the OpenAPI 3.1 document of this application, made for the first request.
 
-    That takes a tenth of a second, so it is done off the loop, and by the first who asks alone.
+    That takes a tenth of a second and runs in a thread. Concurrent requests wait for it.
     """
     with _making:
         if "openapi" not in app.extensions:
@@ -53,186 +45,155 @@ def of(app: Flask) -> Json:
 
 
 def _document(app: Flask) -> Json:
-    components = Components()
-    components.schemas["Error"] = error_schema()
-    paths: dict[str, Json] = {}
-    tags: list[str] = []
-    for endpoint, path, method, view, said in _operations(app):
-        tag = TAGS.get(endpoint.partition(".")[0], endpoint.partition(".")[0])
-        tags.append(tag)
-        told = {"operationId": endpoint.replace(".", "_"), "tags": [tag]}
-        paths.setdefault(path, {})[method] = told | _operation(path, view, said, components)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Scoreboard", "version": VERSION, "description": INTRODUCTION},
-        "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys([*TAGS.values(), *tags]) if name in tags],
-        "paths": paths,
-        "components": {
-            "schemas": components.schemas,
-            "securitySchemes": {
-                name: {"type": "http", "scheme": "bearer", "description": said}
-                for name, said in SCHEMES.items()
-            },
-        },
-    }
+    tags = reference.texts()["tags"]
+    document = Document(
+        "Scoreboard",
+        VERSION,
+        info={"description": reference.texts()["introduction"]},
+        servers=[{"url": "/"}],
+        tags=[{"name": tag} for tag in tags.values()],
+    )
+    document.components.schema("Error", error_schema())
+    for name, description in reference.texts()["schemes"].items():
+        scheme = {"type": "http", "scheme": "bearer", "description": description}
+        document.components.security_scheme(name, scheme)
+    for endpoint, path, method, view, declared in _routes(app):
+        operation = {
+            "operationId": endpoint.replace(".", "_"),
+            "tags": [tags[endpoint.partition(".")[0]]],
+            **_operation(path, view, declared, document),
+        }
+        document.path(path, operations={method: operation})
+    return document.to_dict()
 
 
 def error_schema() -> Json:
-    """Return what every error looks like."""
-    text = {"type": "string"}
+    """Return the schema of every error."""
     error = {
-        "type": "object",
-        "properties": {
-            "code": {**text, "enum": list(CODES)},
-            "message": {**text, "description": "One sentence that a person can act on."},
-            "fields": {
-                "type": "object",
-                "description": "What is wrong, by the name of the field.",
-            },
-            "receipt": {
-                "type": "object",
-                "description": "Of `replayed`: the answer that the first such request got.",
-            },
-        },
-        "required": ["code", "message"],
-        "additionalProperties": False,
+        "code": {"type": "string", "enum": list(reference.codes())},
+        "message": {"type": "string", "description": "What is wrong and what to do about it."},
+        "fields": {"type": "object", "description": "What is wrong, by the name of the field."},
+        "receipt": {"type": "object", "description": "The first response; with `replayed`."},
     }
+    return closed({"error": closed(error, "code", "message")}, "error")
+
+
+def closed(properties: Json, *required: str) -> Json:
+    """Return the schema of an object with these properties and no others."""
     return {
         "type": "object",
-        "description": "Every error, in the one shape.",
-        "properties": {"error": error},
-        "required": ["error"],
+        "properties": properties,
+        "required": list(required),
         "additionalProperties": False,
     }
-
-
-# The specification fixes the statuses of these: there is no 503 among them.
-UPDATES = ("/api/score/update", "/api/score/batch")
 
 
 def error_of(codes: list[str]) -> Json:
     """Return the schema of an error with one of these codes."""
-    within = {"type": "object", "properties": {"code": {"enum": codes}}}
+    error = {"type": "object", "properties": {"code": {"enum": codes}}}
     return {
         "allOf": [
             {"$ref": "#/components/schemas/Error"},
-            {"type": "object", "properties": {"error": within}},
+            {"type": "object", "properties": {"error": error}},
         ]
     }
 
 
-def codes_of(said: Documented) -> list[str]:
-    """Return every code that such a route may answer with, in the order of the table."""
-    codes = {*said.errors, "server_error"}
-    if said.needs or said.body or said.query or said.path:
+def codes_of(declared: Documented) -> list[str]:
+    """Return every code that such a route may respond with, in the order of the reference."""
+    codes = {*declared.errors, "server_error"}
+    if declared.needs or declared.body or declared.query or declared.path:
         codes.add("overloaded")  # these read the database
-    if said.needs and said.needs != "metrics":
-        codes.update(TOKEN)
-    if said.may:
+    if declared.needs and declared.needs != "metrics":
+        codes.update((*TOKEN_CODES, "account_suspended"))
+    if declared.may:
         codes.add("not_permitted")
-    if said.body:
+    if declared.body:
         codes.update(("invalid_json", "invalid_input"))
-    if said.query or said.path:
+    if declared.query or declared.path:
         codes.add("invalid_input")
-    return [code for code in CODES if code in codes]
+    return [code for code in reference.codes() if code in codes]
 
 
-def roles_of(said: Documented) -> list[str]:
-    """Return the roles that may ask, every one if none is named."""
-    return [role for role, may in ROLES.items() if not said.may or may & {*said.may}]
-
-
-def _operations(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
+def _routes(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
-        said = documentation(view)
-        if said is None:
-            continue
-        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+        if declared := documentation(view):
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-            yield rule.endpoint, path, method.lower(), view, said
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield rule.endpoint, path, method.lower(), view, declared
 
 
-def _operation(path: str, view: Any, said: Documented, components: Components) -> Json:
+def _operation(path: str, view: Any, declared: Documented, document: Document) -> Json:
     summary, _, description = (inspect.getdoc(view) or "").partition("\n")
-    told: Json = {"summary": summary, "security": _security(said), "x-roles": roles_of(said)}
+    schemes: list[Json] = (
+        [{kind: []} for kind in declared.needs.split(" or ")] if declared.needs else []
+    )
+    permissions = {*declared.may}
+    operation: Json = {
+        "summary": summary,
+        "security": [{}, *schemes] if declared.optional else schemes,
+        "x-roles": [role for role, may in ROLES.items() if not permissions or may & permissions],
+    }
     if description.strip():
-        told["description"] = description.strip()
-    parameters = [
-        *(components.parameters(said.path, path) if said.path else ()),
-        *(components.parameters(said.query, path) if said.query else ()),
-        *(_IF_NONE_MATCH if said.conditional else ()),
-    ]
+        operation["description"] = description.strip()
+    parameters = [IF_NONE_MATCH] if declared.conditional else []
+    for schema in filter(None, (declared.path, declared.query)):
+        parameters += document.parameters(schema, path)
     if parameters:
-        told["parameters"] = parameters
-    if said.body:
-        reference = components.refer(said.body, answer=False)
-        told["requestBody"] = {"required": True, "content": _json(reference, components)}
-    told["responses"] = {**_answers(said, components), **_refusals(path, said)}
-    return told
+        operation["parameters"] = parameters
+    if declared.body:
+        content = _json(declared.body, document, response=False)
+        operation["requestBody"] = {"required": True, "content": content}
+    operation["responses"] = {**_responses(declared, document), **_refusals(path, declared)}
+    return operation
 
 
-def _security(said: Documented) -> list[Json]:
-    needed: list[Json] = [{kind: []} for kind in said.needs.split(" or ")] if said.needs else []
-    return [{}, *needed] if said.optional else needed
-
-
-def _answers(said: Documented, components: Components) -> Json:
-    told: Json = {}
-    for status, schema in said.answers.items():
-        answer: Json = {"description": HTTPStatus(status).phrase}
+def _responses(declared: Documented, document: Document) -> Json:
+    responses: Json = {}
+    for status, schema in declared.answers.items():
+        response: Json = {"description": HTTPStatus(status).phrase}
         if isinstance(schema, Schema):
-            answer["content"] = _json(components.refer(schema, answer=True), components)
-        elif schema == "application/json":
-            answer["content"] = {schema: {"schema": {"type": "object"}}}
+            response["content"] = _json(schema, document, response=True)
         elif schema:
-            answer["content"] = {schema: {"schema": {"type": "string"}}}
-        told[str(status)] = answer
-    if said.conditional:
-        told["304"] = {"description": "Unchanged since the answer with this ETag."}
-        for answer in told.values():
-            answer["headers"] = {"ETag": {"schema": {"type": "string"}}}
-    return told
+            kind = "object" if schema == "application/json" else "string"
+            response["content"] = {schema: {"schema": {"type": kind}}}
+        responses[str(status)] = response
+    if declared.conditional:
+        responses["304"] = {"description": "Unchanged since the response with this ETag."}
+        for response in responses.values():
+            response["headers"] = {"ETag": {"schema": {"type": "string"}}}
+    return responses
 
 
-def _refusals(path: str, said: Documented) -> Json:
-    """Return the errors by status, with the codes that each comes with."""
+def _json(schema: Schema, document: Document, response: bool) -> Json:
+    refers = document.refer(schema, response)
+    example = example_of(refers, document.components.schemas)
+    return {"application/json": {"schema": refers, "example": example}}
+
+
+def _refusals(path: str, declared: Documented) -> Json:
+    """Return the errors by status, with the codes of each."""
     by_status: dict[int, list[str]] = {}
-    for code in codes_of(said):
-        # A user in the path that is not there is a 404, one in the body a 400.
-        status = CODES[code].status
+    for code in codes_of(declared):
+        status = reference.codes()[code]["status"]
         if code == "unknown_user" and "{user_id}" in path:
             status = 404
         if code == "overloaded" and path in UPDATES:
             status = 500
         by_status.setdefault(status, []).append(code)
-    return {str(status): _refusal(status, by_status[status]) for status in sorted(by_status)}
+    return {str(status): _refusal(status, codes) for status, codes in by_status.items()}
 
 
 def _refusal(status: int, codes: list[str]) -> Json:
-    told: Json = {
-        "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
+    meanings = [f"- `{code}`: {reference.codes()[code]['meaning']}" for code in codes]
+    refusal: Json = {
+        "description": "\n".join([HTTPStatus(status).phrase, "", *meanings]),
         "content": {"application/json": {"schema": error_of(codes)}},
         "x-codes": codes,
     }
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        told["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
+        refusal["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     if status == HTTPStatus.UNAUTHORIZED:
-        told["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
-    return told
-
-
-def _json(reference: Json, components: Components) -> Json:
-    example = example_of(reference, components.schemas)
-    return {"application/json": {"schema": reference, "example": example}}
-
-
-_IF_NONE_MATCH = [
-    {
-        "name": "If-None-Match",
-        "in": "header",
-        "description": "The ETag of the answer at hand: if it is still the present one, 304.",
-        "schema": {"type": "string"},
-    }
-]
+        refusal["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return refusal

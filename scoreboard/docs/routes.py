@@ -21,4 +21,4 @@ def openapi_json() -> dict[str, Any]:
 @documented({200: "application/json"})
 def asyncapi_json() -> dict[str, Any]:
     """Show the live messages as AsyncAPI 3.0."""
-    return asyncapi.document()
+    return asyncapi.of(current_app)

@@ -1,11 +1,18 @@
 """The pages, and the files beside them under /web."""
 
-from flask import Blueprint, Response, current_app, render_template, request
+import json
+from functools import partial
+from pathlib import Path
+
+import flask_swagger_ui
+from flask import Blueprint, Response, current_app, request, send_from_directory
 from werkzeug.http import parse_date, parse_if_range_header
 
 from .. import requests
-from ..docs.page import content
-from .pages import page, under_policy
+from ..docs import asyncapi, reference
+from .pages import page
+
+SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 
 bp = Blueprint(
     "web",
@@ -31,12 +38,15 @@ def admin() -> Response:
 
 @bp.get("/docs")
 def docs() -> Response:
-    """Show the documentation of every endpoint, live message and error code."""
-    made = current_app.extensions
-    if "docs" not in made:
-        # It is the same as long as the process lives, and takes 10 ms to make.
-        made["docs"] = render_template("docs.html", **content(current_app))
-    return under_policy(made["docs"])
+    """Show every endpoint in Swagger UI, and the live messages and error codes below it."""
+    values = {"live": asyncapi.of(current_app), "codes": reference.codes()}
+    return page("docs.html", **values, pretty=partial(json.dumps, indent=2))
+
+
+@bp.get('/docs/ui/<any("swagger-ui.css", "swagger-ui-bundle.js"):file>')
+def swagger_ui(file: str) -> Response:
+    """Serve a file of the installed package of Swagger UI."""
+    return send_from_directory(SWAGGER_UI, file)
 
 
 @bp.get("/embed.js")

@@ -1,0 +1,29 @@
+"""The texts of the documents: they are data, in TOML files beside this module."""
+
+import functools
+import tomllib
+from pathlib import Path
+from typing import Any
+
+
+def load(name: str) -> dict[str, Any]:
+    """Return the content of a TOML file of this folder."""
+    return tomllib.loads((Path(__file__).parent / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def texts() -> dict[str, Any]:
+    """Return the content of reference.toml."""
+    return load("reference")
+
+
+def fields() -> dict[str, dict[str, Any]]:
+    """Return the `description` and, if it has one, the `example` of each field by its name."""
+    found: dict[str, dict[str, Any]] = texts()["fields"]
+    return found
+
+
+def codes() -> dict[str, dict[str, Any]]:
+    """Return the `status`, `meaning` and `remedy` of each error code."""
+    found: dict[str, dict[str, Any]] = texts()["codes"]
+    return found
