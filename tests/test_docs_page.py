@@ -140,7 +140,8 @@ def test_a_request_can_be_tried_with_a_token(server, tab):
 
 
 def test_the_page_is_never_wider_than_the_screen(tab, size):
-    open_operation(tab, "Scores-scores_update")
+    for operation in ("Scores-scores_update", "Leaderboard-leaderboard_past_scores"):
+        open_operation(tab, operation).locator(".curl-example").wait_for()
 
     width = tab.page.evaluate("document.documentElement.scrollWidth")
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: asyncapi.toml with the schemas and an example of each message."""
+"""The AsyncAPI document: asyncapi.toml, and the schema and an example of each message."""
 
 from flask import Flask
 

@@ -35,7 +35,7 @@ _making = threading.Lock()
 def of(app: Flask) -> Json:
     """Return the OpenAPI 3.1 document of this application, made for the first request.
 
-    That takes a tenth of a second and runs in a thread. Concurrent requests wait for it.
+    That takes tens of milliseconds and runs in a thread. Concurrent requests wait for it.
     """
     with _making:
         if "openapi" not in app.extensions:

@@ -42,7 +42,8 @@ SwaggerUIBundle({
   url: "/api/openapi.json",
   deepLinking: true,
   filter: true,
-  showExtensions: true,
+  showExtensions: true, // the roles of an operation
+  defaultModelsExpandDepth: 0,
   validatorUrl: null, // sends nothing to another host
   plugins: [curlExamples],
 });
