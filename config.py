@@ -76,8 +76,8 @@ class Config:
 
     @property
     def RATELIMIT_STORAGE_URI(self) -> str:  # noqa: N802 - Flask-Limiter's name
-        """Where limits are counted: in storages of our own, see scoreboard/limit_storage.py."""
-        return f"steady+{self.REDIS_URL}" if self.REDIS_URL else "window+memory://"
+        """The storage of rate limits, one of those in scoreboard/limit_storage.py."""
+        return f"limits+{self.REDIS_URL or 'memory://'}"
 
     @property
     def JWT_ACCEPTED_KEYS(self) -> tuple[str, ...]:  # noqa: N802 - read as a setting is

@@ -1,6 +1,7 @@
 """What can go wrong for a client, and the one JSON shape it is told in."""
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -132,9 +133,9 @@ class RateLimited(ScoreboardError):
 
     status, code = 429, "rate_limited"
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Too many requests: try again in {retry_after} s.")
-        self.retry_after = retry_after
+    def __init__(self, seconds: float) -> None:
+        self.retry_after = max(1, math.ceil(seconds))
+        super().__init__(f"Too many requests: try again in {self.retry_after} s.")
 
 
 class TooManyConnections(ScoreboardError):

@@ -12,8 +12,6 @@ from flask_socketio import SocketIO
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import DeclarativeBase
 
-from . import limit_storage  # noqa: F401 - its scheme is known once it is imported
-
 
 class Base(DeclarativeBase):
     """The base of every model."""

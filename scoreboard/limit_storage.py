@@ -1,167 +1,233 @@
-"""Where limits are counted: in Redis for all processes, else, and while it is away, in memory."""
+"""Storages of rate limits: moving windows in memory, or in Redis for all processes."""
 
-import threading
+import functools
+import logging
 import time
-from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, cast
 
 import redis
-from limits.storage import MemoryStorage, Storage
+from flask import current_app
+from limits import parse_many
+from limits.storage import MovingWindowSupport, Storage
 
-from .limit_windows import Asked, Granted, MovingWindows
-from .redis_worker import RedisAway, RedisWorker
+from . import metrics, redis_client
+from .extensions import limiter
+from .json_provider import dumps
+from .realtime import transport
+from .together import Together
 
-# Seconds that a request may lose to a Redis that hangs: resolving its name, connecting, asking.
-REQUEST_TIMEOUT = 0.2
-# Seconds more for each user of a batch.
-WINDOW_TIMEOUT = 0.0002
-# Up to here windows that are over are not worth looking for.
-FEW_WINDOWS = 10_000
+log = logging.getLogger(__name__)
+
+# Seconds that a request waits for Redis, with the name lookup and connecting, and more per key.
+REQUEST_TIMEOUT, KEY_TIMEOUT = 0.2, 0.0002
+# Seconds after which a task that asks Redis gives up.
+SOCKET_TIMEOUT = 1
+# Seconds between two attempts to reach a Redis that is away.
+PROBE_INTERVAL = 2
+# Keys in one round trip, during which Redis serves nobody else.
+MAX_BATCH_SIZE = 1000
+
+# Each list holds the times of what was counted, newest first. They are by Redis's clock: those of
+# the processes differ. ARGV[1] holds, of each Asked, its amount and its limits.
+SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local rooms, next_key = {}, 1
+for _, asked in ipairs(cjson.decode(ARGV[1])) do
+    local amount, limits = unpack(asked)
+    local room, wait = math.huge, 0
+    for i, limit in ipairs(limits) do
+        local max, seconds = unpack(limit)
+        local key = KEYS[next_key + i - 1]
+        local oldest = tonumber(redis.call('LINDEX', key, -1))
+        while oldest and (oldest <= now - seconds or oldest > now) do -- later: clock was set back
+            redis.call('RPOP', key)
+            oldest = tonumber(redis.call('LINDEX', key, -1))
+        end
+        local free = max - redis.call('LLEN', key)
+        local until_free = seconds - (now - (oldest or now))
+        if free < room or free == room and until_free > wait then
+            room, wait = free, until_free
+        end
+    end
+    for _, limit in ipairs(limits) do
+        for _ = 1, math.min(amount, room) do
+            redis.call('LPUSH', KEYS[next_key], now)
+        end
+        redis.call('EXPIRE', KEYS[next_key], limit[2])
+        next_key = next_key + 1
+    end
+    rooms[#rooms + 1] = {room, math.ceil(wait * 1000)}
+end
+return rooms
+"""
 
 
-class WindowStorage(MovingWindows, MemoryStorage):
-    """Memory of this process, where a hit costs the same however many keys there are.
+class Limit(NamedTuple):
+    """At most `amount` in any `seconds`, counted for each key under this name."""
 
-    The library's own looks at every entry of every key up to a hundred times a second. A clock
-    that is set back or forward moves no window.
+    name: str
+    amount: int
+    seconds: int
+
+
+class Asked(NamedTuple):
+    """Count `amount` more for the key in each limit, or as many as all of them have room for."""
+
+    key: str
+    amount: int
+    limits: Sequence[Limit]
+
+
+class Room(NamedTuple):
+    """How many there was room for, and the seconds until the fullest window has room for more."""
+
+    amount: int
+    retry_after: float
+
+
+def count(setting: str, amounts: Mapping[str, int]) -> Sequence[Room]:
+    """Count so many for each key, or as many as the limits have room for.
+
+    `setting` is the name of the setting that holds the limits. What is refused by one of them
+    counts in none. Return the room that there was for each; yields to the loop.
+    """
+    limits = _parse(setting, current_app.config[setting])
+    asked = [Asked(key, amount, limits) for key, amount in amounts.items()]
+    return cast(MemoryLimits, limiter.storage).acquire(asked)
+
+
+@functools.cache
+def _parse(name: str, limits: str) -> tuple[Limit, ...]:
+    items = parse_many(limits)
+    return tuple(Limit(f"{item.key_for(name)}/", item.amount, item.get_expiry()) for item in items)
+
+
+class MemoryLimits(MovingWindowSupport, Storage):
+    """Limits in memory. The cost of a hit does not grow with the number of keys.
+
+    The time is monotonic: setting the clock changes nothing.
     """
 
-    STORAGE_SCHEME = ["window+memory"]  # noqa: RUF012 - named by the library
+    STORAGE_SCHEME = ["limits+memory"]  # noqa: RUF012 - the library's name
+    base_exceptions = ()
 
-    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: str) -> None:
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: Any) -> None:
         super().__init__(uri, wrap_exceptions)
-        # Of each key its expiry in seconds and the moments of its entries, the oldest first.
-        self._windows: dict[str, tuple[int, deque[float]]] = {}
-        self._most_windows = FEW_WINDOWS
-        self._lock = threading.Lock()
+        # The times of what was counted, oldest first; the keys least recently asked for first.
+        self._windows: dict[Limit, OrderedDict[str, deque[float]]] = defaultdict(OrderedDict)
+        self._lock = transport.lock()
 
-    def acquire(self, asked: Sequence[Asked]) -> list[Granted]:
-        """Count what is asked for, in this order; return how much of each was granted."""
+    def acquire(self, asked: Sequence[Asked]) -> Sequence[Room]:
+        """Count what is asked for, in this order; return the room that there was for each."""
         now = time.monotonic()
         with self._lock:
-            if len(self._windows) >= self._most_windows:
-                self._forget_the_past(now)
-            return [self._grant(each, now) for each in asked]
+            return [self._count(each, now) for each in asked]
 
-    def _grant(self, asked: Asked, now: float) -> Granted:
-        counted = [self._window(each.key, each.expiry, now) for each in asked.windows]
-        pairs = list(zip(asked.windows, counted, strict=True))
-        room = min(window.limit - len(moments) for window, moments in pairs)
-        amount = min(asked.amount, room) if room >= asked.least else 0
-        for moments in counted:
-            moments.extend([now] * amount)
-        if amount == asked.amount:
-            return Granted(amount, 0)
-        full = [each for each in pairs if len(each[1]) >= each[0].limit > 0]
-        waits = [moments[-window.limit] + window.expiry - now for window, moments in full]
-        return Granted(amount, max(waits, default=0))
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Return whether there was room for all. If not, those that fit are counted."""
+        (room,) = self.acquire([Asked(key, amount, [Limit("", limit, expiry)])])
+        return room.amount >= amount
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return when the present window began, and how many are in it."""
-        now = time.monotonic()
-        with self._lock:
-            moments = self._window(key, expiry, now)
-            return time.time() - (now - moments[0] if moments else 0), len(moments)
+        """Return when the oldest one in the window was counted, and how many there are."""
+        (room,) = self.acquire([Asked(key, 0, [Limit("", limit, expiry)])])
+        return time.time() + room.retry_after - expiry, limit - room.amount
 
-    def reset(self) -> int | None:
-        """Forget all counts."""
-        self._windows.clear()
-        return None
+    def _unsupported(self, *args: Any, **options: Any) -> Any:
+        raise NotImplementedError("only moving windows are supported")
 
-    def clear(self, key: str) -> None:
-        """Forget the counts of a key."""
-        self._windows.pop(key, None)
+    # What other strategies than the moving window need.
+    incr = get = get_expiry = check = reset = clear = _unsupported
 
-    def _window(self, key: str, expiry: int, now: float) -> deque[float]:
-        _, moments = self._windows.setdefault(key, (expiry, deque()))
-        while moments and moments[0] <= now - expiry:
-            moments.popleft()
-        return moments
+    def _count(self, asked: Asked, now: float) -> Room:
+        windows = [self._window(limit, asked.key, now) for limit in asked.limits]
+        room, wait = min(
+            (limit.amount - len(window), (now - window[0] if window else 0) - limit.seconds)
+            for limit, window in zip(asked.limits, windows, strict=True)
+        )
+        for window in windows:
+            window.extend([now] * min(asked.amount, room))
+        return Room(room, -wait)
 
-    def _forget_the_past(self, now: float) -> None:
-        """Drop the keys with nothing in their window; again once there are twice as many."""
-        self._windows = {
-            key: (expiry, moments)
-            for key, (expiry, moments) in self._windows.items()
-            if moments and moments[-1] > now - expiry
-        }
-        self._most_windows = max(FEW_WINDOWS, 2 * len(self._windows))
-
-
-class SteadyStorage(MovingWindows, Storage):
-    """Redis, as long as it answers at once; else this process's memory, until it does again.
-
-    No request waits longer than REQUEST_TIMEOUT, whatever Redis or the name server does, and only
-    the first ones of an outage wait at all. Limits are then each process's own, which lets through
-    at most as many times more as there are processes.
-    """
-
-    STORAGE_SCHEME = ["steady+redis", "steady+rediss"]  # noqa: RUF012 - named by the library
-
-    def __init__(self, uri: str, wrap_exceptions: bool = False, **options: Any) -> None:
-        super().__init__(uri, wrap_exceptions=wrap_exceptions)
-        self._worker = RedisWorker(uri.removeprefix("steady+"))
-        self._memory = WindowStorage()
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """Return what asking Redis may raise."""
-        return redis.RedisError
-
-    def is_reachable(self, timeout: float) -> bool:
-        """Return whether Redis answers within these seconds; False at once while it is away."""
-        try:
-            self._worker.ping(timeout)
-        except RedisAway:
-            return False
-        return True
-
-    def acquire(self, asked: Sequence[Asked]) -> list[Granted]:
-        """Count what is asked for, in this order; return how much of each was granted.
-
-        Requests at the same time share a round trip to Redis.
-        """
-        try:
-            timeout = REQUEST_TIMEOUT + len(asked) * WINDOW_TIMEOUT
-            return self._worker.acquire(asked, timeout)
-        except RedisAway:
-            return self._memory.acquire(asked)
-
-    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return when the present window began, and how many are in it."""
-        window: tuple[float, int] = self._ask("get_moving_window", key, limit, expiry)
+    def _window(self, limit: Limit, key: str, now: float) -> deque[float]:
+        windows, over = self._windows[limit], now - limit.seconds
+        if key in windows:
+            windows.move_to_end(key)
+        else:
+            # More than are added, so that memory shrinks again, and few, so that it is quick.
+            for old in list(islice(windows, 2)):
+                if not windows[old] or windows[old][-1] <= over:
+                    del windows[old]
+            windows[key] = deque()
+        window = windows[key]
+        while window and window[0] <= over:
+            window.popleft()
         return window
 
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Add to a counter."""
-        return int(self._ask("incr", key, expiry, amount))
 
-    def get(self, key: str) -> int:
-        """Return a counter."""
-        return int(self._ask("get", key))
+class RedisLimits(MemoryLimits):
+    """Limits in Redis, shared by all processes; in memory while Redis is away.
 
-    def get_expiry(self, key: str) -> float:
-        """Return when a counter expires."""
-        return float(self._ask("get_expiry", key))
+    Only the first requests of an outage wait, for REQUEST_TIMEOUT.
+    """
 
-    def check(self) -> bool:
-        """Whether limits can be counted: always, one way or the other."""
-        return True
+    STORAGE_SCHEME = ["limits+redis", "limits+rediss"]  # noqa: RUF012 - the library's name
 
-    def reset(self) -> int | None:
-        """Forget all counts."""
-        self._ask("reset")
-        return None
+    def __init__(self, uri: str, wrap_exceptions: bool = False, **_: Any) -> None:
+        super().__init__(uri, wrap_exceptions)
+        client = redis_client.connect(uri.removeprefix("limits+"), SOCKET_TIMEOUT)
+        self._script = client.register_script(SCRIPT)
+        self._together = Together(self._acquire_together, MAX_BATCH_SIZE)
+        self._is_away = False
+        self._probe_at = 0.0
 
-    def clear(self, key: str) -> None:
-        """Forget the counts of a key."""
-        self._ask("clear", key)
+    def acquire(self, asked: Sequence[Asked]) -> Sequence[Room]:
+        """Count what is asked for, as MemoryLimits does; yields to the loop.
 
-    def _ask(self, method: str, *args: Any) -> Any:
+        Concurrent calls share a round trip to Redis.
+        """
+        if not self._is_away:
+            return cast(Sequence[Room], self._together.ask_all(asked))
+        if time.monotonic() >= self._probe_at:
+            transport.spawn(self._ask, [], SOCKET_TIMEOUT)
+        return super().acquire(asked)
+
+    def is_reachable(self, timeout: float) -> bool:
+        """Return whether Redis answers within these seconds, or did at the latest probe."""
+        if self._is_away and time.monotonic() < self._probe_at:
+            return False
+        return self._ask([], timeout) is not None
+
+    def _acquire_together(self, asked: Sequence[Asked]) -> Sequence[Room]:
+        timeout = REQUEST_TIMEOUT + len(asked) * KEY_TIMEOUT
+        rooms = None if self._is_away else self._ask(asked, timeout)
+        return super().acquire(asked) if rooms is None else rooms
+
+    def _ask(self, asked: Sequence[Asked], timeout: float) -> Sequence[Room] | None:
+        """Return Redis's answers, or None if it is away; yields to the loop."""
+        self._probe_at = time.monotonic() + PROBE_INTERVAL
         try:
-            return self._worker.ask(
-                lambda storage: getattr(storage, method)(*args), REQUEST_TIMEOUT
-            )
-        except RedisAway:
-            return getattr(self._memory, method)(*args)
+            rooms = transport.within(timeout, self._run, asked)
+        except Exception as error:
+            metrics.REDIS_ERRORS.inc()
+            if not self._is_away:
+                unforeseen = not isinstance(error, (redis.RedisError, TimeoutError))
+                name = type(error).__name__
+                log.warning(
+                    "limits are counted in memory: Redis says %s", name, exc_info=unforeseen
+                )
+            self._is_away = True
+            return None
+        self._is_away = False
+        return rooms
+
+    def _run(self, asked: Sequence[Asked]) -> Sequence[Room]:
+        """Run the script. Blocks for the answer, and for as long as the name lookup takes."""
+        keys = [f"LIMITS:{limit.name}{each.key}" for each in asked for limit in each.limits]
+        amounts = [(each.amount, [limit[1:] for limit in each.limits]) for each in asked]
+        rooms = self._script(keys, [dumps(amounts)])
+        return [Room(room, milliseconds / 1000) for room, milliseconds in rooms]

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from viewers import PlainViewer, SocketIoViewer, wait_until
 
 from scoreboard import audit, database
-from scoreboard.limit_windows import RedisWindows
+from scoreboard.limit_storage import RedisLimits
 from scoreboard.models import MAX_SCORE, Score
 from scoreboard.scores import ledger as ledgers
 from scoreboard.scores import records
@@ -177,9 +177,9 @@ class TestEachOnItsOwn:
         people = [make_user() for _ in range(20)]
         results(client, scorer, [scorer.update(0)])
         asked = []
-        acquire = RedisWindows.acquire
+        run = RedisLimits._run
         monkeypatch.setattr(
-            RedisWindows, "acquire", lambda self, wanted: asked.append(1) or acquire(self, wanted)
+            RedisLimits, "_run", lambda self, wanted: asked.append(1) or run(self, wanted)
         )
 
         answered = results(

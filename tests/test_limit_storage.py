@@ -7,8 +7,7 @@ import pytest
 from services import OwnRedis
 
 from scoreboard import doctor, limit_storage
-from scoreboard.limit_storage import WindowStorage
-from scoreboard.limit_windows import Asked, RedisWindows, Window
+from scoreboard.limit_storage import Asked, Limit, MemoryLimits, RedisLimits
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def storage(clock):
-    return WindowStorage()
+    return MemoryLimits()
 
 
 def test_no_more_than_the_limit_are_let_through_in_any_window(storage, clock):
@@ -53,12 +52,6 @@ def test_keys_are_counted_apart(storage):
     assert not storage.acquire_entry("one", 1, 10)
 
 
-def test_more_at_once_than_the_limit_are_refused_and_count_nothing(storage):
-    assert not storage.acquire_entry("key", 3, 10, amount=4)
-
-    assert storage.get_moving_window("key", 3, 10)[1] == 0
-
-
 def test_the_window_began_with_its_oldest_entry(storage, clock):
     began = clock.time()
     storage.acquire_entry("key", 3, 10)
@@ -76,26 +69,31 @@ def test_a_clock_that_is_set_back_or_forward_moves_no_window(storage, clock, mon
         assert not storage.acquire_entry("key", 1, 10)
 
 
-def test_keys_whose_windows_are_over_are_forgotten(storage, clock, monkeypatch):
-    monkeypatch.setattr(limit_storage, "FEW_WINDOWS", 100)
-    monkeypatch.setattr(storage, "_most_windows", 100)
+def windows(storage):
+    return sum(map(len, storage._windows.values()))
+
+
+def test_keys_whose_windows_are_over_are_forgotten(storage, clock):
     storage.acquire_entry("still counted", 2, 100_000)
 
-    for number in range(10_000):
+    for number in range(1000):
         storage.acquire_entry(f"key {number}", 1, 10)
         clock.now += 1
 
-    assert len(storage._windows) <= 100
+    assert windows(storage) <= 12
     assert storage.get_moving_window("still counted", 2, 100_000)[1] == 1
 
 
-def test_what_is_cleared_counts_anew(storage):
-    storage.acquire_entry("key", 1, 10)
-    storage.clear("key")
+def test_memory_shrinks_again_after_many_keys(storage, clock):
+    for number in range(1000):
+        storage.acquire_entry(f"key {number}", 1, 10)
+    assert windows(storage) == 1000
 
-    assert storage.acquire_entry("key", 1, 10)
-    storage.reset()
-    assert storage.acquire_entry("key", 1, 10)
+    for number in range(1000):
+        clock.now += 10
+        storage.acquire_entry(f"later key {number}", 1, 10)
+
+    assert windows(storage) <= 2
 
 
 class TestAsManyAsThereIsRoomFor:
@@ -104,43 +102,52 @@ class TestAsManyAsThereIsRoomFor:
     @pytest.fixture(params=["memory", "redis"])
     def storage(self, request, tmp_path):
         if request.param == "memory":
-            yield WindowStorage()
+            yield MemoryLimits()
             return
         redis = OwnRedis(tmp_path)
-        yield RedisWindows(redis.url)
+        yield RedisLimits(f"limits+{redis.url}")
         redis.stop()
 
-    def test_what_there_is_no_room_for_is_not_granted(self, storage):
-        windows = [Window("key", 5, 100)]
+    def test_what_there_is_no_room_for_is_not_counted(self, storage):
+        asked = Asked("key", 3, [Limit("", 5, 100)])
 
-        granted = storage.acquire([Asked(windows, 3), Asked(windows, 3), Asked(windows, 3)])
+        rooms = storage.acquire([asked, asked, asked])
 
-        assert [each.amount for each in granted] == [3, 2, 0]
-        assert granted[0].retry_after == 0
-        assert all(99 < each.retry_after <= 100 for each in granted[1:])
+        assert [room.amount for room in rooms] == [5, 2, 0]
+        assert all(99 < room.retry_after <= 100 for room in rooms)
+        assert storage.get_moving_window("key", 5, 100)[1] == 5
 
     def test_the_tightest_of_several_limits_decides_and_the_others_count_no_more(self, storage):
-        minute, day = Window("minute", 10, 60), Window("day", 4, 86_400)
+        minute, day = Limit("minute/", 10, 60), Limit("day/", 4, 86_400)
 
-        (granted,) = storage.acquire([Asked([minute, day], 7)])
+        (room,) = storage.acquire([Asked("key", 7, [minute, day])])
 
-        assert granted.amount == 4
-        assert 86_000 < granted.retry_after <= 86_400
-        assert storage.get_moving_window(*minute)[1] == 4
+        assert room.amount == 4
+        assert 86_000 < room.retry_after <= 86_400
+        assert storage.acquire([Asked("key", 0, [minute])])[0].amount == 6
 
-    def test_less_than_the_least_is_not_granted(self, storage):
-        windows = [Window("key", 5, 100)]
+    def test_of_limits_that_are_full_the_longest_wait_is_returned(self, storage):
+        minute, hour = Limit("minute/", 1, 60), Limit("hour/", 1, 3600)
+        for limits in ([minute, hour], [hour, minute]):
+            asked = Asked(str(limits), 1, limits)
+            storage.acquire([asked])
 
-        granted = storage.acquire([Asked(windows, 7, least=7), Asked(windows, 5, least=5)])
+            (room,) = storage.acquire([asked])
 
-        assert [each.amount for each in granted] == [0, 5]
+            assert room.amount == 0
+            assert 3590 < room.retry_after <= 3600
+
+    def test_asking_for_none_counts_none(self, storage):
+        nothing = Asked("key", 0, [Limit("", 2, 100)])
+
+        assert [room.amount for room in storage.acquire([nothing, nothing])] == [2, 2]
 
     def test_it_gives_what_asking_one_by_one_gives(self, storage):
-        together = storage.acquire([Asked([Window("one", 5, 100)], 7)])[0].amount
+        room = storage.acquire([Asked("one", 7, [Limit("", 5, 100)])])[0].amount
 
         one_by_one = [storage.acquire_entry("other", 5, 100) for _ in range(7)]
 
-        assert one_by_one == [True] * together + [False] * (7 - together)
+        assert one_by_one == [True] * room + [False] * (7 - room)
 
 
 class TestASilentNameServer:

@@ -1,17 +1,14 @@
 """Registering, signing in and out, renewing tokens."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from limits import parse_many
 from sqlalchemy import Connection
 
-from .. import audit, database
+from .. import audit, database, limit_storage
 from ..audit import Origin
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
-from ..extensions import limiter
 from ..realtime import broadcast
 from . import accounts, names, passwords, tokens
 from .schemas import login_schema, register_schema
@@ -47,33 +44,26 @@ def login(body: object, origin: Origin) -> dict[str, Any]:
     """
     with audit.account_event(origin, "login") as event:
         given = login_schema.load(json_object(body))
-        guessed = ("login", origin.address, names.name_key(given["username"]))
-        _check_guesses(*guessed)
+        guessed = f"{origin.address}/{names.name_key(given['username'])}"
+        _check_guesses(guessed)
         with passwords.queue.slot(origin.address):
-            _check_guesses(*guessed)  # again: others may have failed while this one waited
+            _check_guesses(guessed)  # again: others may have failed while this one waited
             account = accounts.by_name(given["username"])
             event.user_id = account.user_id if account else None
             right = passwords.matches(given["password"], account.password_hash if account else None)
             if not account or not right:
-                _count_guess(*guessed)
+                limit_storage.count("LOGIN_RATE_LIMIT", {guessed: 1})
                 raise NotAuthenticated("Username or password is wrong.", "wrong_credentials")
         if account.suspended_at is not None:
             raise NotAuthenticated("This account is suspended.", "account_suspended")
         return tokens.issue_pair(account.user_id, account.role)
 
 
-def _check_guesses(*whose: str) -> None:
+def _check_guesses(guessed: str) -> None:
     """Raise RateLimited if too many sign-ins of this account from this address have failed."""
-    for limit in parse_many(current_app.config["LOGIN_RATE_LIMIT"]):
-        if not limiter.limiter.test(limit, *whose):
-            reset_at = limiter.limiter.get_window_stats(limit, *whose).reset_time
-            seconds = int(reset_at - time.time()) + 1
-            raise RateLimited(min(max(1, seconds), limit.get_expiry()))
-
-
-def _count_guess(*whose: str) -> None:
-    for limit in parse_many(current_app.config["LOGIN_RATE_LIMIT"]):
-        limiter.limiter.hit(limit, *whose)
+    (room,) = limit_storage.count("LOGIN_RATE_LIMIT", {guessed: 0})
+    if room.amount < 1:
+        raise RateLimited(room.retry_after)
 
 
 def refresh(token: str | None, origin: Origin) -> dict[str, Any]:

@@ -9,10 +9,8 @@ from typing import Any
 
 import redis
 import socketio
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from .. import metrics, redis_tls
+from .. import metrics, redis_client
 from . import transport
 from .feed import Batch
 
@@ -24,20 +22,6 @@ CHANNEL = "scoreboard"
 PUBLISH_SECONDS = 1
 # More than this waiting and the others are better off reading the database.
 MOST_WAITING = 1000
-
-
-def impatient(url: str, seconds: float) -> "redis.Redis":
-    """Return a client that waits this long for Redis and no longer, and tries only once.
-
-    Resolving the name of Redis may take longer: for tasks of their own, which nobody waits for.
-    """
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
-        retry=Retry(NoBackoff(), 0),
-        **redis_tls.options(url),
-    )
 
 
 class Welcoming:
@@ -91,10 +75,10 @@ class Messenger(Welcoming, socketio.RedisManager):
         self, url: str, welcome: Callable[[str], object], receive: Callable[[Batch], object]
     ) -> None:
         options = {"socket_connect_timeout": PUBLISH_SECONDS, "socket_keepalive": True}
-        options |= redis_tls.options(url)
+        options |= redis_client.tls_options(url)
         super().__init__(welcome, url, channel=CHANNEL, redis_options=options)
         self._receive = receive
-        self._client = impatient(url, PUBLISH_SECONDS)
+        self._client = redis_client.connect(url, PUBLISH_SECONDS)
         self._waiting: deque[str] = deque(maxlen=MOST_WAITING)
         self._news = threading.Semaphore(0)
         self._publishing = False

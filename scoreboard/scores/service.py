@@ -1,15 +1,13 @@
 """Submitting a score: the one path, whichever door an update comes in by."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from flask import Flask, current_app
-from limits import parse_many
 
-from .. import audit
+from .. import audit, limit_storage
 from ..activity import service as activity
 from ..auth import tokens
 from ..conditional import Told
@@ -21,9 +19,7 @@ from ..errors import (
     ScoreboardError,
     translate,
 )
-from ..extensions import limiter
 from ..fields import number
-from ..limit_windows import Asked, Granted, MovingWindows, Window
 from ..permissions import Caller
 from ..realtime import broadcast, transport
 from ..realtime.feed import Batch, Feed
@@ -44,7 +40,6 @@ def init_app(app: Flask) -> None:
     app.extensions["top10_cache"] = board.Top10Cache(lambda: _read_board(app))
     app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], _publish)
     app.extensions["feed"] = Feed(board.since, app.extensions["audience"].deliver)
-    app.extensions["score_limits"] = parse_many(app.config["SCORE_RATE_LIMIT"])
 
 
 def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, Any]:
@@ -165,32 +160,9 @@ def _authorize_batch(caller: Caller) -> str:
 
 def _limit(user_id: str) -> None:
     """Count one update of this user's score. Raises RateLimited if there were too many."""
-    (granted,) = _acquire({user_id: 1})
-    if not granted.amount:
-        raise _rate_limited(granted)
-
-
-def _acquire(updates: Mapping[str, int]) -> list[Granted]:
-    """Count so many updates of each user's score, or as many as the limits have room for.
-
-    An update that is refused by one limit counts in none. One round trip to Redis at most.
-    """
-    limits = current_app.extensions["score_limits"]
-    asked = [
-        Asked(
-            [
-                Window(each.key_for("score", user_id), each.amount, each.get_expiry())
-                for each in limits
-            ],
-            count,
-        )
-        for user_id, count in updates.items()
-    ]
-    return cast(MovingWindows, limiter.storage).acquire(asked)
-
-
-def _rate_limited(granted: Granted) -> RateLimited:
-    return RateLimited(max(1, math.ceil(granted.retry_after)))
+    (room,) = limit_storage.count("SCORE_RATE_LIMIT", {user_id: 1})
+    if room.amount < 1:
+        raise RateLimited(room.retry_after)
 
 
 def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
@@ -226,10 +198,11 @@ def _judge(
             valid.setdefault(loaded["user_id"], []).append(len(judged) - 1)
         except Exception as error:
             judged.append(translate(error))
-    granted = _acquire({user_id: len(places) for user_id, places in valid.items()})
-    for places, each in zip(valid.values(), granted, strict=True):
-        for place in places[each.amount :]:
-            judged[place] = _rate_limited(each)
+    amounts = {user_id: len(places) for user_id, places in valid.items()}
+    rooms = limit_storage.count("SCORE_RATE_LIMIT", amounts)
+    for places, room in zip(valid.values(), rooms, strict=True):
+        for place in places[room.amount :]:
+            judged[place] = RateLimited(room.retry_after)
     return judged
 
 
