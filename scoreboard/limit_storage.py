@@ -23,10 +23,8 @@ log = logging.getLogger(__name__)
 
 # Seconds that a request waits for Redis, with the name lookup and connecting, and more per key.
 REQUEST_TIMEOUT, KEY_TIMEOUT = 0.2, 0.0002
-# Seconds after which a task that asks Redis gives up.
-SOCKET_TIMEOUT = 1
-# Seconds between two attempts to reach a Redis that is away.
-PROBE_INTERVAL = 2
+# Seconds after which a task that asks Redis gives up, and between attempts while it is away.
+SOCKET_TIMEOUT, PROBE_INTERVAL = 1, 2
 # Keys in one round trip, during which Redis serves nobody else.
 MAX_BATCH_SIZE = 1000
 
@@ -192,7 +190,8 @@ class RedisLimits(MemoryLimits):
         """
         if not self._is_away:
             return cast(Sequence[Room], self._together.ask_all(asked))
-        if time.monotonic() >= self._probe_at:
+        if (now := time.monotonic()) >= self._probe_at:
+            self._probe_at = now + PROBE_INTERVAL  # before others come to see it
             transport.spawn(self._ask, [], SOCKET_TIMEOUT)
         return super().acquire(asked)
 
@@ -215,11 +214,9 @@ class RedisLimits(MemoryLimits):
         except Exception as error:
             metrics.REDIS_ERRORS.inc()
             if not self._is_away:
-                unforeseen = not isinstance(error, (redis.RedisError, TimeoutError))
-                name = type(error).__name__
-                log.warning(
-                    "limits are counted in memory: Redis says %s", name, exc_info=unforeseen
-                )
+                foreseen, name = (redis.RedisError, TimeoutError), type(error).__name__
+                shown = not isinstance(error, foreseen)
+                log.warning("limits are counted in memory: Redis says %s", name, exc_info=shown)
             self._is_away = True
             return None
         self._is_away = False

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from services import OwnRedis
+from viewers import wait_until
 
 from scoreboard import doctor, limit_storage
 from scoreboard.limit_storage import Asked, Limit, MemoryLimits, RedisLimits
@@ -148,6 +149,54 @@ class TestAsManyAsThereIsRoomFor:
         one_by_one = [storage.acquire_entry("other", 5, 100) for _ in range(7)]
 
         assert one_by_one == [True] * room + [False] * (7 - room)
+
+
+class TestAnOutage:
+    @pytest.fixture
+    def redis(self, tmp_path):
+        redis = OwnRedis(tmp_path)
+        yield redis
+        redis.stop()
+
+    @pytest.fixture
+    def storage(self, redis, clock):
+        return RedisLimits(f"limits+{redis.url}")
+
+    @pytest.fixture
+    def asked(self, storage, monkeypatch):
+        """Return a list with an entry for each time that Redis was asked."""
+        asked = []
+        run = storage._run
+        monkeypatch.setattr(storage, "_run", lambda each: asked.append(each) or run(each))
+        return asked
+
+    def test_limits_are_counted_in_memory_until_redis_is_back(self, storage, redis, clock):
+        assert storage.acquire_entry("key", 1, 100)
+
+        redis.stop()
+        in_memory = [storage.acquire_entry("key", 1, 100) for _ in range(2)]
+        redis.start()
+        clock.now += limit_storage.PROBE_INTERVAL
+        storage.acquire_entry("key", 1, 100)
+        wait_until(lambda: storage.is_reachable(1))
+
+        assert in_memory == [True, False]
+        assert storage.acquire_entry("key", 1, 100)  # Redis has forgotten all in its restart
+
+    def test_only_the_first_request_and_one_probe_each_interval_ask(
+        self, storage, redis, clock, asked
+    ):
+        redis.stop()
+
+        for _ in range(5):
+            storage.acquire_entry("key", 5, 100)
+        assert len(asked) == 1
+
+        clock.now += limit_storage.PROBE_INTERVAL
+        for _ in range(5):
+            storage.acquire_entry("key", 5, 100)
+        wait_until(lambda: len(asked) > 1)
+        assert asked[1:] == [[]]
 
 
 class TestASilentNameServer:
