@@ -1,13 +1,14 @@
-"""The audit log, one line of JSON each: score updates, sign-ins, moderation, the unusual."""
+"""The audit log: a JSON line per score update, account event, act of moderation and anomaly."""
 
 import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
 
@@ -17,25 +18,25 @@ from .fields import number
 from .permissions import Caller
 
 log = logging.getLogger("scoreboard.audit")
+_encode = json.JSONEncoder().encode
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a request came from: the door it took, its address and its id."""
+class Origin(NamedTuple):
+    """Where a request came from: its transport, its address and its id."""
 
     door: str
     address: str
     request_id: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Attempt:
     """What is known of an attempt so far; never a token, a password or a whole body.
 
-    `started` is in seconds of a clock that never goes back. `score` is the user's score after an
-    accepted update; `status` and `code` are there once the attempt has ended. `claimed` is the
-    user id and role in a token whose signature is good, where the attempt ended before the token
-    was looked up: good for the log alone, as the user may be suspended or the token revoked.
+    `started` is in seconds of time.perf_counter. `score` is the user's score after an accepted
+    update; `status` and `code` are set when the attempt has ended. `claimed` is the user id and
+    role in a token with a good signature, if the attempt ended before the token was looked up: for
+    the log only, since the user may be suspended or the token revoked.
     """
 
     origin: Origin
@@ -49,55 +50,101 @@ class Attempt:
     code: str | None = None
 
 
-# The attempts that have not ended yet: a process that stops answers these first.
+Observer = Callable[[Attempt], object]
+
+# The attempts that have not ended yet: a process that stops waits for them.
 under_way: set[Attempt] = set()
 
 
-@contextmanager
-def attempt(origin: Origin, then: Callable[[Attempt], object]) -> Iterator[Attempt]:
-    """Log the attempt made in this context, with how it ended, and hand it on to `then`.
+def attempt(origin: Origin, observe: Observer) -> AbstractContextManager[Attempt, None]:
+    """Return a context that logs the attempt made in it, with its outcome, and observes it.
 
-    Errors pass through; `then` must not raise any.
+    Raises the errors of the context as ScoreboardError. `observe` must not raise.
     """
-    with refusal(origin, then) as made:
-        yield made
-        end(made, None, then)
+    return _Recording(origin, observe, is_one_update=True)
 
 
-@contextmanager
-def refusal(origin: Origin, then: Callable[[Attempt], object]) -> Iterator[Attempt]:
-    """Log an attempt that an error ends in this context; what comes to more is for `end` to log.
+def refusal(origin: Origin, observe: Observer) -> AbstractContextManager[Attempt, None]:
+    """Return a context that does so only if an error ends it: pass its updates to `end_all`."""
+    return _Recording(origin, observe, is_one_update=False)
 
-    Errors pass through; `then` must not raise any.
+
+class _Recording:
+    """The context of an attempt. A class: a generator takes twice as long."""
+
+    __slots__ = ("_attempt", "_is_one_update", "_observe")
+
+    def __init__(self, origin: Origin, observe: Observer, is_one_update: bool) -> None:
+        self._attempt = Attempt(origin)
+        self._observe = observe
+        self._is_one_update = is_one_update
+
+    def __enter__(self) -> Attempt:
+        under_way.add(self._attempt)
+        return self._attempt
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if isinstance(error, Exception):
+                translated = translate(error)
+                end_all([(self._attempt, translated)], self._observe)
+                if translated is not error:
+                    raise translated from error
+            elif error is None and self._is_one_update:
+                end_all([(self._attempt, None)], self._observe)
+        finally:
+            under_way.discard(self._attempt)
+
+
+def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]], observe: Observer) -> None:
+    """Log attempts in one write, with the error of each, None if accepted; then observe each."""
+    attempts, lines = [], []
+    for attempt, error in ended:
+        attempts.append(attempt)
+        lines.append(_end(attempt, error))
+    recent.seen.keep(lines, [attempt.code or "" for attempt in attempts])
+    log.info("\n".join(lines))
+    for attempt in attempts:
+        observe(attempt)
+
+
+def _end(attempt: Attempt, error: ScoreboardError | None) -> str:
+    """Set the outcome of the attempt, count it and return its line.
+
+    The text is that of json.dumps, which takes four times as long for a dictionary.
     """
-    made = Attempt(origin)
-    under_way.add(made)
-    try:
-        yield made
-    except ScoreboardError as error:
-        end(made, error, then)
-        raise
-    except Exception as error:
-        told = translate(error)
-        end(made, told, then)
-        raise told from error
-    finally:
-        under_way.discard(made)
+    attempt.status, attempt.code = (error.status, error.code) if error else (200, "accepted")
+    seconds = time.perf_counter() - attempt.started
+    metrics.count_update(attempt.code, seconds)
+    caller, role = attempt.claimed or (None, None)
+    if attempt.caller:
+        caller, role = attempt.caller.user_id, attempt.caller.role
+    door, address, request_id = map(_text, attempt.origin)
+    value = "null" if attempt.score_value is None else number(attempt.score_value)
+    return (
+        f'{{"time": "{_now()}", "event": "score_update", "request_id": {request_id}, '
+        f'"door": {door}, "address": {address}, "caller": {_text(caller)}, "role": {_text(role)}, '
+        f'"user_id": {_text(attempt.user_id)}, "score_value": {value}, '
+        f'"status": {attempt.status}, "code": {_text(attempt.code)}, '
+        f'"latency_ms": {round(seconds * 1000, 2)}}}'
+    )
 
 
 @dataclass(eq=False)
 class AccountEvent:
-    """What is known of an event of an account so far: whose it is, None if nobody's we know."""
+    """What is known of an account event so far: the user, None if there is no such account."""
 
     user_id: str | None = None
 
 
 @contextmanager
 def account_event(origin: Origin, event: str) -> Iterator[AccountEvent]:
-    """Log and count what happens to an account in this context, and how it ended.
+    """Log and count the account event of this context, with its outcome.
 
-    `event` is register, login, refresh or logout. Errors pass through. The line never has the
-    name that was given: of an unknown user, it may be a password typed into the wrong field.
+    `event` is register, login, refresh or logout. Errors are raised unchanged. The line never has
+    the name that was sent: that of an unknown user may be a password typed into the wrong field.
     """
     made = AccountEvent()
     code = "server_error"
@@ -112,77 +159,33 @@ def account_event(origin: Origin, event: str) -> Iterator[AccountEvent]:
         raise
     finally:
         metrics.ACCOUNT_EVENTS.labels(event, code).inc()
-        line = _line("auth", origin, act=event, user_id=made.user_id, code=code)
-        recent.seen.keep([line])
-        log.info(line)
+        _log(logging.INFO, "auth", origin, act=event, user_id=made.user_id, code=code)
 
 
 def moderation(
-    origin: Origin, caller: str | None, act: str, whom: dict[str, Any], reason: str | None
+    origin: Origin, caller: str | None, act: str, target: dict[str, Any], reason: str | None
 ) -> None:
-    """Log what a moderator did; `caller` is None for whoever has the command line."""
-    line = _line("moderation", origin, caller=caller, act=act, **whom, reason=reason)
+    """Log an act of moderation; `caller` is None on the command line."""
+    _log(logging.INFO, "moderation", origin, caller=caller, act=act, **target, reason=reason)
+
+
+def anomaly(origin: Origin, rule: str, user_id: str | None, detail: str) -> None:
+    """Log an anomaly as a warning, also in the line; `user_id` is None if no user is known."""
+    fields = {"level": "warning", "rule": rule, "user_id": user_id, "detail": detail}
+    _log(logging.WARNING, "unusual_activity", origin, **fields)
+
+
+def _log(level: int, event: str, origin: Origin, /, **fields: Any) -> None:
+    door, address, request_id = origin
+    where = {"request_id": request_id, "door": door, "address": address}
+    line = json.dumps({"time": _now(), "event": event, **where, **fields})
     recent.seen.keep([line])
-    log.info(line)
+    log.log(level, line)
 
 
-def unusual_activity(origin: Origin, rule: str, user_id: str | None, detail: str) -> None:
-    """Log a warning that a rule of what is usual was broken; `user_id` is None if by nobody known.
-
-    The line says that it is a warning: in the log it stands among others that are none.
-    """
-    told = {"level": "warning", "rule": rule, "user_id": user_id, "detail": detail}
-    line = _line("unusual_activity", origin, **told)
-    recent.seen.keep([line])
-    log.warning(line)
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def end(made: Attempt, error: ScoreboardError | None, then: Callable[[Attempt], object]) -> None:
-    """Log the attempt as ended by this error, or as accepted, and hand it on to `then`."""
-    end_all([(made, error)], then)
-
-
-def end_all(
-    ended: Iterable[tuple[Attempt, ScoreboardError | None]], then: Callable[[Attempt], object]
-) -> None:
-    """Log attempts as `end` does, a line each, all of them in one write."""
-    made, lines = [], []
-    for attempt, error in ended:
-        made.append(attempt)
-        lines.append(_ended(attempt, error))
-    recent.seen.keep(lines, [attempt.code or "" for attempt in made])
-    log.info("\n".join(lines))
-    for attempt in made:
-        then(attempt)
-
-
-def _ended(made: Attempt, error: ScoreboardError | None) -> str:
-    """Note how the attempt ended, count it and return its line."""
-    made.status, made.code = (error.status, error.code) if error else (200, "accepted")
-    seconds = time.perf_counter() - made.started
-    user_id, role = made.claimed or (None, None)
-    if made.caller:
-        user_id, role = made.caller.user_id, made.caller.role
-    metrics.count_update(made.code, seconds)
-    return _line(
-        "score_update",
-        made.origin,
-        caller=user_id,
-        role=role,
-        user_id=made.user_id,
-        score_value=None if made.score_value is None else number(made.score_value),
-        status=made.status,
-        code=made.code,
-        latency_ms=round(seconds * 1000, 2),
-    )
-
-
-def _line(event: str, origin: Origin, **told: Any) -> str:
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "event": event,
-        "request_id": origin.request_id,
-        "door": origin.door,
-        "address": origin.address,
-    }
-    return json.dumps({**line, **told})
+def _text(value: str | None) -> str:
+    return "null" if value is None else _encode(value)

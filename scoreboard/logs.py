@@ -1,4 +1,4 @@
-"""Where log lines go, and what never appears in them."""
+"""Destinations and formats of the logs, and what never appears in them."""
 
 import atexit
 import copy
@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -19,20 +20,25 @@ from . import metrics
 from .database import FAILURES
 from .log_writer import FLUSH_TIMEOUT, Handler, Writer
 
-# In a query, tokens are for plain WebSockets; the development server logs whole request lines.
+# Plain WebSockets send tokens in the query; the development server logs whole request lines.
 _TOKEN = re.compile(r"(token=)[^&\s\"']+")
 _CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]")
 
 # Seconds between two lines about the same failure.
 REPEAT_INTERVAL = 1
-MAX_REMEMBERED = 1000
-# Drivers whose errors SQLAlchemy logs as they are.
+MAX_KINDS = 1000
+# Drivers whose errors SQLAlchemy logs unchanged.
 DRIVERS = ("psycopg", "sqlite3")
-MAX_REASON = 200
+MAX_REASON_LENGTH = 200
+# Attributes of a record that no line shows; on the event loop they cost more than all the rest.
+UNUSED_FIELDS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+
+# By kind: when a line was last written (time.monotonic), and how many were suppressed since.
+_written: dict[object, tuple[float, int]] = {}
 
 
 class _Clean(logging.Formatter):
-    """One line of text with no token, and no control character that could forge another line."""
+    """Formats without tokens, and without control characters, which could forge another line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", super().format(record)))
@@ -41,69 +47,46 @@ class _Clean(logging.Formatter):
 _CLEAN = _Clean("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-class _Repeats:
-    """Lets warnings and errors of one kind through once per REPEAT_INTERVAL and counts the rest.
+def _render(record: logging.LogRecord) -> str | None:
+    """Return the text of a record, or None if one of its kind was written just before.
 
-    One kind is what comes from the same line of code, with the same type of exception raised at
-    the same place. All failures of the database are one kind and have no traceback: during an
-    outage every request fails. The count is part of the next line of the kind.
+    Warnings and errors are limited to one per kind and REPEAT_INTERVAL; the next one has the
+    number suppressed. A kind is a line of code with the type of the exception and the place that
+    raised it. All failures of the database are one kind and have no traceback: during an outage
+    every request fails.
     """
-
-    def __init__(self) -> None:
-        # Of each kind: when a line was let through, by time.monotonic, and how many were not since.
-        self._seen: dict[object, tuple[float, int]] = {}
-
-    def limit(self, record: logging.LogRecord) -> logging.LogRecord | None:
-        """Return the record, or one in its place, to be written; None if it is one too many."""
-        error = record.exc_info[1] if record.exc_info else None
-        if record.levelno < logging.WARNING:
-            return record
-        is_database = error is not None and _is_database_failure(error)
-        kind = "database" if is_database else (record.pathname, record.lineno, *_place(error))
-        passed_at, more = self._seen.get(kind, (-math.inf, 0))
-        if time.monotonic() - passed_at < REPEAT_INTERVAL:
-            self._seen[kind] = (passed_at, more + 1)
-            return None
-        if len(self._seen) >= MAX_REMEMBERED:
-            self._seen.clear()
-        self._seen[kind] = (time.monotonic(), 0)
-        text = record.getMessage()
-        if is_database and error:
-            text = f"{text}: {_reason(error)}"
-        if more:
-            text = f"{text} ({more} more since the last line about it)"
-        passed = copy.copy(record)
-        passed.msg, passed.args = text, None
-        if is_database:
-            passed.exc_info = passed.exc_text = None
-        return passed
-
-
-def _is_database_failure(error: BaseException) -> bool:
-    return isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
-
-
-def _place(error: BaseException | None) -> tuple[object, ...]:
-    """Return the type of the error and the place that raised it."""
-    if error is None:
-        return ()
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else ()
-    return type(error), *place
-
-
-def _reason(error: BaseException) -> str:
-    """Return what the driver says, without the statement and its parameters."""
-    lines = str(getattr(error, "orig", None) or error).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:MAX_REASON]}"
+    if record.levelno < logging.WARNING:
+        return _CLEAN.format(record)
+    error = record.exc_info[1] if record.exc_info else None
+    is_database = isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
+    frames = traceback.walk_tb(error.__traceback__ if error else None)
+    place = [(frame.f_code.co_filename, line) for frame, line in frames][-1:]
+    kind = "database" if is_database else (record.pathname, record.lineno, type(error), *place)
+    now = time.monotonic()
+    written_at, suppressed = _written.get(kind, (-math.inf, 0))
+    if now - written_at < REPEAT_INTERVAL:
+        _written[kind] = (written_at, suppressed + 1)
+        return None
+    if len(_written) >= MAX_KINDS:
+        _written.clear()
+    _written[kind] = (now, 0)
+    text = record.getMessage()
+    shown = copy.copy(record)
+    if is_database:
+        # The driver's message without the statement and its parameters.
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        text = f"{text}: {type(error).__name__}: {reason[:MAX_REASON_LENGTH]}"
+        shown.exc_info = shown.exc_text = None
+    if suppressed:
+        text = f"{text} ({suppressed} more since the last line about it)"
+    shown.msg, shown.args = text, None
+    return _CLEAN.format(shown)
 
 
 def _one_line(record: logging.LogRecord) -> bool:
-    """Keep tracebacks out: what Engine.IO fails at is what a client sent, not our code.
+    """Remove tracebacks: Engine.IO fails at what clients send, not at our code.
 
-    Our own handlers log what they raise before the library sees it.
+    Our own handlers log their exceptions before the library sees them.
     """
     if record.exc_info and record.exc_info[0]:
         record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", None
@@ -117,17 +100,16 @@ def _dropped_audit_lines(count: int) -> str:
 
 
 def _dropped_lines(count: int) -> str:
-    told = {"name": __name__, "levelname": "WARNING", "msg": f"{count} log lines were dropped"}
-    return _CLEAN.format(logging.makeLogRecord(told))
+    record = {"name": __name__, "levelname": "WARNING", "msg": f"{count} log lines were dropped"}
+    return _CLEAN.format(logging.makeLogRecord(record))
 
 
-# One each for the whole process, whatever applications it makes.
+# One per stream of the process, shared by all of its applications.
 _writers = {"stdout": Writer(_dropped_audit_lines), "stderr": Writer(_dropped_lines)}
-_repeats = _Repeats()
 
 
 class _Dropped(Collector):
-    """The lines dropped, counted where a native thread may count."""
+    """The lines dropped: native threads count them, where the metrics' locks must not be used."""
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         dropped = CounterMetricFamily(
@@ -144,17 +126,18 @@ metrics.REGISTRY.register(_Dropped())
 
 
 def init_app(app: Flask) -> None:
-    """Send our lines to standard error, and the audit's to standard output, each as it is."""
+    """Send audit lines to standard output, unchanged, and all others to standard error."""
     for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
         _writers[name].use(stream)
-    errors = Handler(_writers["stderr"], _CLEAN, _repeats.limit)
-    audit = Handler(_writers["stdout"], logging.Formatter("%(message)s"))
+    for field in UNUSED_FIELDS:
+        setattr(logging, field, False)
+    errors = Handler(_writers["stderr"], _render)
     _send("scoreboard", errors, logging.getLogger("scoreboard").level or logging.INFO)
-    _send("scoreboard.audit", audit)
+    _send("scoreboard.audit", Handler(_writers["stdout"], logging.LogRecord.getMessage))
     _send("werkzeug", errors, logging.INFO)
     _send("engineio.server", errors, logging.WARNING)
     _send("socketio.server", errors, logging.ERROR)
-    # Of everything else, the database's pool for one.
+    # For all other loggers, such as the database pool's.
     logging.lastResort = errors
     engine = logging.getLogger("engineio.server")
     if _one_line not in engine.filters:
@@ -163,7 +146,7 @@ def init_app(app: Flask) -> None:
 
 @atexit.register
 def flush() -> None:
-    """Write what is queued. Blocks until that is done, but no longer than FLUSH_TIMEOUT.
+    """Block until all lines are written, at most FLUSH_TIMEOUT seconds.
 
     For the end of the process: afterwards lines are no longer gathered before they are written.
     """
@@ -173,10 +156,10 @@ def flush() -> None:
 
 
 def audit_to_stderr() -> None:
-    """Send audit lines to standard error: a command's standard output is what it prints."""
+    """Send audit lines to standard error: a command's standard output is its result."""
     logger = logging.getLogger("scoreboard.audit")
-    ours = Handler(_writers["stderr"], logging.Formatter("%(message)s"))
-    logger.handlers = [ours if isinstance(each, Handler) else each for each in logger.handlers]
+    handler = Handler(_writers["stderr"], logging.LogRecord.getMessage)
+    logger.handlers = [handler if isinstance(each, Handler) else each for each in logger.handlers]
 
 
 def _send(name: str, handler: logging.Handler, level: int = logging.NOTSET) -> None:

@@ -1,69 +1,68 @@
-"""What this process saw of late: how many attempts ended how in each minute, and the audit's lines.
+"""Recent activity of this process: attempts per minute by outcome, and the newest audit lines.
 
-Every process has its own, as with the metrics, and forgets it when it ends. Bounded in both: the
-last 60 minutes, the last 1,000 lines.
+Every process has its own and loses it when it ends, as with the metrics. Bounded to the last
+60 minutes and the last 1,000 lines.
 """
 
 import secrets
-import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
+from .realtime import transport
+
 MINUTES = 60
-MOST_LINES = 1000
+MAX_LINES = 1000
 
 
 class Recent:
-    """The last minutes and lines. Codes are ours, never from what a client sent.
+    """The last minutes and lines. Codes are ours, never from a client's input.
 
-    `name` tells this process from others and from the one before it, `since` is when it started.
+    `name` identifies this process among others and across restarts; `since` is when it started.
+    All methods hold a lock for an instant where requests have threads, and never block.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.name = secrets.token_hex(4)
         self.since = datetime.fromtimestamp(now(), UTC)
         self._now = now
-        self._lock = threading.Lock()
-        # Each minute has the place of the one an hour before it: whatever the clock does, no more.
-        self._minutes: list[tuple[int, dict[str, int]]] = [(-1, {})] * MINUTES
-        self._lines: deque[str] = deque(maxlen=MOST_LINES)
-        self._kept = 0
+        self._lock = transport.lock()
+        # In order of insertion, for a clock that is set back.
+        self._minutes: dict[int, defaultdict[str, int]] = {}
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._line_count = 0
 
     def keep(self, lines: Collection[str], codes: Iterable[str] = ()) -> None:
-        """Keep these lines, and count the attempts that ended with these codes in this minute."""
+        """Keep these lines, and count attempts with these outcomes in the current minute."""
         minute = int(self._now() // 60)
         with self._lock:
             self._lines.extend(lines)
-            self._kept += len(lines)
-            counts = self._counts(minute)
+            self._line_count += len(lines)
+            if minute not in self._minutes:
+                self._minutes[minute] = defaultdict(int)
+                if len(self._minutes) > MINUTES:
+                    del self._minutes[next(iter(self._minutes))]
+            counts = self._minutes[minute]
             for code in codes:
-                counts[code] = counts.get(code, 0) + 1
+                counts[code] += 1
 
     def minutes(self) -> list[tuple[datetime, dict[str, int]]]:
-        """Return when each of the last 60 minutes began, with its codes; the last is under way."""
+        """Return the start and the counts by code of the last 60 minutes, the current one last."""
         last = int(self._now() // 60)
         with self._lock:
-            found = {minute: dict(counts) for minute, counts in self._minutes}
-        return [
-            (datetime.fromtimestamp(minute * 60, UTC), found.get(minute, {}))
-            for minute in range(last - MINUTES + 1, last + 1)
-        ]
+            return [
+                (datetime.fromtimestamp(minute * 60, UTC), dict(self._minutes.get(minute, {})))
+                for minute in range(last - MINUTES + 1, last + 1)
+            ]
 
     def lines(self, after: int = 0) -> list[tuple[int, str]]:
-        """Return the lines kept after the one of this number, with their numbers, newest last."""
+        """Return the lines with a number greater than `after`, each with its number, in order."""
         with self._lock:
-            first = self._kept - len(self._lines) + 1
+            first = self._line_count - len(self._lines) + 1
             start = max(first, after + 1)
             return list(enumerate(islice(self._lines, start - first, None), start))
-
-    def _counts(self, minute: int) -> dict[str, int]:
-        place = minute % MINUTES
-        if self._minutes[place][0] != minute:
-            self._minutes[place] = (minute, {})
-        return self._minutes[place][1]
 
 
 seen = Recent()

@@ -191,7 +191,7 @@ class TestMemory:
         "rule", [Jump(20), Refusals(30), UsersPerAddress(20), Regularity(0.02)], ids=lambda r: ""
     )
     def test_new_users_and_addresses_push_out_the_old(self, rule, monkeypatch):
-        monkeypatch.setattr(rules, "MOST_REMEMBERED", 50)
+        monkeypatch.setattr(rules, "MAX_REMEMBERED", 50)
         for n in range(200):
             for status in (200, 400):
                 made = attempt(n, f"{n}", status=status, score=1.0, address=f"{n}" * 100)
@@ -203,7 +203,7 @@ class TestMemory:
         assert all(len(memory) <= 50 for memory in memories)
 
     def test_who_was_seen_last_is_remembered_longest(self, monkeypatch):
-        monkeypatch.setattr(rules, "MOST_REMEMBERED", 2)
+        monkeypatch.setattr(rules, "MAX_REMEMBERED", 2)
         memory = rules.Memory(list)
         for name in ("ann", "bob", "ann", "cat"):
             memory.of(name)

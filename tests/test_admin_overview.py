@@ -9,7 +9,7 @@ import pytest
 from scoreboard import recent
 from scoreboard.activity import marks
 from scoreboard.realtime.connections import Connection, Connections
-from scoreboard.recent import MINUTES, MOST_LINES, Recent
+from scoreboard.recent import MAX_LINES, MINUTES, Recent
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
@@ -128,13 +128,13 @@ class TestLines:
         assert "".join(line for _, line in seen.lines(after)) == newer
 
     def test_only_the_newest_thousand_are_kept(self, seen):
-        for number in range(MOST_LINES + 5):
+        for number in range(MAX_LINES + 5):
             seen.keep([str(number)])
 
-        assert len(seen.lines()) == MOST_LINES
+        assert len(seen.lines()) == MAX_LINES
         assert seen.lines()[0] == (6, "5")
         assert seen.lines(after=2) == seen.lines()
-        assert seen.lines(after=MOST_LINES + 3) == [(1004, "1003"), (1005, "1004")]
+        assert seen.lines(after=MAX_LINES + 3) == [(1004, "1003"), (1005, "1004")]
 
 
 @pytest.mark.usefixtures("fresh")

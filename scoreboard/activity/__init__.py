@@ -1,1 +1,1 @@
-"""What is out of the ordinary among the attempts to update a score, and who is marked for it."""
+"""Anomalies among the attempts to update a score, and the users flagged for them."""

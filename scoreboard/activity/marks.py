@@ -1,4 +1,4 @@
-"""The marks: what unusual things users did, at most one per user, rule and hour."""
+"""Stored flags, named marks in the API: at most one per user, rule and hour."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,16 +9,16 @@ from sqlalchemy import Connection, select
 from .. import database
 from ..models import Mark, User
 
-MOST = 100
+MAX_RETURNED = 100
 
 
 def hour_of(moment: datetime) -> datetime:
-    """Return when this hour began."""
+    """Return the start of this hour."""
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
-    """Mark the user, unless there is such a mark in this hour already."""
+    """Flag the user, unless this rule has in this hour already. Blocks for one transaction."""
     row = {"user_id": user_id, "rule": rule, "hour": hour_of(now)}
 
     def insert(connection: Connection) -> None:
@@ -29,16 +29,16 @@ def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
 
 
 def newest(user_id: str | None = None) -> Sequence[Any]:
-    """Return the newest marks, of everybody or of one user, at most 100.
+    """Return the newest flags of all users or of one, at most MAX_RETURNED, newest first.
 
-    With each is the user's name, and since when the user is hidden or suspended.
+    Each row has the user's name, `hidden_at` and `suspended_at`. Blocks for one query.
     """
     user = (User.username, User.hidden_at, User.suspended_at)
     statement = (
         select(Mark.user_id, *user, Mark.rule, Mark.hour, Mark.detail, Mark.created_at)
         .join(User, User.user_id == Mark.user_id)
         .order_by(Mark.created_at.desc(), Mark.user_id, Mark.rule)
-        .limit(MOST)
+        .limit(MAX_RETURNED)
     )
     if user_id is not None:
         statement = statement.where(Mark.user_id == user_id)

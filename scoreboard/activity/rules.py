@@ -1,24 +1,24 @@
-"""The rules of what is unusual, each over the attempts that this process sees.
+"""The rules of anomaly detection, each over the attempts that this process sees.
 
-A rule looks at one attempt after the other and tells hits. A hit uses up what led to it, so that
-going on in the same way tells the next one only after as much again. What a rule remembers is
-bounded: of users and addresses those seen last, of each the last so many moments.
+A rule is given one finished attempt after the other and returns hits. A hit clears the state that
+led to it, so continued misuse is reported again only after as much more. Memory is bounded: the
+most recent users and addresses, and a fixed number of moments each.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf, sqrt
-from typing import Generic, TypeVar
+from math import dist, inf, sqrt
+from typing import TypeVar
 
 from ..audit import Attempt
 
 T = TypeVar("T")
 
-MOST_REMEMBERED = 10_000
-# A proxy that passes addresses on unchecked could pass on anything.
-LONGEST_ADDRESS = 64
+MAX_REMEMBERED = 10_000
+# A proxy that forwards addresses unchecked could forward anything.
+MAX_ADDRESS_LENGTH = 64
 
 REFUSALS = (400, 401, 429)
 MINUTE, HOUR = 60.0, 3600.0
@@ -26,37 +26,35 @@ MINUTE, HOUR = 60.0, 3600.0
 
 @dataclass(frozen=True)
 class Hit:
-    """A rule was broken. `user_id` is who did it, None where only the address is to blame."""
+    """A broken rule. `user_id` is the user responsible, None if only the address is known."""
 
     rule: str
     user_id: str | None
     detail: str
 
 
-class Memory(Generic[T]):
-    """Something about each of those seen last; whoever was not seen for longest is forgotten."""
+Hits = tuple[Hit, ...]
+
+
+class Memory(OrderedDict[Hashable, T]):
+    """A value per key for the MAX_REMEMBERED most recently used keys."""
 
     def __init__(self, new: Callable[[], T]) -> None:
+        super().__init__()
         self._new = new
-        self._things: OrderedDict[Hashable, T] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._things)
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._things
 
     def of(self, key: Hashable) -> T:
-        """Return what is remembered of this one, something new if that is nothing."""
-        if key not in self._things:
-            self._things[key] = self._new()
-            if len(self._things) > MOST_REMEMBERED:
-                self._things.popitem(last=False)
-        self._things.move_to_end(key)
-        return self._things[key]
+        """Return the value of the key, which is now the most recently used; new if missing."""
+        if key in self:
+            self.move_to_end(key)
+        else:
+            self[key] = self._new()
+            if len(self) > MAX_REMEMBERED:
+                self.popitem(last=False)
+        return self[key]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Climb:
     score: float = 0.0
     updates: int = 0
@@ -64,67 +62,72 @@ class _Climb:
 
 
 class Jump:
-    """A score more than `times` the user's largest step so far away from the one before it.
+    """A score further from the previous one than `times` the user's largest step so far.
 
-    Told after five updates at the earliest, and of a user whose score has moved before.
+    Reported after five updates at the earliest, and only if the score has changed before.
     """
 
-    ENOUGH = 5
+    MIN_UPDATES = 5
 
     def __init__(self, times: int) -> None:
         self._times = times
         self._users = Memory(_Climb)
 
-    def hits(self, attempt: Attempt) -> Iterator[Hit]:
-        """Tell whether this update is a jump."""
-        if attempt.score is None or attempt.user_id is None:
-            return
-        climb = self._users.of(attempt.user_id)
-        step = abs(attempt.score - climb.score) if climb.updates else 0.0
-        largest, enough = climb.largest, climb.updates >= self.ENOUGH
-        climb.score, climb.largest = attempt.score, max(step, largest)
+    def hits(self, attempt: Attempt) -> Hits:
+        """Return a hit if this update is a jump."""
+        score, user_id = attempt.score, attempt.user_id
+        if score is None or user_id is None:
+            return ()
+        climb = self._users.of(user_id)
+        step = abs(score - climb.score) if climb.updates else 0.0
+        largest, climb.score = climb.largest, score
         climb.updates += 1
-        if enough and 0 < largest * self._times < step:
-            detail = f"a step of {step:g}, the largest so far was {largest:g}"
-            yield Hit("jump", attempt.user_id, detail)
+        if step <= largest:
+            return ()
+        climb.largest = step
+        if climb.updates <= self.MIN_UPDATES or not 0 < largest * self._times < step:
+            return ()
+        return (Hit("jump", user_id, f"a step of {step:g}, the largest so far was {largest:g}"),)
 
 
 class Refusals:
     """More than `most` refusals within a minute, by a user or from an address.
 
-    The user is the one who asks, proven by the token: in the body anybody can name anybody. From
-    an address nobody is to blame, since many may share it; one user alone breaks both rules.
+    The user is the caller proven by the token: anyone can name anyone in a body. An address has no
+    user responsible, since many may share it. One user alone breaks both rules.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._detail = f"more than {most} refusals within a minute"
         self._users = Memory(self._moments)
         self._addresses = Memory(self._moments)
 
-    def hits(self, attempt: Attempt) -> Iterator[Hit]:
-        """Tell whether this refusal is one too many."""
+    def hits(self, attempt: Attempt) -> Hits:
+        """Return a hit for the user, the address or both, if this refusal is one too many."""
         if attempt.status not in REFUSALS:
-            return
+            return ()
+        hits: Hits = ()
         user_id = attempt.caller and attempt.caller.user_id
-        detail = f"more than {self._most} refusals within a minute"
-        if user_id and self._too_many(self._users.of(user_id), attempt.started):
-            yield Hit("refusals", user_id, f"{detail} by this user")
-        if self._too_many(self._addresses.of(_address(attempt)), attempt.started):
-            yield Hit("refusals", None, f"{detail} from this address")
+        if user_id and self._is_one_too_many(self._users.of(user_id), attempt.started):
+            hits += (Hit("refusals", user_id, f"{self._detail} by this user"),)
+        if self._is_one_too_many(self._addresses.of(_address(attempt)), attempt.started):
+            hits += (Hit("refusals", None, f"{self._detail} from this address"),)
+        return hits
 
     def _moments(self) -> deque[float]:
         return deque(maxlen=self._most + 1)
 
-    def _too_many(self, moments: deque[float], now: float) -> bool:
+    def _is_one_too_many(self, moments: deque[float], now: float) -> bool:
         moments.append(now)
-        too_many = len(moments) > self._most and now - moments[0] <= MINUTE
-        if too_many:
+        is_over = len(moments) > self._most and now - moments[0] <= MINUTE
+        if is_over:
             moments.clear()
-        return too_many
+        return is_over
 
 
 class _Crowd(OrderedDict[str, float]):
-    """The users seen at an address and when, the latest last."""
+    """When each user was last seen at an address, the most recent last."""
 
     quiet_until = -inf
 
@@ -132,37 +135,38 @@ class _Crowd(OrderedDict[str, float]):
 class UsersPerAddress:
     """More than `most` users acting as players from one address within an hour.
 
-    Told once an hour of an address. For scorers and admins it is their job.
+    Reported once an hour per address. Scorers and admins do so by design.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._addresses = Memory(_Crowd)
 
-    def hits(self, attempt: Attempt) -> Iterator[Hit]:
-        """Tell whether this user is one too many."""
+    def hits(self, attempt: Attempt) -> Hits:
+        """Return a hit if this user is one too many."""
         caller, now = attempt.caller, attempt.started
         if not caller or not caller.user_id or caller.role != "player":
-            return
+            return ()
         crowd = self._addresses.of(_address(attempt))
         if now < crowd.quiet_until:
-            return
+            return ()
         crowd[caller.user_id] = now
         crowd.move_to_end(caller.user_id)
         while now - next(iter(crowd.values())) > HOUR:
             crowd.popitem(last=False)
-        if len(crowd) > self._most:
-            crowd.clear()
-            crowd.quiet_until = now + HOUR
-            detail = f"more than {self._most} players within an hour from this address"
-            yield Hit("users_per_address", caller.user_id, detail)
+        if len(crowd) <= self._most:
+            return ()
+        crowd.clear()
+        crowd.quiet_until = now + HOUR
+        detail = f"more than {self._most} players within an hour from this address"
+        return (Hit("users_per_address", caller.user_id, detail),)
 
 
 class Regularity:
-    """A player's own updates, twenty in a row, at intervals as regular as a machine's.
+    """Twenty of a player's own updates in a row at intervals too regular for a person.
 
-    That is a standard deviation of less than `spread` of the mean interval. Faster than five a
-    second or slower than hourly is not judged.
+    That is a standard deviation of less than `spread` of the mean interval. Mean intervals
+    outside of 0.2 s to 1 h are ignored.
     """
 
     IN_A_ROW = 20
@@ -172,23 +176,27 @@ class Regularity:
         self._spread = spread
         self._users = Memory(lambda: deque[float](maxlen=self.IN_A_ROW))
 
-    def hits(self, attempt: Attempt) -> Iterator[Hit]:
-        """Tell whether this update came as if by clockwork."""
+    def hits(self, attempt: Attempt) -> Hits:
+        """Return a hit if this update completes a regular series."""
         caller = attempt.caller
         if attempt.status != 200 or not caller or caller.role != "player" or not caller.user_id:
-            return
+            return ()
         moments = self._users.of(caller.user_id)
         moments.append(attempt.started)
         if len(moments) < self.IN_A_ROW:
-            return
-        mean = (moments[-1] - moments[0]) / (len(moments) - 1)
-        squares = sum((after - before - mean) ** 2 for before, after in pairwise(moments))
-        spread = sqrt(squares / (len(moments) - 1))
-        if self.SHORTEST <= mean <= self.LONGEST and spread < self._spread * mean:
-            moments.clear()
-            detail = f"{self.IN_A_ROW} updates every {mean:.3g} s, give or take {spread:.2g} s"
-            yield Hit("regularity", caller.user_id, detail)
+            return ()
+        count = self.IN_A_ROW - 1
+        mean = (moments[-1] - moments[0]) / count
+        if not self.SHORTEST <= mean <= self.LONGEST:
+            return ()
+        intervals = [after - before for before, after in pairwise(moments)]
+        spread = dist(intervals, [mean] * count) / sqrt(count)
+        if spread >= self._spread * mean:
+            return ()
+        moments.clear()
+        detail = f"{self.IN_A_ROW} updates every {mean:.3g} s, give or take {spread:.2g} s"
+        return (Hit("regularity", caller.user_id, detail),)
 
 
 def _address(attempt: Attempt) -> str:
-    return attempt.origin.address[:LONGEST_ADDRESS]
+    return attempt.origin.address[:MAX_ADDRESS_LENGTH]

@@ -1,8 +1,7 @@
-"""Watching for unusual activity: after every attempt, never in its way."""
+"""Anomaly detection: checks every finished attempt, and never delays or fails one."""
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -24,48 +23,49 @@ RULES: dict[str, Callable[..., "Rule"]] = {
 
 
 class Rule(Protocol):
-    """What every rule can do."""
+    """The interface of every rule."""
 
-    def hits(self, attempt: audit.Attempt) -> Iterator[Hit]:
-        """Take note of an attempt and tell what is unusual about it."""
+    def hits(self, attempt: audit.Attempt) -> Sequence[Hit]:
+        """Record an attempt and return the hits that it completes."""
 
 
-class Activity:
-    """The rules that are on in this process."""
+class AnomalyDetector:
+    """The rules that are enabled in this process."""
 
     def __init__(self, app: Flask) -> None:
         self.rules = [rule(app.config[name]) for name, rule in RULES.items() if app.config[name]]
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._app = app
-        self._lock = threading.Lock()
-        self._marked: Memory[None] = Memory(lambda: None)
+        self._lock = transport.lock()
+        self._flagged: Memory[None] = Memory(lambda: None)
 
     def observe(self, attempt: audit.Attempt) -> None:
-        """Try the rules on an attempt that has ended. One that fails is logged, never raised."""
+        """Check a finished attempt. A rule that fails is logged; nothing is raised.
+
+        Holds a lock where requests have threads. Never blocks.
+        """
         for rule in self.rules:
             try:
                 with self._lock:
-                    hits = list(rule.hits(attempt))
+                    hits = rule.hits(attempt)
                 for hit in hits:
                     self._report(hit, attempt.origin)
             except Exception:
                 log.exception("a rule of unusual activity failed")
 
     def _report(self, hit: Hit, origin: audit.Origin) -> None:
-        """Log, count and mark a hit: every one passes here."""
-        audit.unusual_activity(origin, hit.rule, hit.user_id, hit.detail)
-        metrics.UNUSUAL.labels(hit.rule).inc()
-        if hit.user_id:
-            self._mark(hit.user_id, hit, self.now())
-
-    def _mark(self, user_id: str, hit: Hit, now: datetime) -> None:
-        """Have the user marked, in the background and only once an hour for the same."""
-        key = (user_id, hit.rule, marks.hour_of(now))
+        """Log and count a hit, and flag its user in the background, once per rule and hour."""
+        audit.anomaly(origin, hit.rule, hit.user_id, hit.detail)
+        metrics.ANOMALIES.labels(hit.rule).inc()
+        if not hit.user_id:
+            return
+        now = self.now()
+        key = (hit.user_id, hit.rule, marks.hour_of(now))
         with self._lock:
-            if key in self._marked:
+            if key in self._flagged:
                 return
-            self._marked.of(key)
-        transport.spawn(self._write, user_id, hit, now)
+            self._flagged.of(key)
+        transport.spawn(self._write, hit.user_id, hit, now)
 
     def _write(self, user_id: str, hit: Hit, now: datetime) -> None:
         with self._app.app_context():
@@ -73,10 +73,10 @@ class Activity:
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its rules."""
-    app.extensions["activity"] = Activity(app)
+    """Create the detector of the application."""
+    app.extensions["activity"] = AnomalyDetector(app)
 
 
 def observe(attempt: audit.Attempt) -> None:
-    """Try the rules of this application on an attempt that has ended."""
+    """Check a finished attempt with the rules of the current application."""
     current_app.extensions["activity"].observe(attempt)
