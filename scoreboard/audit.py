@@ -4,10 +4,9 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
@@ -33,10 +32,14 @@ class Origin(NamedTuple):
 class Attempt:
     """What is known of an attempt so far; never a token, a password or a whole body.
 
+    As a context manager it logs how the attempt made in the context ended, raises its error as a
+    ScoreboardError, and calls `observe(attempt)`, which must not raise. With `is_batch` it does so
+    for errors only: the updates of a batch are ended by `end_all`.
+
     `started` is in seconds of time.perf_counter. `score` is the user's score after an accepted
-    update; `status` and `code` are set when the attempt has ended. `claimed` is the user id and
-    role in a token with a good signature, if the attempt ended before the token was looked up: for
-    the log only, since the user may be suspended or the token revoked.
+    update; `status` and `code` are set at the end. `claimed` is the user id and role in a token
+    with a good signature, if the attempt ended before the token was looked up: for the log only,
+    since the user may be suspended or the token revoked.
     """
 
     origin: Origin
@@ -48,76 +51,54 @@ class Attempt:
     score: float | None = None
     status: int | None = None
     code: str | None = None
+    observe: Callable[["Attempt"], object] | None = None
+    is_batch: bool = False
 
+    def __enter__(self) -> "Attempt":
+        under_way.add(self)
+        return self
 
-Observer = Callable[[Attempt], object]
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if isinstance(error, Exception):
+                translated = translate(error)
+                end_all([(self, translated)])
+                if translated is not error:
+                    raise translated from error
+            elif error is None and not self.is_batch:
+                end_all([(self, None)])
+        finally:
+            under_way.discard(self)
+
 
 # The attempts that have not ended yet: a process that stops waits for them.
 under_way: set[Attempt] = set()
 
 
-def attempt(origin: Origin, observe: Observer) -> AbstractContextManager[Attempt, None]:
-    """Return a context that logs the attempt made in it, with its outcome, and observes it.
-
-    Raises the errors of the context as ScoreboardError. `observe` must not raise.
-    """
-    return _Recording(origin, observe, is_one_update=True)
-
-
-def refusal(origin: Origin, observe: Observer) -> AbstractContextManager[Attempt, None]:
-    """Return a context that does so only if an error ends it: pass its updates to `end_all`."""
-    return _Recording(origin, observe, is_one_update=False)
-
-
-class _Recording:
-    """The context of an attempt. A class: a generator takes twice as long."""
-
-    __slots__ = ("_attempt", "_is_one_update", "_observe")
-
-    def __init__(self, origin: Origin, observe: Observer, is_one_update: bool) -> None:
-        self._attempt = Attempt(origin)
-        self._observe = observe
-        self._is_one_update = is_one_update
-
-    def __enter__(self) -> Attempt:
-        under_way.add(self._attempt)
-        return self._attempt
-
-    def __exit__(
-        self, kind: object, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if isinstance(error, Exception):
-                translated = translate(error)
-                end_all([(self._attempt, translated)], self._observe)
-                if translated is not error:
-                    raise translated from error
-            elif error is None and self._is_one_update:
-                end_all([(self._attempt, None)], self._observe)
-        finally:
-            under_way.discard(self._attempt)
-
-
-def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]], observe: Observer) -> None:
+def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:
     """Log attempts in one write, with the error of each, None if accepted; then observe each."""
-    attempts, lines = [], []
+    attempts, lines, codes = [], [], []
     for attempt, error in ended:
         attempts.append(attempt)
-        lines.append(_end(attempt, error))
-    recent.seen.keep(lines, [attempt.code or "" for attempt in attempts])
-    log.info("\n".join(lines))
+        codes.append(error.code if error else "accepted")
+        lines.append(_end(attempt, error.status if error else 200, codes[-1]))
+    recent.seen.keep(lines, codes)
+    if log.isEnabledFor(logging.INFO):
+        # As log.info does, but it would first find its caller, which takes as long as the rest.
+        log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "\n".join(lines), (), None))
     for attempt in attempts:
-        observe(attempt)
+        if attempt.observe:
+            attempt.observe(attempt)
 
 
-def _end(attempt: Attempt, error: ScoreboardError | None) -> str:
+def _end(attempt: Attempt, status: int, code: str) -> str:
     """Set the outcome of the attempt, count it and return its line.
 
     The text is that of json.dumps, which takes four times as long for a dictionary.
     """
-    attempt.status, attempt.code = (error.status, error.code) if error else (200, "accepted")
     seconds = time.perf_counter() - attempt.started
-    metrics.count_update(attempt.code, seconds)
+    attempt.status, attempt.code = status, code
+    metrics.count_update(code, seconds)
     caller, role = attempt.claimed or (None, None)
     if attempt.caller:
         caller, role = attempt.caller.user_id, attempt.caller.role
@@ -126,40 +107,30 @@ def _end(attempt: Attempt, error: ScoreboardError | None) -> str:
     return (
         f'{{"time": "{_now()}", "event": "score_update", "request_id": {request_id}, '
         f'"door": {door}, "address": {address}, "caller": {_text(caller)}, "role": {_text(role)}, '
-        f'"user_id": {_text(attempt.user_id)}, "score_value": {value}, '
-        f'"status": {attempt.status}, "code": {_text(attempt.code)}, '
-        f'"latency_ms": {round(seconds * 1000, 2)}}}'
+        f'"user_id": {_text(attempt.user_id)}, "score_value": {value}, "status": {status}, '
+        f'"code": {_text(code)}, "latency_ms": {round(seconds * 1000, 2)}}}'
     )
 
 
-@dataclass(eq=False)
-class AccountEvent:
-    """What is known of an account event so far: the user, None if there is no such account."""
-
-    user_id: str | None = None
-
-
 @contextmanager
-def account_event(origin: Origin, event: str) -> Iterator[AccountEvent]:
+def account_event(origin: Origin, event: str) -> Iterator[Attempt]:
     """Log and count the account event of this context, with its outcome.
 
-    `event` is register, login, refresh or logout. Errors are raised unchanged. The line never has
-    the name that was sent: that of an unknown user may be a password typed into the wrong field.
+    `event` is register, login, refresh or logout. Set `user_id` if the account exists. Errors are
+    raised unchanged. The line never has the name that was sent: that of an unknown user may be a
+    password typed into the wrong field.
     """
-    made = AccountEvent()
+    attempt = Attempt(origin)
     code = "server_error"
     try:
-        yield made
+        yield attempt
         code = "accepted"
-    except ScoreboardError as error:
-        code = error.code
-        raise
-    except ValidationError:
-        code = "invalid_input"
+    except (ScoreboardError, ValidationError) as error:
+        code = translate(error).code
         raise
     finally:
         metrics.ACCOUNT_EVENTS.labels(event, code).inc()
-        _log(logging.INFO, "auth", origin, act=event, user_id=made.user_id, code=code)
+        _log(logging.INFO, "auth", origin, act=event, user_id=attempt.user_id, code=code)
 
 
 def moderation(
@@ -176,8 +147,7 @@ def anomaly(origin: Origin, rule: str, user_id: str | None, detail: str) -> None
 
 
 def _log(level: int, event: str, origin: Origin, /, **fields: Any) -> None:
-    door, address, request_id = origin
-    where = {"request_id": request_id, "door": door, "address": address}
+    where = {"request_id": origin.request_id, "door": origin.door, "address": origin.address}
     line = json.dumps({"time": _now(), "event": event, **where, **fields})
     recent.seen.keep([line])
     log.log(level, line)

@@ -18,7 +18,11 @@ from prometheus_client.registry import Collector
 
 from . import metrics
 from .database import FAILURES
-from .log_writer import FLUSH_TIMEOUT, Handler, Writer
+from .log_writer import Writer
+
+AUDIT = "scoreboard.audit"
+# Seconds that the end of the process waits for the readers of the logs.
+FLUSH_TIMEOUT = 2
 
 # Plain WebSockets send tokens in the query; the development server logs whole request lines.
 _TOKEN = re.compile(r"(token=)[^&\s\"']+")
@@ -37,14 +41,12 @@ UNUSED_FIELDS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncio
 _written: dict[object, tuple[float, int]] = {}
 
 
-class _Clean(logging.Formatter):
-    """Formats without tokens, and without control characters, which could forge another line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", super().format(record)))
+_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-_CLEAN = _Clean("%(asctime)s %(levelname)s %(name)s: %(message)s")
+def _clean(record: logging.LogRecord) -> str:
+    """Format without tokens, and without control characters, which could forge another line."""
+    return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", _FORMAT.format(record)))
 
 
 def _render(record: logging.LogRecord) -> str | None:
@@ -55,8 +57,10 @@ def _render(record: logging.LogRecord) -> str | None:
     raised it. All failures of the database are one kind and have no traceback: during an outage
     every request fails.
     """
+    if record.name == AUDIT:
+        return record.getMessage()
     if record.levelno < logging.WARNING:
-        return _CLEAN.format(record)
+        return _clean(record)
     error = record.exc_info[1] if record.exc_info else None
     is_database = isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
     frames = traceback.walk_tb(error.__traceback__ if error else None)
@@ -80,10 +84,10 @@ def _render(record: logging.LogRecord) -> str | None:
     if suppressed:
         text = f"{text} ({suppressed} more since the last line about it)"
     shown.msg, shown.args = text, None
-    return _CLEAN.format(shown)
+    return _clean(shown)
 
 
-def _one_line(record: logging.LogRecord) -> bool:
+def _without_traceback(record: logging.LogRecord) -> bool:
     """Remove tracebacks: Engine.IO fails at what clients send, not at our code.
 
     Our own handlers log their exceptions before the library sees them.
@@ -94,31 +98,29 @@ def _one_line(record: logging.LogRecord) -> bool:
     return True
 
 
-def _dropped_audit_lines(count: int) -> str:
+def _audit_notice(count: int) -> str:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"time": now, "event": "log_lines_dropped", "lines": count})
 
 
-def _dropped_lines(count: int) -> str:
+def _notice(count: int) -> str:
     record = {"name": __name__, "levelname": "WARNING", "msg": f"{count} log lines were dropped"}
-    return _CLEAN.format(logging.makeLogRecord(record))
+    return _clean(logging.makeLogRecord(record))
 
 
-# One per stream of the process, shared by all of its applications.
-_writers = {"stdout": Writer(_dropped_audit_lines), "stderr": Writer(_dropped_lines)}
+# Shared by all applications of the process.
+_stdout = Writer(logging.LogRecord.getMessage, _audit_notice)
+_stderr = Writer(_render, _notice)
 
 
 class _Dropped(Collector):
-    """The lines dropped: native threads count them, where the metrics' locks must not be used."""
+    """The lines dropped: native threads count them, and must not use the locks of metrics."""
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        dropped = CounterMetricFamily(
-            "scoreboard_log_lines_dropped",
-            "Log lines that the reader of the stream did not take",
-            labels=["stream"],
-        )
-        for stream, writer in _writers.items():
-            dropped.add_metric([stream], writer.dropped)
+        help_text = "Log lines that the reader of the stream did not take"
+        dropped = CounterMetricFamily("scoreboard_log_lines_dropped", help_text, labels=["stream"])
+        dropped.add_metric(["stdout"], _stdout.dropped)
+        dropped.add_metric(["stderr"], _stderr.dropped)
         yield dropped
 
 
@@ -127,44 +129,36 @@ metrics.REGISTRY.register(_Dropped())
 
 def init_app(app: Flask) -> None:
     """Send audit lines to standard output, unchanged, and all others to standard error."""
-    for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):
-        _writers[name].use(stream)
+    _stdout.use(sys.stdout)
+    _stderr.use(sys.stderr)
     for field in UNUSED_FIELDS:
         setattr(logging, field, False)
-    errors = Handler(_writers["stderr"], _render)
-    _send("scoreboard", errors, logging.getLogger("scoreboard").level or logging.INFO)
-    _send("scoreboard.audit", Handler(_writers["stdout"], logging.LogRecord.getMessage))
-    _send("werkzeug", errors, logging.INFO)
-    _send("engineio.server", errors, logging.WARNING)
-    _send("socketio.server", errors, logging.ERROR)
+    levels = {
+        "scoreboard": logging.getLogger("scoreboard").level or logging.INFO,
+        AUDIT: logging.NOTSET,
+        "werkzeug": logging.INFO,
+        "engineio.server": logging.WARNING,
+        "socketio.server": logging.ERROR,
+    }
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        logger.handlers = [_stdout if name == AUDIT else _stderr]
+        logger.propagate = False
+        logger.setLevel(level)
     # For all other loggers, such as the database pool's.
-    logging.lastResort = errors
-    engine = logging.getLogger("engineio.server")
-    if _one_line not in engine.filters:
-        engine.addFilter(_one_line)
+    logging.lastResort = _stderr
+    logging.getLogger("engineio.server").addFilter(_without_traceback)
 
 
 @atexit.register
 def flush() -> None:
-    """Block until all lines are written, at most FLUSH_TIMEOUT seconds.
-
-    For the end of the process: afterwards lines are no longer gathered before they are written.
-    """
+    """Block until all lines are written, at most FLUSH_TIMEOUT. For the end of the process."""
     deadline = time.monotonic() + FLUSH_TIMEOUT
-    for writer in _writers.values():
-        writer.flush(deadline)
+    _stdout.drain(deadline)
+    _stderr.drain(deadline)
 
 
 def audit_to_stderr() -> None:
     """Send audit lines to standard error: a command's standard output is its result."""
-    logger = logging.getLogger("scoreboard.audit")
-    handler = Handler(_writers["stderr"], logging.LogRecord.getMessage)
-    logger.handlers = [handler if isinstance(each, Handler) else each for each in logger.handlers]
-
-
-def _send(name: str, handler: logging.Handler, level: int = logging.NOTSET) -> None:
-    logger = logging.getLogger(name)
-    logger.handlers = [handler]
-    logger.propagate = False
-    if level:
-        logger.setLevel(level)
+    logger = logging.getLogger(AUDIT)
+    logger.handlers = [_stderr if each is _stdout else each for each in logger.handlers]

@@ -1,17 +1,18 @@
 """Every attempt to update a score leaves one line of JSON."""
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import mint
 
+from scoreboard.audit import Attempt, Origin
+
 
 @pytest.fixture
 def lines(app, caplog):
     """Return a function that tells the audit lines so far."""
-    import logging
-
     logger = logging.getLogger("scoreboard.audit")
     logger.addHandler(caplog.handler)
     yield lambda: [
@@ -45,6 +46,21 @@ def test_an_accepted_update_leaves_one_line(client, player, lines):
         "status": 200,
         "code": "accepted",
     }
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "fe80::1%eth0", 'a"b\\c\n\u00e9\u2028\ud800'])
+@pytest.mark.parametrize("value", [None, 7.0, -0.5, 1e-07, 0.1 + 0.2, 2.0**53 - 1])
+def test_a_line_has_the_text_of_the_standard_library(caplog, address, value):
+    caplog.set_level(logging.INFO, "scoreboard.audit")
+    logging.getLogger("scoreboard.audit").addHandler(caplog.handler)
+    with Attempt(Origin("http", address, "request-0001"), score_value=value):
+        pass
+
+    logging.getLogger("scoreboard.audit").removeHandler(caplog.handler)
+    text = caplog.records[-1].getMessage()
+    line = json.loads(text)
+    assert json.dumps(line) == text
+    assert (line["address"], line["score_value"], line["caller"]) == (address, value, None)
 
 
 @pytest.mark.parametrize("settings", [{"SCORE_RATE_LIMIT": "1/day"}])

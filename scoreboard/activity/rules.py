@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import dist, inf, sqrt
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..audit import Attempt
 
@@ -24,8 +24,7 @@ REFUSALS = (400, 401, 429)
 MINUTE, HOUR = 60.0, 3600.0
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A broken rule. `user_id` is the user responsible, None if only the address is known."""
 
     rule: str
@@ -45,12 +44,11 @@ class Memory(OrderedDict[Hashable, T]):
 
     def of(self, key: Hashable) -> T:
         """Return the value of the key, which is now the most recently used; new if missing."""
-        if key in self:
-            self.move_to_end(key)
-        else:
+        if key not in self:
             self[key] = self._new()
-            if len(self) > MAX_REMEMBERED:
-                self.popitem(last=False)
+        self.move_to_end(key)
+        if len(self) > MAX_REMEMBERED:
+            self.popitem(last=False)
         return self[key]
 
 
@@ -75,19 +73,17 @@ class Jump:
 
     def hits(self, attempt: Attempt) -> Hits:
         """Return a hit if this update is a jump."""
-        score, user_id = attempt.score, attempt.user_id
-        if score is None or user_id is None:
+        if attempt.score is None or attempt.user_id is None:
             return ()
-        climb = self._users.of(user_id)
-        step = abs(score - climb.score) if climb.updates else 0.0
-        largest, climb.score = climb.largest, score
+        climb = self._users.of(attempt.user_id)
+        step = abs(attempt.score - climb.score) if climb.updates else 0.0
+        largest, is_early = climb.largest, climb.updates < self.MIN_UPDATES
+        climb.score, climb.largest = attempt.score, max(step, largest)
         climb.updates += 1
-        if step <= largest:
+        if is_early or not 0 < largest * self._times < step:
             return ()
-        climb.largest = step
-        if climb.updates <= self.MIN_UPDATES or not 0 < largest * self._times < step:
-            return ()
-        return (Hit("jump", user_id, f"a step of {step:g}, the largest so far was {largest:g}"),)
+        detail = f"a step of {step:g}, the largest so far was {largest:g}"
+        return (Hit("jump", attempt.user_id, detail),)
 
 
 class Refusals:
@@ -100,8 +96,8 @@ class Refusals:
     def __init__(self, most: int) -> None:
         self._most = most
         self._detail = f"more than {most} refusals within a minute"
-        self._users = Memory(self._moments)
-        self._addresses = Memory(self._moments)
+        self._users = Memory(lambda: deque[float](maxlen=most + 1))
+        self._addresses = Memory(lambda: deque[float](maxlen=most + 1))
 
     def hits(self, attempt: Attempt) -> Hits:
         """Return a hit for the user, the address or both, if this refusal is one too many."""
@@ -109,18 +105,16 @@ class Refusals:
             return ()
         hits: Hits = ()
         user_id = attempt.caller and attempt.caller.user_id
-        if user_id and self._is_one_too_many(self._users.of(user_id), attempt.started):
+        if user_id and self._is_one_too_many(self._users, user_id, attempt):
             hits += (Hit("refusals", user_id, f"{self._detail} by this user"),)
-        if self._is_one_too_many(self._addresses.of(_address(attempt)), attempt.started):
+        if self._is_one_too_many(self._addresses, _address(attempt), attempt):
             hits += (Hit("refusals", None, f"{self._detail} from this address"),)
         return hits
 
-    def _moments(self) -> deque[float]:
-        return deque(maxlen=self._most + 1)
-
-    def _is_one_too_many(self, moments: deque[float], now: float) -> bool:
-        moments.append(now)
-        is_over = len(moments) > self._most and now - moments[0] <= MINUTE
+    def _is_one_too_many(self, memory: Memory[deque[float]], key: str, attempt: Attempt) -> bool:
+        moments = memory.of(key)
+        moments.append(attempt.started)
+        is_over = len(moments) > self._most and attempt.started - moments[0] <= MINUTE
         if is_over:
             moments.clear()
         return is_over

@@ -1,9 +1,9 @@
 """Anomaly detection: checks every finished attempt, and never delays or fails one."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any
 
 from flask import Flask, current_app
 
@@ -14,19 +14,13 @@ from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
 
 log = logging.getLogger(__name__)
 
-RULES: dict[str, Callable[..., "Rule"]] = {
+# By the setting of their bound, which is 0 if the rule is disabled.
+RULES: dict[str, type[Any]] = {
     "ACTIVITY_JUMP": Jump,
     "ACTIVITY_REFUSALS": Refusals,
     "ACTIVITY_USERS_PER_ADDRESS": UsersPerAddress,
     "ACTIVITY_REGULARITY": Regularity,
 }
-
-
-class Rule(Protocol):
-    """The interface of every rule."""
-
-    def hits(self, attempt: audit.Attempt) -> Sequence[Hit]:
-        """Record an attempt and return the hits that it completes."""
 
 
 class AnomalyDetector:
@@ -55,21 +49,19 @@ class AnomalyDetector:
 
     def _report(self, hit: Hit, origin: audit.Origin) -> None:
         """Log and count a hit, and flag its user in the background, once per rule and hour."""
-        audit.anomaly(origin, hit.rule, hit.user_id, hit.detail)
+        audit.anomaly(origin, *hit)
         metrics.ANOMALIES.labels(hit.rule).inc()
-        if not hit.user_id:
-            return
         now = self.now()
         key = (hit.user_id, hit.rule, marks.hour_of(now))
         with self._lock:
-            if key in self._flagged:
-                return
+            is_new = key not in self._flagged
             self._flagged.of(key)
-        transport.spawn(self._write, hit.user_id, hit, now)
+        if hit.user_id and is_new:
+            transport.spawn(self._write, hit.user_id, hit.rule, hit.detail, now)
 
-    def _write(self, user_id: str, hit: Hit, now: datetime) -> None:
+    def _write(self, *flag: Any) -> None:
         with self._app.app_context():
-            marks.write(user_id, hit.rule, hit.detail, now)
+            marks.write(*flag)
 
 
 def init_app(app: Flask) -> None:

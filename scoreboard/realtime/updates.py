@@ -47,7 +47,7 @@ def _update(app: Flask, session: Any, body: object) -> dict[str, Any]:
     with app.app_context():
         try:
             if app.extensions["connections"].stopping:
-                with audit.attempt(origin, lambda attempt: None):  # no fault of the client's
+                with audit.Attempt(origin):  # not observed: the client is not at fault
                     raise Stopping
             return {"status": 200, "body": service.submit(body, session.token, origin)}
         except Exception as error:

@@ -48,7 +48,7 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
     In this order: validate, authorize, limit, record, recalculate, broadcast, answer. Raises a
     ScoreboardError for everything a client can cause, with nothing changed.
     """
-    with audit.attempt(origin, activity.observe) as attempt, _overload_as_500():
+    with audit.Attempt(origin, observe=activity.observe) as attempt, _overload_as_500():
         with _naming(attempt, token):
             loaded = _validate(body)
         attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
@@ -67,12 +67,18 @@ def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[st
     Each is judged on its own, as `submit` would, but for the token, which is theirs together.
     Raises a ScoreboardError, with nothing changed, for what is wrong with the batch as a whole.
     """
-    with audit.refusal(origin, activity.observe) as batch, _overload_as_500():
+    with (
+        audit.Attempt(origin, observe=activity.observe, is_batch=True) as batch,
+        _overload_as_500(),
+    ):
         with _naming(batch, token):
             bodies = _validate_batch(body)
         batch.caller = tokens.authenticate(token)
         submitted_by = _authorize_batch(batch.caller)
-        attempts = [audit.Attempt(origin, batch.started, caller=batch.caller) for _ in bodies]
+        attempts = [
+            audit.Attempt(origin, batch.started, caller=batch.caller, observe=batch.observe)
+            for _ in bodies
+        ]
         judged = _judge(attempts, bodies, submitted_by)
         updates = [each for each in judged if isinstance(each, Update)]
         recorded = iter(current_app.extensions["ledger"].record_all(updates, batch.started))
@@ -221,7 +227,7 @@ def _results(
             error = translate(outcome)
             errors.append(error)
             results.append({"status": error.status, "body": error.body(), **_wait(error)})
-    audit.end_all(transport.yielding(zip(attempts, errors, strict=True)), activity.observe)
+    audit.end_all(transport.yielding(zip(attempts, errors, strict=True)))
     return results
 
 
