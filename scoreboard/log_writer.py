@@ -25,6 +25,8 @@ GATHER_INTERVAL = 0.01
 # Seconds between two attempts to write to a full stream that does not block.
 RETRY_INTERVAL = 0.05
 
+Render = Callable[[logging.LogRecord], str | None]
+
 
 class Writer(logging.Handler):
     """Writes log records to one stream, in order, and never blocks.
@@ -33,11 +35,7 @@ class Writer(logging.Handler):
     failed (the reader has closed the pipe, the disk is full).
     """
 
-    def __init__(
-        self,
-        render: Callable[[logging.LogRecord], str | None],
-        notice: Callable[[int], str],
-    ) -> None:
+    def __init__(self, render: Render, notice: Callable[[int], str]) -> None:
         """Create a writer. `notice(count)` is the line that announces dropped lines.
 
         `render(record)` returns one or more lines, or None to write nothing.
@@ -76,15 +74,21 @@ class Writer(logging.Handler):
         except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
             self._is_direct = True
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write or buffer the record, or drop it if the buffer is full. The lock is held."""
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write or buffer the record, or drop it if the buffer is full.
+
+        Return whether it has any text. Holds the lock for an instant.
+        """
+        text = None
         try:
             text = self._render(record)
             if text is not None:
-                self._put(f"{text}\n".encode(errors="backslashreplace"))
+                with self.lock:
+                    self._put(f"{text}\n".encode(errors="backslashreplace"))
         except (TypeError, ValueError, RuntimeError):
             # The arguments do not match the message, or it is too late to start a thread.
             self.handleError(record)
+        return text is not None
 
     def drain(self, deadline: float) -> None:
         """Block until all lines are written, or until the deadline (time.monotonic)."""

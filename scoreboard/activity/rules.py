@@ -164,7 +164,7 @@ class Regularity:
     """
 
     IN_A_ROW = 20
-    SHORTEST, LONGEST = 0.2, HOUR
+    MIN_MEAN, MAX_MEAN = 0.2, HOUR
 
     def __init__(self, spread: float) -> None:
         self._spread = spread
@@ -181,7 +181,7 @@ class Regularity:
             return ()
         count = self.IN_A_ROW - 1
         mean = (moments[-1] - moments[0]) / count
-        if not self.SHORTEST <= mean <= self.LONGEST:
+        if not self.MIN_MEAN <= mean <= self.MAX_MEAN:
             return ()
         intervals = [after - before for before, after in pairwise(moments)]
         spread = dist(intervals, [mean] * count) / sqrt(count)
