@@ -25,10 +25,8 @@ lint: .venv/dev ## Check format, style, types and what is known to be unsafe.
 audit: .venv/dev ## Ask the network whether a package is known to be vulnerable.
 	$(BIN)/python -m stress.audit
 
-bench: .venv/dev ## Measure what the README tells of speed, and updates while Redis is away.
+bench: .venv/dev ## Compare the speed with Node and FastAPI (in bench/peers) and print the table.
 	$(BIN)/python -m bench
-	$(BIN)/python -m bench.ranks
-	$(BIN)/python -m bench.redis_away
 
 kills: .venv/dev ## Kill the processes 20 times under load, and check that nothing was lost or came twice.
 	for database in sqlite postgres; do for processes in 1 3; do \

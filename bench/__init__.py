@@ -1,6 +1,6 @@
 """The benchmarks: `make bench`, or `python -m bench --help`.
 
-They start their servers as the tests do, hence the path.
+They start servers with the modules of the tests, hence the path.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""Measure and print the table of the README: `python -m bench --help`."""
+"""Compare this server with its peers, in turns, and print one table.
+
+The servers have the first core and the load has the second. A figure is the median of the rounds.
+"""
 
 import argparse
 import contextlib
@@ -8,23 +11,38 @@ import sys
 import time
 
 from . import submitting
-from .boards import SIZES, Board
-from .delivering import TOGETHER, cpu_a_delivery, memory_a_viewer
-from .kinds import Plain, SocketIo
 from .load import Lost
-from .subjects import Ours, Stock, be_the_load
-from .table import LESS, NEITHER, Figure, Table
-from .watching import watch
+from .subjects import FastApi, Node, NotInstalled, Ours, be_the_load
+from .table import NAMES, Figure, Table
+from .watching import viewers_of, watch
 
-SUBJECTS = (Ours, Stock)
-VIEWERS = (1, 100, 1000, 5000)
-SECONDS = 3  # of each measurement of a rate
-RATE, WATCH_SECONDS, WATCHERS = 200, 30, 1000
+RATE_SECONDS, WATCH_SECONDS = 3, 10  # of each measurement
+VIEWERS = 1000
+UPDATE_RATES = (50, 200)  # per second
+
+UPDATES = Figure("updates/s by HTTP, 32 connections")
+EVENTS = Figure("updates/s by Socket.IO event, 128 in flight")
+BATCHES = Figure("updates/s in batches of 100 (peers: by HTTP, one by one)")
+RATES = {
+    Figure("top 10 requests/s, 32 connections"): submitting.top10_requests,
+    UPDATES: submitting.updates_by_http,
+    EVENTS: submitting.updates_by_event,
+}
+MEMORY = Figure("memory per idle viewer, KiB", less_is_better=True, digits=1)
+WATCHED = {
+    (rate, name): Figure(f"{label}, {VIEWERS:,} viewers, {rate} updates/s", True, 1)
+    for rate in UPDATE_RATES
+    for name, label in {
+        "p50": "push latency p50, ms",
+        "p99": "push latency p99, ms",
+        "cpu": "CPU per delivery, µs",
+    }.items()
+}
 
 
 @contextlib.contextmanager
 def running(subject, kind):
-    """Start a server with a full board, and end it."""
+    """Start a server with a full board, and stop it."""
     server = subject(kind)
     try:
         submitting.give_everyone_a_score(server)
@@ -33,140 +51,83 @@ def running(subject, kind):
         server.stop()
 
 
-def submit(table, kind, rounds):
-    """Updates and questions a second."""
-    figures = {
-        submitting.updates_by_http: Figure("updates/s by HTTP, 32 connections"),
-        submitting.updates_by_event: Figure("updates/s by Socket.IO event, 128 in flight"),
-        submitting.updates_in_batches: Figure("updates/s in batches of 100, 4 connections"),
-        submitting.top10_a_second: Figure("top 10 requests/s, 32 connections"),
-        submitting.top10_a_second_while_busy: Figure("the same while 50 updates/s are made"),
-    }
+def measure_rates(table, kind, subjects, rounds):
+    """Add the requests per second; the servers take turns figure by figure."""
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(running(subject, kind)) for subject in SUBJECTS]
+        servers = [stack.enter_context(running(subject, kind)) for subject in subjects]
         for _ in range(rounds):
-            for measure, figure in figures.items():
+            by_http = {}
+            for figure, measure in RATES.items():
                 for server in servers:
-                    if measure is submitting.updates_in_batches and not server.has_batches:
-                        continue
-                    with told(table, figure, kind, server):
-                        table.add(figure, kind, server.name, measure(server, SECONDS))
-    times_http(table, kind, figures)
+                    found = _or_reason(measure, server, RATE_SECONDS)
+                    table.add(figure, kind, server.name, found)
+                    if figure is UPDATES:
+                        by_http[server] = found
+            for server in servers:
+                found = by_http[server]
+                if server.has_batches:
+                    found = _or_reason(submitting.updates_in_batches, server, RATE_SECONDS)
+                table.add(BATCHES, kind, server.name, found)
 
 
-def times_http(table, kind, figures):
-    """Compare what is not HTTP with the stock way's HTTP: there it has no better way."""
-    http = figures[submitting.updates_by_http]
-    for measure in (submitting.updates_by_event, submitting.updates_in_batches):
-        ours = table.middle(figures[measure], kind, Ours.name)
-        stock = table.middle(http, kind, Stock.name)
-        if ours and stock:
-            figure = Figure(f"… {figures[measure].label} ÷ the stock way's by HTTP", NEITHER, 1)
-            table.add(figure, kind, Ours.name, ours / stock)
-
-
-def deliver(table, kind, rounds):
-    """CPU a delivery, and memory with the most viewers."""
-    resident = Figure("memory of the process with 5,000 viewers, MiB", LESS)
+def measure_viewers(table, kind, subjects, rounds):
+    """Add memory, latency and CPU; each server of a round is new, since memory is reused."""
     for _ in range(rounds):
-        for subject in SUBJECTS:
-            with running(subject, kind) as server, told(table, resident, kind, server):
-                for viewers in VIEWERS:
-                    costs, held = cpu_a_delivery(server, viewers)
-                    for volley, cost in costs.items():
-                        how = "single updates" if volley == 1 else f"{TOGETHER} together"
-                        label = f"CPU a delivery, viewers: {viewers:,}, {how}, µs"
-                        table.add(Figure(label, LESS, 2), kind, server.name, cost)
-                table.add(resident, kind, server.name, held / 1024 / 1024)
+        for subject in subjects:
+            with running(subject, kind) as server, viewers_of(server, VIEWERS) as found:
+                crowd, memory = found
+                table.add(MEMORY, kind, server.name, memory)
+                reason = None
+                for rate in UPDATE_RATES:
+                    # A server that did not keep up still has pushes to send.
+                    watched = reason or _or_reason(watch, server, crowd, rate, WATCH_SECONDS)
+                    for name in ("p50", "p99", "cpu"):
+                        value = getattr(watched, name, watched)
+                        table.add(WATCHED[rate, name], kind, server.name, value)
+                        reason = reason or (value if isinstance(value, str) else None)
 
 
-def remember(table, kind, rounds):
-    """Memory of idle viewers."""
-    for _ in range(rounds):
-        for viewer, name in ((SocketIo, "Socket.IO"), (Plain, "WebSocket")):
-            figure = Figure(f"memory an idle viewer, {name}, KiB", LESS, 1)
-            for subject in SUBJECTS:
-                if viewer is Plain and not subject.has_plain_websocket:
-                    continue
-                with running(subject, kind) as server, told(table, figure, kind, server):
-                    cost = memory_a_viewer(server, WATCHERS, viewer)
-                    table.add(figure, kind, server.name, cost)
-
-
-def watched(table, kind, rounds):
-    """A thousand viewers through 200 updates a second, and with one that stops reading."""
-    for _ in range(rounds):
-        for subject, stops in ((Ours, False), (Stock, False), (Ours, True)):
-            what = f"{WATCHERS:,} viewers × {RATE} updates/s for {WATCH_SECONDS} s"
-            what += ", one stops reading" if stops else ""
-            delivered = Figure(f"{what}: delivered", NEITHER)
-            with running(subject, kind) as server, told(table, delivered, kind, server):
-                found = watch(server, WATCHERS, RATE, WATCH_SECONDS, stops)
-                table.add(delivered, kind, server.name, found.in_words())
-                for label, value in (
-                    ("post to push p50, ms", found.p50),
-                    ("post to push p99, ms", found.p99),
-                    ("latest post behind schedule, ms", found.late),
-                    ("growth of the process, MiB", found.grown),
-                ):
-                    figure = Figure(f"{what}: {label}", LESS, 1)
-                    table.add(figure, kind, server.name, value)
-
-
-def boards(table, kind, rounds):
-    """The top 10 of small and large boards."""
-    with contextlib.ExitStack() as stack:
-        sizes = {size: stack.enter_context(contextlib.closing(Board(kind, size))) for size in SIZES}
-        for _ in range(rounds):
-            for size, board in sizes.items():
-                query = Figure(f"top 10 of {size:,} users: the query, µs", NEITHER)
-                request = Figure(
-                    f"top 10 of {size:,} users: request after an update, ms", NEITHER, 2
-                )
-                table.add(query, kind, Ours.name, board.query_microseconds())
-                table.add(request, kind, Ours.name, board.milliseconds_after_an_update())
-
-
-# What takes long has a round for every so many of the rest.
-RARELY, LONG = 3, (remember, watched, boards)
-PARTS = {
-    "submit": submit,
-    "deliver": deliver,
-    "memory": remember,
-    "watch": watched,
-    "boards": boards,
-}
-
-
-@contextlib.contextmanager
-def told(table, figure, kind, server):
-    """Put the reason into the table where there is nothing to measure."""
+def _or_reason(measure, *arguments):
+    """Return what was measured, or why nothing was."""
     try:
-        yield
+        return measure(*arguments)
     except Lost as reason:
-        table.add(figure, kind, server.name, f"none: {reason}")
+        return str(reason)
+
+
+PARTS = {"rates": measure_rates, "viewers": measure_viewers}
+
+
+def installed_subjects():
+    """Return our server and the peers that can be set up here; print why another cannot."""
+    subjects = []
+    for subject in (Ours, Node, FastApi):
+        try:
+            subject.set_up()
+        except NotInstalled as reason:
+            print(f"{subject.name} is skipped: {reason}", flush=True)
+        else:
+            subjects.append(subject)
+    return subjects
 
 
 def main():
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=PARTS, action="append", help="a part, or several")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--database", choices=("sqlite", "postgres"), action="append")
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part, or several")
+    parser.add_argument("--database", choices=NAMES, action="append", help="one, or several")
     options = parser.parse_args()
-    databases = options.database or ["sqlite", "postgres"]
+    databases = options.database or list(NAMES)
+    subjects = installed_subjects()
     be_the_load()
-    table, began = Table(), time.monotonic()
-    load_before = os.getloadavg()[0]
+    table, began, load_before = Table(), time.monotonic(), os.getloadavg()[0]
     for part in options.only or PARTS:
         for kind in databases:
-            measure = PARTS[part]
-            rounds = options.rounds // RARELY if measure in LONG else options.rounds
-            measure(table, kind, max(1, rounds))
-    print(table.markdown(databases, [subject.name for subject in SUBJECTS]))
+            PARTS[part](table, kind, subjects, options.rounds)
+    print("\n" + table.markdown(databases, [subject.name for subject in subjects]))
     print(
-        f"\nPython {platform.python_version()}, {os.cpu_count()} cores, "
-        f"load {load_before:.1f} before; {options.rounds} rounds, "
-        f"a third as many of what takes long; took {time.monotonic() - began:.0f} s."
+        f"\nPython {platform.python_version()}, {os.cpu_count()} cores, load {load_before:.1f} "
+        f"before; {options.rounds} rounds in {time.monotonic() - began:.0f} s."
     )
 
 

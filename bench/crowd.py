@@ -1,9 +1,9 @@
-"""Viewers by the thousand, read in one loop, that check what they get.
+"""Thousands of viewers, read in one loop, that check what they receive.
 
-All viewers of a server are sent the same frames after their welcome, so most of them only keep a
-running checksum of their bytes; pings, which come to each at times of its own, are answered and
-left out. Some references, from the first connected to the last, are read message by message. A
-delivery counts once the checksums of all agree with the references'.
+All viewers of a server are sent the same frames after the current top 10, so most of them only keep
+a running checksum of their bytes; pings, which each gets at times of its own, are answered and left
+out. Some references, from the first connected to the last, are read message by message. A delivery
+counts once all checksums equal those of the references.
 """
 
 import select
@@ -16,19 +16,17 @@ from . import wire
 from .kinds import SocketIo
 from .load import DEADLINE, Lost
 
-AT_A_TIME = 50
+CONNECTING = 50  # viewers at the same time
 CHUNK = 1 << 18
 SO_TIMESTAMPNS = 35  # of Linux; Python has no name for it
 
 
 class Viewer:
-    """One viewer; until its welcome it is read frame by frame, then as bytes."""
+    """One viewer. What comes before the first update is read frame by frame, then as bytes."""
 
-    def __init__(self, kind, port, token, receive_buffer=0):
+    def __init__(self, kind, port, token):
         self.kind, self._token = kind, token
         self.socket = socket.socket()
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(30)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -38,7 +36,6 @@ class Viewer:
         self.length = self.checksum = 0
         self._buffer = bytearray()
         self._rest = b""  # the start of what may become a ping
-        self._inflate = None
 
     def start_again(self):
         """Forget what was received so far."""
@@ -46,28 +43,26 @@ class Viewer:
         self.length = self.checksum = 0
 
     def read(self):
-        """Take in what has arrived."""
+        """Read what has arrived."""
         self.take(self.received())
 
     def received(self):
-        """Return the bytes that have arrived. Raises Lost if the server hung up."""
+        """Return the bytes that have arrived. Raises Lost if the server has closed."""
         try:
             data = self.socket.recv(CHUNK)
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise Lost(f"a viewer was cut off: {error}") from None
+            raise Lost(f"a connection of a viewer failed: {error}") from None
         if not data:
-            raise Lost("a viewer was hung up on")
+            raise Lost("the server closed a viewer's connection")
         return data
 
     def take(self, data):
-        """Count these bytes, without the pings, which are answered."""
+        """Add these bytes to the checksum, without the pings, which are answered."""
         if self.to_come:
-            self._before_the_welcome(data)
+            self._connecting(data)
             return
-        if self._inflate:
-            data = self._inflated(data)
         if self._rest:
             data, self._rest = self._rest + data, b""
         ping = self.kind.ping
@@ -82,30 +77,18 @@ class Viewer:
         self.checksum = crc32(data, self.checksum)
         self.keep(data)
 
-    def _inflated(self, data):
-        """Return the bytes as a server that does not compress would have sent them.
-
-        Compressed, they are not the same for all: what went before, such as the name of the
-        session, goes into them.
-        """
-        self._buffer += data
-        payloads = [payload for _, payload in wire.frames(self._buffer, self._inflate)]
-        return b"".join(map(wire.frame_of_a_server, payloads))
-
     def keep(self, data):
-        """Do nothing with the bytes but count them: what a reference does more."""
+        """Do nothing more with the bytes; a reference does."""
 
-    def _before_the_welcome(self, data):
+    def _connecting(self, data):
         self._buffer += data
         if self._buffer.startswith(b"HTTP/"):
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 return
-            if not self._buffer.startswith(b"HTTP/1.1 101"):
-                raise Lost(f"a viewer was refused: {bytes(self._buffer[:300])}")
-            self._inflate = wire.inflater(self._buffer[:end])
+            wire.check_upgrade(self._buffer[:end])
             del self._buffer[: end + 4]
-        for _, payload in wire.frames(self._buffer, self._inflate):
+        for _, payload in wire.frames(self._buffer):
             if answer := self.kind.greet(payload, self._token):
                 self.socket.send(wire.text_frame(answer))
             self.to_come -= {start for start in self.to_come if payload.startswith(start)}
@@ -114,9 +97,9 @@ class Viewer:
 class Reference(Viewer):
     """A viewer that keeps every message with the time of its arrival.
 
-    The time is the kernel's, of when it had the bytes for this socket (`SO_TIMESTAMPNS`): how busy
-    we are with reading other sockets is not the server's doing. Of what is read at once, everything
-    has the time of the last.
+    The time is when the kernel had the bytes for this socket (`SO_TIMESTAMPNS`), so that it does
+    not depend on how long we take to read other sockets. Messages that are read by one call have
+    the time of the last.
     """
 
     def __init__(self, *arguments):
@@ -124,48 +107,44 @@ class Reference(Viewer):
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._frames = bytearray()
         self._arrived = 0.0
-        self.messages = 0
         self.updates = []
 
     def received(self):
-        data, told, _, _ = self.socket.recvmsg(CHUNK, 64)
+        data, ancillary, _, _ = self.socket.recvmsg(CHUNK, 64)
         if not data:
-            raise Lost("a viewer was hung up on")
+            raise Lost("the server closed a viewer's connection")
         self._arrived = time.time()
-        for _, kind, value in told:
+        for _, kind, value in ancillary:
             if kind == SO_TIMESTAMPNS:
                 seconds, nanoseconds = struct.unpack("qq", value)
                 self._arrived = seconds + nanoseconds / 1e9
         return data
 
     def keep(self, data):
-        """Note arrival and value of every `score_update`, and how many messages there were."""
+        """Keep arrival and value of every `score_update`."""
         self._frames += data
         for _, payload in wire.frames(self._frames):
             message = self.kind.message(payload)
-            self.messages += 1
             if message["type"] == "score_update":
                 self.updates.append((self._arrived, message["data"]["new_score"]))
 
     def start_again(self):
         super().start_again()
-        self.messages = 0
         self.updates = []
 
 
 class Crowd:
-    """Viewers of one server. `pump` reads whatever has arrived; nothing else does."""
+    """Viewers of one server. Only `pump` reads what has arrived."""
 
     def __init__(self, subject, kind=SocketIo):
         self._subject, self._kind = subject, kind
         self._token = subject.viewer_token()
         self._poll = select.epoll()
         self._viewers = {}
-        self._silent = []
         self.references = []
 
     def fileno(self):
-        """Return what is readable when a viewer has something: for a poll of somebody else's."""
+        """Return what is readable when a viewer has something to read, for another poll."""
         return self._poll.fileno()
 
     def __len__(self):
@@ -177,46 +156,29 @@ class Crowd:
         places = {round(i * (new - 1) / max(references - 1, 1)) for i in range(references)}
         place = 0
         while place < new:
-            several = range(place, min(place + AT_A_TIME, new))
+            several = range(place, min(place + CONNECTING, new))
             joining = [self._connect(Reference if i in places else Viewer) for i in several]
-            self._until(lambda who=joining: not any(viewer.to_come for viewer in who))
+            self._until(lambda new=joining: not any(viewer.to_come for viewer in new))
             place = several.stop
         self.start_again()
 
     def start_again(self):
-        """Forget what was received so far, for all alike."""
+        """Forget what all of them received so far."""
         for viewer in self._viewers.values():
             viewer.start_again()
 
-    def add_one_that_stops_reading(self):
-        """Connect a viewer with a small buffer that reads its welcome, and then nothing more."""
-        viewer = Viewer(self._kind, self._subject.port, self._token, receive_buffer=4096)
-        while viewer.to_come:
-            select.select([viewer.socket], [], [], 10)
-            viewer.read()
-        self._silent.append(viewer)
-
     def pump(self, seconds, most=256):
-        """Read from viewers that have something, some at a time; wait so long for the first."""
+        """Read from at most so many viewers that have something; wait so long for the first."""
         for number, _ in self._poll.poll(max(seconds, 0), most):
             self._viewers[number].read()
-
-    def wait_for(self, count):
-        """Read until all viewers have these many updates and exactly the same bytes."""
-        self._until(lambda: self.has(count))
 
     def has(self, count):
         """Whether all viewers have these many updates, and exactly the same bytes."""
         complete = all(len(reference.updates) == count for reference in self.references)
-        return complete and self.have_the_same()
-
-    def have_the_same(self):
-        """Whether the checksum and the length of what each has received are the same."""
-        seen = {(viewer.length, viewer.checksum) for viewer in self._viewers.values()}
-        return len(seen) == 1
+        return complete and len({(v.length, v.checksum) for v in self._viewers.values()}) == 1
 
     def close(self):
-        for viewer in [*self._viewers.values(), *self._silent]:
+        for viewer in self._viewers.values():
             viewer.socket.close()
         self._poll.close()
 

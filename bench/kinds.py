@@ -1,4 +1,4 @@
-"""How viewers of either kind connect, stay and are told."""
+"""The two protocols of viewers: Socket.IO and plain WebSocket."""
 
 import json
 
@@ -6,10 +6,10 @@ from . import wire
 
 
 class SocketIo:
-    """How a Socket.IO viewer connects and stays."""
+    """The protocol of a Socket.IO viewer."""
 
     path = "/ws/scoreboard/?EIO=4&transport=websocket"
-    # As bytes they are unmistakable: no text of ours has a byte above 127 in it.
+    # No message can contain these bytes, since they are not valid UTF-8.
     ping, pong = b"\x81\x012", wire.text_frame(b"3")
 
     @staticmethod
@@ -18,10 +18,10 @@ class SocketIo:
 
     @staticmethod
     def greet(payload, token):
-        """Return what to answer to a payload before the welcome."""
+        """Return the response to a payload that arrives before the top 10."""
         return b"40" + json.dumps({"token": token}).encode() if payload[:1] == b"0" else b""
 
-    # The stock way sends them in the other order, so both are waited for.
+    # Some servers send them in the other order.
     welcome = (b"40", b'42["top_10_update"')
 
     @staticmethod
@@ -30,7 +30,7 @@ class SocketIo:
 
 
 class Plain:
-    """How a plain WebSocket viewer connects and stays."""
+    """The protocol of a plain WebSocket viewer."""
 
     path = "/ws/scoreboard"
     ping, pong = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"

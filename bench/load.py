@@ -1,4 +1,4 @@
-"""Who submits and asks: kept connections, each sending the next as soon as it may."""
+"""Clients that submit and read over kept connections, each as fast as the server allows."""
 
 import json
 import select
@@ -6,12 +6,9 @@ import socket
 import time
 
 from . import wire
+from .wire import Lost
 
-DEADLINE = 120  # seconds that no measurement takes
-
-
-class Lost(Exception):
-    """The server did not do what it was asked, so there is nothing to measure."""
+DEADLINE = 120  # seconds, longer than any measurement
 
 
 class HttpClient:
@@ -25,14 +22,14 @@ class HttpClient:
         self._buffer = bytearray()
 
     def post(self, body, path="/api/score/update"):
-        """Send the request; an answer comes by `receive`."""
+        """Send the request; `receive` returns the response."""
         self.send(wire.request("POST", path, self.port, self.token, body))
 
     def send(self, request):
         assert self.socket.send(request) == len(request), "a request did not fit into the socket"
 
     def receive(self):
-        """Return status and body of the answers that have come; (0, ...) if the server hung up."""
+        """Return status and body of the responses that have arrived. Raises Lost if closed."""
         data = self.socket.recv(65536)
         if not data:
             raise Lost("the server closed a connection")
@@ -54,33 +51,32 @@ class EventClient:
         self.socket.sendall(wire.upgrade(path, subject.port))
         while b"\r\n\r\n" not in self._buffer:
             self._buffer += self.socket.recv(65536)
-        assert self._buffer.startswith(b"HTTP/1.1 101"), self._buffer
         end = self._buffer.index(b"\r\n\r\n") + 4
-        self._inflate = wire.inflater(self._buffer[:end])
+        wire.check_upgrade(self._buffer[:end])
         del self._buffer[:end]
         hello = json.dumps({"token": subject.scorer_token})
         self.socket.sendall(wire.text_frame(b"40" + hello.encode()))
-        welcomed = False
-        while not welcomed:
+        is_connected = False
+        while not is_connected:
             self._buffer += self.socket.recv(65536)
-            came = wire.frames(self._buffer, self._inflate)
-            welcomed = any(payload.startswith(b"40") for _, payload in came)
+            payloads = [payload for _, payload in wire.frames(self._buffer)]
+            is_connected = any(payload.startswith(b"40") for payload in payloads)
         self.socket.setblocking(False)
 
     def post(self, body):
-        """Send the event; the acknowledgement comes by `receive`."""
+        """Send the event; `receive` returns the acknowledgement."""
         self._sent += 1
         frame = wire.text_frame(b'42%d["update_score",%b]' % (self._sent, body))
         assert self.socket.send(frame) == len(frame), "an event did not fit into the socket"
 
     def receive(self):
-        """Return status and body of the acknowledgements that have come; the rest is left."""
+        """Return status and body of the acknowledgements that have arrived; ignore the rest."""
         data = self.socket.recv(1 << 20)
         if not data:
             raise Lost("the server closed a connection")
         self._buffer += data
         found = []
-        for opcode, payload in wire.frames(self._buffer, self._inflate):
+        for opcode, payload in wire.frames(self._buffer):
             if payload.startswith(b"43"):
                 acknowledged = json.loads(payload[payload.index(b"[") :])[0]
                 found.append((acknowledged["status"], acknowledged["body"]))
@@ -101,8 +97,8 @@ def connected(port):
 class Load:
     """Several clients in one loop.
 
-    `send(client)` sends a client's next request; `check(status, body)` raises Lost for an answer
-    that is none to be counted.
+    `send(client)` sends a client's next request; `check(status, body)` raises Lost for a response
+    that does not count.
     """
 
     def __init__(self, clients, send, check):
@@ -111,28 +107,22 @@ class Load:
         self._poll = select.epoll()
         for number in self._clients:
             self._poll.register(number, select.EPOLLIN)
-        self._beside = {}
-        self._under_way = 0
-
-    def beside(self, source, read):
-        """Call `read()` whenever this source, a socket or a crowd, has something to read."""
-        self._beside[source.fileno()] = read
-        self._poll.register(source, select.EPOLLIN)
+        self._in_flight = 0
 
     def run_for(self, seconds):
-        """Keep every client busy for this long; return how many answers came in that time.
+        """Keep every client busy for this long; return how many responses arrived in that time.
 
-        What is in flight then is waited for, and not counted.
+        Waits for the rest, which is not counted.
         """
         self._send_all()
         counted, until = 0, time.perf_counter() + seconds
         while (now := time.perf_counter()) < until:
-            counted += self.turn(until - now, again=True)
+            counted += self._read(until - now, again=True)
         self._wait_for_the_rest()
         return counted
 
     def run_volley(self):
-        """Send one request by every client at once and wait for all answers."""
+        """Send a request by every client and wait for all responses."""
         self._send_all()
         self._wait_for_the_rest()
 
@@ -145,31 +135,28 @@ class Load:
         for client in self._clients.values():
             for _ in range(client.in_flight):
                 self._send(client)
-                self._under_way += 1
+                self._in_flight += 1
 
-    def turn(self, seconds, again):
-        """Read what has come, waiting so long for the first; return the number of answers.
+    def _read(self, seconds, again):
+        """Read the responses, waiting so long for the first; return their number.
 
-        With `again`, whoever has its answer sends the next request.
+        With `again`, a client whose response has arrived sends the next request.
         """
-        came = 0
+        count = 0
         for number, _ in self._poll.poll(max(seconds, 0)):
-            if number in self._beside:
-                self._beside[number]()
-                continue
             client = self._clients[number]
             for status, body in client.receive():
                 self._check(status, body)
-                came += 1
-                self._under_way -= 1
+                count += 1
+                self._in_flight -= 1
                 if again:
                     self._send(client)
-                    self._under_way += 1
-        return came
+                    self._in_flight += 1
+        return count
 
     def _wait_for_the_rest(self):
         until = time.perf_counter() + DEADLINE
-        while self._under_way:
-            self.turn(1, again=False)
+        while self._in_flight:
+            self._read(1, again=False)
             if time.perf_counter() > until:
-                raise Lost(f"{self._under_way} answers did not come")
+                raise Lost(f"{self._in_flight} responses did not arrive")

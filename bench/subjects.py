@@ -1,7 +1,7 @@
-"""What is measured: a server process on the first core, with a database and players of its own.
+"""The servers that are measured, each on the first core with a database and players of its own.
 
-The load comes from this process, on the second core, so that neither takes the other's time. What
-the kernel counts of the server is read from /proc, so there is nothing of this in the server.
+The load comes from this process, on the second core. What the kernel knows of a server is read from
+/proc, so that nothing of the benchmark runs in the server.
 """
 
 import contextlib
@@ -29,39 +29,50 @@ from .load import Lost
 from .updates import Updates, number_of
 
 PLAYERS = 1000
-LIFETIME = 6 * 3600  # of the tokens, in seconds: longer than everything together
+PEERS = ROOT / "bench" / "peers"
+TOKEN_LIFETIME = 6 * 3600  # seconds: longer than a run
+
+
+class NotInstalled(Exception):
+    """A peer cannot be set up here."""
 
 
 def be_the_load():
-    """Move this process to the second core, and let it and the servers have many connections."""
+    """Move this process to the second core, and raise its limit of open files to the maximum."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     _pin(1)
 
 
 def _pin(core):
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
+    if (os.cpu_count() or 1) > core:
         os.sched_setaffinity(0, {core})
 
 
 @contextlib.contextmanager
 def _on_the_servers_core():
-    """Children inherit where their parent is allowed to run, and so do their threads."""
+    """Start child processes on the first core, which they inherit."""
+    cores = os.sched_getaffinity(0)
     _pin(0)
     try:
         yield
     finally:
-        _pin(1)
+        os.sched_setaffinity(0, cores)
 
 
 class Ours(Server):
-    """This project's `python wsgi.py`, with limits that nobody reaches."""
+    """This project's `python wsgi.py`, with limits that the load does not reach."""
 
     name = "ours"
-    is_forked = False  # what is measured is started as its users start it
-    has_batches = has_plain_websocket = True
+    is_forked = False  # it is started as its users start it
+    has_batches = True
+    order = "created_at, score_id"  # of the history
     settings: ClassVar = {"CONNECTIONS_PER_ADDRESS": "100000"}
     new_postgres = staticmethod(databases.new_database)
+
+    @classmethod
+    def set_up(cls):
+        """Install what the server needs, which takes minutes. Raises NotInstalled."""
 
     def __init__(self, database, players=PLAYERS):
         self._folder = folder = Path(tempfile.mkdtemp())
@@ -87,8 +98,8 @@ class Ours(Server):
         shutil.rmtree(self._folder)
 
     def viewer_token(self):
-        answer = requests.post(f"{self.url}/api/auth/viewer", timeout=10)
-        return answer.json()["access_token"]
+        response = requests.post(f"{self.url}/api/auth/viewer", timeout=10)
+        return response.json()["access_token"]
 
     def cpu_seconds(self):
         """Return the CPU time of the process so far, in user and kernel mode, to the microsecond.
@@ -98,7 +109,7 @@ class Ours(Server):
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def settle(self):
-        """Wait until the process has nothing more to do."""
+        """Wait until the process is idle. Raises Lost after a minute."""
         until, before = time.monotonic() + 60, self.cpu_seconds()
         while time.monotonic() < until:
             time.sleep(0.2)
@@ -106,7 +117,7 @@ class Ours(Server):
             if now - before < 0.02:
                 return
             before = now
-        raise Lost("the server would not come to rest")
+        raise Lost("the server does not become idle")
 
     def resident_bytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -114,54 +125,104 @@ class Ours(Server):
 
     def recorded(self):
         """Return the numbers of the updates in the history, in the order of their recording."""
-        order = "created_at, score_id" if self.name == "ours" else "score_id"
-        query = f"SELECT score_value FROM scores ORDER BY {order}"
+        with self._connection() as connection:
+            rows = connection.execute(f"SELECT score_value FROM scores ORDER BY {self.order}")
+            return [number_of(value) for (value,) in rows]
+
+    def _connection(self):
         if self.database.startswith("sqlite"):
-            with contextlib.closing(
-                sqlite3.connect(self.database.removeprefix("sqlite:///"))
-            ) as connection:
-                return [number_of(value) for (value,) in connection.execute(query)]
-        with psycopg.connect(self.database) as connection:
-            return [number_of(value) for (value,) in connection.execute(query)]
+            path = self.database.removeprefix("sqlite:///")
+            return contextlib.closing(sqlite3.connect(path, timeout=10))
+        return psycopg.connect(self.database)
 
 
-class Stock(Ours):
-    """The stock way, `bench/stock.py`."""
+class Peer(Ours):
+    """A server in bench/peers that keeps the same contract; its tables are made here."""
 
-    name = "stock"
-    has_batches = has_plain_websocket = False
-    new_postgres = staticmethod(databases.new_postgres)  # it makes its tables itself
-    command = (sys.executable, "bench/stock.py")
+    has_batches = False
+    order = "score_id"
+    new_postgres = staticmethod(databases.new_postgres)
+    folder: Path
+    program: tuple[str, ...]
+    pins: str  # the file of exact versions
+    packages: str  # where they are installed
+    installing: tuple[tuple[str, ...], ...]  # commands
+
+    @classmethod
+    def is_installed(cls):
+        """Whether the packages are installed, of the versions that are pinned now."""
+        done, pins = cls.folder / cls.packages / ".installed", cls.folder / cls.pins
+        return done.exists() and done.stat().st_mtime >= pins.stat().st_mtime
+
+    @classmethod
+    def set_up(cls):
+        if cls.is_installed():
+            return
+        for command in cls.installing:
+            if not shutil.which(command[0]):
+                raise NotInstalled(f"{command[0]} is not installed")
+            done = subprocess.run(command, cwd=cls.folder, capture_output=True, text=True)
+            if done.returncode:
+                reason = (done.stderr.strip() or "no message").splitlines()[-1]
+                raise NotInstalled(f"{' '.join(command)} failed: {reason}")
+        (cls.folder / cls.packages / ".installed").touch()
 
     def start(self):
+        self._make_tables()
         with self.log_file.open("a") as log:
             self.process = subprocess.Popen(
-                self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                self.program, cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 20
         while not self._answers():
             assert self.process.poll() is None, f"the server ended: {self.log()}"
             assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
 
+    def _make_tables(self):
+        schema = (PEERS / "schema.sql").read_text()
+        if self.database.startswith("sqlite"):
+            schema = schema.replace("bigserial", "integer")
+        with self._connection() as connection:
+            for statement in schema.split(";")[:-1]:
+                connection.execute(statement)
+            connection.commit()
+
     def prepare(self, players):
         self.scorer_token = token("scorer", "scorer")
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "bench/stock.py", "seed"],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        self.players = done.stdout.split()
+        self.players = [str(uuid.uuid4()) for _ in range(players)]
+        rows = ", ".join(f"('{player}', 'player')" for player in self.players)
+        self.execute(f"INSERT INTO users (user_id, username) VALUES {rows}")
 
     def viewer_token(self):
         return token("viewer", "viewer")
 
 
+class Node(Peer):
+    """Express and socket.io."""
+
+    name = "Node"
+    folder = PEERS / "node-express"
+    program = ("node", "server.js")
+    pins, packages = "package-lock.json", "node_modules"
+    installing = (("npm", "ci", "--no-fund", "--no-audit"),)
+
+
+class FastApi(Peer):
+    """FastAPI, uvicorn and python-socketio."""
+
+    name = "FastAPI"
+    folder = PEERS / "fastapi"
+    program = (str(folder / ".venv" / "bin" / "python"), "server.py")
+    pins, packages = "requirements.txt", ".venv"
+    installing = (
+        (sys.executable, "-m", "venv", ".venv"),
+        (program[0], "-m", "pip", "install", "--disable-pip-version-check", "-r", pins),
+    )
+
+
 def token(user_id, role):
-    """Return an access token that outlasts everything here."""
+    """Return an access token that outlasts the run."""
     now = int(time.time())
     claims = {"sub": user_id, "role": role, "type": "access", "jti": uuid.uuid4().hex}
-    claims |= {"iat": now, "nbf": now, "exp": now + LIFETIME, "fresh": False}
+    claims |= {"iat": now, "nbf": now, "exp": now + TOKEN_LIFETIME, "fresh": False}
     return jwt.encode(claims, SECRETS["JWT_SECRET_KEY"], "HS256")

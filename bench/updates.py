@@ -1,4 +1,4 @@
-"""Updates to post, each with a value that tells it from all others."""
+"""Updates to post, each with a unique value."""
 
 import json
 import random
@@ -11,8 +11,8 @@ class Updates:
     """The bodies of updates of random players to random values, the same with every run.
 
     About two in a hundred change the top 10 of a thousand players. The lowest bits of a value are
-    the number of the update, so that it can be found again in a push and in the database. They all
-    have one timestamp, of which the later arrival counts: each is applied, in whatever order.
+    the number of the update, by which it is found in a push and in the database. They all have the
+    same timestamp, of which the later arrival counts, so each is applied in any order.
     """
 
     def __init__(self, players):
@@ -23,7 +23,7 @@ class Updates:
 
     @property
     def made(self):
-        """How many there were so far, which is the number of the next."""
+        """The number of updates so far, which is the number of the next."""
         return self._made
 
     def everyone_once(self):

@@ -1,83 +1,89 @@
-"""A thousand viewers through a steady rate of updates: is all delivered, in order, how soon."""
+"""What viewers cost: push latency, CPU per delivery and memory per viewer."""
 
+import contextlib
+import math
 import select
 import time
 from collections import deque
 from dataclasses import dataclass
-from statistics import quantiles
 
 from .crowd import Crowd
-from .load import HttpClient
+from .load import HttpClient, Lost
 from .submitting import Submitted
 from .updates import number_of
 
 CONNECTIONS = 64
-GRACE_SECONDS = 5  # for what was offered and has not arrived at the end
+GRACE_PERIOD = 10  # seconds after the last post in which every push has to arrive
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What came of the updates. Times are in milliseconds, `grown` is the process's MiB.
+    """Push latency in ms over all updates and five viewers, and CPU in µs.
 
-    `delivered` is how many updates reached all viewers, `in_order` whether each did once and in the
-    order of the history. `late` is how late the latest post was written: our own delay, or that of
-    a server that left no connection free. The percentiles are of the time from the moment before a
-    post was written to the socket until the kernel had the push for a viewer, by the one clock of
-    this machine, over all updates and five viewers, the first and the last among them.
+    If the viewers did not get everything in time, the latency is text that says how much they got.
+
+    The latency of an update is the time from when its post was due until the kernel had the push
+    for a viewer, by the one clock of this machine. A delivery is one `score_update` to one viewer,
+    with the `top_10_update` that follows it, if any. Its CPU is that of the whole process, so the
+    update itself is included.
     """
 
-    offered: int
-    delivered: int
-    in_order: bool
-    p50: float
-    p99: float
-    late: float
-    grown: float
-
-    def in_words(self):
-        """Return whether all was delivered, and in order."""
-        if self.delivered < self.offered:
-            return f"{100 * self.delivered // self.offered} % of {self.offered:,}"
-        return f"all {self.offered:,}, " + ("in order" if self.in_order else "NOT in order")
+    p50: float | str
+    p99: float | str
+    cpu: float
 
 
-def watch(subject, viewers, rate, seconds, one_stops_reading=False):
-    """Offer updates at this rate to so many Socket.IO viewers and return what came of them."""
+@contextlib.contextmanager
+def viewers_of(subject, count):
+    """Connect so many viewers; yield them and the KiB that each adds to the resident memory."""
+    subject.settle()
+    before = subject.resident_bytes()
     crowd = Crowd(subject)
-    crowd.grow_to(viewers)
-    if one_stops_reading:
-        crowd.add_one_that_stops_reading()
-    recorded, resident = len(subject.recorded()), subject.resident_bytes()
-    offer = _Offer(subject, crowd, rate, rate * seconds)
-    offer.make(GRACE_SECONDS)
-    grown = subject.resident_bytes() - resident
-    told = [reference.updates for reference in crowd.references]
-    complete = crowd.has(offer.count)
-    crowd.close()
-    if complete:
-        offer.submitted.check(recorded)
-    order = subject.recorded()[recorded:]
-    cuts = quantiles((at - offer.posted[number_of(v)] for all_ in told for at, v in all_), n=100)
-    return Watched(
-        offered=offer.count,
-        delivered=offer.count if complete else min(map(len, told)),
-        in_order=all([number_of(value) for _, value in each] == order for each in told),
-        p50=cuts[49] * 1000,
-        p99=cuts[98] * 1000,
-        late=offer.late * 1000,
-        grown=grown / 1024 / 1024,
+    try:
+        crowd.grow_to(count)
+        subject.settle()
+        yield crowd, (subject.resident_bytes() - before) / count / 1024
+    finally:
+        crowd.close()
+
+
+def watch(subject, crowd, rate, seconds):
+    """Post updates at this rate to the viewers. Raises Lost if an update is refused."""
+    crowd.start_again()
+    recorded, cpu = len(subject.recorded()), subject.cpu_seconds()
+    posts = _Posts(subject, crowd, rate, rate * seconds)
+    posts.make()
+    cpu = subject.cpu_seconds() - cpu
+    seen = min(len(reference.updates) for reference in crowd.references)
+    if not seen:
+        raise Lost("nothing delivered")
+    cpu_per_delivery = cpu / (seen * len(crowd)) * 1e6
+    if not crowd.has(posts.count):
+        share = f"{100 * seen // posts.count} % delivered"
+        return Watched(share, share, cpu_per_delivery)
+    posts.submitted.check(recorded)
+    latencies = sorted(
+        at - posts.due[number_of(value)]
+        for reference in crowd.references
+        for at, value in reference.updates
     )
+    p50, p99 = (latencies[math.ceil(len(latencies) * part) - 1] for part in (0.5, 0.99))
+    return Watched(p50 * 1e3, p99 * 1e3, cpu_per_delivery)
 
 
-class _Offer:
-    """Posts at a steady rate, whether or not the ones before are answered."""
+class _Posts:
+    """Updates posted at a steady rate, whether or not the ones before are answered.
+
+    A post that is late because the server has left no connection free was due all the same. If we
+    are late ourselves, it is due when it is written.
+    """
 
     def __init__(self, subject, crowd, rate, count):
         self.count = count
-        self.posted = {}  # by the number of the update, by time.time()
-        self.late = 0.0
+        self.due = {}  # in seconds by time.time(), by the number of the update
         self.submitted = Submitted(subject)
-        self._subject, self._crowd, self._rate = subject, crowd, rate
+        self._subject, self._crowd, self._interval = subject, crowd, 1 / rate
+        self._blocked = False
         self._answered = 0
         self._clients = {}
         self._poll = select.epoll()
@@ -88,40 +94,43 @@ class _Offer:
         self._idle = deque(self._clients.values())
         self._poll.register(crowd, select.EPOLLIN)
 
-    def make(self, grace):
-        """Post everything and read on until all of it has arrived, or the grace has passed."""
-        self._start = time.perf_counter()
-        end = self._start + self.count / self._rate + grace
-        look = end - grace
-        while (now := time.perf_counter()) < end:
-            self._post_what_is_due()
-            if now >= look and self._answered == self.count:
-                if self._crowd.has(self.count):
-                    break
-                look = now + 0.1
-            self._read(min(self._until_next(), 0.05))
-        for client in self._clients.values():
-            client.socket.close()
-        self._poll.close()
-
-    def _until_next(self):
-        """Return the seconds until the next post; endless if there is none or nobody to post it."""
-        if len(self.posted) == self.count or not self._idle:
-            return float("inf")
-        return max(0.0, self._start + len(self.posted) / self._rate - time.perf_counter())
+    def make(self):
+        """Post everything and read until all of it has arrived, or the grace period has passed."""
+        self._next = time.time()
+        end = self._next + self.count * self._interval + GRACE_PERIOD
+        look = end - GRACE_PERIOD
+        try:
+            while (now := time.time()) < end:
+                self._post_what_is_due()
+                if now >= look and self._answered == self.count:
+                    if self._crowd.has(self.count):
+                        break
+                    look = now + 0.1
+                self._read(self._seconds_until_next())
+        finally:
+            for client in self._clients.values():
+                client.socket.close()
+            self._poll.close()
 
     def _post_what_is_due(self):
-        while self._until_next() == 0:
-            due = self._start + len(self.posted) / self._rate
-            self.late = max(self.late, time.perf_counter() - due)
-            number = self._subject.updates.made
-            self.posted[number] = time.time()
+        while len(self.due) < self.count and (now := time.time()) >= self._next:
+            if not self._idle:
+                self._blocked = True
+                return
+            self.due[self._subject.updates.made] = self._next if self._blocked else now
+            self._next += self._interval
             self.submitted.post(self._idle.popleft())
+        self._blocked = False
+
+    def _seconds_until_next(self):
+        if self._blocked or len(self.due) == self.count:
+            return 0.05
+        return min(max(self._next - time.time(), 0), 0.05)
 
     def _read(self, seconds):
         for number, _ in self._poll.poll(seconds):
             if number == self._crowd.fileno():
-                # Only some, so that the next post is not late for it.
+                # Not all at once, so that the next post is on time.
                 self._crowd.pump(0, most=64)
                 continue
             client = self._clients[number]
