@@ -14,7 +14,7 @@ from . import submitting
 from .load import Lost
 from .subjects import FastApi, Node, NotInstalled, Ours, be_the_load
 from .table import NAMES, Figure, Table
-from .watching import viewers_of, watch
+from .watching import memory_per_viewer, viewers_of, watch
 
 RATE_SECONDS, WATCH_SECONDS = 3, 10  # of each measurement
 VIEWERS = 1000
@@ -43,12 +43,9 @@ WATCHED = {
 @contextlib.contextmanager
 def running(subject, kind):
     """Start a server with a full board, and stop it."""
-    server = subject(kind)
-    try:
+    with contextlib.closing(subject(kind)) as server:
         submitting.give_everyone_a_score(server)
         yield server
-    finally:
-        server.stop()
 
 
 def measure_rates(table, kind, subjects, rounds):
@@ -71,12 +68,13 @@ def measure_rates(table, kind, subjects, rounds):
 
 
 def measure_viewers(table, kind, subjects, rounds):
-    """Add memory, latency and CPU; each server of a round is new, since memory is reused."""
+    """Add the memory, latency and CPU of viewers; each server of a round is new."""
     for _ in range(rounds):
         for subject in subjects:
-            with running(subject, kind) as server, viewers_of(server, VIEWERS) as found:
-                crowd, memory = found
+            with contextlib.closing(subject(kind)) as server:
+                memory = _or_reason(memory_per_viewer, server, VIEWERS)
                 table.add(MEMORY, kind, server.name, memory)
+            with running(subject, kind) as server, viewers_of(server, VIEWERS) as crowd:
                 reason = None
                 for rate in UPDATE_RATES:
                     # A server that did not keep up still has pushes to send.

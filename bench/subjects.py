@@ -97,6 +97,8 @@ class Ours(Server):
         super().stop()
         shutil.rmtree(self._folder)
 
+    close = stop
+
     def viewer_token(self):
         response = requests.post(f"{self.url}/api/auth/viewer", timeout=10)
         return response.json()["access_token"]
@@ -201,6 +203,7 @@ class Node(Peer):
     """Express and socket.io."""
 
     name = "Node"
+    settings: ClassVar = {"NODE_ENV": "production"}
     folder = PEERS / "node-express"
     program = ("node", "server.js")
     pins, packages = "package-lock.json", "node_modules"

@@ -46,14 +46,16 @@ class Table:
 
 
 def _numbers(values):
-    """Return the values, or nothing if a round had no figure."""
-    return [] if any(isinstance(value, str) for value in values) else values
+    """Return the numbers, or nothing if most rounds had no figure."""
+    numbers = [value for value in values if not isinstance(value, str)]
+    return numbers if 2 * len(numbers) > len(values) else []
 
 
 def _shown(figure, values):
     numbers = _numbers(values)
     if not numbers:
-        return "; ".join(dict.fromkeys(map(str, values))) or "–"
+        reasons = [value for value in values if isinstance(value, str)]
+        return "; ".join(dict.fromkeys(reasons)) or "–"
     shown = f"{median(numbers):,.{figure.digits}f}"
     # The range is shown where the rounds differ.
     if max(numbers) - min(numbers) > abs(median(numbers)) / 4:

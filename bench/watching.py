@@ -13,6 +13,7 @@ from .submitting import Submitted
 from .updates import number_of
 
 CONNECTIONS = 64
+FIRST_VIEWERS = 100  # for which a server loads and allocates what it needs once
 GRACE_PERIOD = 10  # seconds after the last post in which every push has to arrive
 
 
@@ -35,16 +36,26 @@ class Watched:
 
 @contextlib.contextmanager
 def viewers_of(subject, count):
-    """Connect so many viewers; yield them and the KiB that each adds to the resident memory."""
-    subject.settle()
-    before = subject.resident_bytes()
+    """Connect so many viewers and wait until the server is idle."""
     crowd = Crowd(subject)
     try:
         crowd.grow_to(count)
         subject.settle()
-        yield crowd, (subject.resident_bytes() - before) / count / 1024
+        yield crowd
     finally:
         crowd.close()
+
+
+def memory_per_viewer(subject, count):
+    """Return the KiB that each viewer after the first 100 adds to the resident memory.
+
+    The server has to be new: memory that it has used before is used again, and does not grow.
+    """
+    with viewers_of(subject, FIRST_VIEWERS) as crowd:
+        before = subject.resident_bytes()
+        crowd.grow_to(count)
+        subject.settle()
+        return (subject.resident_bytes() - before) / (count - FIRST_VIEWERS) / 1024
 
 
 def watch(subject, crowd, rate, seconds):
