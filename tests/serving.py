@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -28,9 +29,15 @@ RUN_MODES = ["python wsgi.py", "flask run"]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nobody has, below those that the kernel gives to clients.
+
+    One of theirs could be taken by any connection until the server listens.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
 
 
 class Server:

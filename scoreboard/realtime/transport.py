@@ -80,7 +80,7 @@ def spawn(work: Callable[..., object], *args: Any) -> None:
             log.exception("background work failed")
 
     if GREEN:
-        eventlet.spawn_n(guarded)
+        at_next_turn(lambda: start(guarded))
     else:
         threading.Thread(target=guarded, daemon=True).start()
 
@@ -320,7 +320,7 @@ class _Watch:
             self._ignore()
             return
         self._busy = True
-        greenlet(self._work, self._hub.greenlet).switch()
+        start(self._work)
 
     def _ignore(self) -> None:
         if self._listener:
