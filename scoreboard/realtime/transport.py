@@ -214,7 +214,7 @@ def release(connection: Any) -> None:
 # Finished tasks that `start` uses again. Starting a new one takes ~8 us, more than all else of a
 # short request: Python maps memory for its stack.
 _idle_tasks: list[Any] = []
-MAX_IDLE_TASKS = 100
+MAX_IDLE_TASKS = 32
 
 
 def start(work: Callable[..., object], *args: Any) -> None:

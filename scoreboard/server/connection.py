@@ -105,7 +105,8 @@ class Connection:
         return client, rest
 
     def _forget(self) -> None:
-        self._socket = None  # type: ignore[assignment]
+        # The environ refers to this connection: without a cycle all is freed at once.
+        self._socket = self._reader = None  # type: ignore[assignment]
         self._listener.forget(self)
 
     # --- reading ---
