@@ -76,7 +76,7 @@ class Config:
 
     @property
     def RATELIMIT_STORAGE_URI(self) -> str:  # noqa: N802 - Flask-Limiter's name
-        """The storage of rate limits, one of those in scoreboard/limit_storage.py."""
+        """The storage of rate limits, one of those in scoreboard/db/rate_limits.py."""
         return f"limits+{self.REDIS_URL or 'memory://'}"
 
     @property
@@ -293,7 +293,7 @@ def _rate_limit(environ: Mapping[str, str], name: str, default: str) -> str:
 def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the origins of a comma-separated list, normalised."""
     # Not at the top: the package imports this module.
-    from scoreboard.origins import normalise_listed
+    from scoreboard.http.origins import normalise_listed
 
     parts = [part.strip() for part in environ.get("CORS_ORIGINS", "").split(",")]
     try:

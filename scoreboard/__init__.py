@@ -4,28 +4,21 @@ from flask import Flask
 
 from config import Config
 
-from . import (
-    admin,
-    auth,
-    cli,
-    database,
-    docs,
-    doctor,
-    errors,
-    extensions,
-    logs,
-    middleware,
-    ops,
-    scores,
-    web,
-)
-from .activity import service as activity
+from . import admin, auth, cli, errors, extensions, middleware, ops, scores, web
+from . import apidocs as docs
+from .anomalies import service as activity
 from .auth import tokens
-from .json_provider import OrjsonProvider
-from .origins import AllowedOrigins
-from .realtime import broadcast, handlers, keeper
-from .refusal_limiter import RefusalLimiter
-from .scores import service, showing
+from .db import transactions as database
+from .http.json import OrjsonProvider
+from .http.origins import AllowedOrigins
+from .http.refusal_limiter import RefusalLimiter
+from .leaderboard import service as showing
+from .observability import logging as logs
+from .ops import doctor
+from .realtime import hub as broadcast
+from .realtime import maintenance as keeper
+from .realtime.socketio import handlers
+from .scores import submit as service
 
 
 def create_app(config: Config | None = None) -> Flask:

@@ -11,7 +11,7 @@ from flask_limiter import RateLimitExceeded
 from marshmallow import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from .json_provider import dumps
+from .http.json import dumps
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any, cast
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from .realtime import plain
-from .requests import client_address
+from .http.request import client_address
+from .realtime.websocket import endpoint as plain
 from .scores import fast_path
 
 Environ = dict[str, Any]

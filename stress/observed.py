@@ -117,8 +117,8 @@ def _held():
     app = getattr(sys.modules["__main__"], "app", None)
     if app is None:  # it has not got that far
         return {}
-    from scoreboard import audit
-    from scoreboard.realtime import transport
+    from scoreboard.concurrency import runtime as transport
+    from scoreboard.observability import audit
 
     audience, server = app.extensions["audience"], app.extensions["socketio"].server
     return {

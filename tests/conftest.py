@@ -17,7 +17,7 @@ from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
 from scoreboard.extensions import db
-from scoreboard.realtime import broadcast
+from scoreboard.realtime import hub as broadcast
 
 NUMBERS = itertools.count()
 # Few tests that take long: begun last, they would be waited for.

@@ -12,7 +12,7 @@ from eventlet import hubs, patcher
 from pairs import SECONDS, Pair
 from viewers import wait_until
 
-from scoreboard.realtime import transport
+from scoreboard.concurrency import runtime as transport
 
 
 @pytest.fixture

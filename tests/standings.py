@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, insert
 
-from scoreboard import database
+from scoreboard.db import transactions as database
 from scoreboard.models import Score, Standing, User
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,11 +10,13 @@ from serving import RUN_MODES
 from sqlalchemy import select
 from viewers import wait_until
 
-from scoreboard import database, metrics
-from scoreboard.activity import marks, rules
-from scoreboard.activity.rules import Jump, Refusals, Regularity, UsersPerAddress
-from scoreboard.audit import Attempt, Origin
+from scoreboard.anomalies import flags as marks
+from scoreboard.anomalies import rules
+from scoreboard.anomalies.rules import Jump, Refusals, Regularity, UsersPerAddress
+from scoreboard.db import transactions as database
 from scoreboard.models import Mark
+from scoreboard.observability import metrics
+from scoreboard.observability.audit import Attempt, Origin
 from scoreboard.permissions import Caller
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -240,7 +242,7 @@ def lines(app, caplog):
 @pytest.fixture
 def at_once(monkeypatch):
     """Do here and now what is otherwise done in the background."""
-    monkeypatch.setattr("scoreboard.realtime.transport.spawn", lambda work, *args: work(*args))
+    monkeypatch.setattr("scoreboard.concurrency.runtime.spawn", lambda work, *args: work(*args))
 
 
 def post(client, person, update):
@@ -318,7 +320,7 @@ class TestMarks:
         """Return what would have been started in the background; nothing is."""
         started = []
         monkeypatch.setattr(
-            "scoreboard.realtime.transport.spawn", lambda *work: started.append(work)
+            "scoreboard.concurrency.runtime.spawn", lambda *work: started.append(work)
         )
         app.extensions["activity"].now = lambda: NOON
         return started
@@ -376,7 +378,7 @@ class TestFailure:
         assert counted("jump") == 1
 
     def test_a_mark_that_cannot_be_started_fails_nothing(self, app, client, player, monkeypatch):
-        monkeypatch.setattr("scoreboard.realtime.transport.spawn", lambda *work: 1 / 0)
+        monkeypatch.setattr("scoreboard.concurrency.runtime.spawn", lambda *work: 1 / 0)
 
         answers = [post(client, player, player.update(value)) for value in (1, 2, 3, 4, 5, 999)]
 

@@ -15,9 +15,9 @@ from serving import Person
 from sqlalchemy import delete, select
 from viewers import PlainViewer, SocketIoViewer
 
-from scoreboard import database
-from scoreboard.activity import marks
+from scoreboard.anomalies import flags as marks
 from scoreboard.auth import accounts, passwords
+from scoreboard.db import transactions as database
 from scoreboard.errors import Conflict, ServerError
 from scoreboard.models import MAX_SCORE, Score, Standing
 from scoreboard.scores import history

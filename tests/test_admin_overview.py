@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scoreboard import recent
-from scoreboard.activity import marks
+from scoreboard.anomalies import flags as marks
+from scoreboard.observability import recent
+from scoreboard.observability.recent import MAX_LINES, MINUTES, Recent
 from scoreboard.realtime.connections import Connection, Connections
-from scoreboard.recent import MAX_LINES, MINUTES, Recent
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 

@@ -12,8 +12,11 @@ from serving import ROOT, Server
 from viewers import PATH, PlainViewer, SocketIoViewer, missing
 from websocket import WebSocketBadStatusException
 
-from scoreboard.docs import openapi, reference
-from scoreboard.realtime import connections, handlers, plain, websocket
+from scoreboard.apidocs import openapi, reference
+from scoreboard.realtime import connections
+from scoreboard.realtime.socketio import handlers
+from scoreboard.realtime.websocket.connection import connection as websocket
+from scoreboard.realtime.websocket.connection import endpoint as plain
 
 SPECIFICATION = ROOT / "tests" / "js" / "node_modules" / "@asyncapi" / "specs" / "schemas"
 

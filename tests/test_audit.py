@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from conftest import mint
 
-from scoreboard.audit import Attempt, Origin
+from scoreboard.observability.audit import Attempt, Origin
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_an_invalid_update_without_a_valid_token_is_logged_without_a_caller(
 def test_naming_the_caller_of_an_invalid_update_asks_nothing_of_the_database(
     client, player, lines, monkeypatch
 ):
-    monkeypatch.setattr("scoreboard.database.read", lambda work: 1 / 0)
+    monkeypatch.setattr("scoreboard.db.transactions.read", lambda work: 1 / 0)
 
     answer = post(client, player.bearer, player.update("seven"))
 
@@ -166,7 +166,7 @@ def test_naming_the_caller_of_an_invalid_update_asks_nothing_of_the_database(
 
 
 def test_an_error_of_ours_leaves_a_line_too(client, player, lines, monkeypatch):
-    monkeypatch.setattr("scoreboard.database.transaction", lambda work, **options: 1 / 0)
+    monkeypatch.setattr("scoreboard.db.transactions.transaction", lambda work, **options: 1 / 0)
 
     post(client, player.bearer, player.update(7))
 

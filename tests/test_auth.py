@@ -16,9 +16,9 @@ from sqlalchemy import delete, select, update
 from werkzeug.security import generate_password_hash
 
 from config import Config
-from scoreboard import database
 from scoreboard.auth import accounts, passwords, tokens
-from scoreboard.auth.fair_queue import FairQueue
+from scoreboard.concurrency.fair_queue import FairQueue
+from scoreboard.db import transactions as database
 from scoreboard.models import RevokedToken, User
 
 ANN = {"username": "Ann", "email": "ann@example.com", "password": "correct horse"}

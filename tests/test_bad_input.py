@@ -6,7 +6,7 @@ import math
 import pytest
 from sqlalchemy import func, select, text
 
-from scoreboard import database
+from scoreboard.db import transactions as database
 from scoreboard.models import RevokedToken, Score, Standing, User
 
 USER_ID = "00000000-0000-4000-8000-000000000000"
@@ -211,7 +211,7 @@ def test_a_wrong_path_or_method_answers_in_the_same_shape(client, method, url, s
 
 
 def test_an_error_of_ours_tells_the_client_nothing(client, scorer, unforeseen, monkeypatch):
-    monkeypatch.setattr("scoreboard.database.transaction", lambda work, **options: 1 / 0)
+    monkeypatch.setattr("scoreboard.db.transactions.transaction", lambda work, **options: 1 / 0)
 
     answer = post(client, scorer, "/api/score/update", UPDATE)
 

@@ -13,9 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import DataError, OperationalError
 from viewers import PlainViewer, SocketIoViewer, wait_until
 
-from scoreboard import audit, database
-from scoreboard.limit_storage import RedisLimits
+from scoreboard.db import transactions as database
+from scoreboard.db.rate_limits import RedisLimits
 from scoreboard.models import MAX_SCORE, Score
+from scoreboard.observability import audit
 from scoreboard.scores import ledger as ledgers
 from scoreboard.scores import records
 from scoreboard.scores.ledger import MOST_TOGETHER, Ledger

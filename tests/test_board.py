@@ -10,7 +10,7 @@ from viewers import wait_until
 
 from scoreboard.errors import ServerError
 from scoreboard.extensions import db
-from scoreboard.scores import board
+from scoreboard.leaderboard import top10 as board
 
 
 @pytest.fixture

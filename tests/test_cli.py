@@ -9,8 +9,8 @@ import pytest
 from serving import Server
 from sqlalchemy import func, select
 
-from scoreboard import database
 from scoreboard.auth import accounts, passwords
+from scoreboard.db import transactions as database
 from scoreboard.models import Score, Standing, User
 
 

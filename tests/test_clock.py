@@ -19,16 +19,19 @@ from sqlalchemy import insert
 from viewers import PATH, PlainViewer, SocketIoViewer, wait_until
 
 from config import Config
-from scoreboard import create_app, database, metrics
+from scoreboard import create_app
 from scoreboard.auth import accounts
 from scoreboard.cli.users import seed_players
+from scoreboard.db import transactions as database
+from scoreboard.db.rate_limits import RedisLimits
 from scoreboard.extensions import db
-from scoreboard.limit_storage import RedisLimits
+from scoreboard.leaderboard import top10 as board
 from scoreboard.models import RevokedToken
+from scoreboard.observability import metrics
 from scoreboard.permissions import Caller
-from scoreboard.realtime import connections, keeper
+from scoreboard.realtime import connections
+from scoreboard.realtime import maintenance as keeper
 from scoreboard.realtime.connections import PING_SECONDS, Connection, Connections
-from scoreboard.scores import board
 from scoreboard.scores.records import Update
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

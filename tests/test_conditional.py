@@ -5,7 +5,7 @@ import uuid
 import pytest
 from sqlalchemy import event, update
 
-from scoreboard import database
+from scoreboard.db import transactions as database
 from scoreboard.extensions import db
 from scoreboard.models import BoardVersion
 

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from scoreboard import metrics
+from scoreboard.concurrency import runtime as transport
+from scoreboard.observability import metrics
 from scoreboard.permissions import Caller
-from scoreboard.realtime import handlers, transport
 from scoreboard.realtime.connections import Connection, Connections
+from scoreboard.realtime.socketio import handlers
 
 
 def test_one_that_cannot_be_closed_does_not_keep_the_others_open():

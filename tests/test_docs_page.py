@@ -9,7 +9,7 @@ from browsing import Tab, chromium, violations
 from playwright.sync_api import expect
 from serving import Server
 
-from scoreboard.docs import reference
+from scoreboard.apidocs import reference
 from scoreboard.web.pages import POLICY
 
 SIZES = {"phone": (360, 800), "laptop": (1280, 800)}

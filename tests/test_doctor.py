@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from serving import ROOT, SECRETS
 
-from scoreboard import doctor
 from scoreboard.extensions import db
+from scoreboard.ops import doctor
 
 SOUND = {
     "DYNO": "",

@@ -19,17 +19,13 @@ from pairs import Pair
 from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
-from scoreboard.realtime import (
-    broadcast,
-    engine,
-    engine_session,
-    handlers,
-    transport,
-    updates,
-    websocket,
-)
+from scoreboard.concurrency import runtime as transport
+from scoreboard.realtime import hub as broadcast
 from scoreboard.realtime.feed import Batch
-from scoreboard.realtime.packets import StrictPacket
+from scoreboard.realtime.socketio import engine, handlers, updates
+from scoreboard.realtime.socketio import session as engine_session
+from scoreboard.realtime.socketio.packets import StrictPacket
+from scoreboard.realtime.websocket.connection import connection as websocket
 
 
 class TestTheLibrary:

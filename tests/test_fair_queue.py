@@ -5,8 +5,8 @@ import threading
 import pytest
 from viewers import wait_until
 
-from scoreboard.auth import fair_queue
-from scoreboard.auth.fair_queue import FairQueue
+from scoreboard.concurrency import fair_queue
+from scoreboard.concurrency.fair_queue import FairQueue
 from scoreboard.errors import Overloaded
 
 

@@ -5,8 +5,8 @@ import threading
 import pytest
 from viewers import wait_until
 
+from scoreboard.concurrency.gate import Gate
 from scoreboard.errors import Overloaded
-from scoreboard.gate import Gate
 
 
 class Failed(Exception):

@@ -69,7 +69,7 @@ def _without_docstrings(tree):
 def test_only_the_transport_names_eventlet():
     named = [name(path) for path in PACKAGE if "eventlet" in path.read_text()]
 
-    assert named == ["scoreboard/realtime/transport.py"]
+    assert named == ["scoreboard/concurrency/runtime.py"]
 
 
 def test_only_broadcast_writes_events():
@@ -77,7 +77,7 @@ def test_only_broadcast_writes_events():
     pushing = [name(path) for path in PACKAGE if "engine.frames(" in code_of(path)]
 
     assert emitting == []
-    assert pushing == ["scoreboard/realtime/broadcast.py"]
+    assert pushing == ["scoreboard/realtime/hub.py"]
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)

@@ -7,8 +7,9 @@ import pytest
 from services import OwnRedis
 from viewers import wait_until
 
-from scoreboard import doctor, limit_storage
-from scoreboard.limit_storage import Asked, Limit, MemoryLimits, RedisLimits
+from scoreboard.db import rate_limits as limit_storage
+from scoreboard.db.rate_limits import Asked, Limit, MemoryLimits, RedisLimits
+from scoreboard.ops import doctor
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from serving import ROOT, RUN_MODES, SECRETS, Server
 from test_ops import series
 from viewers import wait_until
 
-from scoreboard.log_writer import MAX_QUEUED
+from scoreboard.observability.log_writer import MAX_QUEUED
 
 # From `fcntl.h`.
 F_SETPIPE_SZ = 1031

@@ -12,11 +12,12 @@ from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import event, insert, select, text, update
 
-from scoreboard import database, engines
 from scoreboard.auth import accounts
+from scoreboard.db import engine as engines
+from scoreboard.db import transactions as database
 from scoreboard.extensions import Base, db
+from scoreboard.leaderboard import ranking as leaderboard
 from scoreboard.models import MAX_SCORE, MAX_TOTAL, Score, Standing, User
-from scoreboard.scores import leaderboard
 
 BOARD = [(5, 0, False), (9, 1, False), (9, 2, True)]
 

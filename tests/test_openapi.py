@@ -16,8 +16,8 @@ from openapi_spec_validator import validate
 from serving import ROOT, Server
 
 from scoreboard import errors
-from scoreboard.docs import openapi, reference
-from scoreboard.documented import documentation
+from scoreboard.apidocs import openapi, reference
+from scoreboard.http.documented import documentation
 
 PAGES = "web."  # the blueprint of pages and files, which are for people
 FRAMEWORK = {"bad_request", "not_found", "method_not_allowed"}

@@ -8,12 +8,12 @@ import pytest
 import redis
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from scoreboard.realtime.websocket.connection.connection import MOST_BEHIND, WebSocket
 from serving import RUN_MODES
 from viewers import PlainViewer, SocketIoViewer, missing, wait_until
 
+from scoreboard.realtime.backplane import Messenger
 from scoreboard.realtime.feed import Batch, Feed
-from scoreboard.realtime.messenger import Messenger
-from scoreboard.realtime.websocket import MOST_BEHIND, WebSocket
 
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
 # Nobody listens on port 1: what is there refuses at once.
@@ -90,7 +90,7 @@ class TestReadiness:
         def fail(*arguments, **options):
             raise RuntimeError("the hidden password")
 
-        monkeypatch.setattr("scoreboard.database.Database.transaction", fail)
+        monkeypatch.setattr("scoreboard.db.transactions.Database.transaction", fail)
         # As if the last write was long ago, or its outcome would be the answer.
         monkeypatch.setattr(app.extensions["database"], "_wrote_at", float("-inf"))
         # Our lines go to their own handlers and no further; here they go to this one as well.

@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
-from scoreboard import database
 from scoreboard.auth import accounts
 from scoreboard.cli.users import seed_players
+from scoreboard.db import transactions as database
 from scoreboard.errors import Replayed, ScoreboardError
 from scoreboard.extensions import db
+from scoreboard.leaderboard import top10 as board
 from scoreboard.models import MAX_SCORE, MAX_TOTAL, Score, Standing, User
-from scoreboard.scores import board
 from scoreboard.scores import policy as policy_of_scores
 from scoreboard.scores.ledger import Ledger
 from scoreboard.scores.policy import POLICIES

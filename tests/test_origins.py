@@ -9,7 +9,7 @@ from serving import RUN_MODES, Server
 from viewers import PATH, PlainViewer
 
 from config import Config, SettingError
-from scoreboard.origins import AllowedOrigins
+from scoreboard.http.origins import AllowedOrigins
 
 LISTED = "https://app.example,https://*.wild.example:8443,capacitor://localhost,file://"
 

@@ -21,7 +21,7 @@ from services import OwnPostgres
 from serving import ROOT, RUN_MODES, Server, free_port
 from viewers import PlainViewer, missing, wait_until
 
-from scoreboard import engines
+from scoreboard.db import engine as engines
 
 MANY = 100
 

@@ -8,13 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from scoreboard import database
 from scoreboard.cli.users import seed_players
+from scoreboard.concurrency import runtime as transport
+from scoreboard.db import transactions as database
 from scoreboard.extensions import db
-from scoreboard.fields import moment
-from scoreboard.realtime import transport
-from scoreboard.scores import board, history, leaderboard, showing
-from scoreboard.scores.leaderboard import Last, Middle, Place, View
+from scoreboard.http.fields import moment
+from scoreboard.leaderboard import ranking as leaderboard
+from scoreboard.leaderboard import service as showing
+from scoreboard.leaderboard import top10 as board
+from scoreboard.leaderboard.ranking import Last, Middle, Place, View
+from scoreboard.scores import history
 
 USERS = 14
 

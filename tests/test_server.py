@@ -12,7 +12,7 @@ import requests
 from serving import ROOT, Server, free_port
 from viewers import wait_until
 
-from scoreboard.refusal_limiter import MAX_REFUSALS, RefusalLimiter
+from scoreboard.http.refusal_limiter import MAX_REFUSALS, RefusalLimiter
 from scoreboard.server.connection import (
     BODY_TIMEOUT,
     CLOSE_TIMEOUT,
@@ -269,7 +269,7 @@ def test_an_address_that_is_refused_again_and_again_gets_no_connection_for_a_whi
 
 def test_the_limiter_forgets_refusals_and_blocks_in_time(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("scoreboard.refusal_limiter.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("scoreboard.http.refusal_limiter.time.monotonic", lambda: now[0])
     limiter = RefusalLimiter()
 
     for _ in range(MAX_REFUSALS):

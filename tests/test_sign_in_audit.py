@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from scoreboard import database, metrics
+from scoreboard.db import transactions as database
 from scoreboard.models import RevokedToken
+from scoreboard.observability import metrics
 
 ANN = {"username": "Ann", "email": "ann@example.com", "password": "correct horse"}
 LOGIN = {"username": "Ann", "password": "correct horse"}

@@ -19,7 +19,8 @@ from sqlalchemy import select
 from viewers import NodeViewer, PlainViewer, SocketIoViewer, wait_until
 
 from config import Config
-from scoreboard import create_app, database
+from scoreboard import create_app
+from scoreboard.db import transactions as database
 from scoreboard.models import Score
 
 WRITERS = 8

@@ -5,8 +5,8 @@ import threading
 import pytest
 from viewers import wait_until
 
+from scoreboard.concurrency.coalescer import Together
 from scoreboard.errors import ServerError
-from scoreboard.together import Together
 
 
 class Work:

@@ -28,8 +28,9 @@ from test_house import PUBLIC_ROUTES
 from viewers import PlainViewer, SocketIoViewer
 
 from config import Config
-from scoreboard import create_app, database
+from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
+from scoreboard.db import transactions as database
 from scoreboard.extensions import Base, db
 from scoreboard.models import RevokedToken, Score, Standing, User
 

@@ -12,11 +12,13 @@ from collections import deque
 
 import pytest
 from pairs import Pair
+from scoreboard.realtime.websocket.connection.framing import text_frame
 from viewers import wait_until
 
-from scoreboard.realtime import transport, useless_traffic, websocket
-from scoreboard.realtime.frames import text_frame
+from scoreboard.concurrency import runtime as transport
+from scoreboard.realtime import useless_traffic
 from scoreboard.realtime.useless_traffic import MAX_FRAMES
+from scoreboard.realtime.websocket.connection import connection as websocket
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Blueprint
 
-from .. import requests
-from ..documented import documented
+from ..http import request as requests
+from ..http.documented import documented
 from . import service, watch
 from .schemas import (
     audit_query_schema,

@@ -2,7 +2,7 @@
 
 from marshmallow import ValidationError, fields, validate
 
-from ..fields import Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
+from ..http.fields import Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
 from ..permissions import ROLES
 
 LARGEST_ID = 2**63 - 1

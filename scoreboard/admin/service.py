@@ -8,13 +8,14 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Connection, update
 
-from .. import audit, database, metrics
-from ..activity import marks as activity_marks
+from ..anomalies import flags as activity_marks
 from ..auth import accounts, tokens
 from ..auth.service import json_object
+from ..db import transactions as database
 from ..errors import NotFound, NotPermitted
 from ..models import Standing, User
-from ..realtime import broadcast
+from ..observability import audit, metrics
+from ..realtime import hub as broadcast
 from ..scores import history
 from ..scores.policy import POLICIES
 from .schemas import (

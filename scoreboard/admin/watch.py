@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import current_app
 
-from .. import metrics, recent
-from ..json_provider import loads
+from ..http.json import loads
+from ..observability import metrics, recent
 from .schemas import audit_query_schema
 from .service import Moderator
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from .. import database
+from ..db import transactions as database
 from ..errors import Conflict
 from ..models import User
 from .names import name_key

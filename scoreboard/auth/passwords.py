@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from ..realtime.transport import off_loop, threads
-from .fair_queue import FairQueue
+from ..concurrency.fair_queue import FairQueue
+from ..concurrency.runtime import off_loop, threads
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 
-from .. import requests
-from ..documented import documented
 from ..extensions import limiter
+from ..http import request as requests
+from ..http.documented import documented
 from . import service
 from .schemas import (
     account_schema,

@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from ..fields import Moment, Schema
+from ..http.fields import Moment, Schema
 from .names import MAX_NAME, check_username
 from .passwords import composed
 

@@ -6,10 +6,12 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Connection
 
-from .. import audit, database, limit_storage
-from ..audit import Origin
+from ..db import rate_limits as limit_storage
+from ..db import transactions as database
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
-from ..realtime import broadcast
+from ..observability import audit
+from ..observability.audit import Origin
+from ..realtime import hub as broadcast
 from . import accounts, names, passwords, tokens
 from .schemas import login_schema, register_schema
 from .signatures import PUBLIC_VIEWER

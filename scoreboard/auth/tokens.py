@@ -18,11 +18,11 @@ from flask import Flask, current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
 from sqlalchemy import Connection, Executable, delete, null, select
 
-from .. import database
+from ..concurrency.coalescer import Together
+from ..db import transactions as database
 from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
 from ..permissions import ROLES, Caller
-from ..together import Together
 from .signatures import CLOCKS_DIFFER, PUBLIC_VIEWER, Claims, verified
 
 SCHEME = "Bearer"

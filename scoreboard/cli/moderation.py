@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import click
 from marshmallow import ValidationError
 
-from ..activity import marks as activity_marks
 from ..admin import service
+from ..anomalies import flags as activity_marks
 from ..errors import ScoreboardError
 from ..permissions import ROLES
 from .users import named, origin, users

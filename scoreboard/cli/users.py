@@ -12,12 +12,14 @@ from flask.cli import AppGroup
 from marshmallow import ValidationError
 from sqlalchemy import Connection, false, insert, select
 
-from .. import audit, database, logs
-from ..audit import Origin
 from ..auth import accounts, passwords, tokens
 from ..auth.schemas import register_schema
+from ..db import transactions as database
 from ..errors import ScoreboardError
 from ..models import Score, Standing, User
+from ..observability import audit
+from ..observability import logging as logs
+from ..observability.audit import Origin
 from ..permissions import ROLES
 
 users = AppGroup(

@@ -5,8 +5,8 @@ from typing import Any
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from .. import requests
-from ..documented import documented
+from ..http import request as requests
+from ..http.documented import documented
 from . import service
 from .schemas import health_schema, readiness_schema
 

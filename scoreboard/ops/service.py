@@ -8,9 +8,10 @@ from typing import Any, cast
 from flask import current_app
 from prometheus_client import generate_latest
 
-from .. import database, metrics
+from ..db import transactions as database
 from ..errors import NotAuthenticated
 from ..extensions import limiter
+from ..observability import metrics
 
 log = logging.getLogger(__name__)
 

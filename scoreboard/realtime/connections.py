@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .. import metrics
+from ..concurrency import runtime as transport
 from ..errors import Stopping, TooManyConnections
+from ..observability import metrics
 from ..permissions import Caller
-from . import transport
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields, validate
 
-from ..fields import ScoreValue
+from ..http.fields import ScoreValue
 from ..scores.schemas import Top10Schema
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from flask import Flask
 
-from .. import requests
-from ..conditional import headers, is_known
 from ..errors import refuse, respond, translate
-from ..json_provider import dumps
-from . import service
+from ..http import request as requests
+from ..http.etags import headers, is_known
+from ..http.json import dumps
+from . import submit as service
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 

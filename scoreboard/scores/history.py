@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, type_coerce, update
 from sqlalchemy.types import NullType
 
-from .. import database
+from ..db import transactions as database
 from ..errors import Conflict, NotFound, ScoreOutOfRange, ServerError
 from ..models import Score, Standing
 from .policy import Policy, Present, apply, check_range

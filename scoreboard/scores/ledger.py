@@ -13,11 +13,12 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
-from .. import database
+from ..concurrency.coalescer import Together
+from ..db import transactions as database
 from ..errors import Overloaded, ServerError
+from ..leaderboard import top10 as board
 from ..realtime.feed import Batch
-from ..together import Together
-from . import board, records
+from . import records
 from .policy import Policy
 from .records import Outcome, Receipt, Update
 

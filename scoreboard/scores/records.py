@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, select, tuple_
 
 from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
-from ..fields import moment, number
+from ..http.fields import moment, number
 from ..models import Score
-from . import statements
+from . import sql as statements
 from .policy import Policy, Present, after
 
 Key = tuple[str, str, str]  # user_id, submitted_by and identity: what is accepted once

@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from .. import requests
-from ..documented import documented
-from . import service, showing
+from ..http import request as requests
+from ..http.documented import documented
+from ..leaderboard import service as showing
+from . import submit as service
 from .schemas import (
     batch_schema,
     history_query_schema,

@@ -4,7 +4,7 @@ import re
 
 from marshmallow import ValidationError, fields, validate
 
-from ..fields import LeanSchema, Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
+from ..http.fields import LeanSchema, Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
 
 MOST_IN_BATCH = 1000
 

@@ -12,9 +12,9 @@ import sys
 
 from flask import Flask
 
-from .. import doctor
-from ..realtime import transport
-from ..scores.service import LONGEST_BATCH
+from ..concurrency import runtime as transport
+from ..ops import doctor
+from ..scores.submit import LONGEST_BATCH
 from .listener import Listener, listen
 from .shutdown import stop, stop_signal
 

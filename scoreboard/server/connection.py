@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..realtime import transport
+from ..concurrency import runtime as transport
 from .request import Environ, Refused, RequestReader
 from .response import Response, refusal
 

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..realtime import transport
-from ..refusal_limiter import RefusalLimiter
-from ..requests import client_address
+from ..concurrency import runtime as transport
+from ..http.refusal_limiter import RefusalLimiter
+from ..http.request import client_address
 from .connection import Connection
 from .request import Environ
 

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
-from ..json_provider import dumps
+from ..http.json import dumps
 
 # RFC 9110, section 15.3.5 and 15.4.5: these have no body.
 NO_BODY = ("1", "204", "304")
@@ -41,14 +41,16 @@ class Response:
             raise RuntimeError("the application returned without a status")
         body = b"".join(parts)
         lines = [f"HTTP/1.1 {self.status}"]
-        has_length = False
+        has_length = has_date = False
         for name, value in self.headers:
             if (name, value) != CLOSE:  # the server adds it itself
                 lines.append(f"{name}: {value}")
             has_length |= name.lower() == "content-length"
+            has_date |= name.lower() == "date"
         if not has_length and not self.status.startswith(NO_BODY):
             lines.append(f"Content-Length: {len(body)}")
-        lines.append(f"Date: {_date(int(time.time()))}")
+        if not has_date:
+            lines.append(f"Date: {_date(int(time.time()))}")
         if connection:
             lines.append(f"Connection: {connection}")
         head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"

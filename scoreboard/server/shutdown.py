@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from .. import audit, logs
-from ..realtime import transport
+from ..concurrency import runtime as transport
+from ..observability import audit
+from ..observability import logging as logs
 from .listener import Listener
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def stop(app: Flask, listener: Listener) -> None:
     connections = app.extensions["connections"]
     connections.stop()
     _wait_until(lambda: not audit.under_way, deadline)
+    app.extensions["audience"].flush()
     transport.sleep(POLL_INTERVAL)  # for the last acknowledgements and messages to leave
 
     def is_over() -> bool:

@@ -8,8 +8,8 @@ import flask_swagger_ui
 from flask import Blueprint, Response, current_app, request, send_from_directory
 from werkzeug.http import parse_date, parse_if_range_header
 
-from .. import requests
-from ..docs import asyncapi, reference
+from ..apidocs import asyncapi, reference
+from ..http import request as requests
 from .pages import page
 
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"

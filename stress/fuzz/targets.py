@@ -11,8 +11,9 @@ import socket
 import wsproto
 from wsproto.events import CloseConnection
 
-from scoreboard.realtime import engine, websocket
-from scoreboard.realtime.packets import LONGEST_MESSAGE
+from scoreboard.realtime.socketio import engine
+from scoreboard.realtime.socketio.packets import LONGEST_MESSAGE
+from scoreboard.realtime.websocket.connection import connection as websocket
 
 from .world import ROLES, world
 

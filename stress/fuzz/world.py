@@ -20,8 +20,9 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
+from scoreboard.concurrency import runtime as transport
 from scoreboard.extensions import Base
-from scoreboard.realtime import transport, updates
+from scoreboard.realtime.socketio import updates
 
 ROLES = ("player", "scorer", "admin")
 LOGGERS = ("scoreboard", "scoreboard.audit", "engineio.server", "socketio.server")

@@ -1,0 +1,74 @@
+"""Anomaly detection: checks every finished attempt, and never delays or fails one."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask, current_app
+
+from ..concurrency import runtime as transport
+from ..observability import audit, metrics
+from . import flags as marks
+from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
+
+log = logging.getLogger(__name__)
+
+# By the setting of their bound, which is 0 if the rule is disabled.
+RULES: dict[str, type[Any]] = {
+    "ACTIVITY_JUMP": Jump,
+    "ACTIVITY_REFUSALS": Refusals,
+    "ACTIVITY_USERS_PER_ADDRESS": UsersPerAddress,
+    "ACTIVITY_REGULARITY": Regularity,
+}
+
+
+class AnomalyDetector:
+    """The rules that are enabled in this process."""
+
+    def __init__(self, app: Flask) -> None:
+        self.rules = [rule(app.config[name]) for name, rule in RULES.items() if app.config[name]]
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self._app = app
+        self._lock = transport.lock()
+        self._flagged: Memory[None] = Memory(lambda: None)
+
+    def observe(self, attempt: audit.Attempt) -> None:
+        """Check a finished attempt. A rule that fails is logged; nothing is raised.
+
+        Holds a lock where requests have threads. Never blocks.
+        """
+        for rule in self.rules:
+            try:
+                with self._lock:
+                    hits = rule.hits(attempt)
+                for hit in hits:
+                    self._report(hit, attempt.origin)
+            except Exception:
+                log.exception("a rule of unusual activity failed")
+
+    def _report(self, hit: Hit, origin: audit.Origin) -> None:
+        """Log and count a hit, and flag its user in the background, once per rule and hour."""
+        audit.anomaly(origin, *hit)
+        metrics.ANOMALIES.labels(hit.rule).inc()
+        now = self.now()
+        key = (hit.user_id, hit.rule, marks.hour_of(now))
+        with self._lock:
+            is_new = key not in self._flagged
+            self._flagged.of(key)
+        if hit.user_id and is_new:
+            transport.spawn(self._write, hit.user_id, hit.rule, hit.detail, now)
+
+    def _write(self, *flag: Any) -> None:
+        with self._app.app_context():
+            marks.write(*flag)
+
+
+def init_app(app: Flask) -> None:
+    """Create the detector of the application."""
+    app.extensions["activity"] = AnomalyDetector(app)
+
+
+def observe(attempt: audit.Attempt) -> None:
+    """Check a finished attempt with the rules of the current application."""
+    current_app.extensions["activity"].observe(attempt)

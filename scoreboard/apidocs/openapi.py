@@ -1,0 +1,199 @@
+"""The OpenAPI document, made of the routes and what they declare."""
+
+import inspect
+import re
+import threading
+from collections.abc import Iterator
+from contextvars import copy_context
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask
+from marshmallow import Schema
+
+from ..concurrency.runtime import off_loop
+from ..http.documented import Documented, documentation
+from ..permissions import ROLES
+from . import reference
+from .schemas import Document, Json, example_of
+
+VERSION = "0.1.0"
+# Any request with an access or refresh token can be refused with these.
+TOKEN_CODES = ("token_missing", "token_invalid", "token_expired", "token_type", "token_revoked")
+# The specification fixes the statuses of these: 503 is not among them.
+UPDATES = ("/api/score/update", "/api/score/batch")
+IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The ETag of a cached response. If it is still current, the status is 304.",
+    "schema": {"type": "string"},
+}
+
+_making = threading.Lock()
+
+
+def of(app: Flask) -> Json:
+    """Return the OpenAPI 3.1 document of this application, made for the first request.
+
+    That takes tens of milliseconds and runs in a thread. Concurrent requests wait for it.
+    """
+    with _making:
+        if "openapi" not in app.extensions:
+            app.extensions["openapi"] = off_loop(copy_context().run, _document, app)
+    document: Json = app.extensions["openapi"]
+    return document
+
+
+def _document(app: Flask) -> Json:
+    tags = reference.texts()["tags"]
+    document = Document(
+        "Scoreboard",
+        VERSION,
+        info={"description": reference.texts()["introduction"]},
+        servers=[{"url": "/"}],
+        tags=[{"name": tag} for tag in tags.values()],
+    )
+    document.components.schema("Error", error_schema())
+    for name, description in reference.texts()["schemes"].items():
+        scheme = {"type": "http", "scheme": "bearer", "description": description}
+        document.components.security_scheme(name, scheme)
+    for endpoint, path, method, view, declared in _routes(app):
+        operation = {
+            "operationId": endpoint.replace(".", "_"),
+            "tags": [tags[endpoint.partition(".")[0]]],
+            **_operation(path, view, declared, document),
+        }
+        document.path(path, operations={method: operation})
+    return document.to_dict()
+
+
+def error_schema() -> Json:
+    """Return the schema of every error."""
+    error = {
+        "code": {"type": "string", "enum": list(reference.codes())},
+        "message": {"type": "string", "description": "What is wrong and what to do about it."},
+        "fields": {"type": "object", "description": "What is wrong, by the name of the field."},
+        "receipt": {"type": "object", "description": "The first response; with `replayed`."},
+    }
+    return closed({"error": closed(error, "code", "message")}, "error")
+
+
+def closed(properties: Json, *required: str) -> Json:
+    """Return the schema of an object with these properties and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def error_of(codes: list[str]) -> Json:
+    """Return the schema of an error with one of these codes."""
+    error = {"type": "object", "properties": {"code": {"enum": codes}}}
+    return {
+        "allOf": [
+            {"$ref": "#/components/schemas/Error"},
+            {"type": "object", "properties": {"error": error}},
+        ]
+    }
+
+
+def codes_of(declared: Documented) -> list[str]:
+    """Return every code that such a route may respond with, in the order of the reference."""
+    codes = {*declared.errors, "server_error"}
+    if declared.needs or declared.body or declared.query or declared.path:
+        codes.add("overloaded")  # these read the database
+    if declared.needs and declared.needs != "metrics":
+        codes.update((*TOKEN_CODES, "account_suspended"))
+    if declared.may:
+        codes.add("not_permitted")
+    if declared.body:
+        codes.update(("invalid_json", "invalid_input"))
+    if declared.query or declared.path:
+        codes.add("invalid_input")
+    return [code for code in reference.codes() if code in codes]
+
+
+def _routes(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        if declared := documentation(view):
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield rule.endpoint, path, method.lower(), view, declared
+
+
+def _operation(path: str, view: Any, declared: Documented, document: Document) -> Json:
+    summary, _, description = (inspect.getdoc(view) or "").partition("\n")
+    schemes: list[Json] = (
+        [{kind: []} for kind in declared.needs.split(" or ")] if declared.needs else []
+    )
+    permissions = {*declared.may}
+    operation: Json = {
+        "summary": summary,
+        "security": [{}, *schemes] if declared.optional else schemes,
+        "x-roles": [role for role, may in ROLES.items() if not permissions or may & permissions],
+    }
+    if description.strip():
+        operation["description"] = description.strip()
+    parameters = [IF_NONE_MATCH] if declared.conditional else []
+    for schema in filter(None, (declared.path, declared.query)):
+        parameters += document.parameters(schema, path)
+    if parameters:
+        operation["parameters"] = parameters
+    if declared.body:
+        content = _json(declared.body, document, response=False)
+        operation["requestBody"] = {"required": True, "content": content}
+    operation["responses"] = {**_responses(declared, document), **_refusals(path, declared)}
+    return operation
+
+
+def _responses(declared: Documented, document: Document) -> Json:
+    responses: Json = {}
+    for status, schema in declared.answers.items():
+        response: Json = {"description": HTTPStatus(status).phrase}
+        if isinstance(schema, Schema):
+            response["content"] = _json(schema, document, response=True)
+        elif schema:
+            kind = "object" if schema == "application/json" else "string"
+            response["content"] = {schema: {"schema": {"type": kind}}}
+        responses[str(status)] = response
+    if declared.conditional:
+        responses["304"] = {"description": "Unchanged since the response with this ETag."}
+        for response in responses.values():
+            response["headers"] = {"ETag": {"schema": {"type": "string"}}}
+    return responses
+
+
+def _json(schema: Schema, document: Document, response: bool) -> Json:
+    refers = document.refer(schema, response)
+    example = example_of(refers, document.components.schemas)
+    return {"application/json": {"schema": refers, "example": example}}
+
+
+def _refusals(path: str, declared: Documented) -> Json:
+    """Return the errors by status, with the codes of each."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes_of(declared):
+        status = reference.codes()[code]["status"]
+        if code == "unknown_user" and "{user_id}" in path:
+            status = 404
+        if code == "overloaded" and path in UPDATES:
+            status = 500
+        by_status.setdefault(status, []).append(code)
+    return {str(status): _refusal(status, codes) for status, codes in by_status.items()}
+
+
+def _refusal(status: int, codes: list[str]) -> Json:
+    meanings = [f"- `{code}`: {reference.codes()[code]['meaning']}" for code in codes]
+    refusal: Json = {
+        "description": "\n".join([HTTPStatus(status).phrase, "", *meanings]),
+        "content": {"application/json": {"schema": error_of(codes)}},
+        "x-codes": codes,
+    }
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        refusal["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
+    if status == HTTPStatus.UNAUTHORIZED:
+        refusal["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return refusal

@@ -1,0 +1,140 @@
+"""JSON Schema of the marshmallow schemas that load and dump, made by apispec."""
+
+from typing import Any, ClassVar
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
+from apispec.ext.marshmallow.common import resolve_schema_instance
+from marshmallow import Schema, fields
+
+from ..http.fields import UUID, Moment, ScoreValue, UserId
+from ..models import MAX_SCORE, MAX_TOTAL
+from . import reference
+
+Json = dict[str, Any]
+Field = fields.Field[Any]
+
+
+class Converter(OpenAPIConverter):
+    """Converts the fields of this project, and tells request schemas from response schemas.
+
+    While `response` is set, every field is required unless its metadata has `optional`, may be
+    null if marshmallow allows None, and a score may be a total.
+    """
+
+    field_mapping: ClassVar[dict[type, tuple[str | None, str | None]]] = {
+        **OpenAPIConverter.field_mapping,
+        UserId: ("string", "uuid"),
+        ScoreValue: ("number", None),
+        Moment: ("string", "date-time"),
+    }
+    response = False
+
+    def init_attribute_functions(self) -> None:
+        """Add the description and example of a field, leave out what is not in the contract.
+
+        The latter are the keys and values of a dict, and `readOnly`: no schema loads and dumps.
+        """
+        super().init_attribute_functions()
+        self.attribute_functions.remove(self.dict2properties)
+        self.attribute_functions.remove(self.field2read_only)
+        self.attribute_functions.append(self.field2description)
+
+    def schema2jsonschema(self, schema: Any) -> Json:
+        """Add the docstring, and the required fields of a response."""
+        instance = resolve_schema_instance(schema)
+        result: Json = super().schema2jsonschema(instance)
+        if self.response:
+            result["required"] = [
+                name
+                for name, field in instance.fields.items()
+                if not field.metadata.get("optional")
+            ]
+        return {**result, "description": (type(instance).__doc__ or "").strip()}
+
+    def field2description(self, field: Field, ret: Json) -> Json:
+        """Return the description and the example of a field, from its metadata or the reference.
+
+        Raises KeyError for a field that neither of them describes.
+        """
+        if isinstance(field.parent, fields.List):  # the items of a list: the list is described
+            return {}
+        if isinstance(field, ScoreValue):
+            limit = MAX_TOTAL if self.response else MAX_SCORE
+            ret.update(minimum=-limit, maximum=limit)
+        if isinstance(items := ret.get("items"), type):
+            ret["items"] = self.resolve_nested_schema(items)
+        known = {**reference.fields().get(field.name or "", {}), **ret}
+        example = known.get("example")
+        ret.pop("example", None)
+        return {
+            "description": known["description"],
+            **({"examples": [example]} if example is not None else {}),
+        }
+
+    def field2choices(self, field: Field, **kwargs: Any) -> Json:
+        """Return `const` for a single choice."""
+        choices: list[Any] = super().field2choices(field, **kwargs).get("enum", [])
+        return {"const": choices[0]} if len(choices) == 1 else {"enum": choices} if choices else {}
+
+    def field2default(self, field: Field, **kwargs: Any) -> Json:
+        """Return the default unless it is None, which means that the field has none."""
+        return {} if field.load_default is None else super().field2default(field, **kwargs)
+
+    def field2nullable(self, field: Field, ret: Json) -> Json:
+        """Return whether a field of a response may be null; no request may send null."""
+        return super().field2nullable(field, ret) if self.response else {}
+
+    def field2pattern(self, field: Field, **kwargs: Any) -> Json:
+        r"""Return the pattern as JSON Schema writes it: with anchors, and without Python's `\Z`."""
+        found = super().field2pattern(field, **kwargs)
+        if isinstance(field, UserId):
+            found = {"pattern": UUID.pattern}
+        return {name: "^" + pattern.removesuffix(r"\Z") + "$" for name, pattern in found.items()}
+
+
+class Plugin(MarshmallowPlugin):
+    """The marshmallow plugin with our converter."""
+
+    Converter = Converter
+
+
+class Document(APISpec):
+    """An apispec document whose schemas are made of marshmallow schemas."""
+
+    def __init__(self, title: str, version: str, **options: Any) -> None:
+        self._plugin = Plugin()
+        super().__init__(title, version, "3.1.0", plugins=[self._plugin], **options)
+
+    def converter(self, response: bool) -> Any:
+        """Return the converter, set to convert the schemas of responses or of requests."""
+        self._plugin.converter.response = response
+        return self._plugin.converter
+
+    def refer(self, schema: Schema, response: bool) -> Json:
+        """Return a reference to a schema, which is added to the components."""
+        result: Json = self.converter(response).resolve_nested_schema(schema)
+        return result
+
+    def parameters(self, schema: Schema, path: str) -> list[Json]:
+        """Return the parameters of a schema: those that the path names are in it."""
+        found = self.converter(response=False).schema2parameters(schema, location="query")
+        return [{**each, "in": "path"} if f"{{{each['name']}}}" in path else each for each in found]
+
+
+def example_of(schema: Json, schemas: dict[str, Json]) -> Any:
+    """Return an example of a JSON Schema: of an object, its required properties."""
+    if "$ref" in schema:
+        return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if schema.get("examples"):
+        return schema["examples"][0]
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", (schema.get("enum") or [None])[0])
+    if "anyOf" in schema:
+        return example_of(schema["anyOf"][0], schemas)
+    if "array" in schema.get("type", ()):
+        return [example_of(schema["items"], schemas)]
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    return {
+        name: example_of(each, schemas) for name, each in properties.items() if name in required
+    }

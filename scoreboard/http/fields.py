@@ -1,0 +1,134 @@
+"""What Marshmallow lacks: bounds, a lean load, and the fields user id, score, moment, whole."""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import marshmallow
+from marshmallow import ValidationError, fields, validate
+
+from ..errors import InvalidInput
+from ..models import MAX_SCORE
+
+# More than anything asked for has.
+MOST_FIELDS = 20
+
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+NOT_A_TIME = "Must be a time in ISO 8601, as in 2026-01-31T12:00:00Z."
+# The outline of ISO 8601: datetime itself takes any separator, and a NUL at the end.
+TIMESTAMP = re.compile(
+    r"[0-9W-]{8,10}([Tt ][0-9:]{2,8}([.,][0-9]{1,20})?([Zz]|[+-][0-9:.]{2,15})?)?", re.ASCII
+)
+
+
+class UserId(fields.Field[str]):
+    """A user's id: a UUID in text, in lower case once loaded."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str) or not UUID.fullmatch(value):
+            raise ValidationError("Must be a user id: a UUID in text.")
+        return value.lower()
+
+
+class ScoreValue(fields.Field[float]):
+    """A finite JSON number that a double holds exactly; strings and booleans are not numbers."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError("Must be a number.")
+        # Compared before it is converted: a huge whole number has no float.
+        if not abs(value) <= MAX_SCORE or not math.isfinite(value):
+            raise ValidationError(f"Must be a number from {-MAX_SCORE} to {MAX_SCORE}.")
+        return float(value)
+
+    def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> int | float:
+        return number(value)
+
+
+class Moment(fields.Field[datetime]):
+    """A moment in ISO 8601; without an offset it is UTC."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or not TIMESTAMP.fullmatch(value):
+            raise ValidationError(NOT_A_TIME)
+        try:
+            given = datetime.fromisoformat(value.upper())
+            return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValidationError(NOT_A_TIME) from None
+
+    def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
+        return None if value is None else moment(value)
+
+
+class Whole(fields.Integer):
+    """A whole number within bounds, written in digits: Python would read `1_0` and ` 10` too."""
+
+    def __init__(self, least: int, most: int, **options: Any) -> None:
+        problem = f"Must be a whole number from {least} to {most}."
+        within = validate.Range(least, most, error=problem)
+        super().__init__(validate=within, error_messages={"invalid": problem}, **options)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        if not re.fullmatch("-?[0-9]+", str(value)):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, *args, **kwargs)
+
+
+class Schema(marshmallow.Schema):
+    """A schema of what is asked for, which does not look at every one of thousands of fields."""
+
+    def load(self, data: Any, **options: Any) -> Any:
+        """Load as Marshmallow does. Raises InvalidInput if there are more than MOST_FIELDS."""
+        if isinstance(data, dict) and len(data) > MOST_FIELDS:
+            raise InvalidInput(f"There are more than {MOST_FIELDS} fields.", {})
+        return super().load(data, **options)
+
+
+class QuerySchema(marshmallow.Schema):
+    """A schema of a query string; parameters that it does not name are ignored.
+
+    Caches and trackers add their own to any address: jQuery's `_`, `fbclid`, `utm_source`.
+    """
+
+    class Meta:
+        """How Marshmallow treats unknown names."""
+
+        unknown = marshmallow.EXCLUDE
+
+
+class LeanSchema(Schema):
+    """A flat schema that loads what is as it must be without Marshmallow's bookkeeping.
+
+    For schemas of fields alone: no hooks, no nesting, no defaults. The rules are the fields' own;
+    what breaks any of them is loaded again by Marshmallow, which says what is wrong.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._required = {name for name, field in self.load_fields.items() if field.required}
+
+    def lean_load(self, body: object) -> dict[str, Any]:
+        """Return what `load` returns, in half the time. Raises ValidationError as it does."""
+        if type(body) is dict and self._required <= body.keys() <= self.load_fields.keys():
+            try:
+                return {
+                    name: field.deserialize(body[name])
+                    for name, field in self.load_fields.items()
+                    if name in body
+                }
+            except ValidationError:
+                pass  # there may be more than this one fault
+        loaded: dict[str, Any] = self.load(body)
+        return loaded
+
+
+def number(value: float) -> int | float:
+    """Return a score as it is told: 120 for a whole number, never 120.0."""
+    return int(value) if value == int(value) else value
+
+
+def moment(value: datetime) -> str:
+    """Return a moment as it is told: in UTC, with a Z."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

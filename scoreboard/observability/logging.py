@@ -1,0 +1,164 @@
+"""Destinations and formats of the logs, and what never appears in them."""
+
+import atexit
+import copy
+import json
+import logging
+import math
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from flask import Flask
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from ..db.transactions import FAILURES
+from . import metrics
+from .log_writer import Writer
+
+AUDIT = "scoreboard.audit"
+# Seconds that the end of the process waits for the readers of the logs.
+FLUSH_TIMEOUT = 2
+
+# Plain WebSockets send tokens in the query; the development server logs whole request lines.
+_TOKEN = re.compile(r"(token=)[^&\s\"']+")
+_CONTROL = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]")
+
+# Seconds between two lines about the same failure.
+REPEAT_INTERVAL = 1
+MAX_KINDS = 1000
+# Drivers whose errors SQLAlchemy logs unchanged.
+DRIVERS = ("psycopg", "sqlite3")
+MAX_REASON_LENGTH = 200
+# Attributes of a record that no line shows; on the event loop they cost more than all the rest.
+UNUSED_FIELDS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+
+# By kind: when a line was last written (time.monotonic), and how many were suppressed since.
+_written: dict[object, tuple[float, int]] = {}
+
+
+_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _clean(record: logging.LogRecord) -> str:
+    """Format without tokens, and without control characters, which could forge another line."""
+    return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", _FORMAT.format(record)))
+
+
+def _render(record: logging.LogRecord) -> str | None:
+    """Return the text of a record, or None if one of its kind was written just before.
+
+    Warnings and errors are limited to one per kind and REPEAT_INTERVAL; the next one has the
+    number suppressed. A kind is a line of code with the type of the exception and the place that
+    raised it. All failures of the database are one kind and have no traceback: during an outage
+    every request fails.
+    """
+    if record.name == AUDIT:
+        return record.getMessage()
+    if record.levelno < logging.WARNING:
+        return _clean(record)
+    error = record.exc_info[1] if record.exc_info else None
+    is_database = isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
+    frames = traceback.walk_tb(error.__traceback__ if error else None)
+    place = [(frame.f_code.co_filename, line) for frame, line in frames][-1:]
+    kind = "database" if is_database else (record.pathname, record.lineno, type(error), *place)
+    now = time.monotonic()
+    written_at, suppressed = _written.get(kind, (-math.inf, 0))
+    if now - written_at < REPEAT_INTERVAL:
+        _written[kind] = (written_at, suppressed + 1)
+        return None
+    if len(_written) >= MAX_KINDS:
+        _written.clear()
+    _written[kind] = (now, 0)
+    text = record.getMessage()
+    shown = copy.copy(record)
+    if is_database:
+        # The driver's message without the statement and its parameters.
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        text = f"{text}: {type(error).__name__}: {reason[:MAX_REASON_LENGTH]}"
+        shown.exc_info = shown.exc_text = None
+    if suppressed:
+        text = f"{text} ({suppressed} more since the last line about it)"
+    shown.msg, shown.args = text, None
+    return _clean(shown)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Remove tracebacks: Engine.IO fails at what clients send, not at our code.
+
+    Our own handlers log their exceptions before the library sees them.
+    """
+    if record.exc_info and record.exc_info[0]:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", None
+    record.exc_info = None
+    return True
+
+
+def _audit_notice(count: int) -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": "log_lines_dropped", "lines": count})
+
+
+def _notice(count: int) -> str:
+    record = {"name": __name__, "levelname": "WARNING", "msg": f"{count} log lines were dropped"}
+    return _clean(logging.makeLogRecord(record))
+
+
+# Shared by all applications of the process.
+_stdout = Writer(logging.LogRecord.getMessage, _audit_notice)
+_stderr = Writer(_render, _notice)
+
+
+class _Dropped(Collector):
+    """The lines dropped: native threads count them, and must not use the locks of metrics."""
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        help_text = "Log lines that the reader of the stream did not take"
+        dropped = CounterMetricFamily("scoreboard_log_lines_dropped", help_text, labels=["stream"])
+        dropped.add_metric(["stdout"], _stdout.dropped)
+        dropped.add_metric(["stderr"], _stderr.dropped)
+        yield dropped
+
+
+metrics.REGISTRY.register(_Dropped())
+
+
+def init_app(app: Flask) -> None:
+    """Send audit lines to standard output, unchanged, and all others to standard error."""
+    _stdout.use(sys.stdout)
+    _stderr.use(sys.stderr)
+    for field in UNUSED_FIELDS:
+        setattr(logging, field, False)
+    levels = {
+        "scoreboard": logging.getLogger("scoreboard").level or logging.INFO,
+        AUDIT: logging.NOTSET,
+        "werkzeug": logging.INFO,
+        "engineio.server": logging.WARNING,
+        "socketio.server": logging.ERROR,
+    }
+    for name, level in levels.items():
+        logger = logging.getLogger(name)
+        logger.handlers = [_stdout if name == AUDIT else _stderr]
+        logger.propagate = False
+        logger.setLevel(level)
+    # For all other loggers, such as the database pool's.
+    logging.lastResort = _stderr
+    logging.getLogger("engineio.server").addFilter(_without_traceback)
+
+
+@atexit.register
+def flush() -> None:
+    """Block until all lines are written, at most FLUSH_TIMEOUT. For the end of the process."""
+    deadline = time.monotonic() + FLUSH_TIMEOUT
+    _stdout.drain(deadline)
+    _stderr.drain(deadline)
+
+
+def audit_to_stderr() -> None:
+    """Send audit lines to standard error: a command's standard output is its result."""
+    logger = logging.getLogger(AUDIT)
+    logger.handlers = [_stderr if each is _stdout else each for each in logger.handlers]

@@ -1,0 +1,68 @@
+"""Recent activity of this process: attempts per minute by outcome, and the newest audit lines.
+
+Every process has its own and loses it when it ends, as with the metrics. Bounded to the last
+60 minutes and the last 1,000 lines.
+"""
+
+import secrets
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
+from itertools import islice
+
+from ..concurrency import runtime as transport
+
+MINUTES = 60
+MAX_LINES = 1000
+
+
+class Recent:
+    """The last minutes and lines. Codes are ours, never from a client's input.
+
+    `name` identifies this process among others and across restarts; `since` is when it started.
+    All methods hold a lock for an instant where requests have threads, and never block.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self.name = secrets.token_hex(4)
+        self.since = datetime.fromtimestamp(now(), UTC)
+        self._now = now
+        self._lock = transport.lock()
+        # In order of insertion, for a clock that is set back.
+        self._minutes: dict[int, defaultdict[str, int]] = {}
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._line_count = 0
+
+    def keep(self, lines: Collection[str], codes: Iterable[str] = ()) -> None:
+        """Keep these lines, and count attempts with these outcomes in the current minute."""
+        minute = int(self._now() // 60)
+        with self._lock:
+            self._lines.extend(lines)
+            self._line_count += len(lines)
+            if minute not in self._minutes:
+                self._minutes[minute] = defaultdict(int)
+                if len(self._minutes) > MINUTES:
+                    del self._minutes[next(iter(self._minutes))]
+            counts = self._minutes[minute]
+            for code in codes:
+                counts[code] += 1
+
+    def minutes(self) -> list[tuple[datetime, dict[str, int]]]:
+        """Return the start and the counts by code of the last 60 minutes, the current one last."""
+        last = int(self._now() // 60)
+        with self._lock:
+            return [
+                (datetime.fromtimestamp(minute * 60, UTC), dict(self._minutes.get(minute, {})))
+                for minute in range(last - MINUTES + 1, last + 1)
+            ]
+
+    def lines(self, after: int = 0) -> list[tuple[int, str]]:
+        """Return the lines with a number greater than `after`, each with its number, in order."""
+        with self._lock:
+            first = self._line_count - len(self._lines) + 1
+            start = max(first, after + 1)
+            return list(enumerate(islice(self._lines, start - first, None), start))
+
+
+seen = Recent()

@@ -1,0 +1,254 @@
+"""The Socket.IO door: connect, authenticate, update_score, disconnect."""
+
+import contextlib
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from engineio.exceptions import SocketIsClosedError
+from flask import Flask
+from socketio import packet
+from socketio.exceptions import ConnectionRefusedError
+
+from ...auth import tokens
+from ...concurrency import runtime as transport
+from ...errors import NotAuthenticated, NotFound, ScoreboardError, translate
+from ...extensions import socketio
+from ...http.refusal_limiter import RefusalLimiter
+from ...observability import metrics
+from .. import hub as broadcast
+from ..backplane import Alone, Messenger
+from ..connections import Connection
+from ..websocket import connection as websocket
+from . import engine, updates
+from .packets import LONGEST_MESSAGE, MalformedPacket, StrictPacket
+
+log = logging.getLogger(__name__)
+
+PATH = "/ws/scoreboard"
+ROOM = "scoreboard"
+# Packets that a polling client may be behind: as far as a WebSocket may be, about.
+MOST_WAITING = 2000
+
+
+def init_app(app: Flask) -> None:
+    """Serve Socket.IO under /ws/scoreboard/."""
+    door = _Door(app)
+    socketio.init_app(
+        app,
+        path=PATH,
+        async_mode=transport.ASYNC_MODE,
+        client_manager=_manager(app, door),
+        serializer=StrictPacket,
+        manage_session=False,
+        max_http_buffer_size=LONGEST_MESSAGE,
+        # The sweep looks for those who have gone.
+        monitor_clients=False,
+        # Any origin: those that are not allowed are refused before, see origins.py and plain.py.
+        cors_allowed_origins="*",
+        cors_credentials=False,
+    )
+    door.listen(app.extensions["socketio"].server)
+    app.extensions["connections"].with_each_sweep(door.look_after)
+
+
+def _manager(app: Flask, door: "_Door") -> Any:
+    if not app.config["REDIS_URL"]:
+        return Alone(door.welcome)
+    return Messenger(app.config["REDIS_URL"], door.welcome, app.extensions["feed"].offer)
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Session(Connection):
+    """One Engine.IO session, authenticated or not; `socket` is the library's.
+
+    `refused` is whether one of its updates was, since that was last taken note of.
+    """
+
+    socket: Any
+    turn: threading.RLock = field(default_factory=threading.RLock)
+    room: threading.Semaphore | None = None
+    refused: bool = False
+
+
+class _Door:
+    """All that comes by Socket.IO.
+
+    Connecting and signing off go through the library; an update does not, which would make a
+    request context and look for a handler with each.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._refusals: RefusalLimiter = app.extensions["refusal_limiter"]
+        self._open: dict[str, _Session] = {}
+
+    def listen(self, server: Any) -> None:
+        """Take the events of the library below, and those of its clients."""
+        self._server, self._engine = server, server.eio
+        engine.install(self._engine)
+        self._inner = dict(self._engine.handlers)
+        self._engine.on("connect", self._connected)
+        self._engine.on("message", self._message)
+        self._engine.on("disconnect", self._disconnected)
+        self._send_packet, self._engine.send_packet = self._engine.send_packet, self._send
+        server.on("connect", self._admit)
+        server.on("disconnect", self._leave)
+
+    def _send(self, engine_sid: str, packet: Any) -> None:
+        """Send to one; that it has gone this moment is no reason for the others to miss out."""
+        with contextlib.suppress(SocketIsClosedError):
+            self._send_packet(engine_sid, packet)
+
+    def _connected(self, engine_sid: str, environ: dict[str, Any]) -> Any:
+        """Take the connection in, or return the error that Engine.IO answers with."""
+        socket = self._engine.sockets[engine_sid]
+        session = _Session(
+            environ.get("REMOTE_ADDR", "unknown"),
+            metrics.SOCKET_IO,
+            close=lambda code, why: self._close(engine_sid, code, why),
+            hang_up=lambda code, why: self._close_transport(engine_sid, code, why),
+            ping=lambda: socket.ping(),
+            socket=socket,
+        )
+        try:
+            self._app.extensions["connections"].open(session)
+        except ScoreboardError as error:
+            return error
+        self._open[engine_sid] = session
+        engine.before_connect(socket)
+        # The library keeps this as long as the connection: it need not be the whole request.
+        return self._inner["connect"](engine_sid, {})
+
+    def _message(self, engine_sid: str, data: Any) -> None:
+        session = self._open.get(engine_sid)
+        if session is None:
+            return
+        try:
+            if not isinstance(data, str) or not data:
+                # The library reads JSON there, and would take an empty one for a nameless event.
+                raise MalformedPacket("no text")
+            if not self._take(engine_sid, session, data):
+                self._refusals.count(session.address)
+                if self._refusals.is_blocked(session.address):
+                    self._close_transport(
+                        engine_sid, websocket.POLICY_VIOLATION, "too many refused packets"
+                    )
+        except MalformedPacket as error:
+            log.warning("closing a connection that sent a malformed packet: %s", error)
+            self._refusals.count(session.address)
+            self._close_transport(engine_sid, 1002, "malformed packet")
+
+    def _take(self, engine_sid: str, session: _Session, data: Any) -> bool:
+        """Do what a packet asks for. Return False if that was nothing, or was refused."""
+        event = StrictPacket(encoded_packet=data)
+        if event.packet_type == packet.CONNECT and event.namespace not in (None, "/"):
+            self._refuse_namespace(engine_sid, event.namespace)
+            return False
+        # One at a time: with polling, a CLOSE can overtake the CONNECT that it follows.
+        with session.turn:
+            caller = session.caller
+            if event.packet_type != packet.EVENT:
+                self._inner["message"](engine_sid, data)
+                return session.caller is not None and session.caller is not caller
+        if not caller or event.data[0] != "update_score" or event.namespace not in (None, "/"):
+            return False
+        updates.submit(self._app, session, event)
+        refused, session.refused = session.refused, False
+        return not refused
+
+    def _refuse_namespace(self, engine_sid: str, namespace: str) -> None:
+        """Refuse to connect a client to a namespace other than the main one.
+
+        python-socketio sends a plain string, which the clients show without a message or a code.
+        """
+        error = NotFound(
+            "There is no such namespace: connect without one, to the path /ws/scoreboard.",
+            "unknown_namespace",
+        )
+        refusal = {"message": error.message, "data": error.detail()}
+        text = StrictPacket(packet.CONNECT_ERROR, data=refusal, namespace=namespace).encode()
+        self._send(engine_sid, engine.message(text))
+
+    def _disconnected(self, engine_sid: str, reason: str) -> None:
+        session = self._open.get(engine_sid)
+        self._forget(engine_sid)
+        if session:
+            with session.turn:
+                self._inner["disconnect"](engine_sid, reason)
+            broadcast.forget_socket(self._app, session.socket.queue)
+            engine.disconnected(session.socket)
+
+    def _admit(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+        """Admit the holder of a good access token.
+
+        Whatever goes wrong is a refusal: python-socketio would call a handler that raised
+        TypeError again, without the token, and let in whom it then found fit.
+        """
+        try:
+            token = auth.get("token") if isinstance(auth, dict) else None
+            session = self._session(sid)
+            with self._app.app_context():
+                caller = tokens.authenticate(token if isinstance(token, str) else None)
+            if session is None:
+                raise NotAuthenticated("This connection has ended.")
+            self._app.extensions["connections"].admit(session, caller, token)
+        except Exception as error:
+            told = translate(error)
+            raise ConnectionRefusedError(told.message, told.detail()) from error
+
+    def welcome(self, sid: str) -> None:
+        """Let a client that has been told that it is connected watch."""
+        session = self._session(sid)
+        if session:
+            self._server.enter_room(sid, ROOM)
+            broadcast.welcome_socket(self._app, session.socket.queue)
+
+    def _leave(self, sid: str, reason: str = "") -> None:
+        """Give a client that has signed off seconds to close the transport as well."""
+        session = self._session(sid)
+        if session:
+            broadcast.forget_socket(self._app, session.socket.queue)
+            self._app.extensions["connections"].leave(session)
+
+    def look_after(self) -> None:
+        """Close the clients that are gone, and those that poll but do not come for their own."""
+        for engine_sid, socket in transport.yielding(self._engine.sockets.items()):
+            if socket.closed:
+                self._engine.sockets.pop(engine_sid, None)
+            elif socket.queue.qsize() > MOST_WAITING:
+                metrics.SLOW_CLIENTS.inc()
+                self._close_transport(engine_sid, websocket.SLOW, "too slow")
+            elif not socket.closing:
+                with contextlib.suppress(SocketIsClosedError):
+                    if not socket.check_ping_timeout():
+                        transport.give_way()  # hundreds may be gone at the same moment
+
+    def _close(self, engine_sid: str, code: int, reason: str) -> None:
+        """Disconnect the client by the protocol first; called again, close the transport."""
+        session = self._open.get(engine_sid)
+        if session and session.caller:
+            sid = self._server.manager.sid_from_eio_sid(engine_sid, "/")
+            self._app.extensions["connections"].leave(session)
+            self._server.disconnect(sid)
+        else:
+            self._close_transport(engine_sid, code, reason)
+
+    def _close_transport(self, engine_sid: str, code: int, reason: str) -> None:
+        socket = self._engine.sockets.get(engine_sid)
+        if socket is None or socket.closed:
+            self._forget(engine_sid)
+            return
+        if hasattr(socket, "websocket"):
+            socket.websocket.close(code, reason)
+        socket.close(wait=False)
+
+    def _forget(self, engine_sid: str) -> None:
+        session = self._open.pop(engine_sid, None)
+        if session:
+            self._app.extensions["connections"].drop(session)
+
+    def _session(self, sid: str) -> _Session | None:
+        """Return the session that a client has, or None if it has ended."""
+        return self._open.get(self._server.manager.eio_sid_from_sid(sid, "/"))

@@ -1,0 +1,67 @@
+"""How Engine.IO's own refusals are answered: in the error shape of every other endpoint."""
+
+from http import HTTPStatus
+from typing import Any
+
+from ...errors import ScoreboardError
+from ...http.json import dumps
+
+
+class MethodNotAllowed(ScoreboardError):
+    """Engine.IO does not take this method."""
+
+    status, code = 405, "method_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("Socket.IO takes GET, POST and OPTIONS here.")
+
+    def headers(self) -> dict[str, str]:
+        """Return Allow, as RFC 9110, section 15.5.6, asks."""
+        return {"Allow": "GET, POST, OPTIONS"}
+
+
+_TRANSPORT = ScoreboardError("The transport must be polling or websocket.", "unknown_transport")
+_PROTOCOL = ScoreboardError(
+    "Use version 4 of Engine.IO (EIO=4), as Socket.IO clients since version 3 do.",
+    "unsupported_protocol",
+)
+_MISMATCH = ScoreboardError(
+    "This session uses a WebSocket and takes no polling requests.", "transport_mismatch"
+)
+_ENDED = ScoreboardError("This session has ended: connect again.", "session_ended")
+_BAD_REQUEST = ScoreboardError("This is not a request of Engine.IO.", "bad_request")
+# By the beginning of the library's own message.
+_REFUSALS = {
+    "Invalid transport": _TRANSPORT,
+    "The client is using an unsupported version": _PROTOCOL,
+    "Not connected": _MISMATCH,
+    "Unexpected HTTP request": _MISMATCH,
+    "Invalid session": _ENDED,
+    "Session": _ENDED,
+}
+
+
+def bad_request(message: str | None = None) -> dict[str, Any]:
+    """Return Engine.IO's answer to a request that it refuses.
+
+    Without a message, it has ended the session: after a malformed packet, or a second poll.
+    """
+    if message is None:
+        return refusal(_ENDED)
+    found = (error for start, error in _REFUSALS.items() if message.startswith(start))
+    return refusal(next(found, _BAD_REQUEST))
+
+
+def method_not_allowed() -> dict[str, Any]:
+    """Return Engine.IO's answer to a method that it does not take."""
+    return refusal(MethodNotAllowed())
+
+
+def refusal(error: ScoreboardError) -> dict[str, Any]:
+    """Return an error as an answer of Engine.IO's."""
+    headers = {"Content-Type": "application/json", **error.headers()}
+    return {
+        "status": f"{error.status} {HTTPStatus(error.status).phrase}",
+        "headers": list(headers.items()),
+        "response": dumps(error.body()),
+    }

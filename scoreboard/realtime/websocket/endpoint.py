@@ -1,0 +1,138 @@
+"""The plain WebSocket door: watch the board without a Socket.IO library."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from flask import Flask, request
+
+from ...auth import tokens
+from ...concurrency import runtime as transport
+from ...errors import Forbidden, ScoreboardError, UpgradeRequired, refuse, translate
+from ...http import request as requests
+from ...observability import metrics
+from ...permissions import Caller
+from .. import hub as broadcast
+from ..connections import Connection
+from . import connection as websocket
+from . import handshake
+
+PATH = "/ws/scoreboard"
+SUBPROTOCOL = "scoreboard"
+# Viewers have nothing to say; a little that they send all the same is read and dropped.
+LONGEST_MESSAGE = 4096
+# What the name of a session looks like.
+SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+
+def middleware(app: Flask, inner: Any) -> Any:
+    """Serve the plain WebSocket in front of the application, and check requests for Socket.IO.
+
+    This is not a route: a route's request context, and all that hangs on it, would live as long
+    as the connection.
+    """
+    return _WebSocketEndpoint(app, inner)
+
+
+class _WebSocketEndpoint:
+    def __init__(self, app: Flask, inner: Any) -> None:
+        self._app = app
+        self._inner = inner
+
+    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(f"{PATH}/"):
+            return self._socket_io(environ, start_response)
+        if path != PATH or environ["REQUEST_METHOD"] != "GET":
+            return self._inner(environ, start_response)
+        if not handshake.is_upgrade(environ):
+            return refuse(UpgradeRequired(), start_response)
+        connections = self._app.extensions["connections"]
+        connection = Connection(environ.get("REMOTE_ADDR", "unknown"), metrics.WEBSOCKET)
+        try:
+            with self._app.request_context(environ):
+                token, subprotocol = _token()
+                caller = _admissible(self._app, token)
+            connections.open(connection)
+            connections.admit(connection, caller, token)
+            return handshake.serve(
+                environ,
+                start_response,
+                lambda opened: self._watch(opened, connection),
+                LONGEST_MESSAGE,
+                subprotocol,
+            )
+        except ConnectionError:
+            raise  # how the server of `flask run` is told that the WebSocket has ended
+        except Exception as error:
+            connections.drop(connection)
+            return refuse(translate(error), start_response)
+
+    def _socket_io(
+        self, environ: transport.WsgiEnvironment, start_response: Any
+    ) -> Iterable[bytes]:
+        try:
+            self._app.extensions["origins"].require(environ)
+        except Forbidden as error:
+            return refuse(error, start_response)
+        ended = ScoreboardError("This session has ended.", "session_ended")
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        if "sid" in query and not SESSION.fullmatch(query["sid"][0]):
+            # Engine.IO would answer with all of it, in six bytes for one.
+            return refuse(ended, start_response)
+        if _names_websocket(environ, query) and not handshake.is_upgrade(environ):
+            # Engine.IO would poll for it, and answer a new session without so much as a status.
+            return refuse(UpgradeRequired(), start_response)
+        try:
+            response: Iterable[bytes] = self._inner(environ, start_response)
+            return response
+        except KeyError:
+            # Engine.IO raises this for a session that ended while the request came in.
+            return refuse(ended, start_response)
+
+    def _watch(self, opened: websocket.WebSocket, connection: Connection) -> None:
+        """Put the viewer into the audience until the connection ends."""
+
+        def ended() -> None:
+            broadcast.forget_viewer(self._app, opened)
+            self._app.extensions["connections"].drop(connection)
+
+        opened.received, opened.ended = opened.take_useless, ended
+        connection.close = connection.hang_up = opened.close
+        connection.ping, connection.ping_seconds = opened.ping, websocket.PING_SECONDS
+        try:
+            broadcast.welcome_viewer(self._app, opened)
+        except Exception as error:
+            opened.close(websocket.INTERNAL_ERROR, translate(error).code)
+
+
+def _names_websocket(environ: transport.WsgiEnvironment, query: dict[str, list[str]]) -> bool:
+    """Whether a request for Engine.IO says that it is the WebSocket of a session."""
+    transports = query.get("transport", [""])
+    return environ["REQUEST_METHOD"] == "GET" and transports[0] == "websocket"
+
+
+def _token() -> tuple[str, str | None]:
+    """Return the token and the subprotocol to answer with.
+
+    The token is in the query, in the Authorization header, or the second subprotocol after
+    `scoreboard`. Browsers can set none but the first and the last.
+    """
+    offered = [
+        part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    ]
+    subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+    token = parse_qs(request.query_string.decode("latin-1")).get("token", [""])[0]
+    if not token:
+        token = requests.bearer_token() or ""
+    if not token and len(offered) > 1 and offered[0] == SUBPROTOCOL:
+        token = offered[1]
+    return token, subprotocol
+
+
+def _admissible(app: Flask, token: str) -> Caller:
+    """Return the caller. Raises Forbidden for a foreign page, NotAuthenticated for a bad token."""
+    caller = tokens.authenticate(token)
+    app.extensions["origins"].require(request.environ)
+    return caller

@@ -1,0 +1,57 @@
+"""How an HTTP request becomes a WebSocket, on either server."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from wsproto.utilities import generate_accept_token
+
+from ...concurrency import runtime as transport
+from .connection import SILENCE_SECONDS, WebSocket
+
+StartResponse = Callable[..., Any]
+
+
+def is_upgrade(environ: transport.WsgiEnvironment) -> bool:
+    """Whether the request asks, as RFC 6455 has it, to become a WebSocket."""
+    tokens = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
+    return (
+        "upgrade" in tokens
+        and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+        and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == "13"
+        and bool(key)
+        and key.isascii()
+    )
+
+
+def serve(
+    environ: transport.WsgiEnvironment,
+    start_response: StartResponse,
+    opened: Callable[[WebSocket], object],
+    longest_message: int,
+    subprotocol: str | None = None,
+) -> Iterable[bytes]:
+    """Answer the handshake and hand the WebSocket to `opened`, which says what is to be done.
+
+    No extension is ever accepted: compressing our small messages costs more than it saves, and
+    memory for each viewer. The request must be one that `is_upgrade` accepts. Raises
+    ConnectionError under `flask run`, as its server expects.
+    """
+    answer = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: "
+        + generate_accept_token(environ["HTTP_SEC_WEBSOCKET_KEY"].encode()),
+    ]
+    if subprotocol:
+        answer.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+    connection, sent_already = transport.take_over(environ, SILENCE_SECONDS)
+    websocket = WebSocket(connection, longest_message)
+    websocket.push(b"\r\n".join([*answer, b"", b""]))
+    opened(websocket)
+    if sent_already and not websocket.take_data(sent_already):
+        websocket.end()
+    else:
+        transport.watch(connection, websocket.take, websocket.end)
+    return transport.finish(environ)

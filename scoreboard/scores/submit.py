@@ -1,0 +1,232 @@
+"""Submitting a score: the one path, whichever door an update comes in by."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Flask, current_app
+
+from ..anomalies import service as activity
+from ..auth import tokens
+from ..concurrency import runtime as transport
+from ..db import rate_limits as limit_storage
+from ..errors import InvalidInput, NotPermitted, Overloaded, RateLimited, ScoreboardError, translate
+from ..http.etags import Told
+from ..http.fields import number
+from ..leaderboard import top10 as board
+from ..observability import audit
+from ..permissions import Caller
+from ..realtime import hub as broadcast
+from ..realtime.feed import Batch, Feed
+from .ledger import Ledger
+from .policy import DECIMALS, POLICIES, has_few_decimals
+from .records import Receipt, Update
+from .schemas import batch_schema, update_schema
+
+# Clocks differ; a timestamp that is further ahead than this is a mistake.
+FUTURE = timedelta(minutes=5)
+# Bytes of the body: room for MOST_IN_BATCH updates of any kind.
+LONGEST_BATCH = 256 * 1024
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its ledger."""
+    app.extensions["top10_cache"] = board.Top10Cache(lambda: _read_board(app))
+    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], _publish)
+    app.extensions["feed"] = Feed(board.since, app.extensions["audience"].deliver)
+
+
+def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, Any]:
+    """Submit an update and return the 200 body.
+
+    In this order: validate, authorize, limit, record, recalculate, broadcast, answer. Raises a
+    ScoreboardError for everything a client can cause, with nothing changed.
+    """
+    with audit.Attempt(origin, observe=activity.observe) as attempt, _overload_as_500():
+        with _naming(attempt, token):
+            loaded = _validate(body)
+        attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
+        attempt.caller = tokens.authenticate(token)
+        user_id = _authorize(attempt.caller, loaded["user_id"])
+        _limit(loaded["user_id"])
+        update = _update(loaded, submitted_by=user_id)
+        receipt = current_app.extensions["ledger"].record(update, attempt.started)
+        attempt.score = receipt.score
+        return receipt.body()
+
+
+def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[str, Any]:
+    """Submit a batch of updates and return the 200 body: a result for each, in the order given.
+
+    Each is judged on its own, as `submit` would, but for the token, which is theirs together.
+    Raises a ScoreboardError, with nothing changed, for what is wrong with the batch as a whole.
+    """
+    with (
+        audit.Attempt(origin, observe=activity.observe, is_batch=True) as batch,
+        _overload_as_500(),
+    ):
+        with _naming(batch, token):
+            bodies = _validate_batch(body)
+        batch.caller = tokens.authenticate(token)
+        submitted_by = _authorize_batch(batch.caller)
+        attempts = [
+            audit.Attempt(origin, batch.started, caller=batch.caller, observe=batch.observe)
+            for _ in bodies
+        ]
+        judged = _judge(attempts, bodies, submitted_by)
+        updates = [each for each in judged if isinstance(each, Update)]
+        recorded = iter(current_app.extensions["ledger"].record_all(updates, batch.started))
+        outcomes = [next(recorded) if isinstance(each, Update) else each for each in judged]
+        return {"results": _results(attempts, outcomes)}
+
+
+@contextmanager
+def _overload_as_500() -> Iterator[None]:
+    """Raise Overloaded with status 500: the specification allows no 503 here."""
+    try:
+        yield
+    except Overloaded as error:
+        raise Overloaded(error.retry_after, status=500) from error
+
+
+def top10() -> Told:
+    """Return the top 10, highest first, as the endpoint sends it. May block for a read."""
+    content: Told = current_app.extensions["top10_cache"].get()
+    return content
+
+
+def _read_board(app: Flask) -> Batch | None:
+    with app.app_context():
+        return board.since(None)
+
+
+def _publish(batch: Batch) -> None:
+    current_app.extensions["top10_cache"].offer(batch)
+    broadcast.publish(batch)
+
+
+@contextmanager
+def _naming(attempt: audit.Attempt, token: str | None) -> Iterator[None]:
+    """Name the caller of an attempt that is refused in this context, for the log alone.
+
+    By the token's signature and expiry, not by the database: a malformed body must not cost a
+    query, and a failing database must not change the answer.
+    """
+    try:
+        yield
+    except Exception:
+        attempt.claimed = tokens.claimed(token)
+        raise
+
+
+def _validate(body: object) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
+    loaded: dict[str, Any] = update_schema.lean_load(body)
+    now = datetime.now(UTC)
+    if loaded["timestamp"] > now + FUTURE:
+        problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
+        raise InvalidInput("The timestamp is in the future.", problem, "timestamp_in_future")
+    if current_app.config["SCORE_POLICY"] == "total" and not has_few_decimals(
+        loaded["score_value"]
+    ):
+        problem = {"score_value": [f"Must have at most {DECIMALS} decimals."]}
+        raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
+    # Ahead of the clock counts as now: no later update shall be older than this one.
+    return {**loaded, "achieved_at": min(loaded["timestamp"], now)}
+
+
+def _validate_batch(body: object) -> list[object]:
+    if not isinstance(body, dict):
+        problem = f"The body must be a JSON object of at most {LONGEST_BATCH // 1024} KiB."
+        raise InvalidInput(problem, {}, "invalid_json")
+    updates: list[object] = batch_schema.load(body)["updates"]
+    return updates
+
+
+def _authorize(caller: Caller, user_id: str) -> str:
+    """Return the id of the caller. Raises NotPermitted unless it may update this user's score."""
+    if caller.user_id is None or not caller.may_update(user_id):
+        raise NotPermitted("This token may not update that user's score.")
+    return caller.user_id
+
+
+def _authorize_batch(caller: Caller) -> str:
+    """Return the id of the caller. Raises NotPermitted unless it may update anyone's score."""
+    if caller.user_id is None or not caller.may("score:any"):
+        raise NotPermitted("Batches need a token that may update anyone's score.")
+    return caller.user_id
+
+
+def _limit(user_id: str) -> None:
+    """Count one update of this user's score. Raises RateLimited if there were too many."""
+    (room,) = limit_storage.count("SCORE_RATE_LIMIT", {user_id: 1})
+    if room.amount < 1:
+        raise RateLimited(room.retry_after)
+
+
+def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
+    # A nonce has neither ':' nor '/', so the two kinds of identity are never the same.
+    identity = loaded.get("nonce") or (
+        f"{loaded['timestamp'].isoformat()}/{number(loaded['score_value'])}"
+    )
+    timestamp, achieved_at = loaded["timestamp"], loaded["achieved_at"]
+    return Update(
+        loaded["user_id"],
+        loaded["score_value"],
+        achieved_at,
+        identity,
+        submitted_by,
+        sent_timestamp=timestamp if timestamp != achieved_at else None,
+    )
+
+
+def _judge(
+    attempts: list[audit.Attempt], bodies: list[object], submitted_by: str
+) -> list[Update | Exception]:
+    """Return each update to record, or why not.
+
+    If a limit has room for fewer updates of a user than are valid, these are the first ones.
+    """
+    judged: list[Update | Exception] = []
+    valid: dict[str, list[int]] = {}
+    for attempt, body in transport.yielding(zip(attempts, bodies, strict=True)):
+        try:
+            loaded = _validate(body)
+            attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
+            judged.append(_update(loaded, submitted_by))
+            valid.setdefault(loaded["user_id"], []).append(len(judged) - 1)
+        except Exception as error:
+            judged.append(translate(error))
+    amounts = {user_id: len(places) for user_id, places in valid.items()}
+    rooms = limit_storage.count("SCORE_RATE_LIMIT", amounts)
+    for places, room in zip(valid.values(), rooms, strict=True):
+        for place in places[room.amount :]:
+            judged[place] = RateLimited(room.retry_after)
+    return judged
+
+
+def _results(
+    attempts: list[audit.Attempt], outcomes: list[Receipt | Exception]
+) -> list[dict[str, Any]]:
+    """End each attempt; return what each is answered."""
+    results: list[dict[str, Any]] = []
+    errors: list[ScoreboardError | None] = []
+    for attempt, outcome in transport.yielding(zip(attempts, outcomes, strict=True)):
+        if isinstance(outcome, Receipt):
+            attempt.score = outcome.score
+            errors.append(None)
+            results.append({"status": 200, "body": outcome.body()})
+        else:
+            error = translate(outcome)
+            errors.append(error)
+            results.append({"status": error.status, "body": error.body(), **_wait(error)})
+    audit.end_all(transport.yielding(zip(attempts, errors, strict=True)))
+    return results
+
+
+def _wait(error: ScoreboardError) -> dict[str, int]:
+    if isinstance(error, (RateLimited, Overloaded)):
+        return {"retry_after": error.retry_after}
+    return {}
