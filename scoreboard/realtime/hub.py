@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Flask, current_app
 
-from ..concurrency import runtime as transport
 from ..extensions import socketio
 from ..http.json import dumps
 from ..observability import metrics
@@ -18,62 +17,31 @@ from .websocket.framing import text_frame
 
 log = logging.getLogger(__name__)
 
-MAX_PUSH_INTERVAL = 0.05  # seconds that a message waits for the next push, at most
-
 
 class Audience:
-    """The subscribers of this process by Socket.IO and WebSocket, and the board that all have.
-
-    A push to 1,000 subscribers takes the loop some 6 ms. So on the loop the next push begins no
-    sooner than the last one took, and has all messages of the meantime: pushing never takes more
-    than half of the loop, and while there is little to push, nothing waits.
-    """
+    """The viewers of this process by Socket.IO and WebSocket, and the board that all have seen."""
 
     def __init__(self) -> None:
         self.sockets: set[engine.Outbox] = set()
         self.viewers: set[Any] = set()
         self.board: dict[str, Any] | None = None
         self.sent_at: float | None = None  # by time.monotonic
-        self._messages: list[dict[str, Any]] = []
-        self._received: list[float] = []
-        self._next_push = 0.0  # by time.monotonic
-        self._is_scheduled = False
 
     def deliver(self, batch: Batch) -> None:
-        """Push these updates, and the top 10 if it differs from the last one, now or very soon.
+        """Tell everyone of these updates, and of the top 10 if it is not the one they have.
 
         A push that fails is logged and never raised: the updates are committed.
         """
-        self._messages += [{"type": "score_update", "data": update} for update in batch.updates]
-        self._received += batch.received
+        messages = [{"type": "score_update", "data": update} for update in batch.updates]
         if batch.top10 != self.board:
             self.board = batch.top10
-            self._messages.append(self.present())
-        wait = self._next_push - time.monotonic()
-        if not transport.GREEN or wait <= 0:
-            self.flush()
-        elif not self._is_scheduled:
-            self._is_scheduled = True
-            transport.at_next_turn(lambda: transport.start(self._push_scheduled), wait)
-
-    def _push_scheduled(self) -> None:
-        self._is_scheduled = False
-        self.flush()
-
-    def flush(self) -> None:
-        """Push the messages that wait for the next push."""
-        messages, self._messages = self._messages, []
-        received, self._received = self._received, []
-        if not messages:
-            return
-        began = time.monotonic()
-        try:
-            self._send(messages)
-            metrics.count_pushed(received)
-        except Exception:
-            log.exception("a broadcast failed")
-        ended = time.monotonic()
-        self._next_push = ended + min(ended - began, MAX_PUSH_INTERVAL)
+            messages.append(self.present())
+        if messages:
+            try:
+                self._send(messages)
+                metrics.count_pushed(batch.received)
+            except Exception:
+                log.exception("a broadcast failed")
 
     def present(self) -> dict[str, Any]:
         """Return the message that tells the present top 10."""
@@ -113,7 +81,6 @@ def welcome_socket(app: Flask, outbox: engine.Outbox) -> None:
     audience: Audience = app.extensions["audience"]
 
     def welcome() -> None:
-        audience.flush()  # what is older than the board that the new subscriber gets
         message = audience.present()
         packets = [_event(message, dumps(message).decode())]
         outbox.push(engine.frames(packets), packets)
@@ -134,7 +101,6 @@ def welcome_viewer(app: Flask, viewer: Any) -> None:
     audience: Audience = app.extensions["audience"]
 
     def welcome() -> None:
-        audience.flush()
         message = dumps(audience.present()).decode()
         viewer.push(text_frame(message))
         audience.viewers.add(viewer)

@@ -61,7 +61,6 @@ def stop(app: Flask, listener: Listener) -> None:
     connections = app.extensions["connections"]
     connections.stop()
     _wait_until(lambda: not audit.under_way, deadline)
-    app.extensions["audience"].flush()
     transport.sleep(POLL_INTERVAL)  # for the last acknowledgements and messages to leave
 
     def is_over() -> bool:
