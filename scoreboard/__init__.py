@@ -4,51 +4,52 @@ from flask import Flask
 
 from config import Config
 
-from . import admin, auth, cli, errors, extensions, middleware, ops, scores, web
-from . import apidocs as docs
-from .anomalies import service as activity
+from . import (
+    admin,
+    apidocs,
+    auth,
+    cli,
+    db,
+    extensions,
+    http,
+    leaderboard,
+    middleware,
+    observability,
+    ops,
+    realtime,
+    scores,
+    web,
+)
+from .anomalies import service as anomalies
 from .auth import tokens
-from .db import transactions as database
-from .http.json import OrjsonProvider
-from .http.origins import AllowedOrigins
-from .http.refusal_limiter import RefusalLimiter
-from .leaderboard import service as showing
-from .observability import logging as logs
+from .leaderboard import service as reads
 from .ops import doctor
-from .realtime import hub as broadcast
-from .realtime import maintenance as keeper
-from .realtime.socketio import handlers
-from .scores import submit as service
+from .realtime import hub
+from .scores import submit
+
+BLUEPRINTS = (auth.bp, scores.bp, leaderboard.bp, admin.bp, ops.bp, apidocs.bp, web.bp)
 
 
 def create_app(config: Config | None = None) -> Flask:
     """Return a new, independent application. Raises SettingError for a malformed setting.
 
-    Where a server calls it, SystemExit ends a start that the doctor says cannot work.
+    Where a server calls it, raises SystemExit if the doctor finds something that cannot work.
     """
     app = Flask(__name__, instance_relative_config=True, static_folder=None)
     app.config.from_object(config or Config.from_environment())
-    app.json = OrjsonProvider(app)
-    logs.init_app(app)
+    observability.init_app(app)
     extensions.init_app(app)
-    database.init_app(app)
-    errors.register(app)
-    broadcast.init_app(app)
+    db.init_app(app)
+    http.init_app(app)
     tokens.init_app(app)
-    activity.init_app(app)
-    app.extensions["refusal_limiter"] = RefusalLimiter(
-        behind_proxy=app.config["TRUSTED_PROXIES"] > 0
-    )
-    service.init_app(app)
-    showing.init_app(app)
-    handlers.init_app(app)
-    app.extensions["origins"] = AllowedOrigins(app.config["CORS_ORIGINS"])
+    anomalies.init_app(app)
+    reads.init_app(app)
+    hub.init_app(app)
+    submit.init_app(app, publish=hub.publish, observe=anomalies.observe)
+    realtime.init_app(app)
     middleware.init_app(app)
-    keeper.init_app(app)
-    cli.register(app)
-    blueprints = (auth.bp, scores.bp, scores.leaderboard_bp, admin.bp, ops.bp, docs.bp, web.bp)
-    for blueprint in blueprints:
+    for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    if server := doctor.server_at_hand():
-        doctor.refuse_what_cannot_work(app, server)
+    cli.register(app)
+    doctor.init_app(app)
     return app

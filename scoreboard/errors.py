@@ -3,22 +3,24 @@
 import logging
 import math
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
-from flask_limiter import RateLimitExceeded
 from marshmallow import ValidationError
-from werkzeug.exceptions import HTTPException
-
-from .http.json import dumps
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError
 
 log = logging.getLogger(__name__)
 
-# In the environment of a request: to be called if a limit of its address alone refuses it.
-ADDRESS_LIMITED = "scoreboard.address_limited"
 # What is told of the name of a field, longer than any of ours: an answer is no echo.
 LONGEST_NAME = 64
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer a moment ago, and no probe has succeeded since."""
+
+
+# A failing database, as opposed to its answers (for example, that a name is taken). TimeoutError
+# is the pool's: no connection became free.
+FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError, DatabaseUnavailable)
 
 
 class ScoreboardError(Exception):
@@ -199,53 +201,3 @@ def translate(error: Exception) -> ScoreboardError:
         return invalid(error)
     log.error("unforeseen error", exc_info=error)
     return ServerError()
-
-
-def register(app: Flask) -> None:
-    """Answer every error of this application in the one shape."""
-    app.register_error_handler(ScoreboardError, answer)
-    app.register_error_handler(RateLimitExceeded, _limited)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, lambda error: answer(translate(error)))
-
-
-def answer(error: ScoreboardError) -> Response:
-    """Return the HTTP response that tells this error."""
-    response = jsonify(error.body())
-    response.status_code = error.status
-    response.headers.update(error.headers())
-    return response
-
-
-def refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
-    """Answer a request with this error where Flask has no part in it."""
-    return respond(error.status, dumps(error.body()), start_response, error.headers())
-
-
-def respond(
-    status: int, body: bytes, start_response: Any, headers: Mapping[str, str] | None = None
-) -> list[bytes]:
-    """Answer a request with this JSON where Flask has no part in it."""
-    told = {"Content-Type": "application/json", "Content-Length": str(len(body))}
-    line = f"{status} {HTTPStatus(status).phrase}"
-    start_response(line, list({**told, **(headers or {})}.items()))
-    return [body]
-
-
-def _limited(error: RateLimitExceeded) -> Response:
-    request.environ.get(ADDRESS_LIMITED, lambda: None)()
-    # The whole period is the longest it can take; the auth limits are coarse on purpose.
-    return answer(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
-
-
-def _http(error: HTTPException) -> Response:
-    """Tell a refusal of the framework (unknown path, wrong method, ...) in our shape."""
-    if error.code is None or error.code >= 500:
-        return answer(translate(error))
-    told = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
-    told.status = error.code
-    response = answer(told)
-    allowed = dict(error.get_headers()).get("Allow")
-    if allowed:
-        response.headers["Allow"] = allowed
-    return response

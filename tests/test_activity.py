@@ -14,9 +14,10 @@ from scoreboard.anomalies import flags as marks
 from scoreboard.anomalies import rules
 from scoreboard.anomalies.rules import Jump, Refusals, Regularity, UsersPerAddress
 from scoreboard.db import transactions as database
+from scoreboard.http.request import Origin
 from scoreboard.models import Mark
 from scoreboard.observability import metrics
-from scoreboard.observability.audit import Attempt, Origin
+from scoreboard.observability.audit import Attempt
 from scoreboard.permissions import Caller
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from conftest import mint
 
-from scoreboard.observability.audit import Attempt, Origin
+from scoreboard.http.request import Origin
+from scoreboard.observability.audit import Attempt
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
 from scoreboard.concurrency import runtime as transport
+from scoreboard.leaderboard.batch import Batch
 from scoreboard.realtime import hub as broadcast
-from scoreboard.realtime.feed import Batch
 from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio import session as engine_session
 from scoreboard.realtime.socketio.packets import StrictPacket

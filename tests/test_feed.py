@@ -2,8 +2,9 @@
 
 import pytest
 
+from scoreboard.leaderboard.batch import Batch
 from scoreboard.realtime import feed
-from scoreboard.realtime.feed import Batch, Feed
+from scoreboard.realtime.feed import Feed
 
 
 class Board:

@@ -66,7 +66,54 @@ def _without_docstrings(tree):
     return tree
 
 
-def test_only_the_transport_names_eventlet():
+# From the top: a room imports from its own row and the rows below.
+LAYERS = (
+    {"middleware", "cli", "server"},
+    {"web", "admin", "ops", "apidocs"},
+    {"realtime", "anomalies"},
+    {"scores", "leaderboard"},
+    {"auth"},
+    {"db", "http", "observability"},
+    {"concurrency", "errors", "permissions", "models", "extensions"},
+)
+ROW = {room: row for row, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def rooms_imported_by(room):
+    """Return the rooms, or modules beside them, that a room imports."""
+    files = [path for path in PACKAGE if path.relative_to(ROOT).with_suffix("").parts[1] == room]
+    found = set()
+    for path in files:
+        for module in imports(path):
+            parts = module.split(".")
+            if parts[0] == "scoreboard" and len(parts) > 1 and parts[1] in ROW:
+                found.add(parts[1])
+    return found - {room}
+
+
+def test_every_module_is_in_a_room():
+    rooms = {path.relative_to(ROOT).with_suffix("").parts[1] for path in PACKAGE}
+
+    assert rooms == ROW.keys() | {"__init__"}
+
+
+@pytest.mark.parametrize("room", sorted(ROW))
+def test_a_room_imports_only_from_its_own_row_and_below(room):
+    assert [other for other in rooms_imported_by(room) if ROW[other] < ROW[room]] == []
+
+
+def test_no_two_rooms_import_each_other():
+    imported = {room: rooms_imported_by(room) for room in ROW}
+
+    assert [
+        (room, other)
+        for room, others in imported.items()
+        for other in others
+        if room in imported[other]
+    ] == []
+
+
+def test_only_the_runtime_names_eventlet():
     named = [name(path) for path in PACKAGE if "eventlet" in path.read_text()]
 
     assert named == ["scoreboard/concurrency/runtime.py"]
@@ -97,15 +144,15 @@ def test_only_the_factory_imports_the_settings(path):
 
 
 def test_the_metrics_import_nothing_of_ours():
-    found = imports(ROOT / "scoreboard" / "metrics.py")
+    found = imports(ROOT / "scoreboard" / "observability" / "metrics.py")
 
     assert not [module for module in found if module.split(".")[0] == "scoreboard"]
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)
 def test_a_service_and_what_is_below_it_knows_no_request(path):
-    doors = {"routes.py", "handlers.py", "plain.py", "requests.py", "errors.py", "__init__.py"}
-    if path.name not in doors:
+    with_request = {"routes.py", "handlers.py", "endpoint.py", "request.py", "responses.py"}
+    if path.name not in with_request | {"__init__.py"}:
         assert "flask.request" not in code_of(path)
         assert not re.search(r"from flask import .*\brequest\b", code_of(path))
 

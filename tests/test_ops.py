@@ -12,8 +12,9 @@ from scoreboard.realtime.websocket.connection.connection import MOST_BEHIND, Web
 from serving import RUN_MODES
 from viewers import PlainViewer, SocketIoViewer, missing, wait_until
 
+from scoreboard.leaderboard.batch import Batch
 from scoreboard.realtime.backplane import Messenger
-from scoreboard.realtime.feed import Batch, Feed
+from scoreboard.realtime.feed import Feed
 
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
 # Nobody listens on port 1: what is there refuses at once.

@@ -13,9 +13,9 @@ from ..auth import accounts, tokens
 from ..auth.service import json_object
 from ..db import transactions as database
 from ..errors import NotFound, NotPermitted
+from ..http.request import Origin
 from ..models import Standing, User
 from ..observability import audit, metrics
-from ..realtime import hub as broadcast
 from ..scores import history
 from ..scores.policy import POLICIES
 from .schemas import (
@@ -32,10 +32,10 @@ class Moderator:
     """Who moderates, and from where. `user_id` is None for whoever has the command line."""
 
     user_id: str | None
-    origin: audit.Origin
+    origin: Origin
 
 
-def moderator(token: str | None, origin: audit.Origin) -> Moderator:
+def moderator(token: str | None, origin: Origin) -> Moderator:
     """Return who holds this token. Raises NotAuthenticated, or NotPermitted unless an admin."""
     caller = tokens.authenticate(token)
     if not caller.may("users:manage"):
@@ -138,7 +138,7 @@ def _end_sessions(user_id: str, values: dict[str, Any] | None = None) -> None:
         tokens.revoke_all(connection, user_id, datetime.fromtimestamp(tokens.LAST_MOMENT, UTC))
 
     database.transaction(write)
-    broadcast.end_session(tokens.all_of(user_id), datetime.now(UTC))
+    current_app.extensions["session_revoked"](tokens.all_of(user_id), datetime.now(UTC))
 
 
 def _set(connection: Connection, user_id: str, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, current_app
 
 from ..concurrency import runtime as transport
+from ..http.request import Origin
 from ..observability import audit, metrics
 from . import flags as marks
 from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
@@ -47,7 +48,7 @@ class AnomalyDetector:
             except Exception:
                 log.exception("a rule of unusual activity failed")
 
-    def _report(self, hit: Hit, origin: audit.Origin) -> None:
+    def _report(self, hit: Hit, origin: Origin) -> None:
         """Log and count a hit, and flag its user in the background, once per rule and hour."""
         audit.anomaly(origin, *hit)
         metrics.ANOMALIES.labels(hit.rule).inc()

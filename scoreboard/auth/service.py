@@ -9,9 +9,8 @@ from sqlalchemy import Connection
 from ..db import rate_limits as limit_storage
 from ..db import transactions as database
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
+from ..http.request import Origin
 from ..observability import audit
-from ..observability.audit import Origin
-from ..realtime import hub as broadcast
 from . import accounts, names, passwords, tokens
 from .schemas import login_schema, register_schema
 from .signatures import PUBLIC_VIEWER
@@ -92,7 +91,7 @@ def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
 
         role = database.transaction(rotate)
         if role is None:
-            broadcast.end_session(family, datetime.now(UTC))
+            current_app.extensions["session_revoked"](family, datetime.now(UTC))
             message = "This refresh token was used before: sign in again."
             raise NotAuthenticated(message, "token_reused")
         return tokens.issue_pair(claims["sub"], role, family)
@@ -114,7 +113,7 @@ def logout(token: str | None, origin: Origin) -> None:
             tokens.revoke(connection, name, until)
 
         database.transaction(end)
-        broadcast.end_session(name, datetime.now(UTC))
+        current_app.extensions["session_revoked"](name, datetime.now(UTC))
 
 
 def me(token: str | None) -> accounts.Account:

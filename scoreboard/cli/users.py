@@ -16,10 +16,10 @@ from ..auth import accounts, passwords, tokens
 from ..auth.schemas import register_schema
 from ..db import transactions as database
 from ..errors import ScoreboardError
+from ..http.request import Origin
 from ..models import Score, Standing, User
 from ..observability import audit
 from ..observability import logging as logs
-from ..observability.audit import Origin
 from ..permissions import ROLES
 
 users = AppGroup(

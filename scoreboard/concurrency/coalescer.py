@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from ..db.transactions import FAILURES
-from ..errors import Overloaded, ServerError, translate
+from ..errors import FAILURES, Overloaded, ServerError, translate
 from . import runtime as transport
 
 MAX_PENDING = 5000

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import orjson
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask, current_app
@@ -35,18 +36,13 @@ from sqlalchemy import (
 )
 from sqlalchemy import insert as insert_row
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import (
-    DBAPIError,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    TimeoutError,
-)
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..concurrency import runtime as transport
 from ..concurrency.gate import Gate
+from ..errors import FAILURES as FAILURES
+from ..errors import DatabaseUnavailable
 from ..extensions import Base, db, migrate
-from ..http import json as json_provider
 from ..models import BoardVersion, RevokedToken
 from ..observability import metrics
 from . import engine as engines
@@ -65,15 +61,6 @@ PROBE_INTERVAL = 0.2
 # https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
 CONFLICTS = ("40001", "40P01")
 MAX_ATTEMPTS = 3
-
-
-class DatabaseUnavailable(Exception):
-    """The database did not answer a moment ago, and has not been found to work since."""
-
-
-# The database failing, and none of its answers, such as that a name is taken. TimeoutError is
-# the pool's: no connection came free.
-FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError, DatabaseUnavailable)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOW = bindparam("now", type_=BigInteger)
@@ -393,7 +380,7 @@ def is_any(column: Any, parameter: str, dialect: str) -> ColumnElement[bool]:
 
 def any_of(values: Collection[str], dialect: str) -> Any:
     """Return the values as the parameter of `is_any`."""
-    return json_provider.dumps(list(values)).decode() if dialect == "sqlite" else list(values)
+    return orjson.dumps(list(values)).decode() if dialect == "sqlite" else list(values)
 
 
 def dialect() -> str:

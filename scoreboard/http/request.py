@@ -5,19 +5,26 @@ import random
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Network, ip_address
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from flask import Response, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from ..observability.audit import Origin
 from .etags import Told, headers, is_known
 from .json import loads
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 # An address with brackets, a zone and a port is shorter; the bound is for the cache.
 MAX_ADDRESS_LENGTH = 80
+
+
+class Origin(NamedTuple):
+    """Where a request came from: its transport, its address and its id."""
+
+    door: str
+    address: str
+    request_id: str
 
 
 def client_address(text: str) -> str | None:

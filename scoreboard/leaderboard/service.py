@@ -1,4 +1,4 @@
-"""Showing the leaderboard and a user's history: who may see them, and the ETags they have."""
+"""Reads of the leaderboard: who may see it, and the ETags of the responses."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -15,17 +15,11 @@ from ..errors import InvalidInput, NotPermitted, ScoreboardError
 from ..http.etags import Told, etag_of
 from ..http.fields import moment
 from ..http.json import dumps
-from ..scores import history
-from ..scores.schemas import (
-    history_query_schema,
-    neighbours_query_schema,
-    page_query_schema,
-    past_scores_schema,
-    ranked_schema,
-    ranks_schema,
-)
 from . import ranking as leaderboard
+from . import top10 as top10_cache
+from .batch import Batch
 from .ranking import Last, Place, View
+from .schemas import neighbours_query_schema, page_query_schema, ranked_schema, ranks_schema
 
 # Reads that share a transaction: with more, those that count little wait for those that count much.
 MOST_TOGETHER = 10
@@ -34,6 +28,18 @@ MOST_TOGETHER = 10
 def init_app(app: Flask) -> None:
     """Give the application its reads of the leaderboard."""
     app.extensions["reads"] = _Reads()
+    app.extensions["top10_cache"] = top10_cache.Top10Cache(lambda: _read_board(app))
+
+
+def _read_board(app: Flask) -> Batch | None:
+    with app.app_context():
+        return top10_cache.since(None)
+
+
+def top10() -> Told:
+    """Return the top 10, highest first, as the endpoint sends it. May block for a read."""
+    content: Told = current_app.extensions["top10_cache"].get()
+    return content
 
 
 def page(query: dict[str, str], token: str | None, known: Collection[str]) -> Told:
@@ -51,7 +57,7 @@ def page(query: dict[str, str], token: str | None, known: Collection[str]) -> To
         told = {"entries": ranks_schema.dump(entries), "total": view.total}
         return view.stamp, {**told, "next": last and _cursor_after(last)}
 
-    return _tell(["page", asked], known, tell)
+    return conditional_body(["page", asked], known, tell)
 
 
 def neighbours(
@@ -71,35 +77,7 @@ def neighbours(
         told = {"entry": ranked_schema.dump(entry), "entries": ranks_schema.dump(entries)}
         return view.stamp, {**told, "total": view.total}
 
-    return _tell(["neighbours", asked], known, tell)
-
-
-def past_scores(
-    user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
-) -> Told:
-    """Return a page of a user's `scores`, newest first, and the cursor of the `next`.
-
-    Otherwise as `page`, but for a user's own token, or one that may update anyone's score. Raises
-    NotFound if there is no such user.
-    """
-    caller = tokens.authenticate(token)
-    asked = history_query_schema.load({**query, "user_id": user_id})
-    whose, limit = asked["user_id"], asked["limit"]
-    if not caller.may_see_history(whose):
-        raise NotPermitted("This token may not see that user's scores.")
-    before = _opened("scores", asked)
-
-    def read(connection: Connection) -> tuple[str, Sequence[Any]]:
-        leaderboard.check_user(connection, whose)
-        return leaderboard.stamp(connection), history.newest(connection, whose, limit + 1, before)
-
-    def tell() -> tuple[str, dict[str, Any]]:
-        stamp, found = database.read(read)
-        more = len(found) > limit
-        following = _cursor("scores", found[limit - 1].score_id) if more else None
-        return stamp, {"scores": past_scores_schema.dump(found[:limit]), "next": following}
-
-    return _tell(["scores", asked], known, tell)
+    return conditional_body(["neighbours", asked], known, tell)
 
 
 def _authorize(token: str | None) -> None:
@@ -110,7 +88,7 @@ def _authorize(token: str | None) -> None:
         raise NotPermitted("This token may not watch the board.")
 
 
-def _tell(
+def conditional_body(
     asked: list[Any], known: Collection[str], tell: Callable[[], tuple[str, dict[str, Any]]]
 ) -> Told:
     """Return what is told, with the stamp it was read at, and its ETag.
@@ -166,12 +144,12 @@ def _outcome(read: Callable[[View], Any], view: View) -> tuple[View, Any] | Exce
         return error
 
 
-def _cursor(kind: str, content: Any) -> str:
+def make_cursor(kind: str, content: Any) -> str:
     """Return this as a cursor of this kind: text for a URL, signed."""
     return str(URLSafeSerializer(current_app.config["SECRET_KEY"], kind).dumps(content))
 
 
-def _opened(kind: str, asked: dict[str, Any]) -> Any:
+def open_cursor(kind: str, asked: dict[str, Any]) -> Any:
     """Return what the cursor in a query says, None if there is none. Raises InvalidInput.
 
     Signed by us, it is what we wrote: ranks that somebody made up are not shown to anyone.
@@ -188,11 +166,11 @@ def _opened(kind: str, asked: dict[str, Any]) -> Any:
 def _cursor_after(last: Last) -> str:
     score, reached_at, user_id = last.place
     place = [score, moment(reached_at), user_id]
-    return _cursor("page", [place, last.rank, last.position, last.stamp])
+    return make_cursor("page", [place, last.rank, last.position, last.stamp])
 
 
 def _last(asked: dict[str, Any]) -> Last | None:
-    content = _opened("page", asked)
+    content = open_cursor("page", asked)
     if content is None:
         return None
     (score, reached_at, user_id), *numbers = content

@@ -16,9 +16,9 @@ from ..errors import Overloaded, ServerError
 from ..http.etags import Told, etag_of
 from ..http.fields import number
 from ..http.json import dumps
+from ..leaderboard.batch import Batch
 from ..models import BoardVersion, Score, Standing, standing_order
-from ..realtime.feed import Batch
-from ..scores.schemas import entries_schema
+from .schemas import entries_schema
 
 TOP = 10
 # Of more missed updates than this, only the newest are told one by one.

@@ -7,25 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from marshmallow import ValidationError
 
 from ..errors import ScoreboardError, translate
 from ..http.fields import number
+from ..http.request import Origin
 from ..permissions import Caller
 from . import metrics, recent
 
 log = logging.getLogger("scoreboard.audit")
 _encode = json.JSONEncoder().encode
-
-
-class Origin(NamedTuple):
-    """Where a request came from: its transport, its address and its id."""
-
-    door: str
-    address: str
-    request_id: str
 
 
 @dataclass(eq=False, slots=True)

@@ -16,7 +16,7 @@ from flask import Flask
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from ..db.transactions import FAILURES
+from ..errors import FAILURES
 from . import metrics
 from .log_writer import Writer
 

@@ -192,11 +192,17 @@ def examine(app: Flask) -> list[Finding]:
     ]
 
 
-def server_at_hand() -> str | None:
-    """Return the async mode that the server at hand asks for.
+def init_app(app: Flask) -> None:
+    """Raise SystemExit if a server is about to serve an application that cannot work.
 
-    None if it says so itself, or if none is at hand, as with every command but `flask run`.
+    `python wsgi.py` checks this itself; other commands than `flask run` serve nothing.
     """
+    if server := _server():
+        refuse_what_cannot_work(app, server)
+
+
+def _server() -> str | None:
+    """Return the async mode of the server that creates the application, if it is known."""
     context = click.get_current_context(silent=True)
     if context:
         return "threading" if context.info_name == "run" else None

@@ -12,8 +12,8 @@ import socketio
 
 from ..concurrency import runtime as transport
 from ..db import redis_client
+from ..leaderboard.batch import Batch
 from ..observability import metrics
-from .feed import Batch
 
 log = logging.getLogger(__name__)
 

@@ -11,28 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+
+from ..leaderboard.batch import Batch
 
 log = logging.getLogger(__name__)
 
 # A board read so recently is told to those who come without reading it again: after a restart
 # thousands come at once.
 FRESH_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One version of the board: the updates that made it, and the top 10 after them.
-
-    `updates` and `top10` are the `data` of the messages `score_update` and `top_10_update`.
-    `received` is when the updates of this process came in, by its time.perf_counter.
-    """
-
-    version: int
-    updates: list[dict[str, Any]]
-    top10: dict[str, Any]
-    received: list[float] = field(default_factory=list, compare=False)
 
 
 class Feed:

@@ -9,9 +9,11 @@ from flask import Flask, current_app
 
 from ..extensions import socketio
 from ..http.json import dumps
+from ..leaderboard import top10
+from ..leaderboard.batch import Batch
 from ..observability import metrics
 from .connections import Connections
-from .feed import Batch, Feed
+from .feed import Feed
 from .socketio import engine
 from .websocket.framing import text_frame
 
@@ -65,12 +67,21 @@ class Audience:
 
 def init_app(app: Flask) -> None:
     """Give the application its audience."""
-    app.extensions["audience"] = Audience()
-    app.extensions["connections"] = Connections(app.config["CONNECTIONS_PER_ADDRESS"])
+    audience, connections = Audience(), Connections(app.config["CONNECTIONS_PER_ADDRESS"])
+
+    def session_revoked(token_id: str, until: datetime) -> None:
+        """Close the connections made with a token of this id that was issued until then."""
+        connections.end_sessions({token_id: until.timestamp()})
+
+    app.extensions["audience"] = audience
+    app.extensions["connections"] = connections
+    app.extensions["feed"] = Feed(top10.since, audience.deliver)
+    app.extensions["session_revoked"] = session_revoked
 
 
 def publish(batch: Batch) -> None:
     """Send a committed batch to all viewers of this process, and on to the other processes."""
+    current_app.extensions["top10_cache"].offer(batch)
     current_app.extensions["feed"].offer(batch)
     socketio.server.manager.share(batch)
 
@@ -112,11 +123,6 @@ def welcome_viewer(app: Flask, viewer: Any) -> None:
 def forget_viewer(app: Flask, viewer: Any) -> None:
     """Stop sending to a plain WebSocket viewer."""
     app.extensions["audience"].viewers.discard(viewer)
-
-
-def end_session(token_id: str, until: datetime) -> None:
-    """Close the connections made with a token of this name that was issued until then."""
-    current_app.extensions["connections"].end_sessions({token_id: until.timestamp()})
 
 
 def _event(message: dict[str, Any], text: str) -> Any:

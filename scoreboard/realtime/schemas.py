@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from ..http.fields import ScoreValue
-from ..scores.schemas import Top10Schema
+from ..leaderboard.schemas import Top10Schema
 
 
 class NewScoreSchema(Schema):

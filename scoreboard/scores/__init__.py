@@ -1,5 +1,5 @@
-"""Submitting a score, and the order they make."""
+"""Taking updates, recording them, and a user's history."""
 
-from .routes import bp, leaderboard_bp
+from .routes import bp
 
-__all__ = ["bp", "leaderboard_bp"]
+__all__ = ["bp"]

@@ -11,10 +11,11 @@ from typing import Any
 
 from flask import Flask
 
-from ..errors import refuse, respond, translate
+from ..errors import translate
 from ..http import request as requests
 from ..http.etags import headers, is_known
 from ..http.json import dumps
+from ..http.responses import refuse, respond
 from . import submit as service
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]

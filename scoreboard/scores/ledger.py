@@ -17,7 +17,7 @@ from ..concurrency.coalescer import Together
 from ..db import transactions as database
 from ..errors import Overloaded, ServerError
 from ..leaderboard import top10 as board
-from ..realtime.feed import Batch
+from ..leaderboard.batch import Batch
 from . import records
 from .policy import Policy
 from .records import Outcome, Receipt, Update

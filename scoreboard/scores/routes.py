@@ -1,4 +1,4 @@
-"""The HTTP door of the scores."""
+"""Endpoints of updates, batches, the top 10, and a user's history."""
 
 from typing import Any
 
@@ -6,31 +6,21 @@ from flask import Blueprint, Response
 
 from ..http import request as requests
 from ..http.documented import documented
-from ..leaderboard import service as showing
+from ..leaderboard import bp as leaderboard_bp
+from ..leaderboard import service as leaderboard
+from ..leaderboard.schemas import top10_schema
+from . import past_scores as history
 from . import submit as service
 from .schemas import (
     batch_schema,
     history_query_schema,
     history_schema,
-    neighbours_query_schema,
-    neighbours_schema,
-    page_query_schema,
-    page_schema,
     receipt_schema,
     results_schema,
-    top10_schema,
     update_schema,
 )
 
 bp = Blueprint("scores", __name__, url_prefix="/api/score")
-leaderboard_bp = Blueprint("leaderboard", __name__, url_prefix="/api")
-# Only where the board is not public is a token asked for.
-BOARD: dict[str, Any] = {
-    "needs": "access",
-    "optional": True,
-    "may": ["board:watch"],
-    "conditional": True,
-}
 
 
 @bp.post("/update")
@@ -66,32 +56,7 @@ def batch() -> dict[str, Any]:
 @documented({200: top10_schema}, conditional=True)
 def top10() -> Response:
     """Show the top 10. Public: no token is asked for."""
-    return requests.answer(service.top10())
-
-
-@leaderboard_bp.get("/leaderboard")
-@documented({200: page_schema}, query=page_query_schema, **BOARD)
-def page() -> Response:
-    """Show a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
-    return requests.answer(
-        showing.page(requests.query(), requests.bearer_token(), requests.known_etags())
-    )
-
-
-@leaderboard_bp.get("/leaderboard/users/<user_id>")
-@documented(
-    {200: neighbours_schema},
-    query=neighbours_query_schema,
-    errors=["unknown_user", "not_ranked"],
-    **BOARD,
-)
-def neighbours(user_id: str) -> Response:
-    """Show where a user stands, and who stands around. Public unless PUBLIC_BOARD is 0."""
-    return requests.answer(
-        showing.neighbours(
-            user_id, requests.query(), requests.bearer_token(), requests.known_etags()
-        )
-    )
+    return requests.answer(leaderboard.top10())
 
 
 @leaderboard_bp.get("/users/<user_id>/scores")
@@ -105,7 +70,7 @@ def neighbours(user_id: str) -> Response:
 def past_scores(user_id: str) -> Response:
     """Show a user's scores, newest first: one's own, or with the right role anyone's."""
     return requests.answer(
-        showing.past_scores(
+        history.past_scores(
             user_id, requests.query(), requests.bearer_token(), requests.known_etags()
         )
     )

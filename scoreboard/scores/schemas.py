@@ -4,7 +4,8 @@ import re
 
 from marshmallow import ValidationError, fields, validate
 
-from ..http.fields import LeanSchema, Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
+from ..http.fields import LeanSchema, Moment, Schema, ScoreValue, UserId
+from ..leaderboard.schemas import PageQuerySchema
 
 MOST_IN_BATCH = 1000
 
@@ -48,19 +49,6 @@ class BatchSchema(Schema):
     )
 
 
-class EntrySchema(Schema):
-    """One line of the top 10."""
-
-    user_id = fields.String()
-    score = ScoreValue()
-
-
-class Top10Schema(Schema):
-    """The top 10."""
-
-    top_10_scores = fields.List(fields.Nested(EntrySchema), validate=validate.Length(max=10))
-
-
 class ReceiptSchema(Schema):
     """What an accepted update led to."""
 
@@ -88,17 +76,6 @@ class ResultsSchema(Schema):
     results = fields.List(fields.Nested(ResultSchema))
 
 
-class RankedSchema(Schema):
-    """One line of the leaderboard."""
-
-    rank = fields.Integer()
-    position = fields.Integer()
-    user_id = fields.String()
-    username = fields.String()
-    score = ScoreValue()
-    reached_at = Moment()
-
-
 class PastScoreSchema(Schema):
     """One accepted update in a user's history."""
 
@@ -113,34 +90,11 @@ class PastScoreSchema(Schema):
     )
 
 
-class PageSchema(Schema):
-    """A page of the leaderboard."""
-
-    entries = fields.List(fields.Nested(RankedSchema))
-    total = fields.Integer()
-    next = fields.String(allow_none=True)
-
-
-class NeighboursSchema(Schema):
-    """Where a user stands, and who stands around."""
-
-    entry = fields.Nested(RankedSchema)
-    entries = fields.List(fields.Nested(RankedSchema))
-    total = fields.Integer()
-
-
 class HistorySchema(Schema):
     """A page of a user's accepted updates, the newest first."""
 
     scores = fields.List(fields.Nested(PastScoreSchema))
     next = fields.String(allow_none=True)
-
-
-class PageQuerySchema(QuerySchema):
-    """The query of `GET /api/leaderboard`."""
-
-    limit = Whole(1, 100, load_default=50)
-    cursor = fields.String(load_default=None)
 
 
 class HistoryQuerySchema(PageQuerySchema):
@@ -149,26 +103,11 @@ class HistoryQuerySchema(PageQuerySchema):
     user_id = UserId(required=True)
 
 
-class NeighboursQuerySchema(QuerySchema):
-    """The query of `GET /api/leaderboard/users/<user_id>`, and the user in its path."""
-
-    user_id = UserId(required=True)
-    around = Whole(0, 50, load_default=5)
-
-
 update_schema = UpdateSchema()
 batch_schema = BatchSchema()
-entries_schema = EntrySchema(many=True)
-top10_schema = Top10Schema()
 # Told by hand, by the hundred: these two say how, and the tests hold the answers against them.
 receipt_schema = ReceiptSchema()
 results_schema = ResultsSchema()
-ranked_schema = RankedSchema()
-ranks_schema = RankedSchema(many=True)
 past_scores_schema = PastScoreSchema(many=True)
-page_query_schema = PageQuerySchema()
 history_query_schema = HistoryQuerySchema()
-neighbours_query_schema = NeighboursQuerySchema()
-page_schema = PageSchema()
-neighbours_schema = NeighboursSchema()
 history_schema = HistorySchema()

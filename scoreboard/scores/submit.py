@@ -1,25 +1,21 @@
 """Submitting a score: the one path, whichever door an update comes in by."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Flask, current_app
 
-from ..anomalies import service as activity
 from ..auth import tokens
 from ..concurrency import runtime as transport
 from ..db import rate_limits as limit_storage
 from ..errors import InvalidInput, NotPermitted, Overloaded, RateLimited, ScoreboardError, translate
-from ..http.etags import Told
 from ..http.fields import number
-from ..leaderboard import top10 as board
+from ..http.request import Origin
 from ..observability import audit
 from ..permissions import Caller
-from ..realtime import hub as broadcast
-from ..realtime.feed import Batch, Feed
-from .ledger import Ledger
+from .ledger import Ledger, Publish
 from .policy import DECIMALS, POLICIES, has_few_decimals
 from .records import Receipt, Update
 from .schemas import batch_schema, update_schema
@@ -30,20 +26,25 @@ FUTURE = timedelta(minutes=5)
 LONGEST_BATCH = 256 * 1024
 
 
-def init_app(app: Flask) -> None:
-    """Give the application its ledger."""
-    app.extensions["top10_cache"] = board.Top10Cache(lambda: _read_board(app))
-    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], _publish)
-    app.extensions["feed"] = Feed(board.since, app.extensions["audience"].deliver)
+def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], object]) -> None:
+    """Create the application's ledger.
+
+    `publish` is called with each committed batch, `observe` with each attempt that has ended.
+    """
+    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], publish)
+    app.extensions["observe_attempt"] = observe
 
 
-def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, Any]:
+def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
     """Submit an update and return the 200 body.
 
     In this order: validate, authorize, limit, record, recalculate, broadcast, answer. Raises a
     ScoreboardError for everything a client can cause, with nothing changed.
     """
-    with audit.Attempt(origin, observe=activity.observe) as attempt, _overload_as_500():
+    with (
+        _attempt(origin) as attempt,
+        _overload_as_500(),
+    ):
         with _naming(attempt, token):
             loaded = _validate(body)
         attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
@@ -56,14 +57,16 @@ def submit(body: object, token: str | None, origin: audit.Origin) -> dict[str, A
         return receipt.body()
 
 
-def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[str, Any]:
+def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
     """Submit a batch of updates and return the 200 body: a result for each, in the order given.
 
     Each is judged on its own, as `submit` would, but for the token, which is theirs together.
     Raises a ScoreboardError, with nothing changed, for what is wrong with the batch as a whole.
     """
     with (
-        audit.Attempt(origin, observe=activity.observe, is_batch=True) as batch,
+        audit.Attempt(
+            origin, observe=current_app.extensions["observe_attempt"], is_batch=True
+        ) as batch,
         _overload_as_500(),
     ):
         with _naming(batch, token):
@@ -81,6 +84,11 @@ def submit_all(body: object, token: str | None, origin: audit.Origin) -> dict[st
         return {"results": _results(attempts, outcomes)}
 
 
+def _attempt(origin: Origin, is_batch: bool = False) -> audit.Attempt:
+    observe = current_app.extensions["observe_attempt"]
+    return audit.Attempt(origin, observe=observe, is_batch=is_batch)
+
+
 @contextmanager
 def _overload_as_500() -> Iterator[None]:
     """Raise Overloaded with status 500: the specification allows no 503 here."""
@@ -88,22 +96,6 @@ def _overload_as_500() -> Iterator[None]:
         yield
     except Overloaded as error:
         raise Overloaded(error.retry_after, status=500) from error
-
-
-def top10() -> Told:
-    """Return the top 10, highest first, as the endpoint sends it. May block for a read."""
-    content: Told = current_app.extensions["top10_cache"].get()
-    return content
-
-
-def _read_board(app: Flask) -> Batch | None:
-    with app.app_context():
-        return board.since(None)
-
-
-def _publish(batch: Batch) -> None:
-    current_app.extensions["top10_cache"].offer(batch)
-    broadcast.publish(batch)
 
 
 @contextmanager

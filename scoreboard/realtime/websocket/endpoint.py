@@ -9,8 +9,9 @@ from flask import Flask, request
 
 from ...auth import tokens
 from ...concurrency import runtime as transport
-from ...errors import Forbidden, ScoreboardError, UpgradeRequired, refuse, translate
+from ...errors import Forbidden, ScoreboardError, UpgradeRequired, translate
 from ...http import request as requests
+from ...http.responses import refuse
 from ...observability import metrics
 from ...permissions import Caller
 from .. import hub as broadcast

@@ -1,0 +1,61 @@
+"""Responses for errors and JSON bodies, inside Flask and in front of it."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, jsonify
+from flask_limiter import RateLimitExceeded
+from werkzeug.exceptions import HTTPException
+
+from ..errors import RateLimited, ScoreboardError, translate
+from .json import dumps
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error of this application in the one shape."""
+    app.register_error_handler(ScoreboardError, answer)
+    app.register_error_handler(RateLimitExceeded, _limited)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, lambda error: answer(translate(error)))
+
+
+def answer(error: ScoreboardError) -> Response:
+    """Return the HTTP response that tells this error."""
+    response = jsonify(error.body())
+    response.status_code = error.status
+    response.headers.update(error.headers())
+    return response
+
+
+def refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
+    """Answer a request with this error where Flask has no part in it."""
+    return respond(error.status, dumps(error.body()), start_response, error.headers())
+
+
+def respond(
+    status: int, body: bytes, start_response: Any, headers: Mapping[str, str] | None = None
+) -> list[bytes]:
+    """Answer a request with this JSON where Flask has no part in it."""
+    told = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    line = f"{status} {HTTPStatus(status).phrase}"
+    start_response(line, list({**told, **(headers or {})}.items()))
+    return [body]
+
+
+def _limited(error: RateLimitExceeded) -> Response:
+    # The whole period is the longest it can take; the auth limits are coarse on purpose.
+    return answer(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
+
+
+def _http(error: HTTPException) -> Response:
+    """Tell a refusal of the framework (unknown path, wrong method, ...) in our shape."""
+    if error.code is None or error.code >= 500:
+        return answer(translate(error))
+    told = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
+    told.status = error.code
+    response = answer(told)
+    allowed = dict(error.get_headers()).get("Allow")
+    if allowed:
+        response.headers["Allow"] = allowed
+    return response

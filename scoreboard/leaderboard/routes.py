@@ -1,0 +1,49 @@
+"""Endpoints of pages of the leaderboard and of a user's neighbours."""
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ..http import request as requests
+from ..http.documented import documented
+from . import service
+from .schemas import (
+    neighbours_query_schema,
+    neighbours_schema,
+    page_query_schema,
+    page_schema,
+)
+
+bp = Blueprint("leaderboard", __name__, url_prefix="/api")
+# Only where the board is not public is a token asked for.
+BOARD: dict[str, Any] = {
+    "needs": "access",
+    "optional": True,
+    "may": ["board:watch"],
+    "conditional": True,
+}
+
+
+@bp.get("/leaderboard")
+@documented({200: page_schema}, query=page_query_schema, **BOARD)
+def page() -> Response:
+    """Show a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
+    return requests.answer(
+        service.page(requests.query(), requests.bearer_token(), requests.known_etags())
+    )
+
+
+@bp.get("/leaderboard/users/<user_id>")
+@documented(
+    {200: neighbours_schema},
+    query=neighbours_query_schema,
+    errors=["unknown_user", "not_ranked"],
+    **BOARD,
+)
+def neighbours(user_id: str) -> Response:
+    """Show where a user stands, and who stands around. Public unless PUBLIC_BOARD is 0."""
+    return requests.answer(
+        service.neighbours(
+            user_id, requests.query(), requests.bearer_token(), requests.known_etags()
+        )
+    )
