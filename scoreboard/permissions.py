@@ -1,7 +1,8 @@
-"""Who may do what: the one table that decides everything."""
+"""Roles, their permissions, and the permission checks of an authenticated caller."""
 
 from dataclasses import dataclass
 
+# Every authorization check uses this one table.
 ROLES: dict[str, frozenset[str]] = {
     "viewer": frozenset({"board:watch"}),
     "player": frozenset({"board:watch", "score:own"}),
@@ -12,10 +13,10 @@ ROLES: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever holds an accepted token.
+    """The bearer of a valid access token.
 
-    `user_id` is None for the holder of a public viewer token. Times are in seconds since the
-    epoch. `token_ids` are the names under which the token can be revoked.
+    `user_id` is None for a public viewer token. Times are in seconds since the epoch.
+    `token_ids` are the names under which the token can be revoked.
     """
 
     user_id: str | None
@@ -33,5 +34,5 @@ class Caller:
         return self.may("score:any") or (self.may("score:own") and self.user_id == user_id)
 
     def may_see_history(self, user_id: str) -> bool:
-        """Whether the caller may see the updates of this user."""
+        """Whether the caller may read this user's score history."""
         return self.may("score:any") or self.user_id == user_id

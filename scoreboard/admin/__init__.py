@@ -1,4 +1,4 @@
-"""Moderation: what an admin sees of users and their scores, and does to them."""
+"""Moderation: monitoring of users and scores, and actions on them, for admins."""
 
 from .routes import bp
 

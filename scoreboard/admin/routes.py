@@ -1,4 +1,4 @@
-"""The admin endpoints. Who asks is settled before what is asked for is even read."""
+"""The admin endpoints. The caller is authorized before the query or body is read."""
 
 from typing import Any
 
@@ -33,28 +33,28 @@ OF_A_USER: dict[str, Any] = {
 @bp.get("/marks")
 @documented({200: marks_schema}, query=marks_query_schema, **MODERATOR)
 def marks() -> dict[str, Any]:
-    """Show the newest marks, of one user if asked."""
+    """List the newest anomaly flags (marks), of all users or one."""
     return marks_schema.dump({"marks": service.marks(_moderator(), requests.query())})
 
 
 @bp.get("/overview")
 @documented({200: overview_schema}, **MODERATOR)
 def overview() -> dict[str, Any]:
-    """Show how the process that answers does: updates a minute, refusals, connections."""
+    """Show updates per minute, refusals and connections of the process that responds."""
     return overview_schema.dump(watch.overview(_moderator()))
 
 
 @bp.get("/audit")
 @documented({200: audit_schema}, query=audit_query_schema, **MODERATOR)
 def audit() -> dict[str, Any]:
-    """Show the newest lines of the audit log of the process that answers."""
+    """Show the newest audit log lines of the process that responds."""
     return audit_schema.dump(watch.audit_tail(_moderator(), requests.query()))
 
 
 @bp.post("/users/<user_id>/hide")
 @documented({200: user_schema}, **OF_A_USER)
 def hide(user_id: str) -> dict[str, Any]:
-    """Take a user off the board."""
+    """Hide a user from the board."""
     return user_schema.dump(service.hide(_moderator(), user_id))
 
 
@@ -68,28 +68,28 @@ def restore(user_id: str) -> dict[str, Any]:
 @bp.post("/users/<user_id>/role")
 @documented({200: user_schema}, body=role_schema, **OF_A_USER)
 def role(user_id: str) -> dict[str, Any]:
-    """Give a user another role."""
+    """Change a user's role."""
     return user_schema.dump(service.set_role(_moderator(), user_id, requests.json_body()))
 
 
 @bp.post("/users/<user_id>/end-sessions")
 @documented({200: user_schema}, **OF_A_USER)
 def end_sessions(user_id: str) -> dict[str, Any]:
-    """Refuse every token of a user that was issued until now."""
+    """Revoke all of a user's tokens issued until now."""
     return user_schema.dump(service.end_sessions(_moderator(), user_id))
 
 
 @bp.post("/users/<user_id>/suspend")
 @documented({200: user_schema}, **OF_A_USER)
 def suspend(user_id: str) -> dict[str, Any]:
-    """Refuse a user everywhere."""
+    """Suspend a user: refuse its requests and end all of its sessions."""
     return user_schema.dump(service.suspend(_moderator(), user_id))
 
 
 @bp.post("/users/<user_id>/reinstate")
 @documented({200: user_schema}, **OF_A_USER)
 def reinstate(user_id: str) -> dict[str, Any]:
-    """Let a suspended user sign in again."""
+    """Allow a suspended user to sign in again."""
     return user_schema.dump(service.reinstate(_moderator(), user_id))
 
 
@@ -102,7 +102,7 @@ def reinstate(user_id: str) -> dict[str, Any]:
     **MODERATOR,
 )
 def void(score_id: str) -> dict[str, Any]:
-    """Let a score count no more."""
+    """Void a score."""
     return voided_schema.dump(service.void(_moderator(), score_id, requests.json_body()))
 
 

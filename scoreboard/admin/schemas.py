@@ -1,4 +1,4 @@
-"""What may be asked of the admin endpoints, and how users, scores and marks are told."""
+"""Request and response schemas of the admin endpoints."""
 
 from marshmallow import ValidationError, fields, validate
 
@@ -9,7 +9,7 @@ LARGEST_ID = 2**63 - 1
 
 
 def check_reason(reason: str) -> None:
-    """Raise ValidationError unless this can be read as a reason, on one line."""
+    """Raise ValidationError unless the reason is printable, on one line, 1 to 200 characters."""
     if not 1 <= len(reason) <= 200:
         raise ValidationError("Must be 1 to 200 characters long.")
     if not reason.isprintable() or not reason.strip():
@@ -17,13 +17,13 @@ def check_reason(reason: str) -> None:
 
 
 class UserReferenceSchema(Schema):
-    """The user in a path."""
+    """The user id in a path."""
 
     user_id = UserId(required=True)
 
 
 class ScoreReferenceSchema(Schema):
-    """The score in a path."""
+    """The score id in a path."""
 
     score_id = Whole(1, LARGEST_ID, required=True)
 
@@ -65,7 +65,7 @@ class VoidSchema(Schema):
 
 
 class _ModeratedSchema(Schema):
-    """What moderators did to a user."""
+    """A user and its moderation status."""
 
     user_id = fields.String()
     username = fields.String()
@@ -82,7 +82,7 @@ class UserSchema(_ModeratedSchema):
 
 
 class VoidedSchema(Schema):
-    """A score that counts no more."""
+    """A voided score."""
 
     score_id = fields.Integer()
     user_id = fields.String()
@@ -94,7 +94,7 @@ class VoidedSchema(Schema):
 
 
 class MarkSchema(_ModeratedSchema):
-    """Something unusual that a user did."""
+    """An anomaly flag: unusual activity of a user."""
 
     rule = fields.String()
     hour = Moment()
@@ -103,13 +103,13 @@ class MarkSchema(_ModeratedSchema):
 
 
 class MarksSchema(Schema):
-    """The newest marks."""
+    """The newest anomaly flags."""
 
     marks = fields.List(fields.Nested(MarkSchema))
 
 
 class ProcessSchema(Schema):
-    """The process that answers; a platform's `dyno` is "" where there is none."""
+    """The process that responds. `dyno` is its name on the platform, "" without one."""
 
     name = fields.String()
     dyno = fields.String()
@@ -117,7 +117,7 @@ class ProcessSchema(Schema):
 
 
 class MinuteSchema(Schema):
-    """How many attempts to update a score ended how within a minute."""
+    """The score update attempts of one minute, counted by outcome."""
 
     minute = Moment()
     accepted = fields.Integer()
@@ -125,7 +125,7 @@ class MinuteSchema(Schema):
 
 
 class OverviewSchema(Schema):
-    """How this process does; other processes have their own."""
+    """Recent activity and connections of this process only."""
 
     process = fields.Nested(ProcessSchema)
     minutes = fields.List(fields.Nested(MinuteSchema))
@@ -133,7 +133,7 @@ class OverviewSchema(Schema):
 
 
 class AuditSchema(Schema):
-    """The newest lines of this process's audit log, each with its `seq`."""
+    """The newest audit log lines of this process, each with its `seq`."""
 
     process = fields.Nested(ProcessSchema)
     lines = fields.List(fields.Dict())

@@ -1,4 +1,8 @@
-"""Moderating: every act counts at once, is pushed to who watches, and is in the audit log."""
+"""Moderate: hide and suspend users, set their roles, end their sessions, void scores.
+
+Each action takes effect at once, reaches connected clients and is in the audit log. It
+blocks for its transactions.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,14 +33,14 @@ from .schemas import (
 
 @dataclass(frozen=True)
 class Moderator:
-    """Who moderates, and from where. `user_id` is None for whoever has the command line."""
+    """A moderator and the origin of its request. `user_id` is None on the command line."""
 
     user_id: str | None
     origin: Origin
 
 
 def moderator(token: str | None, origin: Origin) -> Moderator:
-    """Return who holds this token. Raises NotAuthenticated, or NotPermitted unless an admin."""
+    """Return the token's moderator. Raises NotAuthenticated, or NotPermitted unless an admin."""
     caller = tokens.authenticate(token)
     if not caller.may("users:manage"):
         raise NotPermitted("This needs the token of an admin.")
@@ -44,39 +48,39 @@ def moderator(token: str | None, origin: Origin) -> Moderator:
 
 
 def marks(by: Moderator, query: dict[str, str]) -> Sequence[Any]:
-    """Show a moderator the newest marks, at most 100, of the `user_id` in the query if any."""
+    """Return the newest anomaly flags, at most 100, of the query's `user_id` if it is given."""
     return activity_marks.newest(marks_query_schema.load(query).get("user_id"))
 
 
 def hide(by: Moderator, user_id: str) -> accounts.Account:
-    """Take the user off the board, standing and all to come back to. Raises NotFound."""
+    """Hide the user from the board; its standing is kept. Raises NotFound."""
     return _act(by, "hide", user_id, lambda known: _show(known, hidden_at=datetime.now(UTC)))
 
 
 def restore(by: Moderator, user_id: str) -> accounts.Account:
-    """Put the user back where its scores belong. Raises NotFound."""
+    """Put the hidden user back on the board, with its standing. Raises NotFound."""
     return _act(by, "restore", user_id, lambda known: _show(known, hidden_at=None))
 
 
 def set_role(by: Moderator, user_id: str, body: object) -> accounts.Account:
-    """Give the user the `role` in the body, from the next request on. Raises NotFound."""
+    """Set the user's role to `role` in the body, from the next request on. Raises NotFound."""
     role = role_schema.load(json_object(body))["role"]
     return _act(by, f"role {role}", user_id, lambda known: accounts.set_role(known, role))
 
 
 def end_sessions(by: Moderator, user_id: str) -> accounts.Account:
-    """Refuse every token of the user that was issued until now. Raises NotFound."""
+    """Revoke all of the user's tokens issued until now. Raises NotFound."""
     return _act(by, "end-sessions", user_id, _end_sessions)
 
 
 def suspend(by: Moderator, user_id: str) -> accounts.Account:
-    """Refuse the user everywhere, and end all of its sessions. Raises NotFound."""
+    """Suspend the user: refuse its requests and end all of its sessions. Raises NotFound."""
     values = {"suspended_at": datetime.now(UTC)}
     return _act(by, "suspend", user_id, lambda known: _end_sessions(known, values))
 
 
 def reinstate(by: Moderator, user_id: str) -> accounts.Account:
-    """Let a suspended user sign in again; what was ended stays so. Raises NotFound."""
+    """Allow a suspended user to sign in again; its old tokens stay revoked. Raises NotFound."""
     return _act(
         by,
         "reinstate",
@@ -86,9 +90,10 @@ def reinstate(by: Moderator, user_id: str) -> accounts.Account:
 
 
 def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
-    """Let a score count no more, for the `reason` in the body; the one before it counts again.
+    """Void a score, for the `reason` in the body; the user's other scores then set its standing.
 
-    Raises NotFound, and Conflict if it was voided before.
+    Blocks for seconds if the user's history is long, yielding to the loop. Raises NotFound, or
+    Conflict if the score is voided already or cannot be.
     """
     known = score_reference_schema.load({"score_id": score_id})["score_id"]
     reason = void_schema.load(json_object(body))["reason"]
@@ -103,7 +108,7 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
 def _act(
     by: Moderator, act: str, user_id: str, change: Callable[[str], object]
 ) -> accounts.Account:
-    """Make the change to the user of this id, log it, and return the user after it."""
+    """Apply `change` to the user with this id, log it and return the updated user."""
     known: str = user_reference_schema.load({"user_id": user_id})["user_id"]
     _account(known)
     change(known)
@@ -129,12 +134,12 @@ def _show(user_id: str, hidden_at: datetime | None) -> None:
 
 
 def _end_sessions(user_id: str, values: dict[str, Any] | None = None) -> None:
-    """Revoke all tokens issued until now and close their connections; set `values` with that."""
+    """Set `values` and revoke all tokens issued until now; then close their connections."""
 
     def write(connection: Connection) -> None:
         if values:
             _set(connection, user_id, values)
-        # Nobody knows how long tokens minted elsewhere live: this name is kept for good.
+        # Tokens minted elsewhere can have any lifetime: keep this revocation for good.
         tokens.revoke_all(connection, user_id, datetime.fromtimestamp(tokens.LAST_MOMENT, UTC))
 
     database.transaction(write)

@@ -1,4 +1,4 @@
-"""Watching over the process that answers; behind a router every request may find another one."""
+"""Monitoring of the process that responds; behind a router, each request may reach another."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .service import Moderator
 
 
 def overview(by: Moderator) -> dict[str, Any]:
-    """Show a moderator the last 60 minutes of this process, oldest first, and its connections."""
+    """Return the last 60 minutes of this process, oldest first, and its connections."""
     return {
         "process": _process(),
         "minutes": [
@@ -27,10 +27,10 @@ def overview(by: Moderator) -> dict[str, Any]:
 
 
 def audit_tail(by: Moderator, query: dict[str, str]) -> dict[str, Any]:
-    """Show a moderator the newest audit lines of this process, at most 1,000, newest last.
+    """Return the newest audit lines of this process, at most 1,000, newest last.
 
-    With `after` in the query only those after the one of this `seq`, unless the `process` beside
-    it is another than this one: its numbers say nothing here.
+    With `after` in the query, only lines with a greater `seq`. `after` is ignored if `process`
+    names another process, since each process numbers its own lines.
     """
     asked = audit_query_schema.load(query)
     same = asked.get("process", recent.seen.name) == recent.seen.name

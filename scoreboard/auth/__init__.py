@@ -1,4 +1,4 @@
-"""Who you are: registration, sign-in and tokens."""
+"""Authentication: registration, sign-in and tokens."""
 
 from .routes import bp
 

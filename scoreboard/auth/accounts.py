@@ -1,4 +1,7 @@
-"""The users in the database: create, find, list, set a role."""
+"""User accounts in the database: create, find and list them, and set roles.
+
+Every function blocks for a query or transaction.
+"""
 
 import uuid
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from .names import name_key
 
 @dataclass(frozen=True)
 class Account:
-    """A user as the rest of the code knows one."""
+    """The account data of a user."""
 
     user_id: str
     username: str
@@ -40,7 +43,7 @@ _ACCOUNT = select(
 
 
 def create(username: str, email: str, password_hash: str | None, role: str) -> Account:
-    """Create a user. Raises Conflict if the name or the address is taken."""
+    """Create a user. Raises Conflict if the name or email address is taken."""
     account = Account(
         str(uuid.uuid4()), username, email, role, datetime.now(UTC), password_hash, None
     )
@@ -67,12 +70,12 @@ def _taken(connection: Connection, username: str) -> Conflict:
 
 
 def by_name(username: str) -> Account | None:
-    """Return the user of this name, in whatever case, or None."""
+    """Return the user with this name, ignoring case as `name_key` does, or None."""
     return _one(User.name_key == name_key(username))
 
 
 def by_id(user_id: str) -> Account | None:
-    """Return the user of this id, or None."""
+    """Return the user with this id, or None."""
     return _one(User.user_id == user_id)
 
 
@@ -88,6 +91,6 @@ def everyone() -> list[Account]:
 
 
 def set_role(user_id: str, role: str) -> None:
-    """Give the user this role, from the next request on."""
+    """Set the user's role, effective from the next request. Does nothing for an unknown id."""
     statement = update(User).where(User.user_id == user_id).values(role=role)
     database.transaction(lambda connection: connection.execute(statement))

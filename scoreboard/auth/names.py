@@ -1,4 +1,4 @@
-"""Names of users: which ones may be registered, and which ones count as the same."""
+"""Rules for usernames: which are valid, which are reserved, and which count as equal."""
 
 import re
 import unicodedata
@@ -6,17 +6,17 @@ import unicodedata
 from marshmallow import ValidationError
 
 MAX_NAME, MAX_NAME_KEY = 64, 256
-# Only an admin may give these, by the command line: users must not pass for the operators.
+# Only the command line may assign these, so that users cannot impersonate operators.
 RESERVED = frozenset({"admin", "moderator", "system", "root", "support", "scoreboard"})
 
-# Code points with the property Default_Ignorable_Code_Point, which Python's unicodedata lacks:
+# Code points with the property Default_Ignorable_Code_Point, missing in Python's unicodedata:
 # https://www.unicode.org/Public/16.0.0/ucd/DerivedCoreProperties.txt
 _DEFAULT_IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-# Printable by their category, but drawn as nothing: the Braille blank, the object replacement
+# Printable by their category, but rendered blank: the Braille blank, the object replacement
 # character, Egyptian blanks, the Khitan filler, the musical null notehead.
 _BLANK = "\u2800\ufffc\U00013441\U00013442\U00016fe4\U0001d159"
 _INVISIBLE = re.compile(f"[{_DEFAULT_IGNORABLE}{_BLANK}]")
@@ -24,31 +24,31 @@ _INVISIBLE = re.compile(f"[{_DEFAULT_IGNORABLE}{_BLANK}]")
 _VISIBLE = rf"[^\s{_DEFAULT_IGNORABLE}{_BLANK}]"
 _JOINER = "[\u200c\u200d]"
 _VARIATION_SELECTOR = "[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-# A flag of a region, as of Wales: https://www.unicode.org/reports/tr51/#def_emoji_tag_sequence
+# A regional flag, for example Wales: https://www.unicode.org/reports/tr51/#def_emoji_tag_sequence
 _FLAG = "(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"
 _SELECTED = re.compile(f"(?<={_VISIBLE}){_VARIATION_SELECTOR}|{_FLAG}")
 _JOINED = re.compile(f"(?<={_VISIBLE}){_JOINER}(?={_VISIBLE})")
-# The planes' emoji blocks: those of a newer Unicode than Python's are not known as printable.
+# Emoji blocks: `isprintable` rejects emoji of a newer Unicode version than Python's.
 _EMOJI = re.compile("[\U0001f000-\U0001faff]")
 
 
 def name_key(username: str) -> str:
-    """Return what is equal for two names that a person would take for the same.
+    """Return a key that is equal for names that look the same to a person.
 
-    Compatibility forms (NFKC), case, invisible characters and the number of spaces make no
-    difference. Empty for a name that cannot be seen.
+    The key ignores compatibility forms (NFKC), case, invisible characters and the number of
+    spaces. It is empty for a name without visible characters.
     """
     visible = unicodedata.normalize("NFKC", _INVISIBLE.sub("", username))
     return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
 
 
 def is_reserved(username: str) -> bool:
-    """Whether only an admin may give this name."""
+    """Whether only the command line may assign this name."""
     return name_key(username) in RESERVED
 
 
 def check_username(username: str) -> None:
-    """Raise ValidationError unless this can be shown as a name; it has no space around it."""
+    """Raise ValidationError unless the name, already stripped, can be displayed."""
     if not 1 <= len(username) <= MAX_NAME:
         raise ValidationError(f"Must be 1 to {MAX_NAME} characters long.")
     check_characters(username)
@@ -59,9 +59,9 @@ def check_username(username: str) -> None:
 
 
 def check_characters(username: str) -> None:
-    """Raise ValidationError for control characters, and for invisible ones that join nothing.
+    """Raise ValidationError for control characters and misplaced invisible characters.
 
-    Joiners are allowed between two visible characters, variation selectors after one.
+    Joiners are valid between two visible characters, variation selectors after one.
     """
     plain = _JOINED.sub("", _SELECTED.sub("", username))
     if _INVISIBLE.search(plain):

@@ -1,6 +1,6 @@
-"""Password hashes, made and checked off the loop, a few at a time.
+"""Hash and check passwords in low-priority threads, a few at a time.
 
-Requests hold a slot of `queue` around `hash_password` and `matches`.
+Requests hold a slot of `queue` while they call `hash_password` or `matches`.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from ..concurrency.runtime import off_loop, threads
 
 T = TypeVar("T")
 
-# scrypt takes tens of milliseconds of a core and 32 MiB a hash: one core is left to the loop, and
-# more than two at a time would only crowd out everybody else's memory.
+# A scrypt hash takes tens of milliseconds of a core and 32 MiB: one core stays free for the loop,
+# and more than two hashes at a time would take too much memory from the rest of the process.
 SLOTS = max(1, min(2, (os.cpu_count() or 1) - 1))
-# At 50 to 100 ms each the last of 100 waits for 5 to 10 s. A class of 40 behind one address fits.
+# At 50 to 100 ms each, the last of 100 waits 5 to 10 s. A class of 40 behind one address fits.
 MAX_WAITING, MAX_WAITING_PER_ADDRESS = 100, 50
 RETRY_AFTER = 5  # seconds
-# Where there are not cores enough for all, everybody else gets some ten times as much of one:
+# When cores are scarce, other threads get about ten times the CPU time of these:
 # https://man7.org/linux/man-pages/man7/sched.7.html
 NICE = 10
 
@@ -32,19 +32,20 @@ queue = FairQueue(SLOTS, MAX_WAITING, MAX_WAITING_PER_ADDRESS, RETRY_AFTER)
 
 
 def composed(password: str) -> str:
-    """Return the password in the form that is hashed, whichever system it was typed on."""
+    """Return the password in NFC, so that its hash does not depend on the input system."""
     return unicodedata.normalize("NFC", password)
 
 
 def hash_password(password: str) -> str:
-    """Return a salted scrypt hash of the password. Blocks for tens of milliseconds."""
+    """Return a salted scrypt hash. Blocks the caller, not the loop, for tens of milliseconds."""
     return off_loop(_nicely, generate_password_hash, composed(password))
 
 
 def matches(password: str, password_hash: str | None) -> bool:
-    """Return whether the password has this hash. False, and no faster, if there is none.
+    """Whether the password has this hash. If the hash is None: False, after the same time.
 
-    Blocks for tens of milliseconds, twice as long for a password that is not in composed form.
+    Blocks the caller, not the loop, for tens of milliseconds, or twice as long for a password
+    that is not in NFC.
     """
     right = off_loop(_nicely, _check, password_hash, password)
     return right and password_hash is not None
@@ -54,24 +55,27 @@ def _check(password_hash: str | None, password: str) -> bool:
     known = password_hash or _nobodys_hash()
     if check_password_hash(known, composed(password)):
         return True
-    # Older hashes are of the password as it was typed.
+    # Older hashes were made without normalizing the password.
     return composed(password) != password and check_password_hash(known, password)
 
 
 @functools.cache
 def _nobodys_hash() -> str:
-    """Return what is checked when there is no hash, for an unknown name to take as long."""
+    """Return a hash to check for unknown names, so that they take as long as known ones."""
     return generate_password_hash("nobody signs in with this")
 
 
 def _nicely(work: Callable[..., T], *args: object) -> T:
-    """Return `work(*args)`, run in a thread of its own: one that was nice once stays so."""
+    """Return `work(*args)`, run at low priority; raise its error. Blocks until it is done.
+
+    Each call starts a new thread, because a thread cannot raise its priority again.
+    """
     outcome: list[T] = []
     failed_outcome: list[Exception] = []
 
     def run() -> None:
-        if sys.platform == "linux":  # elsewhere it would be the process that is nice
-            with contextlib.suppress(OSError):  # a sandbox may forbid it, which must stop nobody
+        if sys.platform == "linux":  # elsewhere it would apply to the whole process
+            with contextlib.suppress(OSError):  # a sandbox may forbid it
                 os.setpriority(os.PRIO_PROCESS, threads.get_native_id(), NICE)
         try:
             outcome.append(work(*args))

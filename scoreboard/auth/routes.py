@@ -1,4 +1,4 @@
-"""The auth endpoints. Limits per address guard those that give out accounts and tokens."""
+"""The auth endpoints. Those that issue accounts or tokens are rate limited per address."""
 
 from typing import Any
 
@@ -23,9 +23,9 @@ viewer_limit = limiter.limit(lambda: current_app.config["VIEWER_RATE_LIMIT"])
 
 @bp.after_request
 def close_after_refusal(response: Response) -> Response:
-    """Ask the server to close the connection after a refused sign-in or registration.
+    """Make the server close the connection after a failed sign-in or registration.
 
-    So that each guess takes a connection, which the server limits by address.
+    Each guess then needs a new connection, and the server limits connections per address.
     """
     if response.status_code >= 400 and request.endpoint in ("auth.login", "auth.register"):
         response.headers["Connection"] = "close"
@@ -40,7 +40,7 @@ def close_after_refusal(response: Response) -> Response:
     errors=["name_reserved", "username_taken", "email_taken", "rate_limited", "overloaded"],
 )
 def register() -> tuple[dict[str, Any], int]:
-    """Create an account; its role is player."""
+    """Create an account with the role `player`."""
     return account_schema.dump(service.register(requests.json_body(), requests.origin())), 201
 
 
@@ -52,7 +52,7 @@ def register() -> tuple[dict[str, Any], int]:
     errors=["wrong_credentials", "account_suspended", "rate_limited", "overloaded"],
 )
 def login() -> dict[str, Any]:
-    """Sign in with name and password."""
+    """Sign in with a username and password."""
     return service.login(requests.json_body(), requests.origin())
 
 
@@ -62,8 +62,8 @@ def login() -> dict[str, Any]:
 def refresh() -> dict[str, Any]:
     """Exchange a refresh token, sent as the Bearer token, for a new pair.
 
-    Within 30 s the old one may be used again, as when the answer was lost, for another pair of
-    the same sign-in. To use it later ends the sign-in.
+    Within 30 s the old token can be used again, for example if the response was lost, and
+    returns another pair of the same sign-in. Using it later ends the sign-in.
     """
     return service.refresh(requests.bearer_token(), requests.origin())
 
@@ -71,9 +71,9 @@ def refresh() -> dict[str, Any]:
 @bp.post("/logout")
 @documented({204: None}, needs="access or refresh")
 def logout() -> tuple[str, int]:
-    """End this sign-in: its access and refresh tokens are refused from now on.
+    """End this sign-in: revoke its access and refresh tokens.
 
-    Takes either of them, so that a sign-in whose access token has expired can be ended too.
+    Accepts either token, so that a sign-in with an expired access token can be ended too.
     """
     service.logout(requests.bearer_token(), requests.origin())
     return "", 204
@@ -82,7 +82,7 @@ def logout() -> tuple[str, int]:
 @bp.get("/me")
 @documented({200: account_schema}, needs="access", errors=["not_permitted"])
 def me() -> dict[str, Any]:
-    """Show the account whose token this is."""
+    """Return the account that this token belongs to."""
     return account_schema.dump(service.me(requests.bearer_token()))
 
 
@@ -90,5 +90,5 @@ def me() -> dict[str, Any]:
 @viewer_limit
 @documented({200: viewer_token_schema}, errors=["board_not_public", "rate_limited"])
 def viewer() -> dict[str, Any]:
-    """Hand out a read-only token to anyone who shows the board."""
+    """Issue a read-only token for a public board. Needs no sign-in."""
     return service.viewer()

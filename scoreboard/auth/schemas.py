@@ -1,4 +1,4 @@
-"""What may be asked of the auth endpoints."""
+"""Request and response schemas of the auth endpoints."""
 
 import re
 from typing import Any
@@ -14,24 +14,24 @@ NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 
 
 class Username(fields.String):
-    """A name without the space around it."""
+    """A username; surrounding whitespace is stripped."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         return str(super()._deserialize(value, *args, **kwargs)).strip()
 
 
 class PasswordLength(validate.Length):
-    """The length of a password in composed form (NFC), which is the form that is hashed."""
+    """Validates the length of a password in NFC, the form that is hashed."""
 
     def __call__(self, value: Any) -> Any:
         """Return the value. Raises ValidationError if it is too short or too long."""
-        # To compose takes quadratic time; text of MAX_PASSWORD characters never decomposes to more.
+        # NFC takes quadratic time; MAX_PASSWORD characters decompose to 4 times that at most.
         super().__call__(composed(value) if len(value) <= 4 * MAX_PASSWORD else value)
         return value
 
 
 def check_text(text: str) -> None:
-    """Raise ValidationError for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    """Raise ValidationError for a lone surrogate, which is valid in JSON but not in UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -39,7 +39,7 @@ def check_text(text: str) -> None:
 
 
 def check_folded(email: str) -> None:
-    """Raise ValidationError for what is longer in lower case, as it is kept, than it may be."""
+    """Raise ValidationError if the address is too long in lower case, as it is stored."""
     if len(email.lower()) > LONGEST_EMAIL:
         raise ValidationError(f"Must be {LONGEST_EMAIL} characters at most in lower case.")
 
@@ -75,7 +75,7 @@ class RegisterSchema(Schema):
 
     @post_load
     def fold(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Addresses that differ only in case are one."""
+        """Store the address in lower case: addresses that differ only in case are the same."""
         return {**data, "email": data["email"].lower()}
 
 
@@ -90,7 +90,7 @@ class AccountSchema(Schema):
 
 
 class LoginSchema(Schema):
-    """The body of `POST /api/auth/login`. The rules for a new name or password do not apply."""
+    """The body of `POST /api/auth/login`. The rules for new names and passwords do not apply."""
 
     username = Username(
         required=True,
@@ -105,7 +105,7 @@ class LoginSchema(Schema):
 
 
 class TokensSchema(Schema):
-    """A pair of tokens of one sign-in."""
+    """The access and refresh token of a sign-in."""
 
     access_token = fields.String()
     refresh_token = fields.String()
@@ -115,7 +115,7 @@ class TokensSchema(Schema):
 
 
 class ViewerTokenSchema(Schema):
-    """A read-only token."""
+    """A read-only token for a public board."""
 
     access_token = fields.String()
     expires_in = fields.Integer(metadata={"example": 3600})

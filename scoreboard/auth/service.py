@@ -1,4 +1,4 @@
-"""Registering, signing in and out, renewing tokens."""
+"""Registration, sign-in, sign-out and token renewal."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,15 +15,15 @@ from . import accounts, names, passwords, tokens
 from .schemas import login_schema, register_schema
 from .signatures import PUBLIC_VIEWER
 
-# How long a refresh token that was used may be used again: its answer was lost, or a second tab
-# sent the same one.
+# How long a used refresh token is accepted again: its response was lost, or a second browser tab
+# sent the same token.
 REUSE_GRACE = timedelta(seconds=30)
 
 
 def register(body: object, origin: Origin) -> accounts.Account:
-    """Create a player from a registration.
+    """Create an account with the role player from the body of a registration.
 
-    Raises InvalidInput, Conflict or Overloaded. Blocks for the password's hash.
+    Raises InvalidInput, Conflict or Overloaded. Blocks while the password is hashed.
     """
     with audit.account_event(origin, "register") as event:
         given = register_schema.load(json_object(body))
@@ -38,17 +38,17 @@ def register(body: object, origin: Origin) -> accounts.Account:
 
 
 def login(body: object, origin: Origin) -> dict[str, Any]:
-    """Return new tokens for a name and its password.
+    """Return a new token pair for the username and password in the body.
 
-    Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded. Blocks for the password's
-    hash.
+    Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded. Blocks while the password
+    is checked.
     """
     with audit.account_event(origin, "login") as event:
         given = login_schema.load(json_object(body))
         guessed = f"{origin.address}/{names.name_key(given['username'])}"
         _check_guesses(guessed)
         with passwords.queue.slot(origin.address):
-            _check_guesses(guessed)  # again: others may have failed while this one waited
+            _check_guesses(guessed)  # again: other attempts may have failed during the wait
             account = accounts.by_name(given["username"])
             event.user_id = account.user_id if account else None
             right = passwords.matches(given["password"], account.password_hash if account else None)
@@ -61,17 +61,18 @@ def login(body: object, origin: Origin) -> dict[str, Any]:
 
 
 def _check_guesses(guessed: str) -> None:
-    """Raise RateLimited if too many sign-ins of this account from this address have failed."""
+    """Raise RateLimited if too many sign-ins to this account from this address have failed."""
     (room,) = limit_storage.count("LOGIN_RATE_LIMIT", {guessed: 0})
     if room.amount < 1:
         raise RateLimited(room.retry_after)
 
 
 def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
-    """Return a new pair for a refresh token, which is used up from then on.
+    """Return a new token pair for a refresh token, which is then used up.
 
-    Used again within REUSE_GRACE it gets another pair of the same sign-in. Used later it was
-    stolen, by which of the two nobody can tell: the whole sign-in ends. Raises NotAuthenticated.
+    Reuse within REUSE_GRACE returns another pair of the same sign-in. Later reuse means that the
+    token was stolen; since either use may be the thief's, the whole sign-in is revoked and its
+    connections are closed. Raises NotAuthenticated.
     """
     with audit.account_event(origin, "refresh") as event:
         claims = tokens.read(token, "refresh")
@@ -83,7 +84,7 @@ def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
             if tokens.revoke(connection, claims["jti"], until):
                 return role
             used_at = tokens.revoked_at(connection, claims["jti"])
-            # Either way: used far in the future, it was used by a clock that has been set since.
+            # `abs`: a time far in the future was recorded before the clock was set back.
             if abs(datetime.now(UTC) - used_at) < REUSE_GRACE:
                 return role
             tokens.revoke(connection, family, until)
@@ -98,9 +99,9 @@ def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
 
 
 def logout(token: str | None, origin: Origin) -> None:
-    """End the sign-in that this access or refresh token belongs to, and close its connections.
+    """Revoke the sign-in of this access or refresh token and close its connections.
 
-    Raises NotAuthenticated. A refresh token that was used up still ends its sign-in.
+    A used refresh token is accepted too. Raises NotAuthenticated.
     """
     with audit.account_event(origin, "logout") as event:
         claims = tokens.read(token, "access", "refresh")
@@ -117,7 +118,7 @@ def logout(token: str | None, origin: Origin) -> None:
 
 
 def me(token: str | None) -> accounts.Account:
-    """Return the account whose token this is. Raises NotAuthenticated."""
+    """Return the account that this token belongs to. Raises NotAuthenticated."""
     caller = tokens.authenticate(token)
     account = accounts.by_id(caller.user_id) if caller.user_id else None
     if account is None:
@@ -126,7 +127,7 @@ def me(token: str | None) -> accounts.Account:
 
 
 def viewer() -> dict[str, Any]:
-    """Return a read-only token for anyone. Raises Forbidden if the board is not public."""
+    """Return a new read-only token. Raises Forbidden if the board is not public."""
     if not current_app.config["PUBLIC_BOARD"]:
         raise Forbidden("This board is not public: sign in to watch it.", "board_not_public")
     lifetime = current_app.config["VIEWER_TOKEN_EXPIRES"]
@@ -135,7 +136,7 @@ def viewer() -> dict[str, Any]:
 
 
 def json_object(body: object) -> dict[str, Any]:
-    """Return the body, which must be a JSON object. Raises InvalidInput."""
+    """Return the body. Raises InvalidInput unless it is a JSON object."""
     if not isinstance(body, dict):
         raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
     return body

@@ -1,7 +1,7 @@
-"""Tokens: issued with Flask-JWT-Extended, read with every claim required, revoked by name.
+"""Issue, verify and revoke access and refresh tokens.
 
-Every sign-in is a family: its access and refresh tokens carry the same `family`, and revoking
-that ends them all. A token minted by somebody else with our key has no family, only its `jti`.
+Every sign-in is a family: its access and refresh tokens carry the same `family`, and revoking the
+family revokes them all. A token minted elsewhere with our key has no family, only its `jti`.
 """
 
 import contextlib
@@ -27,18 +27,18 @@ from .signatures import CLOCKS_DIFFER, PUBLIC_VIEWER, Claims, verified
 
 SCHEME = "Bearer"
 LONGEST_NAME = 64
-# A dead token's name is kept this much longer than the token lives: were it forgotten while the
-# clock was ahead, the token would live again once the clock is set back.
+# Revocations are kept this long after the token expires: one deleted while the clock was ahead
+# would make the token valid again when the clock is set back.
 SLACK = timedelta(days=1)
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
-# Tokens whose users are looked up by one query.
+# Tokens per query for their users.
 MOST_TOGETHER = 200
 
 
 @functools.cache
 def _users_and_revoked(dialect: str) -> Executable:
-    """Return one statement for two tables: (id, role, suspended_at), and (id, None, revoked_at)."""
+    """Return one query of two tables: (id, role, suspended_at) and (id, None, revoked_at)."""
     users = select(User.user_id, User.role, User.suspended_at).where(
         database.is_any(User.user_id, "user_ids", dialect)
     )
@@ -49,15 +49,15 @@ def _users_and_revoked(dialect: str) -> Executable:
 
 
 def init_app(app: Flask) -> None:
-    """Look the users of tokens that arrive at the same time up in one query."""
+    """Create the coalescer that looks up the users of concurrent requests in one query."""
     app.extensions["roles"] = Together(_roles, MOST_TOGETHER)
 
 
 def authenticate(token: str | None) -> Caller:
-    """Return who holds this access token.
+    """Return the caller that this access token identifies.
 
-    What the database says of the user now (role, suspension, revocation) wins over the claims.
-    Raises NotAuthenticated.
+    The user's current role, suspension and revocations in the database override the claims.
+    Blocks for one query, shared with concurrent calls. Raises NotAuthenticated or Overloaded.
     """
     claims = read(token, "access")
     role: str = current_app.extensions["roles"].ask(claims)
@@ -66,9 +66,9 @@ def authenticate(token: str | None) -> Caller:
 
 
 def claimed(token: str | None) -> tuple[str | None, str] | None:
-    """Return the user id and role that an access token of ours claims, None for any other token.
+    """Return the user id and role in a valid access token's claims, None for any other token.
 
-    Nothing is asked of the database: the token may be revoked and the role an earlier one.
+    The database is not read: the token may be revoked and the role outdated.
     """
     try:
         claims = read(token, "access")
@@ -79,9 +79,9 @@ def claimed(token: str | None) -> tuple[str | None, str] | None:
 
 
 def refused(held: Iterable[str]) -> dict[str, NotAuthenticated]:
-    """Return those of these access tokens that the database refuses by now, and why.
+    """Return the tokens that the database now refuses, each with the error.
 
-    Nothing is said of what has expired.
+    Expired and invalid tokens are left out. Blocks for one query.
     """
     claims: dict[str, Claims] = {}
     for token in held:
@@ -93,16 +93,16 @@ def refused(held: Iterable[str]) -> dict[str, NotAuthenticated]:
 
 
 def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
-    """Return the claims of a token of ours that is of one of these kinds and has not expired.
+    """Return the claims of a valid, unexpired token of one of these kinds.
 
-    Nothing is asked of the database. Raises NotAuthenticated with the code that says why.
+    The database is not read. Raises NotAuthenticated with a code for the reason.
     """
     if not token:
         raise NotAuthenticated("This needs a token: send it as a Bearer token.", "token_missing")
     settings = current_app.config
     try:
         claims = verified(token, settings["JWT_ACCEPTED_KEYS"], settings["JWT_ALGORITHM"])
-        # Not when it was verified, but now: since then the clock may have gone back, too.
+        # Checked on each call: `verified` caches, and the clock may even have been set back since.
         if claims["exp"] <= time.time():
             raise jwt.ExpiredSignatureError
         if claims["iat"] > time.time() + CLOCKS_DIFFER:
@@ -115,31 +115,31 @@ def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
         message = f"This needs a token of type {' or '.join(kinds)}."
         raise NotAuthenticated(message, "token_type")
     if claims["type"] == "refresh" and not isinstance(claims.get("family"), str):
-        # Of no sign-in: the pair it would be exchanged for would be dead with its `jti`.
+        # Without a family, the new pair would get this `jti` as its family and be revoked with it.
         raise NotAuthenticated("The token is not valid here.")
     return claims
 
 
 def token_ids(claims: Claims) -> tuple[str, ...]:
-    """Return the names under which this token can be revoked, the widest by sign-in last."""
+    """Return the names that revoke this token: of its user, its `jti`, and its family last."""
     names = [all_of(claims["sub"]), claims.get("jti"), claims.get("family")]
     return tuple(_storable(name) for name in names if isinstance(name, str))
 
 
 def _storable(name: str) -> str:
-    """Return the name, or its digest if the column cannot hold it: others may mint any `jti`."""
+    """Return the name, or its digest if the column cannot hold it: a foreign `jti` is any text."""
     if name.isprintable() and 0 < len(name) <= LONGEST_NAME:
         return name
     return hashlib.sha256(name.encode(errors="replace")).hexdigest()
 
 
 def all_of(user_id: str) -> str:
-    """Return the name under which all tokens of a user can be revoked."""
+    """Return the name that revokes all tokens of a user."""
     return f"user:{user_id}"
 
 
 def user_role(connection: Connection, claims: Claims) -> str:
-    """Return the user's present role. Raises NotAuthenticated if the token no longer counts."""
+    """Return the user's current role. Raises NotAuthenticated if the token is refused."""
     role = _roles([claims], connection)[0]
     if isinstance(role, NotAuthenticated):
         raise role
@@ -151,7 +151,7 @@ def _roles(
 ) -> list[str | NotAuthenticated]:
     """Return the current role of each token's user, or why the token is refused.
 
-    Without a `connection`, reads with one of its own.
+    Without a `connection`, takes one from the pool.
     """
     dialect = connection.dialect.name if connection else database.dialect()
     statement = _users_and_revoked(dialect)
@@ -194,19 +194,19 @@ def _role(
 
 
 def _is_dead(claims: Claims, name: str, revoked_at: datetime) -> bool:
-    # Under a user's name, only what was issued until then; the rest is dead for good.
+    # A user's name revokes only tokens issued until then; a `jti` or family, all of its tokens.
     return name != all_of(claims["sub"]) or revoked_at.timestamp() >= claims["iat"]
 
 
 def issue_access(user_id: str, role: str, lifetime: timedelta | None = None) -> str:
-    """Return an access token on its own, good for `lifetime` (default: as after sign-in)."""
+    """Return an access token without a refresh token; `lifetime` defaults to that of a sign-in."""
     lifetime = lifetime or current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
     claims = {"role": role, **_times(datetime.now(UTC), lifetime)}
     return str(create_access_token(user_id, additional_claims=claims, fresh=False))
 
 
 def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, Any]:
-    """Return the answer to a sign-in: an access and a refresh token of one family."""
+    """Return the response to a sign-in: an access and a refresh token of one family."""
     claims = {"role": role, "family": family or uuid.uuid4().hex}
     now, settings = datetime.now(UTC), current_app.config
     lifetime = settings["JWT_ACCESS_TOKEN_EXPIRES"]
@@ -224,22 +224,22 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
 def _times(now: datetime, lifetime: timedelta) -> dict[str, float]:
     """Return `iat` and `exp` to the microsecond, in seconds since the epoch.
 
-    In whole seconds a token would seem older than an `end-sessions` just before it.
+    In whole seconds, a token would seem older than an `end-sessions` just before it.
     """
     issued_at = now.timestamp()
     return {"iat": issued_at, "exp": issued_at + lifetime.total_seconds()}
 
 
 def dead_by(claims: Claims) -> datetime:
-    """Return when every token under these names has expired of itself."""
+    """Return when this token and all others of its sign-in will have expired."""
     ours = time.time() + current_app.config["JWT_REFRESH_TOKEN_EXPIRES"].total_seconds()
     return datetime.fromtimestamp(min(max(claims["exp"], ours), LAST_MOMENT), UTC)
 
 
 def revoke(connection: Connection, token_id: str, until: datetime) -> bool:
-    """Refuse this token, or family of tokens, from now on. Return False if it was so already.
+    """Revoke this token or family. Return False if it was revoked already.
 
-    `until` is when its tokens are dead of themselves.
+    `until` is when its tokens expire: the revocation is deleted SLACK after that.
     """
     now = datetime.now(UTC)
     connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - SLACK))
@@ -259,7 +259,7 @@ def revoked_at(connection: Connection, token_id: str) -> datetime:
 
 
 def revoke_all(connection: Connection, user_id: str, until: datetime) -> None:
-    """Refuse every token of this user that was issued until now."""
+    """Revoke all of the user's tokens issued until now; keep the revocation `until` then."""
     row = {"token_id": all_of(user_id), "revoked_at": datetime.now(UTC), "expires_at": until}
     statement = database.insert(RevokedToken, connection.dialect.name).values(row)
     connection.execute(

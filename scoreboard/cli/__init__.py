@@ -10,6 +10,6 @@ from .users import users
 
 
 def register(app: Flask) -> None:
-    """Add our commands to Flask's."""
+    """Add these commands to Flask's command line."""
     for command in (users, simulate, replay, doctor):
         app.cli.add_command(command)

@@ -1,4 +1,4 @@
-"""A client of the running server, as `simulate` and `replay` are one: posts, and watches."""
+"""HTTP and WebSocket client of a running server, for `simulate` and `replay`."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ DEFAULT_URL = "http://127.0.0.1:5000"
 
 
 class Poster:
-    """Posts updates over one kept connection. Use one a thread."""
+    """Posts updates over one persistent connection. Not thread-safe: use one per thread."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") + "/api/score"
@@ -36,7 +36,7 @@ class Poster:
 
 
 class Watcher:
-    """Counts the messages that a viewer receives, from when it is made until `stop`."""
+    """Counts the messages that a subscriber receives, from construction until `stop`."""
 
     def __init__(self, url: str, token: str) -> None:
         target = urlsplit(url)
@@ -55,17 +55,17 @@ class Watcher:
             while self._socket.recv():
                 self.received += 1
         except (websocket.WebSocketException, OSError):
-            pass  # closed by us or by the server: either way the count is final
+            pass  # closed by either side: the count is final
 
     def stop(self) -> int:
-        """Stop watching and return how many messages came."""
+        """Close the connection and return the number of messages received."""
         self._socket.close(timeout=1)
         self._thread.join(timeout=2)
         return self.received
 
 
 def watch(url: str, token: str) -> Watcher:
-    """Return a watcher. Raises ClickException if the server does not let it in."""
+    """Return a connected watcher. Raises ClickException if it cannot connect."""
     return _or_complain(url, lambda: Watcher(url, token))
 
 

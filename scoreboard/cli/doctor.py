@@ -1,4 +1,4 @@
-"""`flask doctor`: what the start-up doctor finds, as a table."""
+"""`flask doctor`: print the findings of the start-up checks as a table."""
 
 import click
 from flask import current_app
@@ -10,7 +10,7 @@ from ..ops import doctor as examination
 @click.command()
 @with_appcontext
 def doctor() -> None:
-    """Look for what cannot work; the exit status is 1 if there is something."""
+    """Check settings and services; the exit status is 1 if there is a problem."""
     findings = examination.examine(current_app)
     for finding in findings:
         state, told = ("problem", finding.advice) if finding.advice else ("ok", finding.note)

@@ -1,6 +1,6 @@
-"""`flask users` for moderators: hide, suspend, void and their like, as the admin endpoints do.
+"""`flask users` commands for moderators, with the same actions as the admin endpoints.
 
-This process has no viewers: the servers see within a second what changed, and tell theirs.
+This process has no subscribers: the servers detect a change within a second and push it.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from .users import named, origin, users
 @click.argument("name")
 @click.argument("role", type=click.Choice(list(ROLES)))
 def role(name: str, role: str) -> None:
-    """Give the user NAME another ROLE, from its next request on."""
+    """Change the role of the user NAME to ROLE, from its next request on."""
     service.set_role(_moderator(), named(name).user_id, {"role": role})
 
 
 @users.command()
 @click.argument("name")
 def hide(name: str) -> None:
-    """Take the user NAME off the board."""
+    """Hide the user NAME from the board."""
     service.hide(_moderator(), named(name).user_id)
 
 
@@ -41,21 +41,21 @@ def restore(name: str) -> None:
 @users.command()
 @click.argument("name")
 def suspend(name: str) -> None:
-    """Refuse the user NAME everywhere, and end all of its sessions."""
+    """Suspend the user NAME: refuse its requests and end all of its sessions."""
     service.suspend(_moderator(), named(name).user_id)
 
 
 @users.command()
 @click.argument("name")
 def reinstate(name: str) -> None:
-    """Let the suspended user NAME sign in again."""
+    """Allow the suspended user NAME to sign in again."""
     service.reinstate(_moderator(), named(name).user_id)
 
 
 @users.command("end-sessions")
 @click.argument("name")
 def end_sessions(name: str) -> None:
-    """Refuse every token of the user NAME that was issued until now."""
+    """Revoke all tokens of the user NAME issued until now."""
     service.end_sessions(_moderator(), named(name).user_id)
 
 
@@ -63,14 +63,14 @@ def end_sessions(name: str) -> None:
 @click.argument("score_id")
 @click.option("--reason", required=True, help="Why, in 1 to 200 characters.")
 def void(score_id: str, reason: str) -> None:
-    """Let the score SCORE_ID count no more."""
+    """Void the score SCORE_ID."""
     with _complaints():
         service.void(_moderator(), score_id, {"reason": reason})
 
 
 @users.command()
 def marks() -> None:
-    """List the newest marks for unusual activity, newest first."""
+    """List the newest anomaly flags (marks), newest first."""
     for mark in activity_marks.newest():
         moment = mark.created_at.isoformat(timespec="seconds")
         click.echo(f"{moment}  {mark.rule:17}  {mark.username}  {mark.detail}")
@@ -82,7 +82,7 @@ def _moderator() -> service.Moderator:
 
 @contextmanager
 def _complaints() -> Iterator[None]:
-    """Tell what was wrong with the input on one line."""
+    """Convert errors about the input into a ClickException of one line."""
     try:
         yield
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""`flask replay`: feeds a file of past scores through the API, as a game server would."""
+"""`flask replay`: post a file of past scores to the API, as a game server would."""
 
 import csv
 import hashlib
@@ -27,12 +27,12 @@ Rows = list[tuple[int, dict[str, Any]]]  # line numbers and updates
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--url", default=client.DEFAULT_URL, show_default=True)
 def replay(file: Path, url: str) -> None:
-    """Post every row of FILE, a CSV of timestamp,username,score, in its order.
+    """Post every row of FILE, a CSV of timestamp,username,score, in file order.
 
-    Rows go in batches; one with an error stops the command at the end of its batch.
+    Rows are posted in batches; an error stops the command at the end of its batch.
 
-    Users that are not there yet are made, without a password, in this installation's database,
-    and so is the scorer `replay` that posts. Rows that were posted before do no harm.
+    Missing users, and the scorer `replay` that posts, are created without a password in this
+    installation's database. Rows that were posted before are counted and change nothing.
     """
     scorer = _account(SCORER, role="scorer")
     token = tokens.issue_access(scorer.user_id, scorer.role, timedelta(days=1))
@@ -56,8 +56,8 @@ def replay(file: Path, url: str) -> None:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number and row. Raises ClickException, naming the line, for one that is none."""
-    # Excel's "CSV UTF-8" begins with a byte order mark, which is no part of the first column.
+    """Yield line number and row. Raises ClickException, naming the line, for an invalid row."""
+    # Excel's "CSV UTF-8" starts with a byte order mark, which is not part of the first column.
     with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(_readable(file, lines))
         if reader.fieldnames is None or list(reader.fieldnames) != COLUMNS:
@@ -97,10 +97,10 @@ def _update(row: dict[str, Any], user_id: str) -> dict[str, Any]:
 
 
 def _post(poster: client.Poster, token: str, rows: Rows, counts: dict[str, int]) -> Rows:
-    """Post the rows in a batch and count what became of them.
+    """Post the rows as one batch and add their outcomes to `counts`.
 
-    Return those that were too many, having waited as long as the server asks. They go first in the
-    next batch: of a user who is over the limit the server takes no later row before them.
+    Return the rate-limited rows, after sleeping as long as the server asks. They must go first in
+    the next batch: the server accepts a rate-limited user's rows only in order.
     """
     answer = poster.post_all(token, [update for _, update in rows])
     if answer.status_code != 200:
@@ -117,7 +117,7 @@ def _post(poster: client.Poster, token: str, rows: Rows, counts: dict[str, int])
 
 
 def _outcome(line: int, result: dict[str, Any]) -> str:
-    """Return what became of a row. Raises ClickException, naming the line, for an error."""
+    """Return the row's outcome. Raises ClickException, naming the line, for an error."""
     if result["status"] == 200:
         return "accepted"
     error = result["body"]["error"]

@@ -1,4 +1,4 @@
-"""`flask simulate`: plays a game against a running server, as its players would."""
+"""`flask simulate`: post the scores of a simulated game's players to a running server."""
 
 import secrets
 import time
@@ -35,9 +35,9 @@ class _Results:
 @click.option("--seconds", type=click.FloatRange(0.1, 3_600), default=10, show_default=True)
 @click.option("--url", default=client.DEFAULT_URL, show_default=True)
 def simulate(players: int, rate: float, seconds: float, url: str) -> None:
-    """Play a game: PLAYERS new players post RATE scores a second for SECONDS.
+    """Simulate a game: PLAYERS new players post RATE scores per second for SECONDS.
 
-    They are made in this installation's database, so the server at URL must be this one.
+    The players are created in this installation's database, which the server at URL must use.
     """
     lifetime = timedelta(seconds=seconds) + timedelta(hours=1)
     hands = [
@@ -50,7 +50,7 @@ def simulate(players: int, rate: float, seconds: float, url: str) -> None:
 
 
 def _play(url: str, hands: list[tuple[str, str]], rate: float, count: int) -> _Results:
-    """Post `count` scores, evenly spaced, each by a player in turn."""
+    """Post `count` scores, `rate` per second, cycling through the players. Blocks until done."""
     results, posters = _Results(), local()
 
     def post(number: int) -> None:

@@ -28,7 +28,7 @@ users = AppGroup(
     callback=logs.audit_to_stderr,
 )
 
-# Rows a transaction: large enough to be fast, short enough for others to get their turn.
+# Rows per transaction: enough to be fast, few enough not to block other writers for long.
 CHUNK = 5_000
 
 
@@ -38,7 +38,7 @@ CHUNK = 5_000
 @click.option("--role", type=click.Choice(list(ROLES)), default="player", show_default=True)
 @click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
 def create(name: str, email: str, role: str, password: str) -> None:
-    """Create the user NAME with address EMAIL; asks for the password if none is given."""
+    """Create the user NAME with address EMAIL. Prompts for the password if none is given."""
     try:
         given = register_schema.load({"username": name, "email": email, "password": password})
         password_hash = passwords.hash_password(given["password"])
@@ -63,7 +63,7 @@ def list_() -> None:
 @click.argument("name")
 @click.option("--minutes", type=click.IntRange(1, 5_256_000), default=60, show_default=True)
 def token(name: str, minutes: int) -> None:
-    """Print an access token of the user NAME, alone on its line."""
+    """Print an access token of the user NAME on a line of its own."""
     account = named(name)
     click.echo(tokens.issue_access(account.user_id, account.role, timedelta(minutes=minutes)))
 
@@ -72,12 +72,12 @@ def token(name: str, minutes: int) -> None:
 @click.argument("count", metavar="N", type=click.IntRange(1, 10_000_000))
 @click.option("--scores", is_flag=True, help="Give each a score.")
 def seed(count: int, scores: bool) -> None:
-    """Create N players in bulk, without passwords; print their ids as one JSON list."""
+    """Create N players in bulk, without passwords, and print their ids as a JSON list."""
     click.echo(json.dumps([account["user_id"] for account in seed_players(count, scores)]))
 
 
 def seed_players(count: int, scores: bool) -> list[dict[str, Any]]:
-    """Create the players, with a random score each if asked, and return their rows."""
+    """Create players, each with a random score if `scores`, and return their rows."""
     made: list[dict[str, Any]] = []
     for size in [CHUNK] * (count // CHUNK) + [count % CHUNK]:
         players = list(_players(size))
@@ -137,12 +137,12 @@ def _score(user_id: str, now: datetime) -> dict[str, Any]:
 
 
 def origin() -> Origin:
-    """Return where a command comes from, for the audit log."""
+    """Return the origin of this command for the audit log."""
     return Origin("command line", "local", uuid.uuid4().hex)
 
 
 def named(name: str) -> accounts.Account:
-    """Return the user of this name. Raises ClickException if there is none."""
+    """Return the user with this name. Raises ClickException if there is none."""
     account = accounts.by_name(name)
     if account is None:
         raise click.ClickException(f"There is no user named {name}.")

@@ -1,4 +1,4 @@
-"""For those who run the service: is it alive, is it ready, how does it do."""
+"""Endpoints for operators: liveness, readiness and metrics."""
 
 from .routes import bp
 

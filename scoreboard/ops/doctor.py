@@ -1,4 +1,4 @@
-"""The start-up doctor: finds what cannot work, and says in one line what to do about it."""
+"""Check settings and services at start-up; each problem found has one line of advice."""
 
 import itertools
 import logging
@@ -22,15 +22,15 @@ Settings = Mapping[str, Any]
 
 PREVIOUS = "JWT_SECRET_KEY_PREVIOUS"
 SECRETS = ("SECRET_KEY", "JWT_SECRET_KEY", PREVIOUS)
-# 256 bits for HS256, as RFC 7518, section 3.2, asks; in text that is no less than this.
+# HS256 requires 256 bits (RFC 7518, section 3.2): at least 32 characters of text.
 SHORTEST_SECRET = 32
-# In letters and digits only: what people copy from an example and never change.
+# Secrets copied from examples, reduced to lower-case letters and digits.
 PLACEHOLDER = re.compile(
     r"changeme|changethis|replaceme|placeholder|yoursecret|your256bit|secretkey|supersecret"
     r"|topsecret|insecure|example|password|astringsecretatleast256bitslong"
 )
 REDIS_SECONDS = 2
-# The least of what the server, this database and this role allow.
+# The lowest of the limits of the server, this database and this role.
 CONNECTION_LIMIT = """
     SELECT least(
         current_setting('max_connections')::int
@@ -39,15 +39,15 @@ CONNECTION_LIMIT = """
         (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)
     )
 """
-# Servers known from other projects; none hands out the socket that a WebSocket needs.
+# Servers known from other projects; none exposes the socket that a WebSocket needs.
 FOREIGN = ("gunicorn", "uwsgi", "waitress-serve", "hypercorn", "uvicorn")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `advice` is what to do, None if all is well.
+    """The result of one check. `advice` says how to fix the problem, None if there is none.
 
-    `note` is worth knowing all the same.
+    `note` is information that needs no action.
     """
 
     check: str
@@ -56,7 +56,7 @@ class Finding:
 
 
 def second_process(settings: Settings) -> str | None:
-    """Find a second process without Redis: the two would know nothing of each other's updates."""
+    """Return advice on a second process without Redis: it would miss the first one's updates."""
     number = re.fullmatch(r"web\.(\d+)", settings["DYNO"])
     if number and int(number[1]) > 1 and not settings["REDIS_URL"]:
         return "this is a second web process: add Redis (REDIS_URL) or scale to one"
@@ -64,7 +64,7 @@ def second_process(settings: Settings) -> str | None:
 
 
 def throw_away_disk(settings: Settings) -> str | None:
-    """Find a database on a disk that is gone with the process's next start."""
+    """Return advice on an SQLite database whose disk is lost when the process restarts."""
     on_sqlite = settings["SQLALCHEMY_DATABASE_URI"].startswith("sqlite")
     if settings["DYNO"] and on_sqlite and not settings["ALLOW_SQLITE"]:
         return "this disk is thrown away: add Postgres (DATABASE_URL), or set ALLOW_SQLITE=1"
@@ -72,7 +72,7 @@ def throw_away_disk(settings: Settings) -> str | None:
 
 
 def weak_secrets(settings: Settings) -> str | None:
-    """Find secrets that can be guessed: who does mints tokens for anybody."""
+    """Return advice on guessable secrets, with which anyone could mint tokens for any user."""
     secrets = {name: settings[name] for name in SECRETS}
     if not secrets[PREVIOUS]:
         del secrets[PREVIOUS]
@@ -90,7 +90,7 @@ def weak_secrets(settings: Settings) -> str | None:
 
 
 def repeated_secrets(settings: Settings) -> str | None:
-    """Find secrets that are one character again and again: long enough, and easily guessed."""
+    """Return advice on secrets that repeat one character: long enough, but easy to guess."""
     for name in SECRETS:
         if len(set(settings[name])) == 1:
             return f"{name} repeats one character: give it {SHORTEST_SECRET} or more random ones"
@@ -98,11 +98,11 @@ def repeated_secrets(settings: Settings) -> str | None:
 
 
 def wrong_server(server: str) -> str | None:
-    """Find a server that this cannot run on, or one whose patching came too late.
+    """Return advice on an unsupported server, or one that patched the standard library too late.
 
-    What was imported before the patching waits in ways that stop everybody else.
+    Modules imported before the patching block the loop while they wait.
     """
-    # There only if Postgres is: without, to import it here would make every start longer.
+    # Imported only with PostgreSQL; importing it here would slow down every other start.
     waiting = sys.modules.get("psycopg.waiting")
     waits_green = waiting is None or waiting.wait is waiting.wait_select
     if server != transport.ASYNC_MODE or (transport.GREEN and not waits_green):
@@ -111,21 +111,21 @@ def wrong_server(server: str) -> str | None:
 
 
 def concurrency(settings: Settings) -> str | None:
-    """Note that a platform's usual setting does nothing here."""
+    """Return a note if WEB_CONCURRENCY, common on platforms, is set: it has no effect here."""
     if settings["WEB_CONCURRENCY"]:
         return "WEB_CONCURRENCY changes nothing: one process serves all"
     return None
 
 
 def unseen_addresses(settings: Settings) -> str | None:
-    """Note that the limits per address count a platform's router, which is not one client."""
+    """Return a note if limits per address would treat the platform's router as one client."""
     if settings["DYNO"] and not settings["TRUSTED_PROXIES"]:
         return "every client seems to come from the platform's router: set TRUSTED_PROXIES=1"
     return None
 
 
 def encoding() -> str | None:
-    """Find a database that cannot hold every name; nothing if it cannot be asked."""
+    """Return advice on a database that cannot store every name; None if it does not answer."""
     found = _ask("SHOW server_encoding")
     if found in (None, "UTF8"):
         return None
@@ -133,9 +133,9 @@ def encoding() -> str | None:
 
 
 def too_few_connections(pool_size: int) -> tuple[str | None, str | None]:
-    """Find a server or role that has too few connections for this process.
+    """Return advice if the database allows fewer connections than `pool_size`, and a note.
 
-    Return what to do, and otherwise how many processes there is room for.
+    The note says how many processes fit. Both are None if the limit is unknown.
     """
     limit = _ask(CONNECTION_LIMIT)
     if limit is None:
@@ -146,7 +146,7 @@ def too_few_connections(pool_size: int) -> tuple[str | None, str | None]:
 
 
 def _ask(query: str) -> Any:
-    """Return what PostgreSQL answers, None if it cannot be asked or the database is SQLite."""
+    """Return the result of the query, None if PostgreSQL fails or the database is SQLite."""
     if db.engine.dialect.name == "sqlite":
         return None
     try:
@@ -156,7 +156,7 @@ def _ask(query: str) -> Any:
 
 
 def old_tables() -> str | None:
-    """Find tables that are not of the code's version; nothing if the database cannot be asked."""
+    """Return advice on tables of another version than the code's; None if the database fails."""
     try:
         return None if database.is_up_to_date() else "run `flask --app scoreboard db upgrade`"
     except database.FAILURES:
@@ -164,9 +164,10 @@ def old_tables() -> str | None:
 
 
 def refuse_what_cannot_work(app: Flask, server: str) -> None:
-    """Raise SystemExit with one line that says what to do, if this process cannot serve.
+    """Raise SystemExit with one line of advice if this process cannot serve.
 
-    `server` is the async mode that the server at hand asks for. Notes are logged.
+    `server` is the async mode of the server that starts. Notes and warnings are logged. Blocks
+    for database queries.
     """
     with app.app_context():
         server_finding = Finding("server", wrong_server(server))
@@ -180,7 +181,7 @@ def refuse_what_cannot_work(app: Flask, server: str) -> None:
 
 
 def examine(app: Flask) -> list[Finding]:
-    """Return everything that was looked at, services included."""
+    """Return the findings of all checks, including database and Redis. Blocks for their answers."""
     return [
         *_settings(app),
         Finding("secrets' text", repeated_secrets(app.config)),

@@ -1,4 +1,4 @@
-"""The endpoints that platforms and Prometheus ask. None of them is limited."""
+"""Endpoints for platforms and Prometheus, without rate limits."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ bp = Blueprint("ops", __name__)
 @bp.get("/healthz")
 @documented({200: health_schema})
 def healthz() -> dict[str, str]:
-    """Say that the process is alive. Touches nothing, so that nothing else can fail it."""
+    """Report that the process is alive. Checks no dependency, so none can make it fail."""
     return {"status": "ok"}
 
 
 @bp.get("/readyz")
 @documented({200: readiness_schema, 503: readiness_schema})
 def readyz() -> tuple[dict[str, Any], int]:
-    """Show whether updates can be taken, and the state of what that depends on."""
+    """Report whether updates can be accepted, and the state of the dependencies."""
     report = service.readiness()
     return report, 200 if report["status"] == "ok" else 503
 
@@ -36,6 +36,6 @@ def readyz() -> tuple[dict[str, Any], int]:
     errors=["token_missing", "token_invalid"],
 )
 def metrics() -> Response:
-    """Show the metrics of this process; with METRICS_TOKEN set, to the holder of it only."""
+    """Return the metrics of this process. If METRICS_TOKEN is set, send it as the Bearer token."""
     exposition = service.exposition(requests.bearer_token())
     return Response(exposition, content_type=CONTENT_TYPE_PLAIN_0_0_4)

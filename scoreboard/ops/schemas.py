@@ -1,4 +1,4 @@
-"""What health and readiness answer."""
+"""Response schemas of the health and readiness endpoints."""
 
 from marshmallow import Schema, fields, validate
 
@@ -14,7 +14,7 @@ class HealthSchema(Schema):
 
 
 class ChecksSchema(Schema):
-    """What was looked at."""
+    """The state of each dependency."""
 
     database = fields.String(validate=validate.OneOf(["ok", "failing"]))
     redis = fields.String(validate=validate.OneOf(["ok", "failing", "not used"]))

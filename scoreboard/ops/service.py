@@ -1,4 +1,4 @@
-"""What the service says about itself. Why something fails is for the log, never for the answer."""
+"""Readiness and metrics. The cause of a failure is logged, never sent to the client."""
 
 import hmac
 import logging
@@ -15,16 +15,16 @@ from ..observability import metrics
 
 log = logging.getLogger(__name__)
 
-# A Redis that takes longer than this to answer, resolving its name included, is of no use to a
-# broadcast either.
+# A Redis that takes longer than this, name lookup included, is too slow for pushes as well.
 REDIS_SECONDS = 0.5
 
 
 def readiness() -> dict[str, Any]:
-    """Return whether requests can be served, with what was looked at.
+    """Return whether requests can be served, with the state of each dependency.
 
-    Only the database decides: everything works without Redis, if not as fast. `last_broadcast`
-    is how many seconds ago this process told its viewers anything, None if it never has.
+    Only the database decides: without Redis everything works, but more slowly. `last_broadcast`
+    is the seconds since this process last pushed to subscribers, None if it never has. Blocks
+    for the database, and up to REDIS_SECONDS for Redis.
     """
     checks = {
         "database": _database(),
@@ -35,7 +35,7 @@ def readiness() -> dict[str, Any]:
 
 
 def exposition(token: str | None) -> bytes:
-    """Return the metrics as Prometheus reads them. Raises NotAuthenticated for a wrong token."""
+    """Return the metrics in Prometheus format. Raises NotAuthenticated without the right token."""
     wanted = current_app.config["METRICS_TOKEN"]
     if wanted and token is None:
         raise NotAuthenticated("Send METRICS_TOKEN as the Bearer token.", "token_missing")
@@ -45,7 +45,7 @@ def exposition(token: str | None) -> bytes:
 
 
 def _database() -> str:
-    # What the service is for is taking updates: a database that can only be read is not ready.
+    # The service must accept updates: with a read-only database it is not ready.
     return "ok" if database.is_writable() else "failing"
 
 

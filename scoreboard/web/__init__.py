@@ -1,4 +1,4 @@
-"""What people see: the pages, and the files that they are made of."""
+"""Web pages and their static files."""
 
 from .routes import bp
 

@@ -1,11 +1,11 @@
-"""A page, and what a browser may do with it."""
+"""Render HTML pages with a Content-Security-Policy."""
 
 from typing import Any
 
 from flask import Response, make_response, render_template
 
-# Nothing from anywhere else, and nothing inline: what somebody managed to put into a page would
-# neither run nor be told to anyone.
+# Same origin only and nothing inline: markup injected into a page can neither run code nor send
+# data to another site.
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -21,12 +21,12 @@ POLICY = "; ".join(
 
 
 def page(template: str, **values: Any) -> Response:
-    """Return the page that a template makes of these values."""
+    """Render the template with these values. Return it with the security headers."""
     return under_policy(render_template(template, **values))
 
 
 def under_policy(html: str) -> Response:
-    """Return a page, and tell the browser what it may do."""
+    """Return the HTML as a response with the security headers."""
     response = make_response(html)
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -1,4 +1,4 @@
-"""The pages, and the files beside them under /web."""
+"""Routes of the web pages, and of their static files under /web."""
 
 import json
 from functools import partial
@@ -25,39 +25,39 @@ bp = Blueprint(
 
 @bp.get("/")
 def board() -> Response:
-    """Show the live board; with ?display=wall nothing but it, large."""
+    """Show the live board; with ?display=wall, only the board, in large type."""
     wall = requests.query().get("display") == "wall"
     return page("board.html", wall=wall, demo=current_app.config["DEMO"])
 
 
 @bp.get("/admin")
 def admin() -> Response:
-    """Show the page for admins; what is on it comes from the endpoints, with an admin's token."""
+    """Show the admin page, which loads its data from the API with an admin's token."""
     return page("admin.html")
 
 
 @bp.get("/docs")
 def docs() -> Response:
-    """Show every endpoint in Swagger UI, and the live messages and error codes below it."""
+    """Show the endpoints in Swagger UI, followed by the live messages and error codes."""
     values = {"live": asyncapi.of(current_app), "codes": reference.codes()}
     return page("docs.html", **values, pretty=partial(json.dumps, indent=2))
 
 
 @bp.get('/docs/ui/<any("swagger-ui.css", "swagger-ui-bundle.js"):file>')
 def swagger_ui(file: str) -> Response:
-    """Serve a file of the installed package of Swagger UI."""
+    """Serve a file of the installed Swagger UI package."""
     return send_from_directory(SWAGGER_UI, file)
 
 
 @bp.get("/embed.js")
 def embed() -> Response:
-    """Serve the module that puts the board on somebody else's page."""
+    """Serve the JavaScript module that embeds the board in other sites."""
     return bp.send_static_file("embed/embed.js")
 
 
 @bp.before_request
 def take_no_date_beyond_all_calendars() -> None:
-    """Ignore dates that are none, as RFC 9110, section 13.1.3, has it; at some, Werkzeug fails."""
+    """Ignore invalid dates (RFC 9110, section 13.1.3) for which Werkzeug raises OverflowError."""
     given = request.environ
     try:
         parse_date(given.get("HTTP_IF_MODIFIED_SINCE"))
@@ -69,7 +69,7 @@ def take_no_date_beyond_all_calendars() -> None:
 
 @bp.after_request
 def let_every_website_read_files(response: Response) -> Response:
-    """Let modules be loaded from pages of any origin: they are public code, and nobody's data."""
+    """Allow pages of any origin to load these files: they are public code without user data."""
     if request.endpoint in ("web.static", "web.embed"):
         response.headers["Access-Control-Allow-Origin"] = "*"
     return response
