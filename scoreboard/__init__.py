@@ -1,4 +1,4 @@
-"""Scoreboard: takes score updates from authorized users, ranks them, pushes every change."""
+"""Scoreboard: accepts score updates from authorized users, ranks users and pushes changes."""
 
 from flask import Flask
 
@@ -24,7 +24,7 @@ from .scores import submit as service
 def create_app(config: Config | None = None) -> Flask:
     """Return a new, independent application. Raises SettingError for a malformed setting.
 
-    Where a server calls it, SystemExit ends a start that the doctor says cannot work.
+    Raises SystemExit if a server calls it and `doctor` finds that this process cannot serve.
     """
     app = Flask(__name__, instance_relative_config=True, static_folder=None)
     app.config.from_object(config or Config.from_environment())

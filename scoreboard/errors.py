@@ -1,4 +1,4 @@
-"""What can go wrong for a client, and the one JSON shape it is told in."""
+"""Errors that clients can receive, and the one JSON form in which they are sent."""
 
 import logging
 import math
@@ -15,17 +15,17 @@ from .http.json import dumps
 
 log = logging.getLogger(__name__)
 
-# In the environment of a request: to be called if a limit of its address alone refuses it.
+# Key in a WSGI environ: a function to call if a limit by address alone refuses the request.
 ADDRESS_LIMITED = "scoreboard.address_limited"
-# What is told of the name of a field, longer than any of ours: an answer is no echo.
+# Field names in responses are cut to this length, longer than any real one, to echo little input.
 LONGEST_NAME = 64
 
 
 class ScoreboardError(Exception):
-    """Base of everything a client can cause. Subclasses set `status` and `code`.
+    """Base class of every error sent to clients. Subclasses set `status` and `code`.
 
     `message` is one sentence a person can act on. Codes are stable, messages may improve.
-    `retry_after`, in seconds, is sent as Retry-After if it is set.
+    `retry_after`, in seconds, is sent as Retry-After unless it is 0.
     """
 
     status, code = 400, "invalid"
@@ -37,20 +37,20 @@ class ScoreboardError(Exception):
         self.code = code or self.code
 
     def detail(self) -> dict[str, Any]:
-        """Return the content of `error` in the answer."""
+        """Return the content of `error` in the response body."""
         return {"code": self.code, "message": self.message}
 
     def body(self) -> dict[str, Any]:
-        """Return the whole body of the answer."""
+        """Return the whole response body."""
         return {"error": self.detail()}
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that go with the status."""
+        """Return the response headers of this error."""
         return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
 
 
 class InvalidInput(ScoreboardError):
-    """The input does not have the form it must have; `fields` says where."""
+    """The input is invalid; `fields` lists the problems by field name."""
 
     code = "invalid_input"
 
@@ -59,7 +59,7 @@ class InvalidInput(ScoreboardError):
         self.fields = dict(fields)
 
     def detail(self) -> dict[str, Any]:
-        """Return code, message and, if any field is at fault, the fields."""
+        """Return code, message and, if any field is invalid, the fields."""
         return {**super().detail(), **({"fields": self.fields} if self.fields else {})}
 
 
@@ -73,7 +73,7 @@ class UnknownUser(InvalidInput):
 
 
 class ScoreOutOfRange(InvalidInput):
-    """Added up, the score would leave the range in which numbers are exact."""
+    """The total would leave the range in which numbers are exact."""
 
     def __init__(self) -> None:
         problem = {"score_value": ["The total would leave the range of exact numbers."]}
@@ -81,7 +81,7 @@ class ScoreOutOfRange(InvalidInput):
 
 
 class Replayed(ScoreboardError):
-    """The request was accepted before; `receipt` is that answer, if the caller may see it."""
+    """The request was accepted before; `receipt` is None unless the caller may see it."""
 
     code = "replayed"
 
@@ -90,46 +90,46 @@ class Replayed(ScoreboardError):
         self.receipt = receipt
 
     def detail(self) -> dict[str, Any]:
-        """Return code, message and the receipt, if there is one to show."""
+        """Return code, message and, if there is one, the receipt."""
         return {**super().detail(), **({"receipt": dict(self.receipt)} if self.receipt else {})}
 
 
 class NotAuthenticated(ScoreboardError):
-    """There is no token, or not one that can be accepted."""
+    """The token is missing or not accepted."""
 
     status, code = 401, "token_invalid"
 
     def headers(self) -> dict[str, str]:
-        """Return the challenge that RFC 9110, section 11.6.1, asks for."""
+        """Return the challenge that RFC 9110, section 11.6.1, requires."""
         return {"WWW-Authenticate": "Bearer"}
 
 
 class NotPermitted(NotAuthenticated):
-    """The token is good but may not do this. The contract answers 401 for both."""
+    """The token is valid but lacks the permission. The contract requires 401 for both."""
 
     code = "not_permitted"
 
 
 class Forbidden(ScoreboardError):
-    """What was asked for is switched off here, whoever asks."""
+    """The server refuses this whatever the token, such as a foreign origin."""
 
     status, code = 403, "forbidden"
 
 
 class NotFound(ScoreboardError):
-    """What the request is about does not exist."""
+    """The requested object does not exist."""
 
     status, code = 404, "not_found"
 
 
 class Conflict(ScoreboardError):
-    """What was asked for cannot be done to what is there: a taken name, a score voided before."""
+    """The request conflicts with stored data, such as a taken name or a score already voided."""
 
     status, code = 409, "conflict"
 
 
 class RateLimited(ScoreboardError):
-    """Too many in the period; `retry_after` is the seconds until one more is let in."""
+    """Too many requests in the period; `retry_after` is when the next is allowed, in seconds."""
 
     status, code = 429, "rate_limited"
 
@@ -139,13 +139,13 @@ class RateLimited(ScoreboardError):
 
 
 class TooManyConnections(ScoreboardError):
-    """The user or the address holds as many connections as it may."""
+    """The user or the address has the maximum number of connections."""
 
     status, code = 429, "too_many_connections"
 
 
 class UpgradeRequired(ScoreboardError):
-    """The path is a WebSocket's, and the request does not ask to become one."""
+    """The path is a WebSocket endpoint, but the request is not a handshake."""
 
     status, code = 426, "upgrade_required"
 
@@ -153,12 +153,12 @@ class UpgradeRequired(ScoreboardError):
         super().__init__("Connect here with a WebSocket, or with Socket.IO at /ws/scoreboard/.")
 
     def headers(self) -> dict[str, str]:
-        """Return what to upgrade to: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
+        """Return the upgrade headers: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
         return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
 
 class Overloaded(ScoreboardError):
-    """More work waits than can be done soon; `retry_after` is in seconds."""
+    """The queue of pending work is too long; `retry_after` is in seconds."""
 
     status, code = 503, "overloaded"
 
@@ -168,7 +168,7 @@ class Overloaded(ScoreboardError):
 
 
 class Stopping(ScoreboardError):
-    """The process is about to end and takes nothing new."""
+    """The process is shutting down and accepts nothing new."""
 
     status, code = 500, "stopping"
 
@@ -177,7 +177,7 @@ class Stopping(ScoreboardError):
 
 
 class ServerError(ScoreboardError):
-    """Our own fault. The log knows more, the client is told no more than this."""
+    """An internal error. Details are only logged, never sent to the client."""
 
     status, code = 500, "server_error"
 
@@ -186,13 +186,13 @@ class ServerError(ScoreboardError):
 
 
 def invalid(problem: ValidationError) -> InvalidInput:
-    """Return what a schema found as an error of ours, every fault under its field's name."""
+    """Return a schema's error as InvalidInput, with the problems by field name."""
     fields = {name[:LONGEST_NAME]: told for name, told in problem.messages_dict.items()}
     return InvalidInput("Some fields are missing or wrong; see fields.", fields)
 
 
 def translate(error: Exception) -> ScoreboardError:
-    """Return the error as a client is told it; what nobody foresaw is logged, and a ServerError."""
+    """Return the error to send to the client; logs an unexpected one and returns ServerError."""
     if isinstance(error, ScoreboardError):
         return error
     if isinstance(error, ValidationError):
@@ -202,7 +202,7 @@ def translate(error: Exception) -> ScoreboardError:
 
 
 def register(app: Flask) -> None:
-    """Answer every error of this application in the one shape."""
+    """Register handlers that send every error of this application in the one JSON form."""
     app.register_error_handler(ScoreboardError, answer)
     app.register_error_handler(RateLimitExceeded, _limited)
     app.register_error_handler(HTTPException, _http)
@@ -210,7 +210,7 @@ def register(app: Flask) -> None:
 
 
 def answer(error: ScoreboardError) -> Response:
-    """Return the HTTP response that tells this error."""
+    """Return the HTTP response for this error."""
     response = jsonify(error.body())
     response.status_code = error.status
     response.headers.update(error.headers())
@@ -218,14 +218,14 @@ def answer(error: ScoreboardError) -> Response:
 
 
 def refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
-    """Answer a request with this error where Flask has no part in it."""
+    """Start a WSGI response with this error and return its body, without Flask."""
     return respond(error.status, dumps(error.body()), start_response, error.headers())
 
 
 def respond(
     status: int, body: bytes, start_response: Any, headers: Mapping[str, str] | None = None
 ) -> list[bytes]:
-    """Answer a request with this JSON where Flask has no part in it."""
+    """Start a WSGI response with this JSON and return its body, without Flask."""
     told = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     line = f"{status} {HTTPStatus(status).phrase}"
     start_response(line, list({**told, **(headers or {})}.items()))
@@ -234,12 +234,12 @@ def respond(
 
 def _limited(error: RateLimitExceeded) -> Response:
     request.environ.get(ADDRESS_LIMITED, lambda: None)()
-    # The whole period is the longest it can take; the auth limits are coarse on purpose.
+    # The whole period is an upper bound of the wait; the auth limits are coarse on purpose.
     return answer(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
 
 
 def _http(error: HTTPException) -> Response:
-    """Tell a refusal of the framework (unknown path, wrong method, ...) in our shape."""
+    """Return a response in our form for an error of Flask (unknown path, wrong method, ...)."""
     if error.code is None or error.code >= 500:
         return answer(translate(error))
     told = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))

@@ -1,4 +1,4 @@
-"""Submitting a score, and the order they make."""
+"""Scores: submission, recording, history, and the score and leaderboard endpoints."""
 
 from .routes import bp, leaderboard_bp
 

@@ -1,4 +1,4 @@
-"""The HTTP door of the scores."""
+"""HTTP endpoints of scores and of the leaderboard."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from .schemas import (
 
 bp = Blueprint("scores", __name__, url_prefix="/api/score")
 leaderboard_bp = Blueprint("leaderboard", __name__, url_prefix="/api")
-# Only where the board is not public is a token asked for.
+# A token is required only if the board is not public.
 BOARD: dict[str, Any] = {
     "needs": "access",
     "optional": True,
@@ -44,8 +44,8 @@ BOARD: dict[str, Any] = {
 def update() -> dict[str, Any]:
     """Update a user's score.
 
-    A player updates their own, a scorer or an admin anyone's. An update that was accepted before
-    is answered with `replayed`, changes nothing, and brings the receipt of the first time.
+    A player may update their own score, a scorer or an admin anyone's. An update that was accepted
+    before is refused with `replayed` and changes nothing; the error has the first receipt.
     """
     return service.submit(requests.json_body(), requests.bearer_token(), requests.origin())
 
@@ -53,10 +53,10 @@ def update() -> dict[str, Any]:
 @bp.post("/batch")
 @documented({200: results_schema}, body=batch_schema, needs="access", may=["score:any"])
 def batch() -> dict[str, Any]:
-    """Update many scores, each on its own. For game servers.
+    """Update many scores independently of each other. For game servers.
 
-    Each is judged as `POST /api/score/update` would: one that is refused fails no other. At most
-    256 KiB. A batch whose answer was lost can be sent again as it is.
+    Each update is handled as by `POST /api/score/update`: one refused update does not affect the
+    others. The body has at most 256 KiB. If the response is lost, send the same batch again.
     """
     body = requests.long_json_body(service.LONGEST_BATCH)
     return service.submit_all(body, requests.bearer_token(), requests.origin())
@@ -65,14 +65,14 @@ def batch() -> dict[str, Any]:
 @bp.get("/top10")
 @documented({200: top10_schema}, conditional=True)
 def top10() -> Response:
-    """Show the top 10. Public: no token is asked for."""
+    """Return the top 10. Public: no token is needed."""
     return requests.answer(service.top10())
 
 
 @leaderboard_bp.get("/leaderboard")
 @documented({200: page_schema}, query=page_query_schema, **BOARD)
 def page() -> Response:
-    """Show a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
+    """Return a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
     return requests.answer(
         showing.page(requests.query(), requests.bearer_token(), requests.known_etags())
     )
@@ -86,7 +86,7 @@ def page() -> Response:
     **BOARD,
 )
 def neighbours(user_id: str) -> Response:
-    """Show where a user stands, and who stands around. Public unless PUBLIC_BOARD is 0."""
+    """Return a user's entry and the entries around it. Public unless PUBLIC_BOARD is 0."""
     return requests.answer(
         showing.neighbours(
             user_id, requests.query(), requests.bearer_token(), requests.known_etags()
@@ -103,7 +103,7 @@ def neighbours(user_id: str) -> Response:
     conditional=True,
 )
 def past_scores(user_id: str) -> Response:
-    """Show a user's scores, newest first: one's own, or with the right role anyone's."""
+    """Return a user's scores, newest first: your own, or anyone's as a scorer or an admin."""
     return requests.answer(
         showing.past_scores(
             user_id, requests.query(), requests.bearer_token(), requests.known_etags()

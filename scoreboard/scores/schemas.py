@@ -1,4 +1,4 @@
-"""What an update may look like, and how the board is told."""
+"""Schemas of the requests and responses of scores and of the leaderboard."""
 
 import re
 
@@ -24,7 +24,7 @@ class UpdateSchema(LeanSchema):
 
 
 def check_updates(updates: object) -> None:
-    """Raise ValidationError unless this is a list of as many updates as a batch may have."""
+    """Raise ValidationError unless `updates` is a list of 1 to MOST_IN_BATCH items."""
     if not isinstance(updates, list):
         raise ValidationError("Must be a list of updates.")
     if not 1 <= len(updates) <= MOST_IN_BATCH:
@@ -32,9 +32,9 @@ def check_updates(updates: object) -> None:
 
 
 class BatchSchema(Schema):
-    """The body of `POST /api/score/batch`; what its updates are is not looked at here."""
+    """The body of `POST /api/score/batch`; does not validate the updates themselves."""
 
-    # No fields.List: that looks at every one before it is asked how many there may be.
+    # Not fields.List: it deserializes every item before the length is checked.
     updates = fields.Raw(
         required=True,
         validate=check_updates,
@@ -62,7 +62,7 @@ class Top10Schema(Schema):
 
 
 class ReceiptSchema(Schema):
-    """What an accepted update led to."""
+    """The result of an accepted update."""
 
     user_id = fields.String()
     score = ScoreValue(metadata={"description": "The user's score after the update."})
@@ -72,7 +72,7 @@ class ReceiptSchema(Schema):
 
 
 class ResultSchema(Schema):
-    """What one update of a batch is answered."""
+    """The result of one update of a batch."""
 
     status = fields.Integer(
         validate=validate.OneOf([200, 400, 401, 429, 500]),
@@ -83,7 +83,7 @@ class ResultSchema(Schema):
 
 
 class ResultsSchema(Schema):
-    """What the updates of a batch are answered, each on its own."""
+    """The results of a batch, one per update, in order."""
 
     results = fields.List(fields.Nested(ResultSchema))
 
@@ -122,7 +122,7 @@ class PageSchema(Schema):
 
 
 class NeighboursSchema(Schema):
-    """Where a user stands, and who stands around."""
+    """A user's entry and the entries around it."""
 
     entry = fields.Nested(RankedSchema)
     entries = fields.List(fields.Nested(RankedSchema))
@@ -130,7 +130,7 @@ class NeighboursSchema(Schema):
 
 
 class HistorySchema(Schema):
-    """A page of a user's accepted updates, the newest first."""
+    """A page of a user's accepted updates, newest first."""
 
     scores = fields.List(fields.Nested(PastScoreSchema))
     next = fields.String(allow_none=True)
@@ -160,7 +160,7 @@ update_schema = UpdateSchema()
 batch_schema = BatchSchema()
 entries_schema = EntrySchema(many=True)
 top10_schema = Top10Schema()
-# Told by hand, by the hundred: these two say how, and the tests hold the answers against them.
+# Document bodies that are built by hand, hundreds at a time; tests check that they match.
 receipt_schema = ReceiptSchema()
 results_schema = ResultsSchema()
 ranked_schema = RankedSchema()
