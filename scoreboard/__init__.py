@@ -1,4 +1,4 @@
-"""Scoreboard: takes score updates from authorized users, ranks them, pushes every change."""
+"""Scoreboard: accepts score updates from authorized users, ranks users and pushes changes."""
 
 from flask import Flask
 

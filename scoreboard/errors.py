@@ -1,4 +1,4 @@
-"""What can go wrong for a client, and the one JSON shape it is told in."""
+"""Errors that clients can receive, and the one JSON form in which they are sent."""
 
 import logging
 import math
@@ -24,10 +24,10 @@ FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError, Datab
 
 
 class ScoreboardError(Exception):
-    """Base of everything a client can cause. Subclasses set `status` and `code`.
+    """Base class of every error sent to clients. Subclasses set `status` and `code`.
 
     `message` is one sentence a person can act on. Codes are stable, messages may improve.
-    `retry_after`, in seconds, is sent as Retry-After if it is set.
+    `retry_after`, in seconds, is sent as Retry-After unless it is 0.
     """
 
     status, code = 400, "invalid"
@@ -39,20 +39,20 @@ class ScoreboardError(Exception):
         self.code = code or self.code
 
     def detail(self) -> dict[str, Any]:
-        """Return the content of `error` in the answer."""
+        """Return the content of `error` in the response body."""
         return {"code": self.code, "message": self.message}
 
     def body(self) -> dict[str, Any]:
-        """Return the whole body of the answer."""
+        """Return the whole response body."""
         return {"error": self.detail()}
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that go with the status."""
+        """Return the response headers of this error."""
         return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
 
 
 class InvalidInput(ScoreboardError):
-    """The input does not have the form it must have; `fields` says where."""
+    """The input is invalid; `fields` lists the problems by field name."""
 
     code = "invalid_input"
 
@@ -61,7 +61,7 @@ class InvalidInput(ScoreboardError):
         self.fields = dict(fields)
 
     def detail(self) -> dict[str, Any]:
-        """Return code, message and, if any field is at fault, the fields."""
+        """Return code, message and, if any field is invalid, the fields."""
         return {**super().detail(), **({"fields": self.fields} if self.fields else {})}
 
 
@@ -75,7 +75,7 @@ class UnknownUser(InvalidInput):
 
 
 class ScoreOutOfRange(InvalidInput):
-    """Added up, the score would leave the range in which numbers are exact."""
+    """The total would leave the range in which numbers are exact."""
 
     def __init__(self) -> None:
         problem = {"score_value": ["The total would leave the range of exact numbers."]}
@@ -83,7 +83,7 @@ class ScoreOutOfRange(InvalidInput):
 
 
 class Replayed(ScoreboardError):
-    """The request was accepted before; `receipt` is that answer, if the caller may see it."""
+    """The request was accepted before; `receipt` is None unless the caller may see it."""
 
     code = "replayed"
 
@@ -92,46 +92,46 @@ class Replayed(ScoreboardError):
         self.receipt = receipt
 
     def detail(self) -> dict[str, Any]:
-        """Return code, message and the receipt, if there is one to show."""
+        """Return code, message and, if there is one, the receipt."""
         return {**super().detail(), **({"receipt": dict(self.receipt)} if self.receipt else {})}
 
 
 class NotAuthenticated(ScoreboardError):
-    """There is no token, or not one that can be accepted."""
+    """The token is missing or not accepted."""
 
     status, code = 401, "token_invalid"
 
     def headers(self) -> dict[str, str]:
-        """Return the challenge that RFC 9110, section 11.6.1, asks for."""
+        """Return the challenge that RFC 9110, section 11.6.1, requires."""
         return {"WWW-Authenticate": "Bearer"}
 
 
 class NotPermitted(NotAuthenticated):
-    """The token is good but may not do this. The contract answers 401 for both."""
+    """The token is valid but lacks the permission. The contract requires 401 for both."""
 
     code = "not_permitted"
 
 
 class Forbidden(ScoreboardError):
-    """What was asked for is switched off here, whoever asks."""
+    """The server refuses this whatever the token, such as a foreign origin."""
 
     status, code = 403, "forbidden"
 
 
 class NotFound(ScoreboardError):
-    """What the request is about does not exist."""
+    """The requested object does not exist."""
 
     status, code = 404, "not_found"
 
 
 class Conflict(ScoreboardError):
-    """What was asked for cannot be done to what is there: a taken name, a score voided before."""
+    """The request conflicts with stored data, such as a taken name or a score already voided."""
 
     status, code = 409, "conflict"
 
 
 class RateLimited(ScoreboardError):
-    """Too many in the period; `retry_after` is the seconds until one more is let in."""
+    """Too many requests in the period; `retry_after` is when the next is allowed, in seconds."""
 
     status, code = 429, "rate_limited"
 
@@ -141,13 +141,13 @@ class RateLimited(ScoreboardError):
 
 
 class TooManyConnections(ScoreboardError):
-    """The user or the address holds as many connections as it may."""
+    """The user or the address has the maximum number of connections."""
 
     status, code = 429, "too_many_connections"
 
 
 class UpgradeRequired(ScoreboardError):
-    """The path is a WebSocket's, and the request does not ask to become one."""
+    """The path is a WebSocket endpoint, but the request is not a handshake."""
 
     status, code = 426, "upgrade_required"
 
@@ -155,12 +155,12 @@ class UpgradeRequired(ScoreboardError):
         super().__init__("Connect here with a WebSocket, or with Socket.IO at /ws/scoreboard/.")
 
     def headers(self) -> dict[str, str]:
-        """Return what to upgrade to: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
+        """Return the upgrade headers: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
         return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
 
 class Overloaded(ScoreboardError):
-    """More work waits than can be done soon; `retry_after` is in seconds."""
+    """The queue of pending work is too long; `retry_after` is in seconds."""
 
     status, code = 503, "overloaded"
 
@@ -170,7 +170,7 @@ class Overloaded(ScoreboardError):
 
 
 class Stopping(ScoreboardError):
-    """The process is about to end and takes nothing new."""
+    """The process is shutting down and accepts nothing new."""
 
     status, code = 500, "stopping"
 
@@ -179,7 +179,7 @@ class Stopping(ScoreboardError):
 
 
 class ServerError(ScoreboardError):
-    """Our own fault. The log knows more, the client is told no more than this."""
+    """An internal error. Details are only logged, never sent to the client."""
 
     status, code = 500, "server_error"
 
@@ -188,13 +188,13 @@ class ServerError(ScoreboardError):
 
 
 def invalid(problem: ValidationError) -> InvalidInput:
-    """Return what a schema found as an error of ours, every fault under its field's name."""
+    """Return a schema's error as InvalidInput, with the problems by field name."""
     fields = {name[:LONGEST_NAME]: told for name, told in problem.messages_dict.items()}
     return InvalidInput("Some fields are missing or wrong; see fields.", fields)
 
 
 def translate(error: Exception) -> ScoreboardError:
-    """Return the error as a client is told it; what nobody foresaw is logged, and a ServerError."""
+    """Return the error to send to the client; logs an unexpected one and returns ServerError."""
     if isinstance(error, ScoreboardError):
         return error
     if isinstance(error, ValidationError):

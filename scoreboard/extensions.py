@@ -1,4 +1,4 @@
-"""The extensions, unbound: `create_app` binds them to an application."""
+"""Flask extensions, unbound: `create_app` binds them to an application."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class Base(DeclarativeBase):
-    """The base of every model."""
+    """The base class of every model."""
 
 
 db = SQLAlchemy(model_class=Base)
@@ -26,12 +26,12 @@ socketio = SocketIO()
 
 
 def init_app(app: Flask) -> None:
-    """Bind what needs nothing but the application; Socket.IO is bound by the realtime package."""
+    """Bind the extensions to the application, except Socket.IO: the realtime package binds it."""
     db.init_app(app)
     migrate.init_app(app)
     jwt.init_app(app)
     limiter.init_app(app)
-    # Any origin: those that are not allowed are removed before, see origins.py.
+    # Any origin: `middleware.origins` removes the Origin headers that are not allowed.
     cors.init_app(
         app,
         resources="/api/*",

@@ -16,12 +16,12 @@ Application = Callable[[Environ, Any], Iterable[bytes]]
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
 NO_STORE = ("Cache-Control", "no-store")
-# Accounts, moderation, a user's history, and the sessions of Socket.IO.
+# Accounts, moderation, users' histories and Socket.IO sessions.
 PRIVATE = ("/api/auth/", "/api/admin/", "/api/users/", "/ws/")
 
 
 def init_app(app: Flask) -> None:
-    """Put the middleware around the application: the first of the list is the outermost."""
+    """Wrap the application in the middleware; the first of the list is the outermost."""
     for wrap in reversed((forwarded, headers, plain.middleware, fast_path.middleware, origins)):
         app.wsgi_app = cast(Any, wrap(app, app.wsgi_app))  # type: ignore[method-assign]
 
@@ -29,8 +29,8 @@ def init_app(app: Flask) -> None:
 def forwarded(app: Flask, inner: Application) -> Application:
     """Apply the X-Forwarded headers of TRUSTED_PROXIES proxies, then remove them.
 
-    Inside, REMOTE_ADDR is a bare address, and Engine.IO does not find headers that it would
-    believe from any client. Also removes cookies: nothing here reads them, and Werkzeug takes
+    After that, REMOTE_ADDR is a bare address, and Engine.IO does not see the headers, which it
+    would trust from any client. Also removes cookies: nothing reads them, and Werkzeug takes
     seconds to parse some.
     """
     proxies = app.config["TRUSTED_PROXIES"]
@@ -40,8 +40,8 @@ def forwarded(app: Flask, inner: Application) -> Application:
         for header in FORWARDED:
             environ.pop(header, None)
         if proxies:
-            # A forwarded value that is no address (`unknown`, `_hidden`) counts as the proxy
-            # itself: each value would be a client of its own, without limits.
+            # A forwarded value that is not an address (`unknown`, `_hidden`) counts as the proxy:
+            # otherwise each value would be a new client and evade the limits.
             proxy = environ["werkzeug.proxy_fix.orig"]["REMOTE_ADDR"] or "unknown"
             client = environ.get("REMOTE_ADDR") or proxy
             environ["REMOTE_ADDR"] = client_address(client) or client_address(proxy) or proxy
@@ -52,7 +52,7 @@ def forwarded(app: Flask, inner: Application) -> Application:
     fix = ProxyFix(cast(Any, remove), x_for=proxies, x_proto=proxies, x_host=proxies)
 
     def unquote(environ: Environ, start_response: Any) -> Iterable[bytes]:
-        # Werkzeug gives up a whole list for one open quote, which no address and no host has.
+        # Werkzeug discards a whole list for one unclosed quote; addresses and hosts have none.
         for header in FORWARDED:
             if value := environ.get(header):
                 environ[header] = value.replace('"', "").replace("\\", "")
@@ -64,8 +64,8 @@ def forwarded(app: Flask, inner: Application) -> Application:
 def headers(app: Flask, inner: Application) -> Application:
     """Add `X-Content-Type-Options: nosniff` to every response, and no-store to private ones.
 
-    Private are the responses of the PRIVATE paths, and those to a request with an Authorization
-    header; but a public board keeps its own Cache-Control and ETag for every reader.
+    Responses are private for PRIVATE paths and for requests with an Authorization header. A public
+    board, however, keeps its own Cache-Control and ETag for every client.
     """
     board_is_public = app.config["PUBLIC_BOARD"]
 
@@ -87,9 +87,9 @@ def headers(app: Flask, inner: Application) -> Application:
 
 
 def origins(app: Flask, inner: Application) -> Application:
-    """Remove the Origin header of requests that the rule of `origins` does not allow.
+    """Remove the Origin header of requests whose origin `AllowedOrigins` does not allow.
 
-    Flask-CORS and Engine.IO then send CORS headers to every origin that is left.
+    Flask-CORS and Engine.IO then send CORS headers to all remaining origins.
     """
     allowed = app.extensions["origins"]
 

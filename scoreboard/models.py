@@ -1,4 +1,4 @@
-"""The tables: users, the history of their scores, where they stand, and dead tokens."""
+"""Database tables: users, scores, standings, the board version, revoked tokens and flags."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,34 +23,34 @@ from sqlalchemy.orm import Mapped, mapped_column
 from .extensions import Base
 from .permissions import ROLES
 
-# Number.MAX_SAFE_INTEGER in ECMA-262: beyond it JavaScript and doubles skip whole numbers.
+# Number.MAX_SAFE_INTEGER in ECMA-262: beyond it JavaScript and doubles skip integers.
 MAX_SCORE = 2**53 - 1
-# What is shown of a total that is larger than MAX_SCORE by a fraction.
+# Shown for a total that exceeds MAX_SCORE by a fraction.
 MAX_TOTAL = 2**53
 
 
 class _Written(sqlite.DATETIME):
-    """SQLAlchemy's type for SQLite, which takes three times as long to write the same text."""
+    """SQLAlchemy's type for SQLite, but three times as fast in writing the same text."""
 
     def bind_processor(self, dialect: Dialect) -> Any:
-        """Return what makes text of a moment without offset."""
+        """Return the function that formats a naive datetime as text."""
         return lambda value: value and value.isoformat(" ", "microseconds")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, always aware and in UTC, to the microsecond, on SQLite and Postgres alike."""
+    """An aware datetime in UTC, to the microsecond, on both SQLite and Postgres."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Return the type of this database."""
+        """Return the column type for this database."""
         if dialect.name == "sqlite":
             return _Written()  # type: ignore[no-untyped-call]
         return self.impl_instance
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Return the moment as the database stores it. Raises ValueError for a naive one."""
+        """Return the datetime as the database stores it. Raises ValueError for a naive one."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -59,7 +59,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the moment that was stored, in UTC."""
+        """Return the stored datetime, aware and in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -70,12 +70,12 @@ def _within_range(column: str, largest: int) -> str:
 
 
 class User(Base):
-    """Somebody with a name, an address and a role.
+    """A user with a name, an email address and a role.
 
-    `name_key` and `email` are folded, so that names differing only in case are one. Without
-    `password_hash` there is no signing in with a password (seeded players, game servers).
-    A user with `suspended_at` is refused everywhere from that moment on; one with `hidden_at` is
-    not on the board.
+    `name_key` and `email` are case-folded, so names that differ only in case are equal. A user
+    without `password_hash` cannot sign in with a password (seeded players, game servers). One with
+    `suspended_at` is refused everywhere from that moment on; one with `hidden_at` is not on the
+    board.
     """
 
     __tablename__ = "users"
@@ -102,13 +102,13 @@ _VOIDED = text("voided_at IS NOT NULL")
 class Score(Base):
     """One accepted update, kept as history.
 
-    `identity` is what tells a repeat from a new request of the same submitter: the nonce or,
-    without one, timestamp and value as they were sent. `created_at` is the server's time, and
-    `achieved_at` the request's timestamp or, if that was ahead of the server's clock, the moment
-    of its arrival; then `sent_timestamp` is the timestamp as it was sent. `score` and `applied` are
-    what the update led to: with them a repeat can be shown its receipt. `version`
-    is the board's version made by its transaction; None if it was not announced (seeded players).
-    A voided score counts no more, and says by whom and why.
+    `identity` distinguishes a replay from a new request of the same submitter: the nonce or,
+    without one, timestamp and value as sent. `created_at` is the server time. `achieved_at` is the
+    request's timestamp or, if that was ahead of the server's clock, the time of arrival; in that
+    case `sent_timestamp` is the timestamp as sent. `score` and `applied` are the result of the
+    update, kept for the receipt of a replay. `version` is the board version created by its
+    transaction, None if it was not published (seeded players). A voided score does not count;
+    `voided_by` and `void_reason` record who voided it and why.
     """
 
     __tablename__ = "scores"
@@ -140,13 +140,12 @@ class Score(Base):
 
 
 class Standing(Base):
-    """Where a user stands now: one row a user, written in the same transaction as the score.
+    """A user's current score: one row per user, written in the same transaction as the update.
 
-    `remainder` is what the exact total has beyond `score`, in billionths: 0 wherever the shortest
-    decimal of `score` is exact.
-    `reached_at` is the server's time at which `score` became what it is, `achieved_at` the
-    timestamp of the update that set it, `score_id` that update. A hidden user keeps a standing
-    and is not on the board.
+    `remainder` is the exact total minus `score`, in billionths: 0 wherever the shortest decimal of
+    `score` is exact. `reached_at` is the server time at which `score` got its current value,
+    `achieved_at` the timestamp of the update that set it, `score_id` the id of that update. A
+    hidden user keeps a standing but is not on the board.
     """
 
     __tablename__ = "standings"
@@ -162,13 +161,13 @@ class Standing(Base):
 
 
 class BoardVersion(Base):
-    """One row that every transaction which may change the board adds one to.
+    """The board's version: one row, incremented by every transaction that may change the board.
 
-    Whoever adds holds the row until the commit, so versions follow the commits without a gap:
-    the one order of all updates, in whichever process they were made. `stamp` is random, made anew
-    with each: it tells this version from the same one of another board, a restored one, say.
-    `clock` is the latest server time given to an update, in microseconds since the epoch: it never
-    goes back, as the clocks of machines do.
+    The transaction locks the row until it commits, so versions follow the commits without a gap:
+    one order of all updates, across processes. `stamp` is random and changes with each version: it
+    distinguishes equal version numbers of different boards, such as a restored one. `clock` is the
+    latest server time given to an update, in microseconds since the epoch; unlike the clock of a
+    machine it never goes back.
     """
 
     __tablename__ = "board_version"
@@ -180,10 +179,10 @@ class BoardVersion(Base):
 
 
 class RevokedToken(Base):
-    """Tokens that are no longer accepted: one by its `jti`, a sign-in by its family.
+    """A revoked token by its `jti`, a revoked sign-in by its family, or all tokens of a user.
 
-    All of a user's are named by `user:` and the id: those issued until `revoked_at`. At
-    `expires_at` its tokens are dead of themselves; a row is kept for a day longer.
+    The last is named by `user:` and the id, for tokens issued until `revoked_at`. At `expires_at`
+    the tokens have expired anyway; the row is kept for a day longer.
     """
 
     __tablename__ = "revoked_tokens"
@@ -194,7 +193,7 @@ class RevokedToken(Base):
 
 
 class Mark(Base):
-    """Something unusual that a user did: at most one mark per user, rule and hour."""
+    """A flag: an anomaly caused by a user, at most one per user, rule and hour."""
 
     __tablename__ = "marks"
 
@@ -206,9 +205,9 @@ class Mark(Base):
 
 
 def standing_order() -> tuple[ColumnElement[Any], ...]:
-    """Highest score first; of equal scores, whoever reached it first; then by user id."""
+    """Return the order of the board: highest score, then earliest `reached_at`, then `user_id`."""
     return Standing.score.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
 
 
-# Holds everything the board shows, so that reading it never touches the table.
+# Contains every column that the board shows, so that reads never touch the table.
 Index("standings_in_order", Standing.hidden, *standing_order())

@@ -1,1 +1,1 @@
-"""Anomalies among the attempts to update a score, and the users flagged for them."""
+"""Detects anomalies in attempts to update scores and flags their users."""

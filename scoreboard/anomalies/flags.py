@@ -1,4 +1,4 @@
-"""Stored flags, named marks in the API: at most one per user, rule and hour."""
+"""Reads and writes flags, named marks in the API: at most one per user, rule and hour."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,12 +13,12 @@ MAX_RETURNED = 100
 
 
 def hour_of(moment: datetime) -> datetime:
-    """Return the start of this hour."""
+    """Return the start of the hour that contains `moment`."""
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
-    """Flag the user, unless this rule has in this hour already. Blocks for one transaction."""
+    """Flag the user, unless the rule already did in this hour. Blocks for one transaction."""
     row = {"user_id": user_id, "rule": rule, "hour": hour_of(now)}
 
     def insert(connection: Connection) -> None:

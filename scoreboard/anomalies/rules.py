@@ -1,8 +1,8 @@
-"""The rules of anomaly detection, each over the attempts that this process sees.
+"""The rules of anomaly detection, which check the attempts that this process handles.
 
-A rule is given one finished attempt after the other and returns hits. A hit clears the state that
-led to it, so continued misuse is reported again only after as much more. Memory is bounded: the
-most recent users and addresses, and a fixed number of moments each.
+A rule checks finished attempts one by one and returns hits. A hit clears the state that caused it,
+so continued misuse is reported again only after the same amount. Memory is bounded: each rule keeps
+the most recent users and addresses, with a fixed number of timestamps each.
 """
 
 from collections import OrderedDict, deque
@@ -17,7 +17,7 @@ from ..observability.audit import Attempt
 T = TypeVar("T")
 
 MAX_REMEMBERED = 10_000
-# A proxy that forwards addresses unchecked could forward anything.
+# A proxy that does not check addresses could forward text of any length.
 MAX_ADDRESS_LENGTH = 64
 
 REFUSALS = (400, 401, 429)
@@ -43,7 +43,7 @@ class Memory(OrderedDict[Hashable, T]):
         self._new = new
 
     def of(self, key: Hashable) -> T:
-        """Return the value of the key, which is now the most recently used; new if missing."""
+        """Return the key's value, creating it if missing, and make it the most recently used."""
         if key not in self:
             self[key] = self._new()
         self.move_to_end(key)
@@ -89,8 +89,8 @@ class Jump:
 class Refusals:
     """More than `most` refusals within a minute, by a user or from an address.
 
-    The user is the caller proven by the token: anyone can name anyone in a body. An address has no
-    user responsible, since many may share it. One user alone breaks both rules.
+    The user is the caller proven by the token, since a body can name any user. For an address no
+    user is responsible, since many may share it. One user alone can break both limits.
     """
 
     def __init__(self, most: int) -> None:
@@ -129,7 +129,7 @@ class _Crowd(OrderedDict[str, float]):
 class UsersPerAddress:
     """More than `most` users acting as players from one address within an hour.
 
-    Reported once an hour per address. Scorers and admins do so by design.
+    Reported once an hour per address. Scorers and admins are not counted: they do so by design.
     """
 
     def __init__(self, most: int) -> None:

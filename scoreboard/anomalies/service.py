@@ -15,7 +15,7 @@ from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
 
 log = logging.getLogger(__name__)
 
-# By the setting of their bound, which is 0 if the rule is disabled.
+# Rules by the name of the setting with their bound; 0 disables a rule.
 RULES: dict[str, type[Any]] = {
     "ACTIVITY_JUMP": Jump,
     "ACTIVITY_REFUSALS": Refusals,
@@ -35,9 +35,9 @@ class AnomalyDetector:
         self._flagged: Memory[None] = Memory(lambda: None)
 
     def observe(self, attempt: audit.Attempt) -> None:
-        """Check a finished attempt. A rule that fails is logged; nothing is raised.
+        """Check a finished attempt. Logs a rule that fails; raises nothing.
 
-        Holds a lock where requests have threads. Never blocks.
+        Holds a lock briefly where requests run in threads. Never blocks for I/O.
         """
         for rule in self.rules:
             try:
@@ -66,7 +66,7 @@ class AnomalyDetector:
 
 
 def init_app(app: Flask) -> None:
-    """Create the detector of the application."""
+    """Create the application's detector."""
     app.extensions["activity"] = AnomalyDetector(app)
 
 

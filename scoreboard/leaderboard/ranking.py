@@ -1,8 +1,8 @@
-"""The whole leaderboard: pages, ranks and neighbours, along the one order and by key.
+"""Reads the whole leaderboard by keyset: pages, ranks and neighbours of a user.
 
-Whoever comes after a place in the order is in one of three ranges of the index: those who tie with
-it in all but the user id, those who tie in the score alone, and those of another score. A range is
-entered where it begins, so nothing costs more further down, however many share a score.
+The entries after a place are in three ranges of the index: equal score and `reached_at`, equal
+score only, and other scores. Each range is read from its start, so the cost does not grow with the
+depth of a page or with the number of equal scores.
 """
 
 import math
@@ -28,7 +28,7 @@ from ..models import BoardVersion, Standing, User, standing_order
 
 
 class Place(NamedTuple):
-    """Where somebody is in the order: the key of a standing."""
+    """A place in the order: the key of a standing."""
 
     score: float
     reached_at: datetime
@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Last:
-    """The last entry of a page: where it was, and its numbers at this stamp of the board."""
+    """The last entry of a page: its place, and its rank and position at this board stamp."""
 
     place: Place
     rank: int
@@ -58,16 +58,17 @@ class Last:
 
 
 class Middle:
-    """The highest score found in the lower half of the board: up to it, the end is nearer.
+    """The highest score found in the lower half of the board.
 
-    From there they are counted in half the time. It is a hint: out of date, it costs time only.
+    Positions up to this score are counted from the end of the board, which halves the time. It is
+    only a hint: an outdated value costs time, not correctness.
     """
 
     def __init__(self) -> None:
         self.score = -math.inf
 
     def learn(self, score: float, position: int, total: int) -> None:
-        """Take in who was found at this position, of so many."""
+        """Update the hint with a score found at this position of `total`."""
         if position > total / 2:
             self.score = max(self.score, score)
         elif score <= self.score:
@@ -76,7 +77,7 @@ class Middle:
 
 @dataclass(frozen=True)
 class View:
-    """The board as of one moment: its stamp, how many are on it, and about where its middle is."""
+    """The board at one moment: its stamp, its number of entries, and the hint of its middle."""
 
     connection: Connection
     stamp: str
@@ -85,7 +86,7 @@ class View:
 
 
 def _ranges(forward: bool) -> list[ColumnElement[bool]]:
-    """Return the ranges of whoever comes after a place, or before it; the nearest first."""
+    """Return the conditions of the ranges after (or before) a place, nearest first."""
     tie: list[ColumnElement[bool]] = [Standing.hidden.is_(False)]
     ranges = []
     for column, descending in _COLUMNS:
@@ -96,13 +97,13 @@ def _ranges(forward: bool) -> list[ColumnElement[bool]]:
 
 
 def _walk(condition: ColumnElement[bool], forward: bool) -> Executable:
-    """Return the statement that reads a range, the nearest first."""
+    """Return the statement that reads a range, nearest entries first."""
     order = standing_order() if forward else _BACKWARD
     return _PLACES.where(condition).order_by(*order).limit(bindparam("most", type_=Integer()))
 
 
 def _count(*conditions: ColumnElement[bool]) -> Executable:
-    """Return the statement that counts each of these."""
+    """Return the statement that counts the rows of each condition."""
     counts = (select(func.count()).select_from(Standing).where(each) for each in conditions)
     return select(*(each.scalar_subquery() for each in counts))
 
@@ -129,19 +130,19 @@ _NAMES = select(User.user_id, User.username).where(
 
 
 def stamp(connection: Connection) -> str:
-    """Return the stamp of the board's version: another one after every change."""
+    """Return the stamp of the board's version; every change makes a new one."""
     return connection.execute(STAMP).scalar_one()
 
 
 def total(connection: Connection) -> int:
-    """Return how many are on the board."""
+    """Return the number of entries on the board."""
     return int(connection.execute(TOTAL).scalar_one())
 
 
 def page(view: View, limit: int, after: Last | None) -> tuple[list[Entry], Last | None]:
-    """Return the entries after that one, or the first, and the last of them if more follow.
+    """Return up to `limit` entries after `after`, or the first, and the last one if more follow.
 
-    Nothing is counted if the board is what it was when `after` was told.
+    Counts no rows if the board has not changed since `after` was issued.
     """
     if after is None:
         places = _along(view.connection, FIRST, None, limit + 1)
@@ -157,9 +158,9 @@ def page(view: View, limit: int, after: Last | None) -> tuple[list[Entry], Last 
 
 
 def neighbours(view: View, user_id: str, around: int) -> tuple[Entry, list[Entry]]:
-    """Return the user's entry, and the list of it with at most so many on either side.
+    """Return the user's entry, and a list of it with up to `around` entries on either side.
 
-    Raises NotFound if there is no such user, or it is not on the board.
+    Raises NotFound if the user does not exist or is not on the board.
     """
     row = view.connection.execute(_PLACE_OF, {"of": user_id}).one_or_none()
     if row is None:
@@ -172,7 +173,7 @@ def neighbours(view: View, user_id: str, around: int) -> tuple[Entry, list[Entry
 
 
 def check_user(connection: Connection, user_id: str) -> None:
-    """Raise NotFound if there is no such user."""
+    """Raise NotFound if the user does not exist."""
     if connection.execute(_USER, {"of": user_id}).first() is None:
         raise NotFound("There is no user with this user_id.", "unknown_user")
 
@@ -185,7 +186,7 @@ def _not_there(connection: Connection, user_id: str) -> NotFound:
 def _along(
     connection: Connection, ranges: Sequence[Executable], place: Place | None, most: int
 ) -> list[Place]:
-    """Return the next places of these ranges, at most so many."""
+    """Return up to `most` places of these ranges, in their order."""
     given = place._asdict() if place else {}
     found: list[Place] = []
     for statement in ranges:
@@ -196,7 +197,7 @@ def _along(
 
 
 def _next(view: View, places: Sequence[Place], last: Last) -> tuple[int, int]:
-    """Return rank and position of the first of the places, which come after that one."""
+    """Return rank and position of the first of `places`, which directly follow `last`."""
     if not places:
         return 1, 1
     if last.stamp != view.stamp:
@@ -206,7 +207,7 @@ def _next(view: View, places: Sequence[Place], last: Last) -> tuple[int, int]:
 
 
 def _numbers(view: View, place: Place) -> tuple[int, int]:
-    """Return rank and position of a place, counted from the nearer end if that is known."""
+    """Return rank and position of a place, counted from the nearer end if known."""
     ties = _counted(view, COUNT_TIES, place)
     if place.score <= view.middle.score:
         position = view.total - _counted(view, COUNT_AFTER, place)
@@ -217,7 +218,7 @@ def _numbers(view: View, place: Place) -> tuple[int, int]:
 
 
 def _counted(view: View, statement: Executable, place: Place) -> int:
-    """Return how many a statement counts, all its counts together."""
+    """Return the sum of all counts of a statement."""
     return sum(view.connection.execute(statement, place._asdict()).one())
 
 

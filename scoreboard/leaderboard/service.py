@@ -21,12 +21,12 @@ from .batch import Batch
 from .ranking import Last, Place, View
 from .schemas import neighbours_query_schema, page_query_schema, ranked_schema, ranks_schema
 
-# Reads that share a transaction: with more, those that count little wait for those that count much.
+# Reads per transaction: with more, cheap reads would wait for those that count many rows.
 MOST_TOGETHER = 10
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its reads of the leaderboard."""
+    """Create the application's coalescer of leaderboard reads."""
     app.extensions["reads"] = _Reads()
     app.extensions["top10_cache"] = top10_cache.Top10Cache(lambda: _read_board(app))
 
@@ -43,10 +43,10 @@ def top10() -> Told:
 
 
 def page(query: dict[str, str], token: str | None, known: Collection[str]) -> Told:
-    """Return a page of the leaderboard: `entries`, the `total`, and the cursor of the `next`.
+    """Return a page of the leaderboard: `entries`, `total`, and the cursor `next`.
 
-    There is no body if its ETag is among those `known`. Raises InvalidInput, and NotAuthenticated
-    if the board is not public.
+    The body is None if its ETag is in `known`. Raises InvalidInput, and NotAuthenticated unless the
+    board is public or the token may watch it. Blocks for the read.
     """
     _authorize(token)
     asked = page_query_schema.load(query)
@@ -63,9 +63,9 @@ def page(query: dict[str, str], token: str | None, known: Collection[str]) -> To
 def neighbours(
     user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
 ) -> Told:
-    """Return a user's `entry`, the `entries` around it with it among them, and the `total`.
+    """Return a user's `entry`, the `entries` around and including it, and `total`.
 
-    Otherwise as `page`. Raises NotFound if there is no such user, or it is not on the board.
+    Otherwise as `page`. Raises NotFound if the user does not exist or is not on the board.
     """
     _authorize(token)
     asked = neighbours_query_schema.load({**query, "user_id": user_id})
@@ -81,7 +81,7 @@ def neighbours(
 
 
 def _authorize(token: str | None) -> None:
-    """Raise NotAuthenticated unless this may see the board: with a public one, anything may."""
+    """Raise NotAuthenticated unless the board is public or the token may watch it."""
     if current_app.config["PUBLIC_BOARD"]:
         return
     if not tokens.authenticate(token).may("board:watch"):
@@ -91,9 +91,9 @@ def _authorize(token: str | None) -> None:
 def conditional_body(
     asked: list[Any], known: Collection[str], tell: Callable[[], tuple[str, dict[str, Any]]]
 ) -> Told:
-    """Return what is told, with the stamp it was read at, and its ETag.
+    """Return the body that `tell` reads and its ETag; no body if the ETag is in `known`.
 
-    What these endpoints answer depends on what was asked and on the board's version alone.
+    The ETag covers the query and the board's stamp: the body depends on nothing else.
     """
     if known:
         etag = _etag(database.read(leaderboard.stamp), asked)
@@ -113,7 +113,7 @@ def _read(read: Callable[[View], Any]) -> tuple[View, Any]:
 
 
 class _Reads:
-    """Reads of the board: those that come at the same time see the same, and count it once."""
+    """Coalesces concurrent reads: they share one view of the board and its total."""
 
     def __init__(self) -> None:
         self._together = Together[Callable[[View], Any], tuple[View, Any]](
@@ -124,7 +124,7 @@ class _Reads:
         self._middle = leaderboard.Middle()
 
     def ask(self, read: Callable[[View], Any]) -> tuple[View, Any]:
-        """Return the view of the board, and what `read` finds in it."""
+        """Return the view of the board, and the result of `read` on it. Blocks."""
         return self._together.ask(read)
 
     def _all(
@@ -152,7 +152,7 @@ def make_cursor(kind: str, content: Any) -> str:
 def open_cursor(kind: str, asked: dict[str, Any]) -> Any:
     """Return what the cursor in a query says, None if there is none. Raises InvalidInput.
 
-    Signed by us, it is what we wrote: ranks that somebody made up are not shown to anyone.
+    The signature proves that this server wrote it, so forged ranks are never shown.
     """
     if asked["cursor"] is None:
         return None

@@ -1,4 +1,4 @@
-"""The order of the players, read from the standings."""
+"""Reads and caches the top 10, and reads what was committed after a board version."""
 
 import math
 import sys
@@ -21,20 +21,20 @@ from ..models import BoardVersion, Score, Standing, standing_order
 from .schemas import entries_schema
 
 TOP = 10
-# Of more missed updates than this, only the newest are told one by one.
+# Maximum updates read after a version; of more, only the newest are sent.
 MOST_MISSED = 10_000
 SECONDS_BEHIND = 0.1
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the board."""
+    """One line of the top 10."""
 
     user_id: str
     score: float
 
 
-# Built once: the statement never changes, only what it finds.
+# Built once, because the statement never changes.
 TOP_STATEMENT = (
     select(Standing.user_id, Standing.score)
     .where(Standing.hidden.is_(False))
@@ -45,35 +45,35 @@ _VERSION = select(BoardVersion.version)
 
 
 def top(connection: Connection) -> tuple[Entry, ...]:
-    """Return the top 10, highest first, in one walk along the index."""
+    """Return the top 10, highest score first, from one index scan."""
     return tuple(Entry(user_id, score) for user_id, score in connection.execute(TOP_STATEMENT))
 
 
 def top10(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Return the top 10 as the endpoint and the messages tell it."""
+    """Return the top 10 as the endpoint and the messages contain it."""
     return {"top_10_scores": entries_schema.dump(entries)}
 
 
 class Top10Cache:
     """The current top 10 as a JSON body, read from the database at most ten times a second.
 
-    It is never older than what this process has published, and at most SECONDS_BEHIND what other
-    processes have. While the database fails, it is as last read.
+    It is never older than what this process has published, and at most SECONDS_BEHIND seconds
+    behind other processes. While the database fails, it keeps the last content.
     """
 
     def __init__(self, read: Callable[[], Batch | None]) -> None:
-        """Make an empty cache; `read()` returns the current board as a batch, and may block."""
+        """Create an empty cache; `read()` returns the current board as a batch and may block."""
         self._read_board = read
         self._batch = Batch(-1, [], {})  # older than any
         self._content = Told("", None)
         self._read_at = -math.inf  # by time.monotonic
         self._lock = threading.Lock()
-        # Callers that wait for a database that hangs share its failure: one after the other, each
-        # would wait for a timeout of its own.
+        # Concurrent callers share one read and its failure: one after another, each would wait for
+        # its own timeout while the database hangs.
         self._reads = Together[None, None](self._read, sys.maxsize)
 
     def offer(self, batch: Batch) -> None:
-        """Take the top 10 of a batch that this process has committed."""
+        """Store the top 10 of a batch committed by this process, if newer. Holds a lock."""
         with self._lock:
             if self._batch.version < batch.version:
                 self._set(batch)
@@ -81,8 +81,8 @@ class Top10Cache:
     def get(self) -> Told:
         """Return the top 10 as the endpoint sends it.
 
-        Blocks for a read if the last one is old. Raises ServerError if there has never been one
-        and the database fails.
+        Blocks for a read if the last one is too old. Raises ServerError or Overloaded if that
+        fails and the cache is still empty.
         """
         if self._is_old():
             try:
@@ -101,7 +101,7 @@ class Top10Cache:
         return time.monotonic() - self._read_at > SECONDS_BEHIND
 
     def _read(self, asked: list[None]) -> list[None]:
-        if self._is_old():  # not read by those before, while these waited
+        if self._is_old():  # unless the previous batch read it meanwhile
             self._read_now()
         return asked
 
@@ -110,25 +110,25 @@ class Top10Cache:
         try:
             found = self._read_board()
         except database.FAILURES:
-            self._read_at = time.monotonic()  # the next try is not sooner than after a success
+            self._read_at = time.monotonic()  # retry no sooner than after a success
             raise
         with self._lock:
-            # Only what was published meanwhile may be later. Else what was read holds, though
-            # its version were lower: the database is another one than before.
+            # Only a batch offered during the read may be newer. Otherwise the read wins, even with
+            # a lower version: the database was replaced.
             if found and (self._batch is before or self._batch.version < found.version):
                 self._set(found)
         self._read_at = now
 
 
 def score_update(user_id: str, score: float) -> dict[str, Any]:
-    """Return an accepted update as the messages tell it; `score` is the one after it."""
+    """Return the `data` of a `score_update` message; `score` is the score after the update."""
     return {"user_id": user_id, "new_score": number(score)}
 
 
 def since(version: int | None) -> Batch | None:
     """Return what was committed after this version as one batch, or None if nothing was.
 
-    Without a version, return the present board and no updates.
+    If `version` is None, return the current board without updates. Blocks for the read.
     """
     return database.read(lambda connection: _since(connection, version))
 

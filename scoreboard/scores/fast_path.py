@@ -1,8 +1,8 @@
-"""Answers the two frequent requests, `GET top10` and `POST update`, in front of Flask.
+"""Serves the two most frequent requests, `GET top10` and `POST update`, without Flask's overhead.
 
 Flask's routing, request context and response objects take about 60 us of CPU, an update's own work
-250 us and the top 10's 3 us. Requests that are not plain (an Origin header, a body in chunks) go on
-to the routes, which call the same functions of `service` and answer the same.
+250 us and the top 10's 3 us. Requests that are not plain (an Origin header, a chunked body) go on
+to the Flask routes, which call the same functions of `submit` and send the same responses.
 """
 
 import re
@@ -20,12 +20,12 @@ from . import submit as service
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
-# Python refuses to read a number of thousands of digits.
+# Limits the digits: `int` raises ValueError for thousands of them.
 LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def middleware(app: Flask, inner: Application) -> Application:
-    """Answer plain requests for the top 10 and for score updates before Flask does."""
+    """Return `inner` wrapped so that plain top 10 and update requests never reach Flask."""
     max_length = app.config["MAX_CONTENT_LENGTH"]
     top10_cache = app.extensions["top10_cache"]
 

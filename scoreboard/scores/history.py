@@ -1,7 +1,7 @@
-"""The history of a user's scores: the newest of them, and one that is voided.
+"""The history of a user's scores: reads the newest ones and voids a score.
 
-Where the user stands is then decided by the rest. A history may have a million scores, so most of
-them are read and added up before the transaction that voids one: it looks only at what is new.
+Voiding recomputes the user's standing from the remaining scores. A history may have a million
+scores, so most are read and folded before the transaction, which reads only the new ones.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from ..errors import Conflict, NotFound, ScoreOutOfRange, ServerError
 from ..models import Score, Standing
 from .policy import Policy, Present, apply, check_range
 
-# Rows of one read: so many hold up the loop, or the interpreter, for some milliseconds.
+# Rows per read: this many block the loop, or the interpreter, for some milliseconds.
 PORTION = 1000
-# How often another process may void a score of the same user while this one reads the others.
+# Attempts; one fails if another process voids a score of the same user during the read.
 MAX_TRIES = 5
-# Those of this process wait for each other, or all but one would have to read everything again.
+# One void at a time per process: of concurrent ones, all but one would have to read again.
 _one_at_a_time = threading.Lock()
-# Runs the work in a transaction that holds the board's version, as Ledger.change does.
+# Runs the function in a transaction that locks the board version, as Ledger.change does.
 Change = Callable[[Callable[[Connection], "VoidedScore"]], "VoidedScore"]
 
 
 @dataclass(frozen=True)
 class VoidedScore:
-    """A score that counts no more. `voided_by` is None for whoever has the command line."""
+    """A voided score. `voided_by` is None if it was voided on the command line."""
 
     score_id: int
     user_id: str
@@ -53,8 +53,8 @@ _SCORES = select(
     Score.applied,
     Score.voided_at,
 )
-# Timestamps as the driver returns them, text or not, compare alike: to convert them would take
-# longer than all the rest.
+# NullType leaves timestamps as the driver returns them (text or datetime). Either form compares
+# correctly, and converting them would take longer than everything else.
 _ROWS_AFTER = (
     select(Score.score_id, Score.score_value, type_coerce(Score.achieved_at, NullType()))
     .where(Score.user_id == bindparam("user_id"), Score.score_id > bindparam("after"))
@@ -78,7 +78,7 @@ _VOIDED = (
 def newest(
     connection: Connection, user_id: str, most: int, before: int | None = None
 ) -> Sequence[Any]:
-    """Return the user's newest scores, at most so many, of those before that score_id if given."""
+    """Return up to `most` of the user's scores, newest first, older than score_id `before`."""
     found = _SCORES.where(Score.user_id == user_id)
     if before is not None:
         found = found.where(Score.score_id < before)
@@ -88,12 +88,12 @@ def newest(
 def void(
     score_id: int, voided_by: str | None, reason: str, policy: Policy, change: Change
 ) -> VoidedScore:
-    """Void a score: its user then stands where the other scores would have led.
+    """Void a score and recompute its user's standing from the other scores.
 
-    The score stays in the history, so that the same request remains a replay. With a long history
-    this takes seconds, in which it yields to everybody else; the transaction, which is run by
-    `change`, takes milliseconds. Raises NotFound, Conflict if the score is voided already or cannot
-    be, and ServerError if other processes void scores of the same user all the time.
+    The score stays in the history, so the same request remains a replay. Holds a lock of the
+    process. With a long history this takes seconds, yielding to other work; the transaction, run by
+    `change`, takes milliseconds. Raises NotFound, Conflict if the score is already voided or cannot
+    be, and ServerError if other processes keep voiding scores of the same user.
     """
     with _one_at_a_time:
         for _ in range(MAX_TRIES):
@@ -108,10 +108,10 @@ class _OutdatedError(Exception):
 
 
 class _Others:
-    """The scores of a user that count without one of them, and where they lead.
+    """A user's valid scores except the one to void, and the standing they result in.
 
-    `voided` are those voided before. Scores are numbered in the order of their commits.
-    `set_by` is the last of them that set the score.
+    `voided` has the ids of scores voided before. Score ids are in commit order: `last_id` is the
+    last one read, `set_by` the last one that set the standing.
     """
 
     def __init__(self, score_id: int, user_id: str, voided: set[int], policy: Policy) -> None:
@@ -121,17 +121,17 @@ class _Others:
         self._policy = policy
 
     def add(self, rows: Iterable[Any]) -> None:
-        """Add scores that are newer than all so far, in their order."""
+        """Add rows in order of score_id; all must be newer than those added before."""
         for score_id, value, achieved_at in rows:
             self.last_id = score_id
             if score_id != self.score_id and score_id not in self.voided:
-                # In the place of its server time, the id: the time is read for one of them alone.
+                # The id stands in for the server time, which `standing` reads for one row only.
                 changed = apply(self._policy, self._present, value, achieved_at, score_id)
                 if changed:
                     self._present, self.set_by = changed, score_id
 
     def standing(self, connection: Connection) -> dict[str, Any] | None:
-        """Return where they lead, None without any. Raises ScoreOutOfRange."""
+        """Return the columns of the standing, None without scores. Raises ScoreOutOfRange."""
         if self._present is None:
             return None
         check_range(self._present)
@@ -150,7 +150,7 @@ class _Others:
 
 
 def _others(score_id: int, policy: Policy) -> _Others:
-    """Read the other scores of the user, a portion at a time.
+    """Read the user's other scores, PORTION rows at a time, yielding to the loop in between.
 
     Raises NotFound or Conflict if the score cannot be voided.
     """
@@ -166,7 +166,7 @@ def _others(score_id: int, policy: Policy) -> _Others:
 
     def portion(connection: Connection) -> Sequence[Any]:
         if connection.dialect.name == "postgresql":
-            # Without statistics of this user it would sort the whole history for each portion.
+            # Without statistics on this user, Postgres sorts the whole history for each read.
             connection.exec_driver_sql("SET LOCAL enable_sort = off")
         asked = {"user_id": others.user_id, "after": others.last_id, "portion": PORTION}
         return connection.execute(_PORTION_AFTER, asked).all()
@@ -178,14 +178,14 @@ def _others(score_id: int, policy: Policy) -> _Others:
         others.add(rows)
         if len(rows) < PORTION:
             return others
-        # Others get at least a third of the time.
+        # Leaves at least a third of the time to other requests.
         time.sleep((time.perf_counter() - started) / 2)
 
 
 def _void(
     others: _Others, voided_by: str | None, reason: str, connection: Connection
 ) -> VoidedScore:
-    """Void the score and write where its user stands. Raises _OutdatedError or Conflict."""
+    """Void the score and write its user's standing. Raises _OutdatedError or Conflict."""
     if _voided_ids(connection, others.user_id) != others.voided:
         raise _OutdatedError
     voided: Any = connection.execute(
@@ -211,7 +211,7 @@ def _not_there(connection: Connection, score_id: int) -> NotFound | Conflict:
 
 
 def _write_standing(connection: Connection, others: _Others) -> None:
-    """Write where the user stands by the other scores; with none, nowhere. Raises Conflict."""
+    """Write the user's standing from the other scores; delete it if none. Raises Conflict."""
     of_user = Standing.user_id == others.user_id
     try:
         standing = others.standing(connection)

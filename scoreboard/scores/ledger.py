@@ -1,7 +1,7 @@
-"""The ledger: records updates, in one transaction together, and tells the replays from the new.
+"""The ledger: records updates in batches, one transaction each, and detects replays.
 
-Updates that arrive while another transaction is under way are the next one together. So the busier
-the service, the more updates share a transaction, and without load nobody waits for company.
+Updates that arrive while a transaction runs form the next batch. So batches grow with the load, and
+without load no update waits for others.
 """
 
 import logging
@@ -24,7 +24,7 @@ from .records import Outcome, Receipt, Update
 
 log = logging.getLogger(__name__)
 
-# One transaction stays short enough that those behind it wait milliseconds.
+# Updates per transaction: few enough that queued updates wait only milliseconds.
 MOST_TOGETHER = 200
 # About a second's work: `make bench` shows 1,600 to 2,000 updates/s by HTTP on one core. A client
 # that would wait longer gets `overloaded` and tries again.
@@ -32,12 +32,12 @@ MAX_PENDING_UPDATES = 2000
 
 Publish = Callable[[Batch], None]
 T = TypeVar("T")
-# An update, and when it was received by time.perf_counter.
+# An update, and when it was received, in seconds of time.perf_counter.
 _Received = tuple[Update, float]
 
 
 class Ledger:
-    """Records updates one transaction at a time and publishes each before the next begins."""
+    """Records updates one transaction at a time and publishes each batch before the next begins."""
 
     def __init__(self, policy: Policy, publish: Publish) -> None:
         self._policy = policy
@@ -48,19 +48,20 @@ class Ledger:
         )
 
     def record(self, update: Update, received: float | None = None) -> Receipt:
-        """Record the update and publish it; return its receipt.
+        """Record and publish the update; return its receipt. Blocks until the commit.
 
-        `received` is when the request came in, by time.perf_counter; by default, now.
-        Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError or Overloaded, or what the
-        database has against this one alone.
+        `received` is when the request arrived, in seconds of time.perf_counter; by default, now.
+        Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError or Overloaded, or the database
+        error that this update alone causes.
         """
         return self._together.ask((update, received or time.perf_counter()))
 
     def record_all(self, updates: Sequence[Update], received: float) -> list[Receipt | Exception]:
-        """Record the updates in this order and publish them; return what became of each.
+        """Record and publish the updates in order; return a receipt or an error for each.
 
-        More than share a transaction take several, with others between them. Where one of these
-        fails as a whole, its updates get the error, and so do those after it, without being tried.
+        Blocks until they are committed. More than MOST_TOGETHER take several transactions, between
+        which other updates may be recorded. If one of these fails as a whole, its updates and all
+        later ones get the error; the later ones are not tried.
         """
         outcomes: list[Receipt | Exception] = []
         for start in range(0, len(updates), MOST_TOGETHER):
@@ -75,7 +76,7 @@ class Ledger:
         return outcomes
 
     def change(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` does to the standings, in a transaction of its own, published."""
+        """Run `work` in its own transaction, publish the board and return the result. Blocks."""
 
         def write(connection: Connection) -> tuple[int, T, Sequence[board.Entry]]:
             version, _ = database.next_version(connection)
@@ -91,7 +92,7 @@ class Ledger:
             try:
                 return self._record_and_publish(together)
             except (IntegrityError, DataError):
-                # One of them is at fault; none of the others shall suffer for it.
+                # One update is at fault; record each separately so that the others succeed.
                 return [self._record_alone(each) for each in together]
 
     def _record_alone(self, received: _Received) -> Outcome | Exception:
@@ -114,16 +115,16 @@ class Ledger:
         return outcomes
 
     def _tell(self, batch: Batch) -> None:
-        """Publish what is committed: a push that fails changes nothing about that."""
+        """Publish a committed batch. Logs errors: a failed push does not undo the commit."""
         try:
             self._publish(batch)
         except Exception:
             log.exception("version %s of the board could not be published", batch.version)
 
     def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Batch | None]:
-        """Return the outcomes of the committed updates, and what to publish.
+        """Commit the updates; return their outcomes and the batch to publish.
 
-        That is None if all are refused: then nothing is committed.
+        If all are refused, nothing is committed and the batch is None.
         """
         replays: set[records.Key] = set()
 
@@ -151,7 +152,7 @@ class Ledger:
 
 
 class _NothingNew(Exception):
-    """No update of a transaction is accepted: it is undone, and its version was never there."""
+    """No update of the transaction is accepted: roll it back, including its board version."""
 
     def __init__(self, outcomes: list[Outcome]) -> None:
         super().__init__(outcomes)

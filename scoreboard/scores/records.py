@@ -1,4 +1,4 @@
-"""What one transaction does: read where the users stand, fold the updates in, write both down."""
+"""The work of one ledger transaction: read standings, apply updates, write scores and standings."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from ..models import Score
 from . import sql as statements
 from .policy import Policy, Present, after
 
-Key = tuple[str, str, str]  # user_id, submitted_by and identity: what is accepted once
+Key = tuple[str, str, str]  # user_id, submitted_by, identity: accepted once
 
 
 @dataclass(frozen=True)
 class Update:
     """A validated, authorized request to update a score.
 
-    `achieved_at` is never later than the arrival. `sent_timestamp` is the timestamp of the request
-    if that was ahead of the server's clock, else None.
+    `achieved_at` is never later than the arrival. `sent_timestamp` is the request's timestamp if
+    that was ahead of the server's clock, else None.
     """
 
     user_id: str
@@ -33,13 +33,13 @@ class Update:
 
     @property
     def key(self) -> Key:
-        """Return what tells this request from every other."""
+        """Return the key that identifies this request."""
         return self.user_id, self.submitted_by, self.identity
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an accepted update led to. `score` is the user's score after it."""
+    """The result of an accepted update. `score` is the user's score after it."""
 
     user_id: str
     score: float
@@ -48,7 +48,7 @@ class Receipt:
     applied: bool
 
     def body(self) -> dict[str, Any]:
-        """Return the receipt as the 200 answer tells it."""
+        """Return the receipt as the body of the 200 response."""
         return {
             "user_id": self.user_id,
             "score": number(self.score),
@@ -62,7 +62,7 @@ Outcome = Receipt | ScoreboardError
 
 
 class ReplayError(Exception):
-    """The database knew some of the identities: the transaction must be run without them."""
+    """Some keys are already in the database: repeat the transaction with `keys` as replays."""
 
     def __init__(self, keys: set[Key]) -> None:
         super().__init__(keys)
@@ -71,7 +71,10 @@ class ReplayError(Exception):
 
 @dataclass
 class _Plan:
-    """What is to be written: a row an accepted update, and the standings that they lead to."""
+    """The rows and standings to write, and the refused updates by index.
+
+    `set_by` maps a user to the key of the update that set the standing.
+    """
 
     rows: dict[Key, dict[str, Any]]
     standings: dict[str, Present]
@@ -88,11 +91,11 @@ def write(
     replays: set[Key],
     version: int,
 ) -> list[Outcome]:
-    """Write the updates down in the order given and return an outcome for each, in that order.
+    """Write the updates in the given order and return an outcome for each, in that order.
 
-    `version` is the board's, made by this transaction, and `moments` has one of server time for
-    each update; `replays` are the identities known to be taken. Raises ReplayError, with nothing
-    worth committing done, if the database knows more.
+    `version` is the board version created by this transaction, `moments` yields a server time per
+    update, and `replays` are the keys known to be replays. Raises ReplayError if the database has
+    more of the keys: the caller must then roll back.
     """
     standings, hidden = _standings(connection, {update.user_id for update in updates})
     plan = _fold(updates, standings, policy, moments, replays)
@@ -115,7 +118,7 @@ def write(
 def _standings(
     connection: Connection, user_ids: set[str]
 ) -> tuple[dict[str, Present | None], set[str]]:
-    """Return where each existing user stands, None for one without a score, and who is hidden."""
+    """Return each existing user's standing (None without a score), and the hidden users."""
     standings: dict[str, Present | None] = {}
     hidden = set()
     for user_id, hidden_at, *standing in statements.standings_of(connection, user_ids):
@@ -132,7 +135,7 @@ def _fold(
     moments: Iterator[datetime],
     replays: set[Key],
 ) -> _Plan:
-    """Return what the updates come to, one after the other, from where the users stand."""
+    """Apply the updates one by one, starting from the standings, and return the plan."""
     plan = _Plan({}, {user: now for user, now in standings.items() if now}, {}, {}, {})
     for place, update in enumerate(updates):
         if update.key in replays or update.key in plan.rows:
@@ -148,7 +151,7 @@ def _fold(
 
 
 def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
-    """Add the update to the plan. Raises ScoreOutOfRange, and then adds nothing."""
+    """Add the update to the plan, or raise ScoreOutOfRange and add nothing."""
     before = plan.standings.get(update.user_id)
     present = after(policy, before, update.score_value, update.achieved_at, now)
     if present:
@@ -170,7 +173,7 @@ def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
 def _insert_scores(
     connection: Connection, rows: dict[Key, dict[str, Any]], version: int
 ) -> dict[Key, int]:
-    """Insert the rows whose identity is new; return the score_id of each that was."""
+    """Insert the rows whose key is new; return the score_id of each inserted row."""
     if not rows:
         return {}
     versioned = [{**row, "version": version} for row in rows.values()]
@@ -197,7 +200,7 @@ def _upsert_standings(
 def _receipts_of_replays(
     connection: Connection, replays: Iterable[Update]
 ) -> dict[Update, dict[str, Any]]:
-    """Return the receipt of each repeat that is the same request by the same caller."""
+    """Return the receipt of each replay that is the same request by the same caller."""
     by_key: dict[Key, list[Update]] = {}
     for update in replays:
         by_key.setdefault(update.key, []).append(update)

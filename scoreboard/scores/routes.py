@@ -34,8 +34,8 @@ bp = Blueprint("scores", __name__, url_prefix="/api/score")
 def update() -> dict[str, Any]:
     """Update a user's score.
 
-    A player updates their own, a scorer or an admin anyone's. An update that was accepted before
-    is answered with `replayed`, changes nothing, and brings the receipt of the first time.
+    A player may update their own score, a scorer or an admin anyone's. An update that was accepted
+    before is refused with `replayed` and changes nothing; the error has the first receipt.
     """
     return service.submit(requests.json_body(), requests.bearer_token(), requests.origin())
 
@@ -43,10 +43,10 @@ def update() -> dict[str, Any]:
 @bp.post("/batch")
 @documented({200: results_schema}, body=batch_schema, needs="access", may=["score:any"])
 def batch() -> dict[str, Any]:
-    """Update many scores, each on its own. For game servers.
+    """Update many scores independently of each other. For game servers.
 
-    Each is judged as `POST /api/score/update` would: one that is refused fails no other. At most
-    256 KiB. A batch whose answer was lost can be sent again as it is.
+    Each update is handled as by `POST /api/score/update`: one refused update does not affect the
+    others. The body has at most 256 KiB. If the response is lost, send the same batch again.
     """
     body = requests.long_json_body(service.LONGEST_BATCH)
     return service.submit_all(body, requests.bearer_token(), requests.origin())
@@ -68,7 +68,7 @@ def top10() -> Response:
     conditional=True,
 )
 def past_scores(user_id: str) -> Response:
-    """Show a user's scores, newest first: one's own, or with the right role anyone's."""
+    """Return a user's scores, newest first: your own, or anyone's as a scorer or an admin."""
     return requests.answer(
         history.past_scores(
             user_id, requests.query(), requests.bearer_token(), requests.known_etags()

@@ -1,4 +1,4 @@
-"""What an update may look like, and how the board is told."""
+"""Schemas of the requests and responses of scores and of the leaderboard."""
 
 import re
 
@@ -25,7 +25,7 @@ class UpdateSchema(LeanSchema):
 
 
 def check_updates(updates: object) -> None:
-    """Raise ValidationError unless this is a list of as many updates as a batch may have."""
+    """Raise ValidationError unless `updates` is a list of 1 to MOST_IN_BATCH items."""
     if not isinstance(updates, list):
         raise ValidationError("Must be a list of updates.")
     if not 1 <= len(updates) <= MOST_IN_BATCH:
@@ -33,9 +33,9 @@ def check_updates(updates: object) -> None:
 
 
 class BatchSchema(Schema):
-    """The body of `POST /api/score/batch`; what its updates are is not looked at here."""
+    """The body of `POST /api/score/batch`; does not validate the updates themselves."""
 
-    # No fields.List: that looks at every one before it is asked how many there may be.
+    # Not fields.List: it deserializes every item before the length is checked.
     updates = fields.Raw(
         required=True,
         validate=check_updates,
@@ -50,7 +50,7 @@ class BatchSchema(Schema):
 
 
 class ReceiptSchema(Schema):
-    """What an accepted update led to."""
+    """The result of an accepted update."""
 
     user_id = fields.String()
     score = ScoreValue(metadata={"description": "The user's score after the update."})
@@ -60,7 +60,7 @@ class ReceiptSchema(Schema):
 
 
 class ResultSchema(Schema):
-    """What one update of a batch is answered."""
+    """The result of one update of a batch."""
 
     status = fields.Integer(
         validate=validate.OneOf([200, 400, 401, 429, 500]),
@@ -71,7 +71,7 @@ class ResultSchema(Schema):
 
 
 class ResultsSchema(Schema):
-    """What the updates of a batch are answered, each on its own."""
+    """The results of a batch, one per update, in order."""
 
     results = fields.List(fields.Nested(ResultSchema))
 
@@ -91,7 +91,7 @@ class PastScoreSchema(Schema):
 
 
 class HistorySchema(Schema):
-    """A page of a user's accepted updates, the newest first."""
+    """A page of a user's accepted updates, newest first."""
 
     scores = fields.List(fields.Nested(PastScoreSchema))
     next = fields.String(allow_none=True)

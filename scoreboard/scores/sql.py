@@ -1,8 +1,8 @@
-"""How updates are read and written, many at once, on either database.
+"""SQL statements that read and write many scores and standings at once, on SQLite and Postgres.
 
-Statements are built once: to build one takes longer than to execute it. To Postgres many rows go as
-one JSON text, in one statement that is always the same: with a parameter for every value, taking
-the statement apart costs several times what executing it does.
+Statements are built once and cached: building one takes longer than executing it. Postgres gets
+all rows as one JSON text in a constant statement: with a parameter per value, parsing the
+statement costs several times as much as executing it.
 """
 
 import functools
@@ -36,7 +36,7 @@ IDENTITY = (Score.user_id, Score.submitted_by, Score.identity)
 
 
 def standings_of(connection: Connection, user_ids: Collection[str]) -> Iterable[Any]:
-    """Return where those of the users stand who exist; the standing is None for no score yet."""
+    """Return a row per existing user; the columns of the standing are None without a score."""
     statement = _standings(connection.dialect.name)
     return connection.execute(
         statement, {"user_ids": database.any_of(user_ids, connection.dialect.name)}
@@ -44,12 +44,12 @@ def standings_of(connection: Connection, user_ids: Collection[str]) -> Iterable[
 
 
 def insert_scores(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
-    """Insert the scores that are new; return the score_id and the IDENTITY of each that was."""
+    """Insert the scores that are new; return score_id and IDENTITY of each inserted row."""
     return connection.execute(_new_scores(connection.dialect.name), _given(connection, rows))
 
 
 def upsert_standings(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Write the standings, one a user."""
+    """Insert or update the standings, one row per user."""
     connection.execute(_changed_standings(connection.dialect.name), _given(connection, rows))
 
 
@@ -84,7 +84,7 @@ def _changed_standings(dialect: str) -> Executable:
 
 
 def _insert(table: type[Base], names: tuple[str, ...], dialect: str) -> Any:
-    """Return an INSERT of what `_given` makes of rows with these columns."""
+    """Return an INSERT into these columns; `_given` makes its parameters from rows."""
     insert = database.insert(table, dialect)
     if dialect == "sqlite":
         return insert

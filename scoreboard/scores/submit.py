@@ -1,4 +1,4 @@
-"""Submitting a score: the one path, whichever door an update comes in by."""
+"""Score submission: the one path of every update, from any transport, to the ledger."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +20,9 @@ from .policy import DECIMALS, POLICIES, has_few_decimals
 from .records import Receipt, Update
 from .schemas import batch_schema, update_schema
 
-# Clocks differ; a timestamp that is further ahead than this is a mistake.
+# Clocks differ; a timestamp further ahead than this is refused as a mistake.
 FUTURE = timedelta(minutes=5)
-# Bytes of the body: room for MOST_IN_BATCH updates of any kind.
+# Maximum bytes of a batch body: enough for MOST_IN_BATCH updates of any kind.
 LONGEST_BATCH = 256 * 1024
 
 
@@ -38,8 +38,9 @@ def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], ob
 def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
     """Submit an update and return the 200 body.
 
-    In this order: validate, authorize, limit, record, recalculate, broadcast, answer. Raises a
-    ScoreboardError for everything a client can cause, with nothing changed.
+    In this order: validate, authorize, limit, record, recalculate, broadcast, respond. Raises a
+    ScoreboardError, with nothing changed, for everything a client can cause. Blocks until the
+    commit.
     """
     with (
         _attempt(origin) as attempt,
@@ -60,8 +61,8 @@ def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
 def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
     """Submit a batch of updates and return the 200 body: a result for each, in the order given.
 
-    Each is judged on its own, as `submit` would, but for the token, which is theirs together.
-    Raises a ScoreboardError, with nothing changed, for what is wrong with the batch as a whole.
+    Each update is handled as by `submit`, except that all share one token. Raises a
+    ScoreboardError, with nothing changed, if the batch as a whole is refused.
     """
     with (
         audit.Attempt(
@@ -100,10 +101,10 @@ def _overload_as_500() -> Iterator[None]:
 
 @contextmanager
 def _naming(attempt: audit.Attempt, token: str | None) -> Iterator[None]:
-    """Name the caller of an attempt that is refused in this context, for the log alone.
+    """Set the claimed caller of an attempt refused in this context, for the log only.
 
-    By the token's signature and expiry, not by the database: a malformed body must not cost a
-    query, and a failing database must not change the answer.
+    Checks the token's signature and expiry but not the database: a malformed body must not cost a
+    query, and a failing database must not change the response.
     """
     try:
         yield
@@ -125,7 +126,7 @@ def _validate(body: object) -> dict[str, Any]:
     ):
         problem = {"score_value": [f"Must have at most {DECIMALS} decimals."]}
         raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
-    # Ahead of the clock counts as now: no later update shall be older than this one.
+    # A timestamp ahead of the clock counts as now: no later update may be older than this one.
     return {**loaded, "achieved_at": min(loaded["timestamp"], now)}
 
 
@@ -138,28 +139,28 @@ def _validate_batch(body: object) -> list[object]:
 
 
 def _authorize(caller: Caller, user_id: str) -> str:
-    """Return the id of the caller. Raises NotPermitted unless it may update this user's score."""
+    """Return the caller's id. Raises NotPermitted unless it may update this user's score."""
     if caller.user_id is None or not caller.may_update(user_id):
         raise NotPermitted("This token may not update that user's score.")
     return caller.user_id
 
 
 def _authorize_batch(caller: Caller) -> str:
-    """Return the id of the caller. Raises NotPermitted unless it may update anyone's score."""
+    """Return the caller's id. Raises NotPermitted unless it may update anyone's score."""
     if caller.user_id is None or not caller.may("score:any"):
         raise NotPermitted("Batches need a token that may update anyone's score.")
     return caller.user_id
 
 
 def _limit(user_id: str) -> None:
-    """Count one update of this user's score. Raises RateLimited if there were too many."""
+    """Count one update against this user's rate limit. Raises RateLimited; yields to the loop."""
     (room,) = limit_storage.count("SCORE_RATE_LIMIT", {user_id: 1})
     if room.amount < 1:
         raise RateLimited(room.retry_after)
 
 
 def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
-    # A nonce has neither ':' nor '/', so the two kinds of identity are never the same.
+    # A nonce has neither ':' nor '/', so the two forms of identity never collide.
     identity = loaded.get("nonce") or (
         f"{loaded['timestamp'].isoformat()}/{number(loaded['score_value'])}"
     )
@@ -177,9 +178,9 @@ def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
 def _judge(
     attempts: list[audit.Attempt], bodies: list[object], submitted_by: str
 ) -> list[Update | Exception]:
-    """Return each update to record, or why not.
+    """Return for each body the update to record, or the error. Yields to the loop.
 
-    If a limit has room for fewer updates of a user than are valid, these are the first ones.
+    If the rate limit allows only some of a user's valid updates, these are the first ones.
     """
     judged: list[Update | Exception] = []
     valid: dict[str, list[int]] = {}
@@ -202,7 +203,7 @@ def _judge(
 def _results(
     attempts: list[audit.Attempt], outcomes: list[Receipt | Exception]
 ) -> list[dict[str, Any]]:
-    """End each attempt; return what each is answered."""
+    """Log the end of each attempt and return the results to send. Yields to the loop."""
     results: list[dict[str, Any]] = []
     errors: list[ScoreboardError | None] = []
     for attempt, outcome in transport.yielding(zip(attempts, outcomes, strict=True)):
