@@ -1,1 +1,1 @@
-"""Everything that lives longer than a request: who watches, and what they are told."""
+"""Live connections: their limits and lifetime, and the messages that are pushed to them."""
