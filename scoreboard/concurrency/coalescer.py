@@ -1,7 +1,7 @@
-"""Done together: what several ask for at the same time is done in one go.
+"""Coalesces requests for the same kind of work into batches.
 
-Whoever asks first does it for all who have asked by then; those who come while it is being done
-are the next. So the busier the service, the more share the work, and alone nobody waits.
+The first caller becomes the leader and does the work for all callers queued by then; callers that
+arrive meanwhile form the next batch. Batches grow with the load, and a single caller does not wait.
 """
 
 import threading
@@ -19,12 +19,12 @@ Answer = TypeVar("Answer")
 
 
 class _Waiting(Generic[Asked, Answer]):
-    """What somebody asks for, until it is answered."""
+    """The items of one caller, until they are answered."""
 
     def __init__(self, asked: Sequence[Asked]) -> None:
         self.asked = asked
         self.answers: Sequence[Answer | Exception] | None = None
-        # Taken twice, a lock waits for whoever lets go of it: the cheapest there is to wait for.
+        # Acquiring a lock a second time blocks until `wake` releases it: the cheapest way to wait.
         self._woken = threading.Lock()
         self._woken.acquire()
 
@@ -36,7 +36,7 @@ class _Waiting(Generic[Asked, Answer]):
 
 
 class Together(Generic[Asked, Answer]):
-    """One kind of work, done for one party at a time."""
+    """One kind of work, done for one batch at a time."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class Together(Generic[Asked, Answer]):
         most: int,
         max_pending: int = MAX_PENDING,
     ) -> None:
-        """Call `work` with what was asked for, about `most` at a time.
+        """Create a coalescer that calls `work` with batches of about `most` items.
 
-        `work` returns an answer for each, in that order. If it raises, that is logged once and is
-        the answer to all of them. A failure of the database is also the answer to all that is in
-        the queue at that moment: tried one batch after another, each would wait for its timeout.
-        At most `max_pending` may be in the queue; more raise Overloaded at once.
+        `work` returns an answer for each item, in order. If it raises, the error is logged once and
+        is the answer to the whole batch. A database failure is also the answer to everything in the
+        queue at that moment: tried batch by batch, each would wait for its timeout. While
+        `max_pending` items are queued, further callers get Overloaded at once.
         """
         self._work = work
         self._most = most
@@ -60,16 +60,16 @@ class Together(Generic[Asked, Answer]):
         self._working = False
 
     def ask(self, asked: Asked) -> Answer:
-        """Return the answer to this one, or raise it if it is an exception."""
+        """Return the answer to this item, or raise it if it is an exception. Blocks."""
         answer = self.ask_all([asked])[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def ask_all(self, asked: Sequence[Asked]) -> Sequence[Answer | Exception]:
-        """Return the answers to all of these, which stay together. Raises Overloaded.
+        """Return the answers to these items, which stay in one batch. Raises Overloaded.
 
-        Blocks until they are there.
+        Blocks until the batch is done.
         """
         waiting = _Waiting[Asked, Answer](asked)
         with self._mutex:
@@ -87,10 +87,10 @@ class Together(Generic[Asked, Answer]):
         return waiting.answers or ()
 
     def _lead(self, waiting: _Waiting[Asked, Answer]) -> None:
-        """Do the work for this one and everybody in the queue, then have the next lead."""
+        """Do the work for this caller and those in the queue, then wake the next leader."""
         party = [waiting]
         try:
-            transport.give_way()  # for those that come in the same turn of the loop
+            transport.give_way()  # callers of the same loop iteration join the batch
             self._gather(party)
             self._answer(party)
         finally:
@@ -115,8 +115,8 @@ class Together(Generic[Asked, Answer]):
         try:
             answers = list(self._work([asked for waiting in party for asked in waiting.asked]))
         except BaseException as error:
-            # Even a task that is being ended owes those that it took from the queue an answer. Not
-            # the error itself: everyone who raises it adds to its traceback, and logs it.
+            # Even a task that is being killed must answer the callers that it took from the queue.
+            # Not with the error itself: each of them would add to its traceback and log it.
             owed = translate(error) if isinstance(error, Exception) else ServerError()
             if isinstance(error, FAILURES):
                 with self._mutex:

@@ -8,14 +8,14 @@ from itertools import count
 
 from ..errors import Overloaded
 
-# Addresses whose last service is remembered, the most recent ones.
+# Addresses whose last service is remembered; the oldest are dropped.
 MAX_REMEMBERED = 10_000
 # How long a request may wait, in seconds: most clients give up soon after.
 MAX_WAIT = 10
 
 
 class _Request:
-    """A request for a slot. `settled` is set once it has one, or was dropped."""
+    """A request for a slot. `settled` is set when it gets one or is dropped."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -24,26 +24,26 @@ class _Request:
 
 
 class FairQueue:
-    """A few slots; the address that was served longest ago goes first.
+    """Fair queue: a free slot goes to the address that was served longest ago.
 
-    So an address that asks all the time waits behind one that asks now and then, and each that
-    waits is served in turn. A full queue drops the request that would be served last.
+    An address with many requests waits behind one with few, and every address that waits is
+    served. A full queue drops the request that would be served last.
     """
 
     def __init__(self, slots: int, max_waiting: int, max_per_address: int, retry_after: int):
-        """Make a queue of `slots` at a time; `retry_after` is sent with a refusal, in seconds."""
+        """Serve `slots` requests at a time. Refusals carry `retry_after`, in seconds."""
         self._free = slots
         self._max_waiting, self._max_per_address = max_waiting, max_per_address
         self._retry_after = retry_after
         self._waiting: list[_Request] = []
         self._numbers = count(1)
-        # Of each address, the number of its last service.
+        # By address, the sequence number of its last service.
         self._served: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
 
     @contextmanager
     def slot(self, address: str) -> Iterator[None]:
-        """Hold a slot in this context. Blocks for up to MAX_WAIT. Raises Overloaded."""
+        """Hold a slot for the context. Blocks for up to MAX_WAIT seconds. Raises Overloaded."""
         request = _Request(address)
         try:
             self._enter(request)
@@ -69,7 +69,7 @@ class FairQueue:
 
     def _leave(self, request: _Request) -> None:
         with self._lock:
-            if request in self._waiting:  # given up while it waited
+            if request in self._waiting:  # timed out
                 self._waiting.remove(request)
             elif not request.dropped:
                 self._free += 1

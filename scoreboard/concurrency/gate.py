@@ -61,5 +61,5 @@ class Gate:
             raise Overloaded
         if self._failures != failures and self._last_failure:
             self._slots.release()
-            # Without the traceback that every caller would add to.
+            # Without the traceback, to which every caller would add.
             raise self._last_failure.with_traceback(None)

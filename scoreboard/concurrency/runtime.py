@@ -1,8 +1,8 @@
-"""Bytes to sockets, and work off the loop: what differs between the two servers.
+"""Tasks, locks, threads and sockets, for both servers: eventlet and native threads.
 
-`python wsgi.py` runs eventlet's server, where everything shares one thread and whatever blocks
-it blocks everyone; under `flask run` every connection has a thread. This is the one module of
-the package that names eventlet.
+`python wsgi.py` runs on eventlet, where everything shares one thread and a blocking call blocks
+every client; under `flask run` every connection has a thread. This is the only module of the
+package that names eventlet.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
-# What is read of a connection that has ended, from one who goes on sending.
+# Bytes read and dropped after the end of a WebSocket, from a client that goes on sending.
 MOST_LEFT = 1024 * 1024
 
 WsgiEnvironment = dict[str, Any]
@@ -31,7 +31,7 @@ def _is_green() -> bool:
 
 
 GREEN = _is_green()
-# The threads, locks and queues of native threads, for work off the loop.
+# The native modules, for code that runs in a thread.
 threads: Any = threading
 queues: Any = queue
 if GREEN:
@@ -45,9 +45,9 @@ ASYNC_MODE = "eventlet" if GREEN else "threading"
 
 
 def off_loop(work: Callable[..., T], *args: Any) -> T:
-    """Return `work(*args)`, run where it blocks nobody.
+    """Return `work(*args)`, run in a native thread on eventlet. Blocks only this caller.
 
-    On eventlet that is a real thread, in which locks and queues of the loop must not be used.
+    The thread must not use locks or queues of the loop.
     """
     if not GREEN:
         return work(*args)
@@ -58,7 +58,7 @@ def off_loop(work: Callable[..., T], *args: Any) -> T:
 def resolve(host: str, port: int, timeout: float) -> list[str]:
     """Return the addresses of the host, in the resolver's order.
 
-    Blocks this caller alone, for `timeout` seconds at most where the loop serves. Raises OSError
+    Blocks only this caller, on eventlet for `timeout` seconds at most. Raises OSError
     if there is no such host, TimeoutError if no name server answers in time.
     """
     if GREEN:
@@ -71,7 +71,7 @@ def resolve(host: str, port: int, timeout: float) -> list[str]:
 
 
 def spawn(work: Callable[..., object], *args: Any) -> None:
-    """Start `work(*args)` beside everything else. What it raises is logged."""
+    """Start `work(*args)` in a task of its own and return at once. Its exceptions are logged."""
 
     def guarded() -> None:
         try:
@@ -86,10 +86,10 @@ def spawn(work: Callable[..., object], *args: Any) -> None:
 
 
 def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
-    """Return `work(*args)`, run in a task of its own.
+    """Return `work(*args)`, run in a task of its own, or raise the exception that it raises.
 
-    Blocks this caller alone, for `seconds` at most. Raises TimeoutError after that; the task itself
-    goes on.
+    Blocks only this caller, for `seconds` at most. Raises TimeoutError after that; the task itself
+    continues.
     """
     outcome: list[T | Exception] = []
     done = threading.Lock()  # acquiring it twice is the cheapest way to wait
@@ -104,7 +104,7 @@ def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
             done.release()
 
     spawn(run)
-    # In halves: after a stall of the loop, a timeout comes before an answer that has arrived.
+    # In halves: after a stall, the loop runs a due timeout before an answer that has arrived.
     if not done.acquire(timeout=seconds / 2) and not done.acquire(timeout=seconds / 2):
         raise TimeoutError
     if isinstance(outcome[0], Exception):
@@ -113,7 +113,7 @@ def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
 
 
 def after(seconds: float, work: Callable[[], object]) -> None:
-    """Call `work()` once the seconds have passed."""
+    """Call `work()` after so many seconds. Returns at once."""
     if GREEN:
         eventlet.spawn_after(seconds, work)
     else:
@@ -123,13 +123,13 @@ def after(seconds: float, work: Callable[[], object]) -> None:
 
 
 def give_way() -> None:
-    """Let everybody else have a turn, who would wait for us to wait for something."""
+    """Yield to the loop once, so that other tasks run; does nothing under `flask run`."""
     if GREEN:
         suspend(at_next_turn)
 
 
 def yielding(things: Iterable[Item], every: int = 100) -> Iterator[Item]:
-    """Go through the things there are now, and yield to the loop after each `every` of them."""
+    """Iterate over a copy of `things`, and yield to the loop after each `every` of them."""
     for number, thing in enumerate(list(things), 1):
         yield thing
         if number % every == 0:
@@ -137,26 +137,26 @@ def yielding(things: Iterable[Item], every: int = 100) -> Iterator[Item]:
 
 
 def at_next_turn(work: Callable[[], object], seconds: float = 0) -> None:
-    """Call `work()` in the next turn of the loop, or in the first after so many seconds."""
+    """Call `work()` in the next loop iteration, or in the first after so many seconds."""
     hubs.get_hub().schedule_call_global(seconds, work)
 
 
 def suspend(tell: Callable[[Callable[[], object]], object]) -> None:
-    """Tell how to go on here, and wait until the loop is told to."""
+    """Call `tell` with a function that resumes this task, and block until it is called."""
     tell(getcurrent().switch)
     hubs.get_hub().switch()
 
 
 def lock() -> contextlib.AbstractContextManager[Any]:
-    """Return a lock for what never waits inside: where nobody is interrupted, none is needed."""
+    """Return a lock for code that never yields: on eventlet, such code needs none."""
     return contextlib.nullcontext() if GREEN else threading.Lock()
 
 
 def take_over(environ: WsgiEnvironment, seconds: float) -> tuple[Any, bytes]:
-    """Return the socket that this request came in by, and what was read of it since the request.
+    """Return the socket of this request and the bytes that were read after the request.
 
-    It is closed by `release`. `seconds` is how long it may be silent where a thread waits for it.
-    Raises RuntimeError on another server.
+    `release` closes the socket. `seconds` is its timeout under `flask run`, where a thread waits
+    for it. Raises RuntimeError on another server.
     """
     if "scoreboard.connection" in environ:
         return environ["scoreboard.connection"].detach()
@@ -167,19 +167,19 @@ def take_over(environ: WsgiEnvironment, seconds: float) -> tuple[Any, bytes]:
 
 
 def sender(connection: Any) -> Callable[[bytes], int]:
-    """Return what sends what the kernel takes at once, and tells how many bytes that was.
+    """Return a function that sends what the kernel takes at once and returns the byte count.
 
-    It never waits. It raises BlockingIOError for none, OSError if the connection is gone.
+    It never blocks. It raises BlockingIOError for none, OSError if the connection is gone.
     """
-    if GREEN or sys.platform == "win32":  # waits there: Windows writes to sockets in no other way
+    if GREEN or sys.platform == "win32":  # may block on Windows, which has no `os.write` to sockets
         send: Callable[[bytes], int] = connection.send
         return send
-    # Sockets with a timeout are non-blocking below, and Python's own send waits on top.
+    # The descriptor of a socket with a timeout is non-blocking; only Python's own `send` waits.
     return lambda data: os.write(connection.fileno(), data)
 
 
 def send_all(connection: Any, data: bytes) -> None:
-    """Send all of it, waiting for the other side. Raises OSError if the connection is gone."""
+    """Send all of `data`. Blocks while the client is slow. Raises OSError if it is gone."""
     if not GREEN:
         connection.sendall(data)
         return
@@ -192,10 +192,10 @@ def send_all(connection: Any, data: bytes) -> None:
 
 
 def watch(connection: Any, take: Callable[[], bool], ended: Callable[[], object]) -> None:
-    """Call `take()` whenever there is something to read, until it returns False; then `ended()`.
+    """Call `take()` whenever there is data to read, until it returns False; then `ended()`.
 
-    Under `flask run` this returns at the end. On eventlet it returns at once: a connection that
-    nothing comes by has no stack of its own, which would take more memory than all the rest.
+    Under `flask run`, blocks until the end. On eventlet, returns at once: an idle connection has no
+    stack, which would take more memory than all the rest of it.
     """
     if GREEN:
         _Watch(connection, take, ended)
@@ -206,21 +206,21 @@ def watch(connection: Any, take: Callable[[], bool], ended: Callable[[], object]
 
 
 def release(connection: Any) -> None:
-    """Close a socket that was taken over; the server of `flask run` does that itself."""
+    """Close a socket from `take_over`; the server of `flask run` does that itself."""
     if GREEN:
         connection.close()
 
 
-# Finished tasks that `start` uses again. Starting a new one takes ~8 us, more than all else of a
-# short request: Python maps memory for its stack.
+# Finished tasks that `start` reuses. A new one takes ~8 us, more than the rest of a short request,
+# because Python maps memory for its stack.
 _idle_tasks: list[Any] = []
 MAX_IDLE_TASKS = 32
 
 
 def start(work: Callable[..., object], *args: Any) -> None:
-    """Run `work(*args)` in a task of its own, now, until it blocks. For callbacks of the loop.
+    """Run `work(*args)` in a task of its own; return when it blocks or ends.
 
-    `work` must not raise.
+    For callbacks of the loop. `work` must not raise.
     """
     task = _idle_tasks.pop() if _idle_tasks else greenlet(_run_tasks, hubs.get_hub().greenlet)
     task.switch(work, args)
@@ -237,18 +237,18 @@ def _run_tasks(work: Callable[..., object], args: tuple[Any, ...]) -> None:
 
 
 def sleep(seconds: float) -> None:
-    """Yield to the loop for that long."""
+    """Yield to the loop for so many seconds. Eventlet only."""
     eventlet.sleep(seconds)
 
 
 def plain_socket(family: int) -> socket.socket:
-    """Return a TCP socket that knows nothing of the loop."""
+    """Return a native TCP socket, which never yields to the loop. Eventlet only."""
     made: socket.socket = patcher.original("socket").socket(family, socket.SOCK_STREAM)
     return made
 
 
 class SocketWatch:
-    """Calls back when a socket can be read from, or written to. Callbacks must not block."""
+    """Calls back when a socket is readable or writable. Callbacks must not block. Eventlet only."""
 
     __slots__ = ("_descriptor", "_hub", "_reading", "_writing")
 
@@ -259,15 +259,15 @@ class SocketWatch:
         self._writing: Any = None
 
     def on_readable(self, call: Callable[[], object] | None) -> None:
-        """Call this from now on whenever there is something to read, or nothing if None."""
+        """Call `call` whenever there is data to read; None stops that."""
         self._reading = self._replace(self._reading, self._hub.READ, call)
 
     def on_writable(self, call: Callable[[], object] | None) -> None:
-        """Call this from now on whenever more can be written, or nothing if None."""
+        """Call `call` whenever more can be written; None stops that."""
         self._writing = self._replace(self._writing, self._hub.WRITE, call)
 
     def close(self) -> None:
-        """Call nothing more."""
+        """Stop all calls. Does not close the socket."""
         self.on_readable(None)
         self.on_writable(None)
 
@@ -288,12 +288,12 @@ def _guarded(call: Callable[[], object]) -> None:
         log.exception("a callback of the loop failed")
 
 
-# What is watched on eventlet, and not closed yet.
+# The open connections that eventlet's loop watches.
 watched: set["_Watch"] = set()
 
 
 class _Watch:
-    """A connection that eventlet's loop watches."""
+    """A connection whose data is read when eventlet's loop reports it."""
 
     __slots__ = ("_busy", "_connection", "_ended", "_hub", "_listener", "_take")
 
@@ -314,9 +314,9 @@ class _Watch:
         )
 
     def _ready(self, descriptor: int) -> None:
-        """Read in a task, for the loop itself must not wait."""
+        """Read in a task, because the loop itself must not block."""
         if self._busy:
-            # There is more while the task still waits for something else.
+            # More data arrived while the task waits for something else: stop listening until then.
             self._ignore()
             return
         self._busy = True
@@ -347,13 +347,13 @@ class _Watch:
 
 
 def finish(environ: WsgiEnvironment) -> list[bytes]:
-    """Tell the server that the handler has answered on the socket itself, and that it is done.
+    """End a request that was answered on its socket, and return the body for the server.
 
-    Raises ConnectionError under `flask run`: that is how its server is told.
+    Under `flask run`, shuts the socket down and raises ConnectionError, as its server expects.
     """
     if "scoreboard.connection" in environ:
         return []
-    # Or its server would take what is left to read for another request.
+    # The server would parse unread data as another request.
     connection = environ["werkzeug.socket"]
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Between processes: Socket.IO's own message queue carries the batches, over Redis."""
+"""Backplane: shares batches between processes through Socket.IO's message queue in Redis."""
 
 import dataclasses
 import logging
@@ -19,17 +19,16 @@ log = logging.getLogger(__name__)
 
 EVENT = "batch"
 CHANNEL = "scoreboard"
-# A Redis that takes longer than this to take a message is not there.
+# Timeout of Redis in seconds, to connect and to publish.
 PUBLISH_SECONDS = 1
-# More than this waiting and the others are better off reading the database.
+# Unpublished messages; the oldest are dropped, and other processes read them from the database.
 MOST_WAITING = 1000
 
 
 class Welcoming:
-    """Part of a manager: whoever has been told that it is connected is then welcomed.
+    """Mixin for client managers that subscribes a client after its CONNECT packet is sent.
 
-    In the connect handler itself it would be too early: the client has not been told yet, and
-    some take no event before that.
+    The connect handler runs before that packet, and some clients accept no event before it.
     """
 
     server: Any
@@ -41,15 +40,15 @@ class Welcoming:
     def basic_enter_room(
         self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
     ) -> None:
-        """Let the client into a room, but give it none of its own.
+        """Add the client to a room, but create no room for the client alone.
 
-        Nobody sends there, and whoever leaves would walk through the rooms of all the others.
+        Nothing is sent to such rooms, and a leaving client would iterate over all of them.
         """
         if room != sid:
             super().basic_enter_room(sid, namespace, room, eio_sid)  # type: ignore[misc]
 
     def connect(self, sid: str, namespace: str) -> Any:
-        """Mark the client as connected and let it into the room."""
+        """Mark the client as connected and subscribe it; disconnect it if that fails."""
         connected = super().connect(sid, namespace)  # type: ignore[misc]
         try:
             self._welcome(sid)
@@ -60,16 +59,16 @@ class Welcoming:
 
 
 class Alone(Welcoming, socketio.Manager):
-    """The manager of a process that has no Redis to share batches by."""
+    """Local backplane: the manager of a single process without Redis."""
 
     def share(self, batch: Batch) -> None:
-        """Do nothing: there is nobody to share with."""
+        """Do nothing: there is no other process."""
 
 
 class Messenger(Welcoming, socketio.RedisManager):
-    """The manager of one process among several.
+    """Redis backplane: the manager of one of several processes.
 
-    What is published waits in a queue for a task of its own: a Redis that hangs delays nobody.
+    A task publishes from a queue, so a Redis that hangs delays no caller.
     """
 
     def __init__(
@@ -86,13 +85,13 @@ class Messenger(Welcoming, socketio.RedisManager):
         self._initialized = False
 
     def initialize(self) -> None:
-        """Start to listen, once; the library and the plain WebSocket both ask for it."""
+        """Start to listen, once: both the library and the maintenance call this."""
         if not self._initialized:
             self._initialized = True
             super().initialize()
 
     def share(self, batch: Batch) -> None:
-        """Send the batch to the other processes, some time soon. Never waits or fails."""
+        """Queue the batch for the other processes. Never blocks or raises."""
         data = {"method": "emit", "event": EVENT, "data": [_told(batch)]}
         self._publish({**data, "host_id": self.host_id})
 
@@ -116,7 +115,7 @@ class Messenger(Welcoming, socketio.RedisManager):
                 working = True
             except redis.RedisError as error:
                 metrics.REDIS_ERRORS.inc()
-                # What waited meanwhile is in the database, where the others have read it.
+                # The other processes read these batches from the database.
                 self._waiting.clear()
                 if working:
                     log.warning("Redis does not take messages: %s", type(error).__name__)
@@ -130,5 +129,5 @@ class Messenger(Welcoming, socketio.RedisManager):
 
 
 def _told(batch: Batch) -> dict[str, Any]:
-    """Return the batch as other processes are told it: our clock says nothing to them."""
+    """Return the batch as sent to other processes, without the times of this one's clock."""
     return dataclasses.asdict(dataclasses.replace(batch, received=[]))

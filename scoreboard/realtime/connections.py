@@ -1,4 +1,4 @@
-"""Who is connected: counted by address and user, each until its deadline.
+"""The live connections of this process: limits by address and user, and their deadlines.
 
 A connection has ten seconds to authenticate; then it may stay until its token expires.
 """
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 SECONDS_TO_AUTHENTICATE = 10
 SECONDS_TO_LEAVE = 5
 CONNECTIONS_PER_USER = 50
-# Below the 55 s after which platforms' routers drop a silent connection.
+# Below 55 s, after which the routers of hosting platforms drop an idle connection.
 PING_SECONDS = 25
 
 UNAUTHORIZED = 4401
@@ -31,12 +31,12 @@ SERVICE_RESTART = 1012
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """One connection of either kind, `socket.io` or `websocket`.
+    """One live connection. `kind` is `socket.io` or `websocket`.
 
-    `close(code, reason)` says goodbye and may be called again to insist; `hang_up` ends the
-    transport without one, as a lost network would, so that the client comes back; `ping` asks for
-    a sign of life where the protocol above does not. `deadline` and `pinged_at` are by
-    time.monotonic; only its token ends by the clock.
+    `close(code, reason)` disconnects the client by protocol and, called again, by force.
+    `hang_up(code, reason)` closes only the transport, as a lost network would, so that the client
+    reconnects. `ping`, if set, is called every `ping_seconds`. `deadline` and `pinged_at` are by
+    time.monotonic; tokens expire by time.time.
     """
 
     address: str
@@ -52,13 +52,13 @@ class Connection:
 
 
 class Connections:
-    """The connections of this process."""
+    """The connections of this process, and their counts by address and user."""
 
     def __init__(self, per_address: int) -> None:
         self._per_address = per_address
         self._max_connections = sys.maxsize
         self._all: set[Connection] = set()
-        # Of each address, who has yet to authenticate, the longest first.
+        # Unauthenticated connections by address, the oldest first.
         self._waiting: dict[str, dict[Connection | None, None]] = {}
         self._admitted: Counter[str] = Counter()
         self._users: Counter[str] = Counter()
@@ -69,9 +69,9 @@ class Connections:
         self.stopping = False
 
     def set_capacity(self, most: int, per_address: int) -> None:
-        """Hold at most so many connections in all, and so many of one address.
+        """Limit the connections in total and per address.
 
-        A server calls this that has only so many files; a lower setting for an address stays.
+        The server passes what its file descriptors allow. A lower setting per address stays.
         """
         self._max_connections = most
         self._per_address = min(self._per_address, per_address)
@@ -81,19 +81,18 @@ class Connections:
         return self._admitted[address] + self.waiting(address)
 
     def when_first(self, call: Callable[[], object]) -> None:
-        """Call this once, when the first connection is opened."""
+        """Register `call` to be called once, when the first connection opens."""
         self._when_first = call
 
     def with_each_sweep(self, call: Callable[[], object]) -> None:
-        """Call this with every sweep."""
+        """Register `call` to be called at the start of every sweep."""
         self._with_each_sweep = call
 
     def open(self, connection: Connection) -> None:
-        """Take in a connection that has yet to authenticate.
+        """Register a connection that has yet to authenticate.
 
-        When too many of its address do, the one that has taken longest for it makes room: who
-        means to takes a moment. Raises Stopping once the process is about to end, and
-        TooManyConnections if the process holds as many as it can.
+        If its address has too many of these, the oldest is closed: real clients authenticate at
+        once. Raises Stopping while the process is stopping, and TooManyConnections if it is full.
         """
         now = time.monotonic()
         with self._lock:
@@ -115,11 +114,11 @@ class Connections:
             longest.close(UNAUTHORIZED, "not_authenticated")
 
     def waiting(self, address: str) -> int:
-        """Return how many of an address have yet to authenticate."""
+        """Return how many unauthenticated connections this address has."""
         return len(self._waiting.get(address, ()))
 
     def admit(self, connection: Connection, caller: Caller, token: str) -> None:
-        """Let an open connection stay until its token expires. Raises TooManyConnections."""
+        """Admit an open connection until its token expires. Raises TooManyConnections."""
         with self._lock:
             if connection not in self._all or connection.caller is not None:
                 raise TooManyConnections("This connection has ended.")
@@ -135,7 +134,7 @@ class Connections:
                 self._users[caller.user_id] += 1
 
     def leave(self, connection: Connection) -> None:
-        """Take note that an admitted connection has signed off; it has seconds left to close."""
+        """Give an admitted client that disconnected SECONDS_TO_LEAVE to close the transport."""
         with self._lock:
             if connection in self._all and connection.caller is not None:
                 self._count_out(connection)
@@ -144,7 +143,7 @@ class Connections:
                 connection.deadline = time.monotonic() + SECONDS_TO_LEAVE
 
     def drop(self, connection: Connection) -> None:
-        """Forget a connection that has ended."""
+        """Remove a connection that has ended."""
         with self._lock:
             if connection in self._all:
                 self._all.discard(connection)
@@ -152,9 +151,10 @@ class Connections:
                 self._count_out(connection)
 
     def end_sessions(self, ended: Mapping[str, float]) -> None:
-        """Close every connection made with a token of such a name that was issued until then.
+        """Close every connection whose token has one of these ids and was issued by its time.
 
-        Thousands may share one: between two of them everybody else has a turn.
+        `ended` maps token ids to Unix times. Yields to the loop after each close: thousands may
+        share one id.
         """
         for connection in transport.yielding(self._all if ended else ()):
             caller = connection.caller
@@ -165,26 +165,26 @@ class Connections:
                 transport.give_way()
 
     def next_of_users(self, most: int) -> list[Connection]:
-        """Return some connections of users; called again and again, every one comes round."""
+        """Return at most `most` connections of users; repeated calls go through all of them."""
         if not self._round:
             self._round = [each for each in list(self._all) if each.caller and each.caller.user_id]
         taken, self._round = self._round[:most], self._round[most:]
         return taken
 
     def stop(self) -> None:
-        """Take no more connections, nor events by those that there are."""
+        """Refuse new connections, and new events of the open ones."""
         self.stopping = True
 
     def hang_up_all(self) -> None:
-        """End every connection because the service restarts."""
+        """Close the transport of every connection because the service restarts."""
         for connection in list(self._all):
             connection.hang_up(SERVICE_RESTART, "restarting")
 
     def sweep(self, now: float) -> None:
-        """Close whatever is past its deadline, and ask the silent for a sign of life.
+        """Close connections whose deadline or token has expired, and ping those that are due.
 
-        `now` is by time.monotonic. Hundreds may be due together, as they came: between two of
-        them everybody else has a turn.
+        `now` is by time.monotonic. Yields to the loop after each connection that is due, because
+        hundreds that connected together are due together.
         """
         self._with_each_sweep()
         for connection in transport.yielding(self._all):
@@ -192,11 +192,11 @@ class Connections:
                 if connection in self._all and self._do_what_is_due(connection, now):
                     transport.give_way()
             except Exception:
-                # Or this one would keep all that come after it open, with every sweep.
+                # One failure must not exempt the connections after it from every sweep.
                 log.exception("a connection could not be swept")
 
     def _do_what_is_due(self, connection: Connection, now: float) -> bool:
-        """Return whether there was anything."""
+        """Close or ping the connection if that is due. Return whether it was."""
         caller = connection.caller
         if caller and caller.expires_at <= time.time():
             connection.close(UNAUTHORIZED, "token_expired")
@@ -210,7 +210,7 @@ class Connections:
         return True
 
     def _wait(self, connection: Connection) -> dict[Connection | None, None]:
-        """Have the connection wait, and return who does of its address."""
+        """Add an unauthenticated connection, and return all such of its address."""
         waiting = self._waiting.setdefault(connection.address, {})
         waiting[connection] = None
         return waiting

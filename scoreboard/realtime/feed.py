@@ -1,10 +1,10 @@
-"""The feed: what was committed, by whichever process, in the one order of the commits.
+"""The feed: delivers the updates committed by all processes, in the order of the commits.
 
-Every transaction that may change the board makes the board's next version. Its batch, with the
-updates and the top 10 after them, is offered to the feed of its own process at once and reaches
-the others by message queue, where batches may be lost or overtake each other. A feed hands on each
-version exactly once, in order; what does not come by message it reads from the database, which is
-the truth. So without the queue a viewer is behind by a second, and never wrong.
+Every transaction that may change the board creates its next version. The batch of that version,
+the updates and the resulting top 10, is offered to the feed of its own process at once and reaches
+the others by message queue, which may lose or reorder batches. A feed delivers each version exactly
+once, in order, and reads what is missing from the database, which is the truth. Without the queue a
+subscriber is a second behind, and never wrong.
 """
 
 import logging
@@ -16,21 +16,21 @@ from ..leaderboard.batch import Batch
 
 log = logging.getLogger(__name__)
 
-# A board read so recently is told to those who come without reading it again: after a restart
-# thousands come at once.
+# New subscribers get a board read this recently without another read: after a restart thousands
+# connect at once.
 FRESH_SECONDS = 0.1
 
 
 class Feed:
-    """The feed of one process."""
+    """The feed of one process. Holds a lock while it reads the database and delivers."""
 
     def __init__(
         self, read: Callable[[int | None], Batch | None], deliver: Callable[[Batch], object]
     ) -> None:
-        """Make a feed that hands batches to `deliver`.
+        """Create a feed that calls `deliver` with each batch.
 
-        `read(version)` returns all that came after that version as one batch, or None if nothing
-        did; `read(None)` returns the present board without updates.
+        `read(version)` returns everything after that version as one batch, or None if there is
+        nothing; `read(None)` returns the current board without updates.
         """
         self._read = read
         self._deliver = deliver
@@ -41,29 +41,29 @@ class Feed:
         self._early: dict[int, Batch] = {}
 
     def offer(self, batch: Batch) -> None:
-        """Take a batch: hand it on if it is the next, keep it if it is early, drop it if late."""
+        """Deliver the batch if it is the next, keep it if it is early, drop it if it is late."""
         with self._lock:
             if self._version is None:
-                return  # nobody has been let in yet; the first will read the board
+                return  # no subscriber yet: the first one reads the board
             if batch.version > self._version:
                 self._early[batch.version] = batch
                 self._hand_on()
 
     def catch_up_if_behind(self, version: int) -> None:
-        """Catch up with what was committed by the time of the last call and is missing yet.
+        """Catch up if a version that was current at the last call is still missing.
 
-        `version` is the present one. What was committed just now may be on its way, and comes with
-        every board in between.
+        `version` is the current one. Newer versions may still arrive as messages, which contain
+        every top 10 in between. Blocks on the database.
         """
         with self._lock:
-            # No version is followed by a lower one, but in a database restored from a backup.
+            # Versions go down only when the database is restored from a backup.
             restored = version < self._seen
             if self._version is not None and (restored or self._version < self._seen):
                 self.catch_up()
             self._seen = version
 
     def catch_up(self) -> None:
-        """Read and hand on what has not come by message."""
+        """Read the missing versions from the database and deliver them. Blocks."""
         with self._lock:
             started = time.monotonic()
             batch = self._read(self._version)
@@ -76,10 +76,10 @@ class Feed:
                 self._hand_on()
 
     def admit(self, welcome: Callable[[], object]) -> None:
-        """Call `welcome` with all handed on that this process has committed, nothing in between.
+        """Call `welcome` once all commits of this process are delivered; nothing comes between.
 
-        What others have committed is at most FRESH_SECONDS behind. Whoever is let in gets this
-        board first and every later one after it.
+        Commits of other processes may be missing for up to FRESH_SECONDS. A subscriber added by
+        `welcome` gets this board first and every later version after it. May block on the database.
         """
         with self._lock:
             if self._early or self._read_at + FRESH_SECONDS < time.monotonic():

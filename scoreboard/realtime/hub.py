@@ -1,4 +1,4 @@
-"""Broadcasts: the only way out to those who watch."""
+"""Broadcasts: the only module that sends board messages to subscribers."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Audience:
-    """The viewers of this process by Socket.IO and WebSocket, and the board that all have seen."""
+    """The Socket.IO and WebSocket subscribers of this process, and the last top 10 sent to them."""
 
     def __init__(self) -> None:
         self.sockets: set[engine.Outbox] = set()
@@ -30,9 +30,9 @@ class Audience:
         self.sent_at: float | None = None  # by time.monotonic
 
     def deliver(self, batch: Batch) -> None:
-        """Tell everyone of these updates, and of the top 10 if it is not the one they have.
+        """Send the updates to all subscribers, and the top 10 if it changed. Never blocks.
 
-        A push that fails is logged and never raised: the updates are committed.
+        A failure is logged and never raised, because the updates are committed.
         """
         messages = [{"type": "score_update", "data": update} for update in batch.updates]
         if batch.top10 != self.board:
@@ -46,7 +46,7 @@ class Audience:
                 log.exception("a broadcast failed")
 
     def present(self) -> dict[str, Any]:
-        """Return the message that tells the present top 10."""
+        """Return the `top_10_update` message of the current top 10."""
         return {"type": "top_10_update", "data": self.board}
 
     def _send(self, messages: list[dict[str, Any]]) -> None:
@@ -87,7 +87,7 @@ def publish(batch: Batch) -> None:
 
 
 def welcome_socket(app: Flask, outbox: engine.Outbox) -> None:
-    """Add a Socket.IO viewer, the present top 10 first."""
+    """Subscribe a Socket.IO client, which gets the current top 10 first."""
     feed: Feed = app.extensions["feed"]
     audience: Audience = app.extensions["audience"]
 
@@ -102,12 +102,12 @@ def welcome_socket(app: Flask, outbox: engine.Outbox) -> None:
 
 
 def forget_socket(app: Flask, outbox: engine.Outbox) -> None:
-    """Stop sending to a Socket.IO viewer."""
+    """Unsubscribe a Socket.IO client."""
     app.extensions["audience"].sockets.discard(outbox)
 
 
 def welcome_viewer(app: Flask, viewer: Any) -> None:
-    """Add a plain WebSocket viewer, the present top 10 first."""
+    """Subscribe a plain WebSocket client, which gets the current top 10 first."""
     feed: Feed = app.extensions["feed"]
     audience: Audience = app.extensions["audience"]
 
@@ -121,10 +121,10 @@ def welcome_viewer(app: Flask, viewer: Any) -> None:
 
 
 def forget_viewer(app: Flask, viewer: Any) -> None:
-    """Stop sending to a plain WebSocket viewer."""
+    """Unsubscribe a plain WebSocket client."""
     app.extensions["audience"].viewers.discard(viewer)
 
 
 def _event(message: dict[str, Any], text: str) -> Any:
-    """Return the packet of a message and its JSON: the event is named by the message's type."""
+    """Return the packet of a message with its JSON text; the event name is the message's type."""
     return engine.message(f'2["{message["type"]}",{text}]')

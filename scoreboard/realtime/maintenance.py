@@ -1,4 +1,4 @@
-"""Periodic maintenance of the connections: expiry and pings, missed updates, ended sessions."""
+"""Periodic maintenance of connections: expiry, pings, missed updates and revoked tokens."""
 
 import logging
 import time
@@ -18,18 +18,18 @@ from .connections import UNAUTHORIZED
 log = logging.getLogger(__name__)
 
 SECONDS = 0.5
-# How far back to look for ended sessions: clocks of several machines are never quite the same.
+# Overlap of two searches for revoked tokens, because the clocks of several machines differ.
 LOOK_BACK = timedelta(seconds=15)
 
 
 def init_app(app: Flask) -> None:
-    """Start the maintenance of the application's connections as soon as there is one."""
+    """Start the maintenance when the first connection opens."""
     app.extensions["connections"].when_first(lambda: _start(app))
 
 
 def _start(app: Flask) -> None:
     app.extensions["socketio"].server.manager.initialize()
-    # Each in a task of its own: whatever the database does, connections expire and are pinged.
+    # Two tasks: a slow database must not delay expiry and pings.
     transport.spawn(_repeat, app, (_close_expired,), metrics.LOOP_LAG_SECONDS.observe)
     transport.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
 
@@ -39,7 +39,7 @@ def _repeat(
     tasks: Iterable[Callable[[Flask], object]],
     observe_lag: Callable[[float], object] = lambda seconds: None,
 ) -> None:
-    """Run the tasks every SECONDS, forever; a failure is logged and tried again."""
+    """Run the tasks every SECONDS forever. A failure is logged and the task tried again."""
     while True:
         due = time.monotonic() + SECONDS
         time.sleep(SECONDS)
@@ -63,30 +63,30 @@ def _catch_up(app: Flask) -> None:
 
 
 class Sessions:
-    """The sessions that other processes end, from one look at them to the next."""
+    """Closes connections whose token was revoked by any process since the last search."""
 
     def __init__(self) -> None:
         self._looked_at = datetime.now(UTC)
 
     def end_sessions(self, app: Flask) -> None:
-        """Close the connections of those that were ended since the last look."""
+        """Close the connections whose token was revoked since the last call."""
         now = datetime.now(UTC)
-        # The earlier of the two: meanwhile the clock may have been set forward, or back.
+        # The earlier of the two: the clock may have been set back since the last call.
         since = min(self._looked_at, now) - LOOK_BACK
         statement = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
             RevokedToken.revoked_at >= since
         )
         rows = database.read(lambda c: c.execute(statement).all())
-        # All in one go: thousands may have signed out, and thousands be connected.
+        # In one pass: thousands may have signed out while thousands are connected.
         ended = {token_id: revoked_at.timestamp() for token_id, revoked_at in rows}
         app.extensions["connections"].end_sessions(ended)
         self._looked_at = now
 
 
 def _end_refused(app: Flask) -> None:
-    """Close what is held by users whom the database refuses by now, whoever wrote that there.
+    """Close connections of users whom the database now refuses, whichever process changed that.
 
-    Some at a time: with thousands connected, each is looked at once in some seconds.
+    Checks one batch per call: with thousands connected, each is checked every few seconds.
     """
     held = app.extensions["connections"].next_of_users(tokens.MOST_TOGETHER)
     refused = tokens.refused({each.token for each in held if each.token}) if held else {}

@@ -1,4 +1,4 @@
-"""How the live messages look. They are many and written by hand, and tested against these."""
+"""Schemas of the live messages. These are many, so they are built by hand; tests compare them."""
 
 from marshmallow import Schema, fields, validate
 
@@ -23,7 +23,7 @@ class ScoreUpdateSchema(Schema):
 
 
 class Top10UpdateSchema(Schema):
-    """Sent once on connecting, and from then on when, and only when, the top 10 changed."""
+    """Sent once after connecting, and from then on whenever the top 10 changes, and only then."""
 
     type = fields.String(
         validate=validate.OneOf(["top_10_update"]), metadata={"description": "Always this."}

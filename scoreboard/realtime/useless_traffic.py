@@ -1,9 +1,9 @@
-"""Bounds what a connection sends that has no use here, such as pings nobody asked for."""
+"""Limits the useless frames or packets of a connection, such as unrequested pings."""
 
 import time
 
-MAX_FRAMES, WINDOW = 50, 10  # in so many seconds
-# A larger one counts for several, in bytes.
+MAX_FRAMES, WINDOW = 50, 10  # frames in so many seconds
+# In bytes; a larger frame counts as several.
 FRAME_SIZE = 1024
 
 
@@ -16,7 +16,7 @@ class UselessTraffic:
         self._until = 0.0
 
     def exceeds_limit(self, size: int) -> bool:
-        """Count one more, of so many bytes; return True if that is too much."""
+        """Count a frame of `size` bytes. Return whether the limit is exceeded."""
         now = time.monotonic()
         weight = 1 + size // FRAME_SIZE
         self._until = max(self._until, now - WINDOW) + weight * WINDOW / MAX_FRAMES

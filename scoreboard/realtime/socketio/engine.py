@@ -1,10 +1,10 @@
-"""Where Engine.IO is taken apart: this and `engine_session.py` rely on python-engineio's inside.
+"""Replaces parts of python-engineio, to frame a broadcast once and write it without a queue.
 
-The library has a queue for every client and a task that empties it, which costs 30 µs of CPU for
-each message of each viewer and two stacks for each viewer. Here a client that has a WebSocket has
-neither: what is put into its queue is written to the WebSocket at once, and a broadcast is framed
-once for all. Clients that poll stay with the library. `tests/test_engine.py` has all of what we
-rely on, to fail when a new version moves it.
+The library gives every client a queue and a task that empties it: 30 µs of CPU per message and
+client, and two stacks per client. Here a client with a WebSocket has neither: packets are written
+to the WebSocket at once, and a broadcast is framed once for all clients. Polling clients keep the
+library's queue. This module and `session.py` depend on the library's internals;
+`tests/test_engine.py` checks all of them and fails when a new version changes one.
 """
 
 import functools
@@ -27,11 +27,11 @@ from .session import EngineSession
 
 
 def install(engine: Any) -> None:
-    """Make this Engine.IO server use our queue, our WebSocket and our error shape.
+    """Make this Engine.IO server use `Outbox`, `EngineWebSocket` and our error shape.
 
-    Its own WebSocket drivers negotiate compression with every browser and keep a compressor for
-    each; one of them bounds a frame but not a message, the other loses what the kernel does not
-    take at once. There is no public way to choose, hence the internal table.
+    The library's WebSocket drivers negotiate compression with every browser and keep a compressor
+    for each; one limits the size of a frame but not of a message, the other loses bytes that the
+    kernel does not accept at once. A driver can only be set in the library's internal table.
     """
     queue = functools.partial(Outbox, engine._async["queue"])
     engine._async = {**engine._async, "websocket": EngineWebSocket, "queue": queue}
@@ -41,32 +41,32 @@ def install(engine: Any) -> None:
 
 
 def message(text: str) -> Any:
-    """Return the Engine.IO packet that carries a Socket.IO packet."""
+    """Return the Engine.IO packet that contains an encoded Socket.IO packet."""
     return packet.Packet(packet.MESSAGE, text)
 
 
 def frames(packets: Sequence[Any]) -> bytes:
-    """Return the packets as they are sent by WebSocket, one frame each."""
+    """Return the packets as WebSocket frames, one frame per packet."""
     return b"".join(text_frame(each.encode()) for each in packets)
 
 
 def before_connect(socket: Any) -> None:
-    """Make a session of the library's one of ours, before it starts a task that pings."""
+    """Turn the library's session into an `EngineSession` before its ping task starts."""
     socket.__class__ = EngineSession
     socket.last_ping, socket.useless = None, UselessTraffic()
 
 
 def disconnected(socket: Any) -> None:
-    """End the WebSocket that a polling session was about to move to, and now never will."""
+    """Close the WebSocket of a polling session that ended during its upgrade."""
     if not socket.upgraded and hasattr(socket, "websocket"):
         socket.websocket.close()
 
 
 class Outbox:
-    """What waits for one client: a queue as the library has it, as long as the client polls.
+    """Outgoing packets of one client: the library's queue until the client has a WebSocket.
 
-    Once there is a WebSocket, whatever waits is written to it in order, and so is all that
-    follows, at once. Nothing overtakes anything: everything to the client goes through here.
+    `attach` writes the queued packets to the WebSocket; later packets are written at once. Packets
+    stay in order, because all of them go through this object. Only `get` blocks.
     """
 
     __slots__ = ("_lock", "_queue", "_websocket")
@@ -77,7 +77,7 @@ class Outbox:
         self._websocket: websocket.WebSocket | None = None
 
     def push(self, frames: bytes, packets: Iterable[Any]) -> None:
-        """Send a broadcast, given in both forms."""
+        """Send a broadcast, given both as WebSocket frames and as packets."""
         with self._lock:
             if self._websocket:
                 self._websocket.push(frames)
@@ -86,7 +86,7 @@ class Outbox:
                     self._queue.put(each)
 
     def put(self, each: Any) -> None:
-        """Send a packet, or end the connection if it is None. Never waits."""
+        """Send a packet, or close the connection if it is None."""
         with self._lock:
             if self._websocket:
                 _write(self._websocket, each)
@@ -94,31 +94,31 @@ class Outbox:
                 self._queue.put(each)
 
     def attach(self, opened: websocket.WebSocket) -> None:
-        """Write to this WebSocket from now on, first of all what waits already."""
+        """Write the queued packets to this WebSocket, and all later packets too."""
         with self._lock:
             queue, self._queue, self._websocket = self._queue, None, opened
             while queue.qsize():
                 _write(opened, queue.get(block=False))
-            # Or a poll that should have ended before the upgrade would wait on.
+            # Ends a poll that should have ended before the upgrade and would keep waiting.
             queue.put(packet.Packet(packet.NOOP))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the next packet for a client that polls. Raises queue.Empty."""
+        """Return the next packet for a polling client. Raises queue.Empty."""
         queue = self._queue
         if queue is None:
             raise Empty
         return queue.get(block, timeout)
 
     def qsize(self) -> int:
-        """Return how many packets wait for a client that polls."""
+        """Return how many packets wait for a polling client; 0 with a WebSocket."""
         queue = self._queue
         return queue.qsize() if queue else 0
 
     def task_done(self) -> None:
-        """Take note that a packet was taken, which nobody waits for."""
+        """Do nothing: `join` does not wait for it."""
 
     def join(self) -> None:
-        """Do not wait for the client to take everything: it may have gone."""
+        """Return at once: a client that is gone never takes the rest."""
 
 
 def _write(opened: websocket.WebSocket, each: Any) -> None:
@@ -129,23 +129,23 @@ def _write(opened: websocket.WebSocket, each: Any) -> None:
 
 
 class EngineWebSocket:
-    """The WebSocket of one client, in the form of a driver that Engine.IO asks for."""
+    """The WebSocket of one client, with the interface of an Engine.IO driver."""
 
     __slots__ = ("_engine", "_opened", "_probed", "_socket")
 
     def __init__(self, handler: Any, engine: Any) -> None:
-        self._socket = handler.__self__  # whose own way to run a WebSocket we do not use
+        self._socket = handler.__self__  # the session; its own handler is not used
         self._engine = engine
         self._probed = False
 
     def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Any:
-        """Serve one connection until it ends, or return a refusal for Engine.IO to answer with."""
+        """Serve one connection as `handshake.serve` does, or return the error response."""
         if not handshake.is_upgrade(environ):
             return refusals.refusal(UpgradeRequired())
         return handshake.serve(environ, start_response, self._open, LONGEST_MESSAGE)
 
     def _open(self, opened: websocket.WebSocket) -> None:
-        """Take over a new session, or the one that upgrades: once, and to one WebSocket only."""
+        """Attach the WebSocket to its session; close it if the session has ended or has one."""
         if self._socket.closing or hasattr(self._socket, "websocket"):
             opened.close(websocket.PROTOCOL_ERROR, "no session to upgrade")
             return
@@ -161,7 +161,7 @@ class EngineWebSocket:
         self._socket.upgrading = False
 
     def _received(self, text: str | bytes) -> None:
-        """Take a packet. One that Engine.IO could not read ends the connection here."""
+        """Handle a packet. A packet that Engine.IO could not read closes the connection."""
         if not isinstance(text, str) or not text or text[0] not in "0123456":
             self._opened.close(websocket.PROTOCOL_ERROR, "not an Engine.IO packet")
         elif not self._socket.upgraded:
@@ -169,12 +169,12 @@ class EngineWebSocket:
         elif text[0] == "4":
             self._receive(packet.Packet(packet.MESSAGE, text[1:]))
         else:
-            # Nothing that may come with these is of any use, so nobody looks at it.
+            # The payload of the other packet types is never used, so it is not decoded.
             self._opened.take_useless(text)
             self._receive(packet.Packet(int(text[0])))
 
     def _shake_hands(self, text: str) -> None:
-        """Upgrade: the client probes, ends its polling, and then says so."""
+        """Upgrade from polling: answer the client's probe, attach on its upgrade packet."""
         if text == "2probe" and not self._probed:
             self._probed = self._socket.upgrading = True
             self._opened.push(text_frame("3probe"))

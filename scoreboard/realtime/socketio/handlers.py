@@ -1,4 +1,4 @@
-"""The Socket.IO door: connect, authenticate, update_score, disconnect."""
+"""Handles Socket.IO clients: connect, authenticate, update_score, disconnect."""
 
 import contextlib
 import logging
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/ws/scoreboard"
 ROOM = "scoreboard"
-# Packets that a polling client may be behind: as far as a WebSocket may be, about.
+# Packets that may wait for a polling client before it is closed, about as for a WebSocket.
 MOST_WAITING = 2000
 
 
@@ -43,9 +43,9 @@ def init_app(app: Flask) -> None:
         serializer=StrictPacket,
         manage_session=False,
         max_http_buffer_size=LONGEST_MESSAGE,
-        # The sweep looks for those who have gone.
+        # `look_after` closes the clients that are gone.
         monitor_clients=False,
-        # Any origin: those that are not allowed are refused before, see origins.py and plain.py.
+        # Origins are checked before, in websocket/endpoint.py, by the rule in http/origins.py.
         cors_allowed_origins="*",
         cors_credentials=False,
     )
@@ -61,9 +61,10 @@ def _manager(app: Flask, door: "_Door") -> Any:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Session(Connection):
-    """One Engine.IO session, authenticated or not; `socket` is the library's.
+    """One Engine.IO session, authenticated or not.
 
-    `refused` is whether one of its updates was, since that was last taken note of.
+    `socket` is python-engineio's session. `turn` is held while a connect or disconnect is handled.
+    `room` limits concurrent updates. `refused`: whether one was refused since `_take` reset it.
     """
 
     socket: Any
@@ -73,10 +74,10 @@ class _Session(Connection):
 
 
 class _Door:
-    """All that comes by Socket.IO.
+    """Handles the packets of all Socket.IO clients.
 
-    Connecting and signing off go through the library; an update does not, which would make a
-    request context and look for a handler with each.
+    Connects and disconnects go through python-socketio; updates do not, because the library would
+    create a request context and look up a handler for each.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -85,7 +86,7 @@ class _Door:
         self._open: dict[str, _Session] = {}
 
     def listen(self, server: Any) -> None:
-        """Take the events of the library below, and those of its clients."""
+        """Register the handlers for the events of Engine.IO and Socket.IO."""
         self._server, self._engine = server, server.eio
         engine.install(self._engine)
         self._inner = dict(self._engine.handlers)
@@ -97,12 +98,12 @@ class _Door:
         server.on("disconnect", self._leave)
 
     def _send(self, engine_sid: str, packet: Any) -> None:
-        """Send to one; that it has gone this moment is no reason for the others to miss out."""
+        """Send a packet to one client. If it has just gone, do not fail the broadcast."""
         with contextlib.suppress(SocketIsClosedError):
             self._send_packet(engine_sid, packet)
 
     def _connected(self, engine_sid: str, environ: dict[str, Any]) -> Any:
-        """Take the connection in, or return the error that Engine.IO answers with."""
+        """Register the connection, or return the error that Engine.IO answers with."""
         socket = self._engine.sockets[engine_sid]
         session = _Session(
             environ.get("REMOTE_ADDR", "unknown"),
@@ -118,7 +119,7 @@ class _Door:
             return error
         self._open[engine_sid] = session
         engine.before_connect(socket)
-        # The library keeps this as long as the connection: it need not be the whole request.
+        # Not `environ`: the library keeps this object as long as the connection.
         return self._inner["connect"](engine_sid, {})
 
     def _message(self, engine_sid: str, data: Any) -> None:
@@ -127,7 +128,7 @@ class _Door:
             return
         try:
             if not isinstance(data, str) or not data:
-                # The library reads JSON there, and would take an empty one for a nameless event.
+                # Engine.IO parses JSON; python-socketio takes empty data for a nameless event.
                 raise MalformedPacket("no text")
             if not self._take(engine_sid, session, data):
                 self._refusals.count(session.address)
@@ -141,12 +142,12 @@ class _Door:
             self._close_transport(engine_sid, 1002, "malformed packet")
 
     def _take(self, engine_sid: str, session: _Session, data: Any) -> bool:
-        """Do what a packet asks for. Return False if that was nothing, or was refused."""
+        """Handle a packet. Return False if it had no effect or an update was refused."""
         event = StrictPacket(encoded_packet=data)
         if event.packet_type == packet.CONNECT and event.namespace not in (None, "/"):
             self._refuse_namespace(engine_sid, event.namespace)
             return False
-        # One at a time: with polling, a CLOSE can overtake the CONNECT that it follows.
+        # Serialized: with polling, a CLOSE can overtake the CONNECT before it.
         with session.turn:
             caller = session.caller
             if event.packet_type != packet.EVENT:
@@ -161,7 +162,7 @@ class _Door:
     def _refuse_namespace(self, engine_sid: str, namespace: str) -> None:
         """Refuse to connect a client to a namespace other than the main one.
 
-        python-socketio sends a plain string, which the clients show without a message or a code.
+        python-socketio sends a plain string, which clients show without a message or a code.
         """
         error = NotFound(
             "There is no such namespace: connect without one, to the path /ws/scoreboard.",
@@ -181,10 +182,10 @@ class _Door:
             engine.disconnected(session.socket)
 
     def _admit(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
-        """Admit the holder of a good access token.
+        """Authenticate a client and admit its connection. Raises ConnectionRefusedError.
 
-        Whatever goes wrong is a refusal: python-socketio would call a handler that raised
-        TypeError again, without the token, and let in whom it then found fit.
+        Every error is a refusal: python-socketio calls a handler that raises TypeError again,
+        without the token, and would admit the client if that call succeeded.
         """
         try:
             token = auth.get("token") if isinstance(auth, dict) else None
@@ -199,21 +200,21 @@ class _Door:
             raise ConnectionRefusedError(told.message, told.detail()) from error
 
     def welcome(self, sid: str) -> None:
-        """Let a client that has been told that it is connected watch."""
+        """Subscribe a client that has received its CONNECT packet."""
         session = self._session(sid)
         if session:
             self._server.enter_room(sid, ROOM)
             broadcast.welcome_socket(self._app, session.socket.queue)
 
     def _leave(self, sid: str, reason: str = "") -> None:
-        """Give a client that has signed off seconds to close the transport as well."""
+        """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
         session = self._session(sid)
         if session:
             broadcast.forget_socket(self._app, session.socket.queue)
             self._app.extensions["connections"].leave(session)
 
     def look_after(self) -> None:
-        """Close the clients that are gone, and those that poll but do not come for their own."""
+        """Close the clients that are gone or too slow to poll. Yields to the loop."""
         for engine_sid, socket in transport.yielding(self._engine.sockets.items()):
             if socket.closed:
                 self._engine.sockets.pop(engine_sid, None)
@@ -223,10 +224,10 @@ class _Door:
             elif not socket.closing:
                 with contextlib.suppress(SocketIsClosedError):
                     if not socket.check_ping_timeout():
-                        transport.give_way()  # hundreds may be gone at the same moment
+                        transport.give_way()  # hundreds may time out at once
 
     def _close(self, engine_sid: str, code: int, reason: str) -> None:
-        """Disconnect the client by the protocol first; called again, close the transport."""
+        """Send an admitted client a DISCONNECT packet; otherwise, or again, close the transport."""
         session = self._open.get(engine_sid)
         if session and session.caller:
             sid = self._server.manager.sid_from_eio_sid(engine_sid, "/")
@@ -250,5 +251,5 @@ class _Door:
             self._app.extensions["connections"].drop(session)
 
     def _session(self, sid: str) -> _Session | None:
-        """Return the session that a client has, or None if it has ended."""
+        """Return the client's session, or None if it has ended."""
         return self._open.get(self._server.manager.eio_sid_from_sid(sid, "/"))

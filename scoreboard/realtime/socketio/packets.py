@@ -1,4 +1,4 @@
-"""What Engine.IO and Socket.IO read from a client, with everything we never use refused."""
+"""Socket.IO packets from clients: decodes the types that this server uses, refuses the rest."""
 
 import re
 from typing import Any
@@ -10,18 +10,18 @@ _UPDATE = re.compile(r'2(\d{0,15})\["update_score",', re.ASCII)
 
 
 class MalformedPacket(ValueError):
-    """The client sent something that is not a packet it may send."""
+    """The client sent malformed data, or a packet of a type that clients may not send."""
 
 
 class StrictPacket(packet.Packet):
-    """A Socket.IO packet; from a client only to connect, to disconnect, or with a plain event.
+    """A Socket.IO packet that decodes only CONNECT, DISCONNECT and plain EVENT packets.
 
-    Binary events are refused: nothing here takes one, and their attachments are kept in memory
-    until the last has come.
+    Binary events are refused: no handler takes one, and python-socketio keeps their attachments
+    in memory until the last one arrives.
     """
 
     def decode(self, encoded_packet: Any) -> int:
-        """Decode a packet. Raises MalformedPacket for anything a client has no reason to send."""
+        """Decode a packet and return its number of attachments. Raises MalformedPacket."""
         try:
             attachments = super().decode(encoded_packet)
         except (ValueError, TypeError, IndexError, RecursionError) as error:
@@ -33,12 +33,12 @@ class StrictPacket(packet.Packet):
         return int(attachments or 0)
 
     def _is_named(self) -> bool:
-        """Whether the event has a name, and none that the library keeps for itself."""
+        """Whether the event has a name that python-socketio does not reserve."""
         named = isinstance(self.data, list) and self.data and isinstance(self.data[0], str)
         return bool(named) and self.data[0] not in ("connect", "disconnect")
 
     def _decode_unreadable_update(self, encoded_packet: Any, error: Exception) -> int:
-        """Make an update of a body that cannot be read one without a body, to be answered so."""
+        """Decode an update with an unreadable body as one without, so that it is answered."""
         found = _UPDATE.match(encoded_packet) if isinstance(encoded_packet, str) else None
         if not found:
             raise MalformedPacket("not a packet") from error

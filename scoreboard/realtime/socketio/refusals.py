@@ -1,4 +1,4 @@
-"""How Engine.IO's own refusals are answered: in the error shape of every other endpoint."""
+"""Formats Engine.IO's refusals in the error shape of all other endpoints."""
 
 from http import HTTPStatus
 from typing import Any
@@ -8,7 +8,7 @@ from ...http.json import dumps
 
 
 class MethodNotAllowed(ScoreboardError):
-    """Engine.IO does not take this method."""
+    """Engine.IO does not accept this HTTP method."""
 
     status, code = 405, "method_not_allowed"
 
@@ -16,7 +16,7 @@ class MethodNotAllowed(ScoreboardError):
         super().__init__("Socket.IO takes GET, POST and OPTIONS here.")
 
     def headers(self) -> dict[str, str]:
-        """Return Allow, as RFC 9110, section 15.5.6, asks."""
+        """Return the Allow header that RFC 9110, section 15.5.6, requires."""
         return {"Allow": "GET, POST, OPTIONS"}
 
 
@@ -30,7 +30,7 @@ _MISMATCH = ScoreboardError(
 )
 _ENDED = ScoreboardError("This session has ended: connect again.", "session_ended")
 _BAD_REQUEST = ScoreboardError("This is not a request of Engine.IO.", "bad_request")
-# By the beginning of the library's own message.
+# By the start of the library's error message.
 _REFUSALS = {
     "Invalid transport": _TRANSPORT,
     "The client is using an unsupported version": _PROTOCOL,
@@ -42,9 +42,9 @@ _REFUSALS = {
 
 
 def bad_request(message: str | None = None) -> dict[str, Any]:
-    """Return Engine.IO's answer to a request that it refuses.
+    """Return the response to a request that Engine.IO refuses.
 
-    Without a message, it has ended the session: after a malformed packet, or a second poll.
+    It gives no message when it has ended the session, after a malformed packet or a second poll.
     """
     if message is None:
         return refusal(_ENDED)
@@ -53,12 +53,12 @@ def bad_request(message: str | None = None) -> dict[str, Any]:
 
 
 def method_not_allowed() -> dict[str, Any]:
-    """Return Engine.IO's answer to a method that it does not take."""
+    """Return the response to an HTTP method that Engine.IO does not accept."""
     return refusal(MethodNotAllowed())
 
 
 def refusal(error: ScoreboardError) -> dict[str, Any]:
-    """Return an error as an answer of Engine.IO's."""
+    """Return an error in the response format of Engine.IO."""
     headers = {"Content-Type": "application/json", **error.headers()}
     return {
         "status": f"{error.status} {HTTPStatus(error.status).phrase}",

@@ -1,4 +1,4 @@
-"""A session of python-engineio's, with bounds, and without a task of its own. See `engine.py`."""
+"""Engine.IO sessions with limits and without a task for each. See `engine.py`."""
 
 import time
 from typing import Any
@@ -19,9 +19,10 @@ FROM_CLIENTS = (packet.PONG, packet.MESSAGE, packet.UPGRADE, packet.CLOSE)
 
 
 class EngineSession(Socket):
-    """A session without a task of its own: our sweep asks it for signs of life.
+    """A session without a ping task: the maintenance of all connections pings it.
 
-    `last_ping` is when that was, by time.monotonic, and None once it is answered.
+    `last_ping` is the time.monotonic of the unanswered ping, or None. `polling` is whether a poll
+    is open.
     """
 
     last_ping: float | None
@@ -29,17 +30,17 @@ class EngineSession(Socket):
     polling = False
 
     def ping(self) -> None:
-        """Ask the client for a sign of life, if it still owes none."""
+        """Send a ping unless one is unanswered."""
         if not self.closed and self.last_ping is None:
             self.last_ping = time.monotonic()
             self.send(packet.Packet(packet.PING))
 
     def schedule_ping(self) -> None:
-        """Take note of a sign of life."""
+        """Record that no ping is unanswered, where the library would start its ping task."""
         self.last_ping = None
 
     def check_ping_timeout(self) -> bool:
-        """Whether the client is still there; one that is not is closed."""
+        """Close a session whose ping timed out; return False then. Raises SocketIsClosedError."""
         if self.closed:
             raise SocketIsClosedError
         asked_at = self.last_ping
@@ -49,9 +50,10 @@ class EngineSession(Socket):
         return False
 
     def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """Take the packets of a client that polls: all of them or, if one is none, not any.
+        """Handle the packets of a polling client: all of them, or none if one is malformed.
 
-        Raises EngineIOError, which ends the session, for that and for too many that say nothing.
+        Raises EngineIOError, which ends the session, for a malformed packet and for too many
+        useless ones.
         """
         length = int(environ.get("CONTENT_LENGTH") or "0")
         if length > self.server.max_http_buffer_size:
@@ -70,9 +72,9 @@ class EngineSession(Socket):
             self.receive(each)
 
     def poll(self) -> list[Any]:
-        """Wait for packets, for one request at a time.
+        """Block until there are packets and return them, for one request at a time.
 
-        Raises QueueEmpty for a second one, which ends the session, as the protocol has it:
+        Raises QueueEmpty for a second request, which ends the session as the protocol requires:
         https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
         """
         if self.polling:

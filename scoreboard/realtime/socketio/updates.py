@@ -1,4 +1,4 @@
-"""Updates that come as events: beside everything else, and answered like those by HTTP."""
+"""Handles `update_score` events like `POST /api/score/update`, each in its own task."""
 
 import contextlib
 import threading
@@ -16,14 +16,14 @@ from ...scores import submit as service
 from . import engine
 from .packets import StrictPacket
 
-# Of one client in flight together; the next is read when one of them is answered.
+# Concurrent updates of one client; its next packet is read when one of them is answered.
 MOST_UNDER_WAY = 256
 
 
 def submit(app: Flask, session: Any, event: StrictPacket) -> None:
-    """Submit an update of this session's client, once there is room for one more.
+    """Start a task that submits an update. Blocks while MOST_UNDER_WAY updates are running.
 
-    It is acknowledged when it is done, and if it is refused the session is marked so.
+    The task acknowledges the update and sets `session.refused` if it was refused.
     """
     if session.room is None:
         session.room = threading.Semaphore(MOST_UNDER_WAY)
@@ -44,12 +44,12 @@ def _answer(app: Flask, session: Any, event: StrictPacket) -> None:
 
 
 def _update(app: Flask, session: Any, body: object) -> dict[str, Any]:
-    """Submit an update as `POST /api/score/update` does; return status and body."""
+    """Submit an update as `POST /api/score/update` does; return `status` and `body`."""
     origin = requests.event_origin(session.address)
     with app.app_context():
         try:
             if app.extensions["connections"].stopping:
-                with audit.Attempt(origin):  # not observed: the client is not at fault
+                with audit.Attempt(origin):  # without `observe`: the client is not at fault
                     raise Stopping
             return {"status": 200, "body": service.submit(body, session.token, origin)}
         except Exception as error:

@@ -1,4 +1,4 @@
-"""A WebSocket on the server's side: frames by wsproto, never waiting for a slow reader."""
+"""Server side of a WebSocket: frames by wsproto, and sending never waits for a slow client."""
 
 import contextlib
 import logging
@@ -19,12 +19,12 @@ from ..useless_traffic import UselessTraffic
 
 log = logging.getLogger(__name__)
 
-# What a viewer may be behind before it is closed, in bytes of memory: some thousand boards. The
-# frames are shared, so that a thousand slow viewers of the same messages hold them once.
+# Bytes of memory that may wait for a client before it is closed: some thousand boards. The frames
+# are shared, so a thousand slow clients that get the same messages hold them once.
 MOST_BEHIND = 1024 * 1024
-PING_SECONDS, SILENCE_SECONDS = 12, 40  # so long without a sign of life, and it is gone
-TURN_FRAMES = 16  # are handled in one go, of the hundreds that may have come together
-CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # the other side has to end it too, to have sent
+PING_SECONDS, SILENCE_SECONDS = 12, 40  # between pings; without data until closed
+TURN_FRAMES = 16  # handled before yielding to the loop; hundreds may arrive together
+CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # limits for the client to close too: time, bytes
 
 SLOW = 4408
 TOO_BIG = 1009
@@ -34,10 +34,10 @@ INTERNAL_ERROR = 1011
 
 
 class WebSocket:
-    """One open WebSocket. `push` and `close` may be called from anywhere and never wait.
+    """One open WebSocket. `push`, `ping` and `close` may be called from any task; none blocks.
 
-    `received` is called with every message, one after the other; `ended` once, when the
-    connection has, for whatever reason.
+    `received` is called with each message in order, `ended` once when the connection has ended for
+    any reason.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class WebSocket:
         self._lock = transport.lock()
         self._parts: list[Any] = []
         self._size = 0
-        # What waits for the other side, if anything does: then a task is sending it.
+        # Frames that the client has yet to take, while a task sends them; None if there are none.
         self._behind: deque[bytes] | None = None
         self._bytes_behind = 0
         self._heard_at = time.monotonic()
@@ -81,30 +81,30 @@ class WebSocket:
         self._over = False
 
     def push(self, frames: bytes) -> None:
-        """Send whole frames as soon as the other side takes them; one too far behind is closed."""
+        """Send whole frames, or queue them. Closes a client more than MOST_BEHIND bytes behind."""
         with self._lock:
             if not self._closing:
                 self._send(frames)
 
     def ping(self) -> None:
-        """Ask for a sign of life; without any for SILENCE_SECONDS the connection ends."""
+        """Send a ping, or abort the connection after SILENCE_SECONDS without data."""
         with self._lock:
             if self._heard_at + SILENCE_SECONDS <= time.monotonic():
                 self._abort()
             elif not self._closing:
-                with contextlib.suppress(LocalProtocolError):  # it has said goodbye this moment
+                with contextlib.suppress(LocalProtocolError):  # the client has just closed
                     self._send(self._protocol.send(Ping()))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye and end the connection, within CLOSE_SECONDS if the other side is silent."""
+        """Send a close frame. A client that does not answer it is cut off after CLOSE_SECONDS."""
         with self._lock:
             if not self._closing:
                 self._close(code, reason)
 
     def take(self) -> bool:
-        """Read what has arrived and hand the messages on. Return False at the end."""
+        """Read and handle what arrives; blocks under `flask run`. Return False at the end."""
         if self._aborted or self._left < 0:
-            return False  # though there may always be more, from one who never stops sending
+            return False  # even if the client never stops sending
         try:
             data = self._connection.recv(MOST_LEFT if self._closing else 4096)
         except BlockingIOError:
@@ -114,7 +114,7 @@ class WebSocket:
         return self.take_data(data)
 
     def take_data(self, data: bytes) -> bool:
-        """Hand the messages in what was read on; nothing is the end. Return False at the end."""
+        """Handle received data; b"" means the end. Return False at the end. Yields to the loop."""
         self._heard_at = time.monotonic()
         if self._closing:
             self._left -= len(data)
@@ -123,12 +123,12 @@ class WebSocket:
         return self._handle_all() and bool(data)
 
     def take_useless(self, said: str | bytes = b"") -> None:
-        """Take note of what says nothing; whoever sends too much of that is closed, in a while."""
+        """Count a useless frame; close the connection when it sends them too often."""
         if self._useless.exceeds_limit(len(said)):
             self.close(POLICY_VIOLATION, "too many frames that say nothing")
 
     def end(self) -> None:
-        """Say goodbye, if nobody has, and let go of the socket."""
+        """Send a close frame if none was sent, shut the socket down and release it."""
         self.close()
         self._abort()
         with self._lock:
@@ -136,12 +136,12 @@ class WebSocket:
             if self._behind is None:
                 transport.release(self._connection)
         self.ended()
-        del self.ended, self.received  # they know us: all would stay until garbage is looked for
+        del self.ended, self.received  # else a reference cycle keeps all until a collection
 
     def _handle_all(self) -> bool:
         for number, event in enumerate(self._protocol.events(), 1):
             if self._closing:
-                return True  # RFC 6455, section 7.1.7: what follows our close is not looked at
+                return True  # RFC 6455, section 7.1.7: data after our close frame is ignored
             if not self._handle(event):
                 return False
             if number % TURN_FRAMES == 0:
@@ -149,7 +149,7 @@ class WebSocket:
         return True
 
     def _handle(self, event: Event) -> bool:
-        """Hand a message on or answer a control frame. Return False if it ends the connection."""
+        """Handle a message or a control frame. Return False if it ends the connection."""
         if isinstance(event, Message):
             self._put_together(event)
         elif isinstance(event, Ping):
@@ -168,14 +168,14 @@ class WebSocket:
         return True
 
     def _put_together(self, part: Message[Any]) -> None:
-        if part.data:  # or a message of endless parts of nothing would be kept
+        if part.data:  # endless empty fragments would fill the memory
             self._parts.append(part.data)
         self._size += len(part.data)
         if self._size > self._longest:
             self.close(TOO_BIG, "message too big")
         elif not part.message_finished:
             if part.frame_finished:
-                self.take_useless()  # a message may come in a few, not in parts without end
+                self.take_useless()  # a few fragments are allowed, not endless ones
         else:
             parts, self._parts, self._size = self._parts, [], 0
             whole = "".join(parts) if isinstance(part, TextMessage) else b"".join(parts)
@@ -192,7 +192,7 @@ class WebSocket:
             return b""
 
     def _close(self, code: int, reason: str) -> None:
-        """Queue the close frame behind nothing but the frame that is half sent."""
+        """Send a close frame, after the frame being sent and instead of all that are queued."""
         self._closing = True
         while self._behind and len(self._behind) > 1:
             self._bytes_behind -= getsizeof(self._behind.pop())
@@ -201,7 +201,7 @@ class WebSocket:
         transport.after(CLOSE_SECONDS, self._abort)
 
     def _say_no_more(self) -> None:
-        """Shut the writing side once everything is sent: how a client knows without our reading."""
+        """Shut down writing when all is sent: the client sees the end even if we do not read."""
         if self._closing and self._behind is None:
             with contextlib.suppress(OSError):
                 self._connection.shutdown(socket.SHUT_WR)
@@ -229,7 +229,7 @@ class WebSocket:
             self._bytes_behind += getsizeof(frames)
 
     def _drain(self) -> None:
-        """Send what waits for the other side, as it takes it."""
+        """Send the queued frames as fast as the client takes them. Blocks its task."""
         behind = self._behind
         while behind:
             try:
@@ -247,7 +247,7 @@ class WebSocket:
                         transport.release(self._connection)
 
     def _abort(self) -> None:
-        """End the connection without a word: whoever waits on the socket wakes up."""
+        """Shut the socket down without a close frame, which wakes the tasks that wait on it."""
         self._closing = self._aborted = True
         if not self._over:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The plain WebSocket door: watch the board without a Socket.IO library."""
+"""Plain WebSocket endpoint: subscribes clients to the board without a Socket.IO library."""
 
 import re
 from collections.abc import Iterable
@@ -21,17 +21,17 @@ from . import handshake
 
 PATH = "/ws/scoreboard"
 SUBPROTOCOL = "scoreboard"
-# Viewers have nothing to say; a little that they send all the same is read and dropped.
+# In bytes. Messages from clients have no meaning here: they are read and dropped.
 LONGEST_MESSAGE = 4096
-# What the name of a session looks like.
+# Engine.IO session ids.
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 def middleware(app: Flask, inner: Any) -> Any:
-    """Serve the plain WebSocket in front of the application, and check requests for Socket.IO.
+    """Serve the plain WebSocket in front of the application, and check Socket.IO requests.
 
-    This is not a route: a route's request context, and all that hangs on it, would live as long
-    as the connection.
+    This is not a route, because a route's request context, and all that it refers to, would live
+    as long as the connection.
     """
     return _WebSocketEndpoint(app, inner)
 
@@ -65,7 +65,7 @@ class _WebSocketEndpoint:
                 subprotocol,
             )
         except ConnectionError:
-            raise  # how the server of `flask run` is told that the WebSocket has ended
+            raise  # signals the end of the WebSocket to the server of `flask run`
         except Exception as error:
             connections.drop(connection)
             return refuse(translate(error), start_response)
@@ -80,20 +80,20 @@ class _WebSocketEndpoint:
         ended = ScoreboardError("This session has ended.", "session_ended")
         query = parse_qs(environ.get("QUERY_STRING", ""))
         if "sid" in query and not SESSION.fullmatch(query["sid"][0]):
-            # Engine.IO would answer with all of it, in six bytes for one.
+            # Engine.IO would repeat it in its response, with up to six bytes for one.
             return refuse(ended, start_response)
         if _names_websocket(environ, query) and not handshake.is_upgrade(environ):
-            # Engine.IO would poll for it, and answer a new session without so much as a status.
+            # Engine.IO would treat it as polling, and answer a new session without a status.
             return refuse(UpgradeRequired(), start_response)
         try:
             response: Iterable[bytes] = self._inner(environ, start_response)
             return response
         except KeyError:
-            # Engine.IO raises this for a session that ended while the request came in.
+            # Engine.IO raises this for a session that ended while the request arrived.
             return refuse(ended, start_response)
 
     def _watch(self, opened: websocket.WebSocket, connection: Connection) -> None:
-        """Put the viewer into the audience until the connection ends."""
+        """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
         def ended() -> None:
             broadcast.forget_viewer(self._app, opened)
@@ -109,16 +109,16 @@ class _WebSocketEndpoint:
 
 
 def _names_websocket(environ: transport.WsgiEnvironment, query: dict[str, list[str]]) -> bool:
-    """Whether a request for Engine.IO says that it is the WebSocket of a session."""
+    """Whether an Engine.IO request names the WebSocket transport."""
     transports = query.get("transport", [""])
     return environ["REQUEST_METHOD"] == "GET" and transports[0] == "websocket"
 
 
 def _token() -> tuple[str, str | None]:
-    """Return the token and the subprotocol to answer with.
+    """Return the token, "" if there is none, and the subprotocol of the response.
 
-    The token is in the query, in the Authorization header, or the second subprotocol after
-    `scoreboard`. Browsers can set none but the first and the last.
+    The token is in the query, in the Authorization header (which browsers cannot set), or the
+    second subprotocol after `scoreboard`.
     """
     offered = [
         part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
@@ -133,7 +133,7 @@ def _token() -> tuple[str, str | None]:
 
 
 def _admissible(app: Flask, token: str) -> Caller:
-    """Return the caller. Raises Forbidden for a foreign page, NotAuthenticated for a bad token."""
+    """Return the caller. Raises NotAuthenticated for a bad token, Forbidden for a bad origin."""
     caller = tokens.authenticate(token)
     app.extensions["origins"].require(request.environ)
     return caller

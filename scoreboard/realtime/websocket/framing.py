@@ -1,8 +1,8 @@
-"""What is sent by WebSocket, as bytes."""
+"""Encodes outgoing WebSocket frames."""
 
 
 def text_frame(text: str) -> bytes:
-    """Return the text as one frame, the same bytes for every viewer: servers do not mask."""
+    """Return the text as one frame. Servers do not mask, so all clients share the same bytes."""
     data = text.encode()
     length = len(data)
     if length < 126:

@@ -1,4 +1,4 @@
-"""How an HTTP request becomes a WebSocket, on either server."""
+"""Upgrades an HTTP request to a WebSocket, on eventlet and under `flask run`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +12,7 @@ StartResponse = Callable[..., Any]
 
 
 def is_upgrade(environ: transport.WsgiEnvironment) -> bool:
-    """Whether the request asks, as RFC 6455 has it, to become a WebSocket."""
+    """Whether the request is a WebSocket handshake as RFC 6455 defines it."""
     tokens = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     return (
@@ -31,11 +31,11 @@ def serve(
     longest_message: int,
     subprotocol: str | None = None,
 ) -> Iterable[bytes]:
-    """Answer the handshake and hand the WebSocket to `opened`, which says what is to be done.
+    """Answer the handshake and call `opened` with the WebSocket, to set its callbacks.
 
-    No extension is ever accepted: compressing our small messages costs more than it saves, and
-    memory for each viewer. The request must be one that `is_upgrade` accepts. Raises
-    ConnectionError under `flask run`, as its server expects.
+    The request must be one that `is_upgrade` accepts. No extension is accepted: compressing our
+    small messages costs more than it saves, and memory per client. On eventlet, returns at once;
+    under `flask run`, blocks until the end and raises ConnectionError, as its server expects.
     """
     answer = [
         b"HTTP/1.1 101 Switching Protocols",
