@@ -10,7 +10,7 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, Time
 
 log = logging.getLogger(__name__)
 
-# What is told of the name of a field, longer than any of ours: an answer is no echo.
+# Field names in responses are cut to this length, longer than any real one, to echo little input.
 LONGEST_NAME = 64
 
 

@@ -13,7 +13,7 @@ from .json import dumps
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error of this application in the one shape."""
+    """Register handlers that send every error of this application in the one JSON form."""
     app.register_error_handler(ScoreboardError, answer)
     app.register_error_handler(RateLimitExceeded, _limited)
     app.register_error_handler(HTTPException, _http)
@@ -21,7 +21,7 @@ def init_app(app: Flask) -> None:
 
 
 def answer(error: ScoreboardError) -> Response:
-    """Return the HTTP response that tells this error."""
+    """Return the HTTP response for this error."""
     response = jsonify(error.body())
     response.status_code = error.status
     response.headers.update(error.headers())
@@ -29,14 +29,14 @@ def answer(error: ScoreboardError) -> Response:
 
 
 def refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
-    """Answer a request with this error where Flask has no part in it."""
+    """Start a WSGI response with this error and return its body, without Flask."""
     return respond(error.status, dumps(error.body()), start_response, error.headers())
 
 
 def respond(
     status: int, body: bytes, start_response: Any, headers: Mapping[str, str] | None = None
 ) -> list[bytes]:
-    """Answer a request with this JSON where Flask has no part in it."""
+    """Start a WSGI response with this JSON and return its body, without Flask."""
     told = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     line = f"{status} {HTTPStatus(status).phrase}"
     start_response(line, list({**told, **(headers or {})}.items()))
@@ -49,7 +49,7 @@ def _limited(error: RateLimitExceeded) -> Response:
 
 
 def _http(error: HTTPException) -> Response:
-    """Tell a refusal of the framework (unknown path, wrong method, ...) in our shape."""
+    """Return a response in our form for an error of Flask (unknown path, wrong method, ...)."""
     if error.code is None or error.code >= 500:
         return answer(translate(error))
     told = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))

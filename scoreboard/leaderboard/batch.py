@@ -6,10 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Batch:
-    """One version of the board: the updates that made it, and the top 10 after them.
+    """One version of the board: its updates and the resulting top 10.
 
     `updates` and `top10` are the `data` of the messages `score_update` and `top_10_update`.
-    `received` is when the updates of this process came in, by its time.perf_counter.
+    `received` holds the arrival times of this process's updates, by its time.perf_counter.
     """
 
     version: int

@@ -15,7 +15,7 @@ from .schemas import (
 )
 
 bp = Blueprint("leaderboard", __name__, url_prefix="/api")
-# Only where the board is not public is a token asked for.
+# A token is required only if the board is not public.
 BOARD: dict[str, Any] = {
     "needs": "access",
     "optional": True,
@@ -27,7 +27,7 @@ BOARD: dict[str, Any] = {
 @bp.get("/leaderboard")
 @documented({200: page_schema}, query=page_query_schema, **BOARD)
 def page() -> Response:
-    """Show a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
+    """Return a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
     return requests.answer(
         service.page(requests.query(), requests.bearer_token(), requests.known_etags())
     )
@@ -41,7 +41,7 @@ def page() -> Response:
     **BOARD,
 )
 def neighbours(user_id: str) -> Response:
-    """Show where a user stands, and who stands around. Public unless PUBLIC_BOARD is 0."""
+    """Return a user's entry and the entries around it. Public unless PUBLIC_BOARD is 0."""
     return requests.answer(
         service.neighbours(
             user_id, requests.query(), requests.bearer_token(), requests.known_etags()

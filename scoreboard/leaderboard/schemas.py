@@ -38,7 +38,7 @@ class PageSchema(Schema):
 
 
 class NeighboursSchema(Schema):
-    """Where a user stands, and who stands around."""
+    """A user's entry and the entries around it."""
 
     entry = fields.Nested(RankedSchema)
     entries = fields.List(fields.Nested(RankedSchema))

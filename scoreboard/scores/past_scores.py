@@ -18,10 +18,10 @@ from .schemas import history_query_schema, past_scores_schema
 def past_scores(
     user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
 ) -> Told:
-    """Return a page of a user's `scores`, newest first, and the cursor of the `next`.
+    """Return a page of a user's `scores`, newest first, and the cursor `next`.
 
-    Otherwise as `page`, but for a user's own token, or one that may update anyone's score. Raises
-    NotFound if there is no such user.
+    Otherwise as `page`, but requires the user's own token or one that may update anyone's score.
+    Raises NotFound if the user does not exist.
     """
     caller = tokens.authenticate(token)
     asked = history_query_schema.load({**query, "user_id": user_id})

@@ -55,7 +55,7 @@ def batch() -> dict[str, Any]:
 @bp.get("/top10")
 @documented({200: top10_schema}, conditional=True)
 def top10() -> Response:
-    """Show the top 10. Public: no token is asked for."""
+    """Return the top 10. Public: no token is needed."""
     return requests.answer(leaderboard.top10())
 
 
