@@ -1,4 +1,4 @@
-# `make help` lists what can be done; every target sets up what it needs.
+# `make help` lists the targets; every target installs what it needs.
 PYTHON ?= python3
 MINUTES ?= 60
 BIN := .venv/bin
@@ -16,30 +16,30 @@ run: .venv/run ## Serve the scoreboard on http://127.0.0.1:5000 with SQLite.
 test: .venv/dev $(if $(shell command -v npm),$(NODE_MODULES)) ## Run the tests.
 	$(BIN)/python -m pytest $(TESTS)
 
-lint: .venv/dev ## Check format, style, types and what is known to be unsafe.
+lint: .venv/dev ## Check format, style, types and unsafe code patterns.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy scoreboard config.py wsgi.py
 	$(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 
-audit: .venv/dev ## Ask the network whether a package is known to be vulnerable.
+audit: .venv/dev ## Check the packages for known vulnerabilities (needs the network).
 	$(BIN)/python -m stress.audit
 
-bench: .venv/dev ## Compare the speed with Node and FastAPI (in bench/peers) and print the table.
+bench: .venv/dev ## Compare the speed with Node and FastAPI (in bench/peers) and print a table.
 	$(BIN)/python -m bench
 
-kills: .venv/dev ## Kill the processes 20 times under load, and check that nothing was lost or came twice.
+kills: .venv/dev ## Kill processes 20 times under load; check that no update was lost or counted twice.
 	for database in sqlite postgres; do for processes in 1 3; do \
 	  $(BIN)/python -m stress.kills --database $$database --processes $$processes || exit 1; \
 	done; done
 
-floods: .venv/dev ## Flood the server, and tell what others notice and when all is let go of.
+floods: .venv/dev ## Flood the server; print the effect on other clients and when all connections are closed.
 	$(BIN)/python -m stress.floods
 
-soak: .venv/dev ## Load the server with everything for MINUTES (60), and see that nothing grows.
+soak: .venv/dev ## Run mixed load for MINUTES (60); check that memory, files and green threads stay flat.
 	$(BIN)/python -m stress.soak --minutes $(MINUTES)
 
-fuzz: .venv/dev ## Send hostile input in process, SECONDS=60 for each kind; what breaks is kept as a seed.
+fuzz: .venv/dev ## Send hostile input in process, SECONDS (60) for each kind; store failing input as seeds.
 	$(BIN)/python -m stress.fuzz --seconds $(SECONDS)
 
 format: .venv/dev ## Format the code.
