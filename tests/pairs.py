@@ -10,9 +10,9 @@ import threading
 from types import SimpleNamespace
 
 from eventlet import patcher
-from scoreboard.realtime.websocket.connection.connection import WebSocket
 
 from scoreboard.concurrency import runtime as transport
+from scoreboard.realtime.websocket.connection import WebSocket
 
 SECONDS = 10
 

@@ -15,8 +15,8 @@ from websocket import WebSocketBadStatusException
 from scoreboard.apidocs import openapi, reference
 from scoreboard.realtime import connections
 from scoreboard.realtime.socketio import handlers
-from scoreboard.realtime.websocket.connection import connection as websocket
-from scoreboard.realtime.websocket.connection import endpoint as plain
+from scoreboard.realtime.websocket import connection as websocket
+from scoreboard.realtime.websocket import endpoint as plain
 
 SPECIFICATION = ROOT / "tests" / "js" / "node_modules" / "@asyncapi" / "specs" / "schemas"
 

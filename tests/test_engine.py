@@ -25,7 +25,7 @@ from scoreboard.realtime import hub as broadcast
 from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio import session as engine_session
 from scoreboard.realtime.socketio.packets import StrictPacket
-from scoreboard.realtime.websocket.connection import connection as websocket
+from scoreboard.realtime.websocket import connection as websocket
 
 
 class TestTheLibrary:

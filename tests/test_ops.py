@@ -8,13 +8,13 @@ import pytest
 import redis
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from scoreboard.realtime.websocket.connection.connection import MOST_BEHIND, WebSocket
 from serving import RUN_MODES
 from viewers import PlainViewer, SocketIoViewer, missing, wait_until
 
 from scoreboard.leaderboard.batch import Batch
 from scoreboard.realtime.backplane import Messenger
 from scoreboard.realtime.feed import Feed
+from scoreboard.realtime.websocket.connection import MOST_BEHIND, WebSocket
 
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
 # Nobody listens on port 1: what is there refuses at once.

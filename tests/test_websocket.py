@@ -12,13 +12,13 @@ from collections import deque
 
 import pytest
 from pairs import Pair
-from scoreboard.realtime.websocket.connection.framing import text_frame
 from viewers import wait_until
 
 from scoreboard.concurrency import runtime as transport
 from scoreboard.realtime import useless_traffic
 from scoreboard.realtime.useless_traffic import MAX_FRAMES
-from scoreboard.realtime.websocket.connection import connection as websocket
+from scoreboard.realtime.websocket import connection as websocket
+from scoreboard.realtime.websocket.framing import text_frame
 
 
 @pytest.fixture

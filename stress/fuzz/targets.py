@@ -13,7 +13,7 @@ from wsproto.events import CloseConnection
 
 from scoreboard.realtime.socketio import engine
 from scoreboard.realtime.socketio.packets import LONGEST_MESSAGE
-from scoreboard.realtime.websocket.connection import connection as websocket
+from scoreboard.realtime.websocket import connection as websocket
 
 from .world import ROLES, world
 
