@@ -1,7 +1,7 @@
-"""The settings, read once from the environment, Heroku-style.
+"""Read the settings from environment variables, once at startup.
 
-A malformed setting stops the start with one line that names it. Nothing else in the project
-reads the environment, and only `create_app` and the tests import this module.
+A malformed setting ends the process with a one-line message that names it. The application reads
+no environment variables elsewhere, and in it only `create_app` imports this module.
 """
 
 import os
@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 
 INSTANCE = Path(__file__).parent / "instance"
 POLICIES = ("latest", "best", "total")
-# Connections of one process to PostgreSQL.
+# Default size of one process's PostgreSQL pool, in connections.
 DATABASE_POOL_SIZE = 4
 
 IN_MEMORY = "must name a file, as in sqlite:////var/lib/scoreboard/scoreboard.db"
@@ -29,7 +29,7 @@ PORT_RANGE = "must have a port from 1 to 65535"
 
 
 class SettingError(SystemExit):
-    """A setting that cannot be used; as a SystemExit it ends the start with its one line."""
+    """A setting is malformed. As a SystemExit it ends the process with a one-line message."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"scoreboard: setting {name} {problem}")
@@ -37,7 +37,7 @@ class SettingError(SystemExit):
 
 @dataclass(frozen=True)
 class Config:
-    """Everything the application can be told, under the names its extensions look for."""
+    """All settings of the application, under the names that its extensions read."""
 
     SQLALCHEMY_DATABASE_URI: str
     SQLALCHEMY_ENGINE_OPTIONS: dict[str, Any]
@@ -63,7 +63,7 @@ class Config:
     METRICS_TOKEN: str = field(default="", repr=False)
     ACTIVITY_JUMP: int = 20
     ACTIVITY_REFUSALS: int = 30
-    # Above a class of 40 behind one address, its teacher and a few guests.
+    # More than a school class of 40 behind one address, with a teacher and a few guests.
     ACTIVITY_USERS_PER_ADDRESS: int = 50
     ACTIVITY_REGULARITY: float = 0.02
 
@@ -76,22 +76,22 @@ class Config:
 
     @property
     def RATELIMIT_STORAGE_URI(self) -> str:  # noqa: N802 - Flask-Limiter's name
-        """The storage of rate limits, one of those in scoreboard/db/rate_limits.py."""
+        """The storage URI of a class in scoreboard/db/rate_limits.py."""
         return f"limits+{self.REDIS_URL or 'memory://'}"
 
     @property
     def JWT_ACCEPTED_KEYS(self) -> tuple[str, ...]:  # noqa: N802 - read as a setting is
-        """The keys of the tokens that are accepted; the first one signs."""
+        """The keys that verify tokens; the first one also signs."""
         return tuple(filter(None, (self.JWT_SECRET_KEY, self.JWT_SECRET_KEY_PREVIOUS)))
 
     @classmethod
     def from_environment(
         cls, environ: Mapping[str, str] = os.environ, instance: Path = INSTANCE
     ) -> "Config":
-        """Return the settings of this environment.
+        """Return the settings from these environment variables.
 
         `instance` is the folder for the default database and generated secrets. Raises
-        SettingError, naming the variable, for a value that cannot be used.
+        SettingError, which names the variable, for a malformed value.
         """
         url = _database_url(environ, instance)
         embedded = url.startswith("sqlite")
@@ -130,7 +130,7 @@ def _database_url(environ: Mapping[str, str], instance: Path) -> str:
     if not url:
         instance.mkdir(exist_ok=True)
         return f"sqlite:///{instance / 'scoreboard.db'}"
-    # Heroku says postgres://, SQLAlchemy wants the driver named.
+    # Heroku sets postgres://; SQLAlchemy needs the name of the driver.
     url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
     if url in ("sqlite:", "sqlite:/", "sqlite://"):
         raise SettingError("DATABASE_URL", IN_MEMORY)
@@ -138,7 +138,7 @@ def _database_url(environ: Mapping[str, str], instance: Path) -> str:
         raise SettingError("DATABASE_URL", "must start with sqlite:/// or postgres://")
     try:
         parts = make_url(url)
-    except (ArgumentError, ValueError):  # neither of which may be shown: they hold the password
+    except (ArgumentError, ValueError):  # not shown: their messages contain the password
         raise SettingError("DATABASE_URL", MALFORMED) from None
     if url.startswith("sqlite"):
         if _is_in_memory(parts):
@@ -146,35 +146,36 @@ def _database_url(environ: Mapping[str, str], instance: Path) -> str:
         return url
     if parts.port is not None and not 1 <= parts.port <= 65535:
         raise SettingError("DATABASE_URL", PORT_RANGE)
-    # Without a host and a port it is a socket of this machine, for libpq to find.
+    # Without host and port, libpq uses a local Unix socket.
     if not (parts.host or parts.query.get("host")) and (parts.port or not parts.database):
         raise SettingError("DATABASE_URL", "names no host, as in postgres://user@host/database")
     return url
 
 
 def _is_in_memory(url: URL) -> bool:
-    """Whether this is SQLite without a file: every connection would have a database of its own."""
+    """Whether this SQLite URL has no file: each connection would have its own database."""
     file = (url.database or "").removeprefix("file:").partition("?")[0]
     return file in ("", ":memory:") or not {"memory", "memdb"}.isdisjoint(url.query.values())
 
 
 def _engine_options(environ: Mapping[str, str], url: str) -> dict[str, Any]:
-    # Of a statement that fails, the log has no values: addresses, hashes of passwords.
+    # Keep parameter values of failed statements (email addresses, password hashes) out of the log.
     options: dict[str, Any] = {"hide_parameters": True}
     pool_size = _whole(environ, "DATABASE_POOL_SIZE", DATABASE_POOL_SIZE, 2, 100)
     if url.startswith("sqlite"):
         return options
     return {
         **options,
-        # One connection writes, the rest read, each for a moment: more of them are not faster.
-        # Two processes, and two more while they are replaced, fit a plan of 20 connections.
+        # One connection writes and the rest read, each briefly: more would not be faster. With the
+        # default, two processes and their two replacements during a deploy fit a 20-connection
+        # plan.
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": 5,
         "connect_args": {
             "connect_timeout": 2,
             "client_encoding": "utf8",
-            # A server that vanished without a word is given up, not waited for. In milliseconds.
+            # Milliseconds after which a server that vanished without closing is given up.
             "tcp_user_timeout": 10_000,
         },
     }
@@ -190,7 +191,7 @@ def _redis_url(environ: Mapping[str, str]) -> str:
         parts, port = urlsplit(url), urlsplit(url).port
     except ValueError:
         raise SettingError("REDIS_URL", MALFORMED) from None
-    if port == 0:  # which the client would take for the default
+    if port == 0:  # the client would use the default port
         raise SettingError("REDIS_URL", PORT_RANGE)
     if not parts.hostname:
         raise SettingError("REDIS_URL", "names no host, as in redis://host:6379")
@@ -200,7 +201,7 @@ def _redis_url(environ: Mapping[str, str]) -> str:
 
 
 def _secret(environ: Mapping[str, str], name: str, embedded: bool, instance: Path) -> str:
-    """Return the secret of this name; with SQLite one is generated and kept if none is given."""
+    """Return a secret. With SQLite, a missing one is generated and stored in a file."""
     given = _given_secret(environ, name)
     if given:
         return given
@@ -210,21 +211,21 @@ def _secret(environ: Mapping[str, str], name: str, embedded: bool, instance: Pat
 
 
 def _given_secret(environ: Mapping[str, str], name: str) -> str:
-    """Return the secret of this name, empty if there is none; one set to nothing is a mistake."""
+    """Return the secret, or "" if the variable is not set. Raises SettingError if it is blank."""
     if name in environ and not environ[name].strip():
         raise SettingError(name, "is empty: give it a long random value")
     return environ.get(name, "")
 
 
 def _kept_secret(path: Path) -> str:
-    """Return what the file holds, written now if it is not there; only the owner may read it."""
+    """Return the secret in the file, generated if missing; only its owner may read the file."""
     path.parent.mkdir(exist_ok=True)
     written = path.with_suffix(f".{os.getpid()}")
     descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(48))
     try:
-        # A link appears whole or not at all: of two processes starting together one wins.
+        # A hard link is atomic: of two processes that start at the same time, one wins.
         os.link(written, path)
     except FileExistsError:
         pass
@@ -234,7 +235,10 @@ def _kept_secret(path: Path) -> str:
 
 
 def _metrics_token(environ: Mapping[str, str]) -> str:
-    """Return the token, empty if there is none; one set to nothing must not open the metrics."""
+    """Return the token, or "" if the variable is not set. Raises SettingError if it is empty.
+
+    An empty token must not make the metrics public.
+    """
     token = environ.get("METRICS_TOKEN")
     if token is not None and not re.fullmatch(r"[!-~]+", token):
         raise SettingError("METRICS_TOKEN", "must be a long random value of ASCII without spaces")
@@ -253,8 +257,9 @@ def _whole(
 
 
 def _activity(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of the rules of unusual activity that are given; 0 turns one off."""
-    # Memory grows with the second and third, hence their bounds: see Memory in activity/rules.py.
+    """Return the thresholds of the anomaly rules that are set; 0 disables a rule."""
+    # Memory use grows with the second and third, so they are bounded: see `Memory` in
+    # scoreboard/anomalies/rules.py.
     given = {
         "ACTIVITY_JUMP": _whole(environ, "ACTIVITY_JUMP", None, 0, 1_000_000),
         "ACTIVITY_REFUSALS": _whole(environ, "ACTIVITY_REFUSALS", None, 0, 300),
@@ -272,7 +277,7 @@ def _fraction(environ: Mapping[str, str], name: str) -> float | None:
 
 
 def _one_of(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """Return the value given, or the first choice if none is."""
+    """Return the value, or the first choice if the variable is not set or empty."""
     value = environ.get(name) or choices[0]
     if value not in choices:
         raise SettingError(name, f"must be one of: {', '.join(choices)}")
@@ -291,8 +296,8 @@ def _rate_limit(environ: Mapping[str, str], name: str, default: str) -> str:
 
 
 def _origins(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the origins of a comma-separated list, normalised."""
-    # Not at the top: the package imports this module.
+    """Return the normalised origins of a comma-separated list."""
+    # Imported here to avoid an import cycle: the package imports this module.
     from scoreboard.http.origins import normalise_listed
 
     parts = [part.strip() for part in environ.get("CORS_ORIGINS", "").split(",")]

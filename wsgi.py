@@ -1,7 +1,7 @@
-"""The application for every server, and the server of `python wsgi.py`.
+"""Provide the WSGI application `app`; run as a program, serve it with eventlet.
 
-`flask run` imports `app` from here and serves it with threads: only as the program itself does
-this file patch the standard library for eventlet, and before anything else is imported.
+Only when it is run as a program, this file patches the standard library for eventlet, before any
+other import. `flask run` imports `app` and serves it with threads.
 """
 
 import sys
@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
     import os
 
-    # Else psycopg waits for Postgres below eventlet, and everybody with it.
+    # By default psycopg waits in C, where eventlet cannot switch, and blocks the whole loop.
     os.environ["PSYCOPG_WAIT_FUNC"] = "wait_select"
 
 from scoreboard import create_app

@@ -1,6 +1,6 @@
-"""The benchmarks: `make bench`, or `python -m bench --help`.
+"""Benchmarks: `make bench`, or `python -m bench --help`.
 
-They start servers with the modules of the tests, hence the path.
+They start servers with the test modules, so `tests` is added to the import path.
 """
 
 import sys

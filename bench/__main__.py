@@ -1,6 +1,6 @@
-"""Compare this server with its peers, in turns, and print one table.
+"""Measure this server and its peers alternately, and print one table.
 
-The servers have the first core and the load has the second. A figure is the median of the rounds.
+Servers run on the first core, the load on the second. A figure is the median of the rounds.
 """
 
 import argparse
@@ -42,14 +42,14 @@ WATCHED = {
 
 @contextlib.contextmanager
 def running(subject, kind):
-    """Start a server with a full board, and stop it."""
+    """Start a server, give every player a score, and stop the server afterwards."""
     with contextlib.closing(subject(kind)) as server:
         submitting.give_everyone_a_score(server)
         yield server
 
 
 def measure_rates(table, kind, subjects, rounds):
-    """Add the requests per second; the servers take turns figure by figure."""
+    """Measure requests per second; each figure is measured on all servers in turn."""
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(running(subject, kind)) for subject in subjects]
         for _ in range(rounds):
@@ -68,7 +68,7 @@ def measure_rates(table, kind, subjects, rounds):
 
 
 def measure_viewers(table, kind, subjects, rounds):
-    """Add the memory, latency and CPU of viewers; each server of a round is new."""
+    """Measure memory, latency and CPU of viewers, on new servers in each round."""
     for _ in range(rounds):
         for subject in subjects:
             with contextlib.closing(subject(kind)) as server:
@@ -77,7 +77,7 @@ def measure_viewers(table, kind, subjects, rounds):
             with running(subject, kind) as server, viewers_of(server, VIEWERS) as crowd:
                 reason = None
                 for rate in UPDATE_RATES:
-                    # A server that did not keep up still has pushes to send.
+                    # After a server fails at one rate, skip the next: it still has pushes queued.
                     watched = reason or _or_reason(watch, server, crowd, rate, WATCH_SECONDS)
                     for name in ("p50", "p99", "cpu"):
                         value = getattr(watched, name, watched)
@@ -86,7 +86,7 @@ def measure_viewers(table, kind, subjects, rounds):
 
 
 def _or_reason(measure, *arguments):
-    """Return what was measured, or why nothing was."""
+    """Return the measured value, or the reason as text if the measurement failed."""
     try:
         return measure(*arguments)
     except Lost as reason:
@@ -97,7 +97,7 @@ PARTS = {"rates": measure_rates, "viewers": measure_viewers}
 
 
 def installed_subjects():
-    """Return our server and the peers that can be set up here; print why another cannot."""
+    """Return our server and the peers that can be installed; print why others are skipped."""
     subjects = []
     for subject in (Ours, Node, FastApi):
         try:

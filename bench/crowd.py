@@ -1,8 +1,8 @@
-"""Thousands of viewers, read in one loop, that check what they receive.
+"""Thousands of viewers in one loop that verify the messages they receive.
 
-All viewers of a server are sent the same frames after the current top 10, so most of them only keep
-a running checksum of their bytes; pings, which each gets at times of its own, are answered and left
-out. Some references, from the first connected to the last, are read message by message. A delivery
+After the current top 10, all viewers of a server get the same frames. So most of them only keep a
+checksum of their bytes, without pings, which arrive at different times and are answered. A few
+reference viewers, spread from the first connected to the last, parse each message. A delivery
 counts once all checksums equal those of the references.
 """
 
@@ -16,13 +16,13 @@ from . import wire
 from .kinds import SocketIo
 from .load import DEADLINE, Lost
 
-CONNECTING = 50  # viewers at the same time
+CONNECTING = 50  # viewers that connect at the same time
 CHUNK = 1 << 18
-SO_TIMESTAMPNS = 35  # of Linux; Python has no name for it
+SO_TIMESTAMPNS = 35  # Linux; Python has no constant for it
 
 
 class Viewer:
-    """One viewer. What comes before the first update is read frame by frame, then as bytes."""
+    """One viewer. Parses frames until it is connected, then only reads bytes."""
 
     def __init__(self, kind, port, token):
         self.kind, self._token = kind, token
@@ -35,19 +35,19 @@ class Viewer:
         self.to_come = set(kind.welcome)
         self.length = self.checksum = 0
         self._buffer = bytearray()
-        self._rest = b""  # the start of what may become a ping
+        self._rest = b""  # the possible start of a ping
 
     def start_again(self):
-        """Forget what was received so far."""
+        """Reset the length and the checksum."""
         assert not self._rest, "half a ping"
         self.length = self.checksum = 0
 
     def read(self):
-        """Read what has arrived."""
+        """Read and process the bytes that have arrived."""
         self.take(self.received())
 
     def received(self):
-        """Return the bytes that have arrived. Raises Lost if the server has closed."""
+        """Return the bytes that have arrived. Raises Lost if the connection is closed."""
         try:
             data = self.socket.recv(CHUNK)
         except BlockingIOError:
@@ -59,7 +59,7 @@ class Viewer:
         return data
 
     def take(self, data):
-        """Add these bytes to the checksum, without the pings, which are answered."""
+        """Answer and remove pings, and add the other bytes to the checksum."""
         if self.to_come:
             self._connecting(data)
             return
@@ -78,7 +78,7 @@ class Viewer:
         self.keep(data)
 
     def keep(self, data):
-        """Do nothing more with the bytes; a reference does."""
+        """Do nothing with the bytes. `Reference` overrides this."""
 
     def _connecting(self, data):
         self._buffer += data
@@ -95,11 +95,11 @@ class Viewer:
 
 
 class Reference(Viewer):
-    """A viewer that keeps every message with the time of its arrival.
+    """A viewer that keeps the value and arrival time of every `score_update`.
 
-    The time is when the kernel had the bytes for this socket (`SO_TIMESTAMPNS`), so that it does
-    not depend on how long we take to read other sockets. Messages that are read by one call have
-    the time of the last.
+    The time is when the kernel received the bytes (`SO_TIMESTAMPNS`), so it does not depend on how
+    long this process takes to read other sockets. Messages read by one call get the time of the
+    last one.
     """
 
     def __init__(self, *arguments):
@@ -121,7 +121,7 @@ class Reference(Viewer):
         return data
 
     def keep(self, data):
-        """Keep arrival and value of every `score_update`."""
+        """Keep the arrival time and value of every `score_update`."""
         self._frames += data
         for _, payload in wire.frames(self._frames):
             message = self.kind.message(payload)
@@ -134,7 +134,7 @@ class Reference(Viewer):
 
 
 class Crowd:
-    """Viewers of one server. Only `pump` reads what has arrived."""
+    """Viewers of one server. Only `pump` reads from their sockets."""
 
     def __init__(self, subject, kind=SocketIo):
         self._subject, self._kind = subject, kind
@@ -144,14 +144,14 @@ class Crowd:
         self.references = []
 
     def fileno(self):
-        """Return what is readable when a viewer has something to read, for another poll."""
+        """Return a descriptor that is readable when any viewer is, for another poll."""
         return self._poll.fileno()
 
     def __len__(self):
         return len(self._viewers)
 
     def grow_to(self, count, references=5):
-        """Connect more viewers until there are so many, the references spread among the new."""
+        """Connect viewers until there are `count`, with references spread among the new ones."""
         new = count - len(self)
         places = {round(i * (new - 1) / max(references - 1, 1)) for i in range(references)}
         place = 0
@@ -163,17 +163,17 @@ class Crowd:
         self.start_again()
 
     def start_again(self):
-        """Forget what all of them received so far."""
+        """Reset the counts and checksums of all viewers."""
         for viewer in self._viewers.values():
             viewer.start_again()
 
     def pump(self, seconds, most=256):
-        """Read from at most so many viewers that have something; wait so long for the first."""
+        """Read from up to `most` readable viewers; wait up to `seconds` for the first."""
         for number, _ in self._poll.poll(max(seconds, 0), most):
             self._viewers[number].read()
 
     def has(self, count):
-        """Whether all viewers have these many updates, and exactly the same bytes."""
+        """Whether all viewers have `count` updates and exactly the same bytes."""
         complete = all(len(reference.updates) == count for reference in self.references)
         return complete and len({(v.length, v.checksum) for v in self._viewers.values()}) == 1
 

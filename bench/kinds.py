@@ -1,4 +1,4 @@
-"""The two protocols of viewers: Socket.IO and plain WebSocket."""
+"""Define the two viewer protocols: Socket.IO and plain WebSocket."""
 
 import json
 
@@ -21,7 +21,7 @@ class SocketIo:
         """Return the response to a payload that arrives before the top 10."""
         return b"40" + json.dumps({"token": token}).encode() if payload[:1] == b"0" else b""
 
-    # Some servers send them in the other order.
+    # Messages that complete the connection; some servers send them in the other order.
     welcome = (b"40", b'42["top_10_update"')
 
     @staticmethod

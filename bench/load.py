@@ -1,4 +1,4 @@
-"""Clients that submit and read over kept connections, each as fast as the server allows."""
+"""Load clients with keep-alive connections, each as fast as the server responds."""
 
 import json
 import select
@@ -12,7 +12,7 @@ DEADLINE = 120  # seconds, longer than any measurement
 
 
 class HttpClient:
-    """One kept HTTP connection with one request in flight."""
+    """One keep-alive HTTP connection with one request in flight."""
 
     in_flight = 1
 
@@ -29,7 +29,7 @@ class HttpClient:
         assert self.socket.send(request) == len(request), "a request did not fit into the socket"
 
     def receive(self):
-        """Return status and body of the responses that have arrived. Raises Lost if closed."""
+        """Return status and body of each response that has arrived. Raises Lost if closed."""
         data = self.socket.recv(65536)
         if not data:
             raise Lost("the server closed a connection")
@@ -70,7 +70,10 @@ class EventClient:
         assert self.socket.send(frame) == len(frame), "an event did not fit into the socket"
 
     def receive(self):
-        """Return status and body of the acknowledgements that have arrived; ignore the rest."""
+        """Return status and body of each acknowledgement that has arrived; answer pings.
+
+        Raises Lost if closed.
+        """
         data = self.socket.recv(1 << 20)
         if not data:
             raise Lost("the server closed a connection")
@@ -95,10 +98,10 @@ def connected(port):
 
 
 class Load:
-    """Several clients in one loop.
+    """Runs several clients in one loop.
 
-    `send(client)` sends a client's next request; `check(status, body)` raises Lost for a response
-    that does not count.
+    `send(client)` sends a client's next request; `check(status, body)` raises Lost for an
+    unexpected response.
     """
 
     def __init__(self, clients, send, check):
@@ -110,9 +113,9 @@ class Load:
         self._in_flight = 0
 
     def run_for(self, seconds):
-        """Keep every client busy for this long; return how many responses arrived in that time.
+        """Keep every client busy for `seconds`; return the number of responses in that time.
 
-        Waits for the rest, which is not counted.
+        Then waits for the outstanding responses, which are not counted.
         """
         self._send_all()
         counted, until = 0, time.perf_counter() + seconds
@@ -122,7 +125,7 @@ class Load:
         return counted
 
     def run_volley(self):
-        """Send a request by every client and wait for all responses."""
+        """Send `in_flight` requests from every client and wait for all responses."""
         self._send_all()
         self._wait_for_the_rest()
 
@@ -138,9 +141,9 @@ class Load:
                 self._in_flight += 1
 
     def _read(self, seconds, again):
-        """Read the responses, waiting so long for the first; return their number.
+        """Read responses, waiting up to `seconds` for the first; return their number.
 
-        With `again`, a client whose response has arrived sends the next request.
+        With `again`, a client sends its next request for each response.
         """
         count = 0
         for number, _ in self._poll.poll(max(seconds, 0)):

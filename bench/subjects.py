@@ -1,7 +1,7 @@
-"""The servers that are measured, each on the first core with a database and players of its own.
+"""The measured servers, each on the first core with its own database and players.
 
-The load comes from this process, on the second core. What the kernel knows of a server is read from
-/proc, so that nothing of the benchmark runs in the server.
+The load comes from this process, on the second core. Memory and CPU time of a server are read from
+the kernel, so no benchmark code runs in the server.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ TOKEN_LIFETIME = 6 * 3600  # seconds: longer than a run
 
 
 class NotInstalled(Exception):
-    """A peer cannot be set up here."""
+    """A peer cannot be installed on this machine."""
 
 
 def be_the_load():
@@ -61,18 +61,18 @@ def _on_the_servers_core():
 
 
 class Ours(Server):
-    """This project's `python wsgi.py`, with limits that the load does not reach."""
+    """This project's `python wsgi.py`, with rate limits that the load does not reach."""
 
     name = "ours"
-    is_forked = False  # it is started as its users start it
+    is_forked = False  # started as in production
     has_batches = True
-    order = "created_at, score_id"  # of the history
+    order = "created_at, score_id"  # ORDER BY of the history
     settings: ClassVar = {"CONNECTIONS_PER_ADDRESS": "100000"}
     new_postgres = staticmethod(databases.new_database)
 
     @classmethod
     def set_up(cls):
-        """Install what the server needs, which takes minutes. Raises NotInstalled."""
+        """Install the server's packages, which may take minutes. Raises NotInstalled."""
 
     def __init__(self, database, players=PLAYERS):
         self._folder = folder = Path(tempfile.mkdtemp())
@@ -104,14 +104,14 @@ class Ours(Server):
         return response.json()["access_token"]
 
     def cpu_seconds(self):
-        """Return the CPU time of the process so far, in user and kernel mode, to the microsecond.
+        """Return the seconds of CPU time of the process, user and kernel, in microsecond precision.
 
-        The process's own clock, by its pid: see clock_getcpuclockid(3).
+        Reads the CPU clock of its pid: see clock_getcpuclockid(3).
         """
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def settle(self):
-        """Wait until the process is idle. Raises Lost after a minute."""
+        """Block until the process is idle. Raises Lost after a minute."""
         until, before = time.monotonic() + 60, self.cpu_seconds()
         while time.monotonic() < until:
             time.sleep(0.2)
@@ -126,7 +126,7 @@ class Ours(Server):
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
     def recorded(self):
-        """Return the numbers of the updates in the history, in the order of their recording."""
+        """Return the numbers of the updates in the history, in the order recorded."""
         with self._connection() as connection:
             rows = connection.execute(f"SELECT score_value FROM scores ORDER BY {self.order}")
             return [number_of(value) for (value,) in rows]
@@ -139,7 +139,7 @@ class Ours(Server):
 
 
 class Peer(Ours):
-    """A server in bench/peers that keeps the same contract; its tables are made here."""
+    """A server in bench/peers with the same API; its tables are created here."""
 
     has_batches = False
     order = "score_id"
@@ -152,7 +152,7 @@ class Peer(Ours):
 
     @classmethod
     def is_installed(cls):
-        """Whether the packages are installed, of the versions that are pinned now."""
+        """Whether the packages are installed in the currently pinned versions."""
         done, pins = cls.folder / cls.packages / ".installed", cls.folder / cls.pins
         return done.exists() and done.stat().st_mtime >= pins.stat().st_mtime
 
@@ -224,7 +224,7 @@ class FastApi(Peer):
 
 
 def token(user_id, role):
-    """Return an access token that outlasts the run."""
+    """Return an access token that is valid for the whole run."""
     now = int(time.time())
     claims = {"sub": user_id, "role": role, "type": "access", "jti": uuid.uuid4().hex}
     claims |= {"iat": now, "nbf": now, "exp": now + TOKEN_LIFETIME, "fresh": False}

@@ -1,4 +1,4 @@
-"""Requests per second: updates by HTTP, by event and in batches, and reads of the top 10."""
+"""Measure requests per second: updates by HTTP, by event and in batches, and top 10 reads."""
 
 import json
 
@@ -26,14 +26,14 @@ class Submitted:
         client.post(b'{"updates": [' + bodies + b"]}", "/api/score/batch")
 
     def accept(self, status, body):
-        """Take the response to an update. Raises Lost unless it is 200."""
+        """Record the response to an update. Raises Lost unless it is 200."""
         if status != 200:
             raise Lost(f"an update was answered {status}: {body}")
         body = body if isinstance(body, dict) else json.loads(body)
         self._accepted.append(number_of(body["score"]))
 
     def accept_batch(self, status, body):
-        """Take the response to a batch. Raises Lost unless every update in it was accepted."""
+        """Record the response to a batch. Raises Lost unless every update in it was accepted."""
         if status != 200:
             raise Lost(f"a batch was answered {status}")
         results = json.loads(body)["results"]
@@ -43,14 +43,14 @@ class Submitted:
             self.accept(result["status"], result["body"])
 
     def check(self, before):
-        """Raise Lost unless the database has gained exactly the accepted updates since."""
+        """Raise Lost unless the rows after the first `before` are exactly the accepted updates."""
         gained = self._subject.recorded()[before:]
         if sorted(gained) != sorted(self._accepted):
             raise Lost(f"{len(self._accepted)} accepted, {len(gained)} recorded")
 
 
 def give_everyone_a_score(subject):
-    """Post an update for each player, which also warms the server up."""
+    """Post an update for each player, which also warms up the server."""
     submitted = Submitted(subject)
     bodies = subject.updates.everyone_once()
     clients = [HttpClient(subject) for _ in range(4)]
@@ -61,7 +61,7 @@ def give_everyone_a_score(subject):
 
 
 def updates_by_http(subject, seconds):
-    """Return the accepted updates per second over 32 kept connections, one in flight on each."""
+    """Return the accepted updates per second over 32 connections, one in flight on each."""
     submitted = Submitted(subject)
     clients = [HttpClient(subject) for _ in range(CONNECTIONS)]
     return _rate(subject, seconds, submitted, clients, submitted.post, submitted.accept)
@@ -92,7 +92,7 @@ def _rate(subject, seconds, submitted, clients, send, check):
 
 
 def top10_requests(subject, seconds):
-    """Return the responses per second over 32 connections while nothing changes."""
+    """Return the top 10 responses per second over 32 connections on an unchanging board."""
     request = wire.request("GET", "/api/score/top10", subject.port, subject.scorer_token)
     clients = [HttpClient(subject) for _ in range(CONNECTIONS)]
     load = Load(clients, lambda client: client.send(request), _top10_check())
@@ -102,7 +102,7 @@ def top10_requests(subject, seconds):
 
 
 def _top10_check():
-    """Return what raises Lost for a response without ten entries; equal bodies are read once."""
+    """Return a check that raises Lost unless a response has ten entries. It caches known bodies."""
     known = set()
 
     def check(status, body):

@@ -1,4 +1,4 @@
-"""The figures of a run, and the table of them."""
+"""Collect the figures of a run and format them as a Markdown table."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ NAMES = {"sqlite": "SQLite", "postgres": "Postgres"}
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the table. `digits` is how many there are after the point."""
+    """A row of the table. `digits` is the number of decimal places."""
 
     label: str
     less_is_better: bool = False
@@ -17,21 +17,21 @@ class Figure:
 
 
 class Table:
-    """The values of each figure by database and subject: numbers, or why there is none."""
+    """The values of each figure by database and subject: numbers, or a reason as text."""
 
     def __init__(self):
         self._found = defaultdict(list)
         self._figures = {}
 
     def add(self, figure, database, subject, value):
-        """Note what a round has measured, and print it."""
+        """Add the value of one round, and print it."""
         self._figures[figure] = None
         self._found[figure, database, subject].append(value)
         shown = value if isinstance(value, str) else f"{value:,.{figure.digits}f}"
         print(f"{NAMES[database]}, {subject}, {figure.label}: {shown}", flush=True)
 
     def markdown(self, databases, subjects):
-        """Return the table: the medians, and how many times better the first subject is."""
+        """Return the table: medians, and the first subject's ratio to the best other one."""
         head = ["median of the rounds"]
         for database in databases:
             head += [f"{NAMES[database]}: {subjects[0]}", *subjects[1:], "× the best peer"]
@@ -46,7 +46,7 @@ class Table:
 
 
 def _numbers(values):
-    """Return the numbers, or nothing if most rounds had no figure."""
+    """Return the numbers, or an empty list unless most rounds have one."""
     numbers = [value for value in values if not isinstance(value, str)]
     return numbers if 2 * len(numbers) > len(values) else []
 
@@ -57,7 +57,7 @@ def _shown(figure, values):
         reasons = [value for value in values if isinstance(value, str)]
         return "; ".join(dict.fromkeys(reasons)) or "–"
     shown = f"{median(numbers):,.{figure.digits}f}"
-    # The range is shown where the rounds differ.
+    # Show the range if the rounds differ by more than a quarter.
     if max(numbers) - min(numbers) > abs(median(numbers)) / 4:
         shown += f" ({min(numbers):,.{figure.digits}f} to {max(numbers):,.{figure.digits}f})"
     return shown

@@ -1,4 +1,4 @@
-"""Updates to post, each with a unique value."""
+"""Generate updates to post, each with a unique value."""
 
 import json
 import random
@@ -8,11 +8,11 @@ BITS = 24
 
 
 class Updates:
-    """The bodies of updates of random players to random values, the same with every run.
+    """JSON bodies of updates with random players and values, from a fixed seed.
 
-    About two in a hundred change the top 10 of a thousand players. The lowest bits of a value are
-    the number of the update, by which it is found in a push and in the database. They all have the
-    same timestamp, of which the later arrival counts, so each is applied in any order.
+    With a thousand players, about 2 % change the top 10. The lowest `BITS` bits of a value are the
+    number of the update, which identifies it in a push and in the database. All have the same
+    timestamp, for which the later arrival wins, so each is applied in any order.
     """
 
     def __init__(self, players):
@@ -23,15 +23,15 @@ class Updates:
 
     @property
     def made(self):
-        """The number of updates so far, which is the number of the next."""
+        """The number of updates so far, and thus the number of the next one."""
         return self._made
 
     def everyone_once(self):
-        """Return an update for each player: a board on which all have a score."""
+        """Return the body of an update for each player, so that all have a score."""
         return [self._body(player) for player in self._players]
 
     def next(self):
-        """Return the body of another update."""
+        """Return the body of the next update."""
         return self._body(self._random.choice(self._players))
 
     def _body(self, player):

@@ -1,4 +1,4 @@
-"""What viewers cost: push latency, CPU per delivery and memory per viewer."""
+"""Measure the cost of viewers: push latency, CPU per delivery and memory per viewer."""
 
 import contextlib
 import math
@@ -13,20 +13,19 @@ from .submitting import Submitted
 from .updates import number_of
 
 CONNECTIONS = 64
-FIRST_VIEWERS = 100  # for which a server loads and allocates what it needs once
-GRACE_PERIOD = 10  # seconds after the last post in which every push has to arrive
+FIRST_VIEWERS = 100  # not measured: they cause one-time allocations
+GRACE_PERIOD = 10  # seconds after the last post in which every push must arrive
 
 
 @dataclass(frozen=True)
 class Watched:
-    """Push latency in ms over all updates and five viewers, and CPU in µs.
+    """Push latency in ms over all updates and five viewers, and CPU per delivery in µs.
 
-    If the viewers did not get everything in time, the latency is text that says how much they got.
+    If the viewers did not get everything in time, the latency is text with the share delivered.
 
-    The latency of an update is the time from when its post was due until the kernel had the push
-    for a viewer, by the one clock of this machine. A delivery is one `score_update` to one viewer,
-    with the `top_10_update` that follows it, if any. Its CPU is that of the whole process, so the
-    update itself is included.
+    The latency of an update is the time from when its post was due until the kernel received the
+    push for a viewer, by this machine's clock. A delivery is one `score_update` to one viewer, with
+    the `top_10_update` that may follow. Its CPU is that of the whole process, including the update.
     """
 
     p50: float | str
@@ -36,7 +35,7 @@ class Watched:
 
 @contextlib.contextmanager
 def viewers_of(subject, count):
-    """Connect so many viewers and wait until the server is idle."""
+    """Connect `count` viewers and wait until the server is idle; close them afterwards."""
     crowd = Crowd(subject)
     try:
         crowd.grow_to(count)
@@ -47,9 +46,9 @@ def viewers_of(subject, count):
 
 
 def memory_per_viewer(subject, count):
-    """Return the KiB that each viewer after the first 100 adds to the resident memory.
+    """Return the KiB of resident memory per viewer, without the first 100 viewers.
 
-    The server has to be new: memory that it has used before is used again, and does not grow.
+    The server must be new: a used one would reuse memory instead of growing.
     """
     with viewers_of(subject, FIRST_VIEWERS) as crowd:
         before = subject.resident_bytes()
@@ -59,7 +58,7 @@ def memory_per_viewer(subject, count):
 
 
 def watch(subject, crowd, rate, seconds):
-    """Post updates at this rate to the viewers. Raises Lost if an update is refused."""
+    """Post `rate` updates per second; return a `Watched`. Raises Lost for a refused update."""
     crowd.start_again()
     recorded, cpu = len(subject.recorded()), subject.cpu_seconds()
     posts = _Posts(subject, crowd, rate, rate * seconds)
@@ -83,15 +82,15 @@ def watch(subject, crowd, rate, seconds):
 
 
 class _Posts:
-    """Updates posted at a steady rate, whether or not the ones before are answered.
+    """Posts updates at a steady rate, without waiting for earlier responses.
 
-    A post that is late because the server has left no connection free was due all the same. If we
-    are late ourselves, it is due when it is written.
+    If a post is late because the server left no connection free, its latency counts from the
+    scheduled time. If this process is late itself, it counts from the time of writing.
     """
 
     def __init__(self, subject, crowd, rate, count):
         self.count = count
-        self.due = {}  # in seconds by time.time(), by the number of the update
+        self.due = {}  # seconds of time.time(), by the number of the update
         self.submitted = Submitted(subject)
         self._subject, self._crowd, self._interval = subject, crowd, 1 / rate
         self._blocked = False
@@ -106,7 +105,7 @@ class _Posts:
         self._poll.register(crowd, select.EPOLLIN)
 
     def make(self):
-        """Post everything and read until all of it has arrived, or the grace period has passed."""
+        """Post all updates; read until all are delivered or the grace period is over."""
         self._next = time.time()
         end = self._next + self.count * self._interval + GRACE_PERIOD
         look = end - GRACE_PERIOD
@@ -141,7 +140,7 @@ class _Posts:
     def _read(self, seconds):
         for number, _ in self._poll.poll(seconds):
             if number == self._crowd.fileno():
-                # Not all at once, so that the next post is on time.
+                # Read only some viewers at a time, so that the next post is on time.
                 self._crowd.pump(0, most=64)
                 continue
             client = self._clients[number]

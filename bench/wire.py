@@ -1,4 +1,4 @@
-"""HTTP and WebSocket as bytes: a library would make the load slower than the servers."""
+"""Encode and parse HTTP and WebSocket: a library would make the load slower than the servers."""
 
 import base64
 import os
@@ -8,15 +8,15 @@ TEXT, CLOSE = 1, 8
 
 
 class Lost(Exception):
-    """The server did not do what it was asked, so there is nothing to measure."""
+    """The server failed a request or closed a connection, so there is no valid measurement."""
 
 
-# A mask of zeros is a mask, and leaves the payload as it is.
+# A valid mask that leaves the payload unchanged.
 _NO_MASK = bytes(4)
 
 
 def request(method, path, port, token, body=b""):
-    """Return a request over a kept connection."""
+    """Return an HTTP/1.1 request; the connection is kept open."""
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
     )
@@ -26,7 +26,7 @@ def request(method, path, port, token, body=b""):
 
 
 def answers(buffer):
-    """Take the whole responses off the front of the buffer; return status and body of each."""
+    """Remove complete responses from the buffer; return status and body of each."""
     found = []
     while (end := buffer.find(b"\r\n\r\n")) >= 0:
         head = bytes(buffer[:end]).lower()
@@ -40,7 +40,7 @@ def answers(buffer):
 
 
 def upgrade(path, port, token=None):
-    """Return the handshake of a WebSocket, which offers compression as browsers do."""
+    """Return a WebSocket handshake that offers compression as browsers do."""
     lines = [
         f"GET {path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
@@ -56,7 +56,7 @@ def upgrade(path, port, token=None):
 
 
 def text_frame(payload):
-    """Return the payload as one text frame from a client."""
+    """Return the payload as one masked text frame."""
     if len(payload) < 126:
         head = bytes((0x81, 0x80 | len(payload)))
     else:
@@ -65,7 +65,7 @@ def text_frame(payload):
 
 
 def check_upgrade(head):
-    """Raise Lost unless this is the head of a response that opens a WebSocket, not compressed."""
+    """Raise Lost unless this response head accepts the WebSocket without compression."""
     if not head.startswith(b"HTTP/1.1 101"):
         raise Lost(f"a handshake was answered {bytes(head[:300])}")
     if b"permessage-deflate" in head.lower():
@@ -73,7 +73,7 @@ def check_upgrade(head):
 
 
 def frames(buffer):
-    """Take the whole frames off the front of the buffer; return opcode and payload of each."""
+    """Remove complete frames from the buffer; return opcode and payload of each."""
     found, at = [], 0
     while len(buffer) >= at + 2:
         length, start = buffer[at + 1], at + 2

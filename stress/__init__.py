@@ -1,9 +1,9 @@
-"""What tries to break the server: kills, floods, hostile input, an hour of everything."""
+"""Stress tests: killed processes, floods, fuzzing, and a soak test of an hour."""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# Servers, databases and viewers are those of the tests.
+# The stress tests use the servers, databases and viewers of the unit tests.
 sys.path.insert(0, str(ROOT / "tests"))

@@ -1,4 +1,4 @@
-"""Viewers that connect, drop, stall and come back at random, and write down what they see."""
+"""Viewers that connect, disconnect and stall at random, and log the messages they receive."""
 
 import contextlib
 import json
@@ -21,21 +21,21 @@ SECONDS = 10
 
 
 class Plain:
-    """A plain WebSocket, read only while somebody asks for what has come."""
+    """A plain WebSocket viewer that reads only during `read`."""
 
     def __init__(self, url: str, token: str) -> None:
         self._socket = websocket.create_connection(
             f"{url.replace('http', 'ws', 1)}/ws/scoreboard",
             timeout=SECONDS,
             header=[f"Authorization: Bearer {token}"],
-            # So small that the server soon notices when nobody reads.
+            # A small buffer, so that the server soon notices a viewer that does not read.
             sockopt=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)],
         )
         self.messages: list[Any] = []
         self.over = False
 
     def read(self, seconds: float) -> None:
-        """Read what comes for so long, or until the connection ends."""
+        """Read messages for `seconds`, or until the connection ends."""
         until = time.monotonic() + seconds
         while not self.over and (rest := until - time.monotonic()) > 0:
             self._socket.settimeout(rest)
@@ -54,15 +54,15 @@ class Plain:
 
 
 class Vanishing(Plain):
-    """One that is gone without a word."""
+    """A plain WebSocket viewer that resets its connection instead of closing it."""
 
     def close(self) -> None:
-        if self._socket.sock:  # or the server has ended it
+        if self._socket.sock:  # unless the server has closed it
             reset(self._socket.sock)
 
 
 class SocketIo:
-    """A Socket.IO viewer, by one transport or the other; its library reads all the time."""
+    """A Socket.IO viewer with the transports in `transports`; its library always reads."""
 
     transports = ("websocket",)
 
@@ -78,7 +78,7 @@ class SocketIo:
         return bool(self._viewer.ended.is_set())
 
     def read(self, seconds: float) -> None:
-        """Wait for so long, or until the connection ends."""
+        """Wait for `seconds`, or until the connection ends."""
         self._viewer.ended.wait(seconds)
 
     def close(self) -> None:
@@ -86,19 +86,19 @@ class SocketIo:
 
 
 class Polling(SocketIo):
-    """The same by long polls."""
+    """A Socket.IO viewer that uses long polling."""
 
     transports = ("polling",)
 
 
 class Upgrading(SocketIo):
-    """The same as browsers do it: by long polls at first, then by WebSocket."""
+    """A Socket.IO viewer that upgrades from long polling to WebSocket, as browsers do."""
 
     transports = ("polling", "websocket")
 
 
 class Member:
-    """One who watches, now here and now there: a connection after the other, each kept whole."""
+    """A viewer that opens one connection after another, and keeps the messages of each."""
 
     def __init__(self, kind: Any, urls: list[str], token: str, seed: str) -> None:
         self._kind, self._urls, self._token = kind, urls, token
@@ -107,14 +107,14 @@ class Member:
         self.seen: list[list[Any]] = []
 
     def watch(self, settle: threading.Event, end: threading.Event) -> None:
-        """Come and go until `settle`, then stay, but for what the server does, until the `end`."""
+        """Reconnect at random until `settle` is set, then only when disconnected, until `end`."""
         while not end.is_set():
             if self._connection is None:
                 self._connect(end)
                 continue
             dice = self._random.random()
             if dice < 0.2 and not settle.is_set():
-                end.wait(self._random.random())  # a plain one reads nothing meanwhile
+                end.wait(self._random.random())  # a plain viewer stalls meanwhile
             elif dice < 0.4 and not settle.is_set():
                 self._leave()
                 continue
@@ -123,7 +123,7 @@ class Member:
                 self._leave()
 
     def present(self) -> list[Any]:
-        """Return what the connection that is open has seen."""
+        """Return the messages of the open connection."""
         return list(self._connection.messages) if self._connection else []
 
     def _connect(self, end: threading.Event) -> None:
@@ -140,7 +140,7 @@ class Member:
 
 
 class Audience:
-    """Members of every kind who watch the servers at these URLs from when it is made."""
+    """Viewers of every kind on the servers at these URLs; they start at once."""
 
     KINDS = (Plain, Plain, Vanishing, SocketIo, Upgrading, Polling)
 
@@ -159,7 +159,7 @@ class Audience:
             thread.start()
 
     def settle(self, has_seen_all: Callable[[list[Any]], bool], seconds: float = 30) -> None:
-        """Have all stay, and give each so long to see the last of it: some are behind."""
+        """Stop disconnecting; wait up to `seconds` until `has_seen_all` holds for every viewer."""
         self._settle.set()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -168,7 +168,7 @@ class Audience:
             time.sleep(0.05)
 
     def end(self) -> None:
-        """End watching, and write down what was seen by each connection, the open ones last."""
+        """Stop the viewers and log the messages of each connection, open ones last."""
         still_open = [member.present() for member in self.members]
         self._end.set()
         for thread in self._threads:

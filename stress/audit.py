@@ -1,7 +1,7 @@
-"""Ask the advisory service about all that requirements.txt brings in: `python -m stress.audit`.
+"""Check requirements.txt and its dependencies for known vulnerabilities: `python -m stress.audit`.
 
-A known vulnerability is a failure. That nobody could be asked is none, and is said in one line: it
-says nothing about the packages.
+A known vulnerability is a failure. An unreachable advisory service is not; it is reported in one
+line.
 """
 
 import json
@@ -15,7 +15,7 @@ from stress import ROOT
 SECONDS = 300
 ASK = [sys.executable, "-m", "pip_audit", "--requirement", "requirements.txt", "--format", "json"]
 
-# What pip and pip-audit say of a network that is not there.
+# Messages of pip and pip-audit when the network is unreachable.
 UNREACHABLE = re.compile(
     r"connection (broken|error|refused|reset)|connectionerror|timed? ?out", re.I
 )
@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def ask() -> list[dict[str, Any]] | None:
-    """Return what was found out about each package, None if nobody could be asked.
+    """Return the report on each package, or None if the advisory service is unreachable.
 
-    Raises RuntimeError if there is no answer for any other reason.
+    Raises RuntimeError if pip-audit fails for another reason.
     """
     try:
         done = subprocess.run(ASK, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
@@ -44,7 +44,7 @@ def ask() -> list[dict[str, Any]] | None:
 
 
 def judge(packages: list[dict[str, Any]] | None) -> tuple[list[str], bool]:
-    """Return what to say, and whether something is wrong with a package."""
+    """Return the lines to print, and whether a package has a known vulnerability."""
     if packages is None:
         return ["audit: the advisory service could not be asked: nothing is known"], False
     unknown = [each["name"] for each in packages if "skip_reason" in each]

@@ -1,9 +1,9 @@
-"""The history checker: what the clients were told, held against what is in the database.
+"""Check the logs of clients and viewers against the history in the database.
 
     python -m stress.checker --database URL --policy latest FOLDER
 
 FOLDER has the logs of a workload, `client-*.jsonl`, and of an audience, `viewers.jsonl`. Prints
-what was checked and ends with 0, or prints what was found wrong and ends with 1.
+the numbers of checked items and any problems. Exits with 1 if there are problems, else with 0.
 """
 
 import argparse
@@ -20,19 +20,19 @@ from typing import Any
 from . import history as histories
 from .history import History, Row
 
-Key = tuple[str, str]  # the user, and what tells one request of theirs from another
+Key = tuple[str, str]  # user id, and identity of the update
 
 
 @dataclass
 class Asked:
-    """A request, as often as it was sent, and what it was answered."""
+    """An update, and all responses to it: it may have been sent several times."""
 
     update: dict[str, Any]
     by: str
     answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
 
     def receipts(self) -> list[dict[str, Any]]:
-        """Return the receipts among the answers, those of repeats included."""
+        """Return the receipts in the responses, including those in `replayed` errors."""
         told = [body for status, body in self.answers if status == 200]
         return told + [body["error"]["receipt"] for body in self._replays() if _receipt(body)]
 
@@ -40,7 +40,7 @@ class Asked:
         return [body for _, body in self.answers if _code(body) == "replayed"]
 
     def problems(self, row: Row | None) -> Iterator[str]:
-        """Yield what is wrong with the answers, given the row that there is, if there is one."""
+        """Yield contradictions between the responses and the recorded row (None: not recorded)."""
         if [status for status, _ in self.answers].count(200) > 1:
             yield "was accepted twice"
         if any(not _receipt(body) for body in self._replays()):
@@ -54,7 +54,7 @@ class Asked:
             yield f"was told a receipt that is not true: {receipts} of {_of(row)}"
 
     def _may_be_in(self) -> bool:
-        """Whether it was acknowledged, or was ever sent without a refusal."""
+        """Whether it was acknowledged or never refused, so that it may be recorded."""
         refused = [_code(body) for status, body in self.answers if status in (400, 401, 429)]
         return bool(self.receipts()) or not refused
 
@@ -68,7 +68,7 @@ def _receipt(body: dict[str, Any]) -> Any:
 
 
 def _of(row: Row) -> dict[str, Any]:
-    """Return the receipt of a row, as the contract has it."""
+    """Return the receipt of a row, as the API defines it."""
     return {
         "user_id": row.user_id,
         "score": row.score,
@@ -79,7 +79,7 @@ def _of(row: Row) -> dict[str, Any]:
 
 
 def requests(logs: list[Path]) -> dict[Key, Asked]:
-    """Return what was sent, by what tells one request from another."""
+    """Return the updates in the logs and their responses, by user and identity."""
     asked: dict[Key, Asked] = {}
     for log in logs:
         sent: dict[int, Asked] = {}
@@ -93,13 +93,13 @@ def requests(logs: list[Path]) -> dict[Key, Asked]:
 
 
 def _key(update: dict[str, Any]) -> Key:
-    """Return the user and the identity: the nonce or, without one, timestamp and value."""
+    """Return user id and identity: the nonce or, without one, timestamp and value."""
     moment = datetime.fromisoformat(update["timestamp"]).astimezone(UTC)
     return update["user_id"], update.get("nonce") or f"{moment} {update['score_value']}"
 
 
 def check_updates(asked: dict[Key, Asked], history: History) -> Iterator[str]:
-    """Yield what was lost, counted twice, invented, or told otherwise than it is."""
+    """Yield updates that are lost, recorded twice, invented, or contradict their responses."""
     nonces = {request.update.get("nonce") for request in asked.values()}
     rows: dict[Key, Row] = {}
     for row in history.rows:
@@ -119,7 +119,7 @@ def check_updates(asked: dict[Key, Asked], history: History) -> Iterator[str]:
 
 
 def check_standings(history: History, policy: str) -> Iterator[str]:
-    """Yield where the table of standings, or a row, is not what the policy makes of the history."""
+    """Yield rows and standings that differ from the policy's result for the history."""
     standings: dict[str, histories.Standing] = {}
     for row, applied, standings in histories.fold(history.rows, policy):
         score = standings[row.user_id].score
@@ -134,7 +134,7 @@ def check_standings(history: History, policy: str) -> Iterator[str]:
 
 
 def check_viewers(seen: list[dict[str, Any]], history: History, policy: str) -> Iterator[str]:
-    """Yield where a connection saw anything but the history, in its order, without a gap."""
+    """Yield connections whose messages are not a gapless part of the history, in order."""
     boards = histories.boards(history.rows, policy)
     told = [(row.user_id, row.score) for row in history.rows]
     places = defaultdict(list)
@@ -153,7 +153,7 @@ def check_viewers(seen: list[dict[str, Any]], history: History, policy: str) -> 
 
 
 def has_seen_all(messages: list[dict[str, Any]], history: History) -> bool:
-    """Whether who saw these has seen the last update, if any, and the present board."""
+    """Whether these messages end with the last update, if they have any, and the current board."""
     seen = [_update(each) for each in messages if each["type"] == "score_update"]
     shown = [each["data"] for each in messages if each["type"] == "top_10_update"]
     last = history.rows[-1]
@@ -173,7 +173,7 @@ def _walk(
     place: int,
     must_end: bool,
 ) -> str | None:
-    """Return what is wrong with the messages if the first was sent at this place in the history."""
+    """Return the problem with the messages if the first was sent after `place` updates, or None."""
     shown: Any = None
     for number, message in enumerate(messages):
         if message["type"] == "score_update":
@@ -209,7 +209,7 @@ def main() -> int:
 
 
 def check(folder: Path, database: str, policy: str) -> tuple[list[str], dict[str, int]]:
-    """Return what is wrong, and how many of what were looked at."""
+    """Return the problems, and the numbers of checked items by kind."""
     asked = requests(sorted(folder.glob("client-*.jsonl")))
     history = histories.read(database)
     viewers = folder / "viewers.jsonl"

@@ -1,21 +1,17 @@
-"""Whether a process stays as it is: what is flat, and what is a leak.
+"""Compare samples of a process to detect leaks, under load and at rest.
 
-Two comparisons, and both have to hold.
+Under load: compares the medians of the first and last quarter of the samples after warm-up, once
+the viewers are connected again. A median ignores the up to two passwords being hashed at a time,
+at 32 MiB each. The number of clients varies, so only sockets that their clients have left count,
+and only green threads beyond one per client socket.
 
-Under load: the medians of the first and of the last quarter of what was seen after warm-up, once
-the viewers are there again. A median does not see the two passwords that are being hashed right
-now, at 32 MiB each. How many clients there are at a time is theirs to say: of their sockets those
-count that nobody is at the other end of any more, of the green threads those beyond one for each.
+At rest: the load stops and all clients leave, once after warm-up and once at the end. Files, green
+threads, client sockets and threads must not increase, since there are no clients.
 
-At rest: the load stops, everybody leaves, and what is left is compared with what was left when they
-had all left once before, after warm-up. Files, green threads, sockets of clients and threads must
-be the same to the last one, for nobody is there whom they could belong to.
-
-Other figures are never quite the same. Connections: those to the database and to Redis are made
-when there is more to do at a time than ever before, and kept. Memory: the allocator keeps what it
-may need again, every connection to the database its last hundred statements. Objects, under load:
-what is garbage is collected once there are a quarter more. Threads, under load: each of the two
-passwords that may be hashed at a time has one. `LIMITS` says what is granted.
+Other figures vary. Connections to the database and Redis are opened at a new peak of load, and
+kept. Memory: the allocator keeps freed memory, and each database connection caches its last hundred
+statements. Objects under load: garbage is collected once there are a quarter more. Threads under
+load: each of the up to two passwords being hashed has one. `LIMITS` defines the tolerances.
 """
 
 from collections.abc import Sequence
@@ -28,9 +24,9 @@ Sample = dict[str, Any]
 
 @dataclass(frozen=True)
 class Limit:
-    """What a figure may grow by, under load and at rest: so many more, and a share of what it was.
+    """How much a figure may grow, under load and at rest: an absolute amount plus a share.
 
-    `unit` is for those who read it.
+    `unit` is for the printed report.
     """
 
     name: str
@@ -52,7 +48,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one comparison."""
+    """One figure of one comparison; `most` is the largest allowed value of `last`."""
 
     name: str
     unit: str
@@ -63,14 +59,14 @@ class Row:
 
     @property
     def is_flat(self) -> bool:
-        """Whether it has stayed as it was."""
+        """Whether the figure has grown by no more than its limit."""
         return self.last <= self.most
 
 
 def under_load(samples: Sequence[Sample]) -> list[Row]:
-    """Compare the first and the last quarter of what was seen under load.
+    """Compare the first and the last quarter of the samples under load.
 
-    The first sixth of all is left out: until then some have yet to come.
+    The first sixth of the samples is ignored, because not all clients are connected yet.
     """
     samples = [_without_clients(sample) for sample in samples[len(samples) // 6 :]]
     quarter = len(samples) // 4
@@ -84,7 +80,7 @@ def under_load(samples: Sequence[Sample]) -> list[Row]:
 
 
 def _without_clients(sample: Sample) -> Sample:
-    """Return what there is beyond the clients that are there, of whom every one has a thread."""
+    """Return the sample without connected clients and their green threads, one per socket."""
     return {**sample, "sockets": sample["gone"], "green": sample["green"] - sample["sockets"]}
 
 
@@ -93,7 +89,7 @@ def _middle(key: str, samples: Sequence[Sample]) -> float:
 
 
 def at_rest(first: Sample, last: Sample) -> list[Row]:
-    """Compare what was left once everybody had left, after warm-up and at the end."""
+    """Compare two samples at rest: after warm-up and at the end."""
     return [
         _row(limit, "at rest", limit.at_rest, first[key], last[key])
         for key, limit in LIMITS.items()
@@ -106,7 +102,7 @@ def _row(limit: Limit, when: str, granted: tuple[float, float], first: float, la
 
 
 def grown_kinds(first: Sample, last: Sample, most: int = 8) -> list[tuple[str, int, int]]:
-    """Return the types that there are most more objects of, with how many there were and are."""
+    """Return the types whose object counts grew most, each with the old and the new count."""
     kinds = [(name, first["kinds"].get(name, 0), count) for name, count in last["kinds"].items()]
     grown = [kind for kind in kinds if kind[2] > kind[1]]
     return sorted(grown, key=lambda kind: kind[1] - kind[2])[:most]

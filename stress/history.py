@@ -1,7 +1,7 @@
-"""What the database says happened, read and worked out without any of the server's code.
+"""Read the history from the database and compute standings and boards, without server code.
 
-So it can be held against the server. The rules are those of the contract: what a policy makes of
-updates in the order of their commits, and who is on the board.
+The checker compares the server with this independent implementation of the documented rules: how a
+policy applies updates in commit order, and who is in the top 10.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ COLUMNS = (
     "score_id, user_id, score_value, created_at, achieved_at, identity, submitted_by, score, "
     "applied, version"
 )
-# Scores without a version are those of seeded players, which nobody was told of.
+# Scores of seeded players have no version and were never pushed.
 ROWS = f"SELECT {COLUMNS} FROM scores WHERE version IS NOT NULL ORDER BY version, created_at"
 STANDINGS = "SELECT user_id, score, reached_at, achieved_at, score_id, remainder FROM standings"
 MAX_SCORE = 2**53 - 1
@@ -27,7 +27,7 @@ MAX_SCORE = 2**53 - 1
 
 @dataclass(frozen=True)
 class Row:
-    """One accepted update, as it stands in the table."""
+    """One accepted update: a row of the `scores` table."""
 
     score_id: int
     user_id: str
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a user stands. `exact` is the score in decimal, of which `score` is the double."""
+    """A user's standing. `exact` is the exact decimal score, `score` the double that shows it."""
 
     score: float
     reached_at: datetime
@@ -54,14 +54,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class History:
-    """All accepted updates in the order of their commits, and where everybody stands."""
+    """All accepted updates in commit order, and the standing of each user."""
 
     rows: list[Row]
     standings: dict[str, Standing]
 
 
 def read(database: str) -> History:
-    """Return the history in the database of this URL, `sqlite:///...` or `postgresql://...`."""
+    """Return the history in the database at this URL, `sqlite:///...` or `postgresql://...`."""
     rows = [Row(*map(_whole, row)) for row in _query(database, ROWS)]
     rows = [_with_truth(row) for row in rows]
     found = _query(database, STANDINGS)
@@ -83,7 +83,7 @@ def _query(database: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def _whole(value: Any) -> Any:
-    """Return a moment as such: SQLite has them as text, in UTC."""
+    """Return a timestamp as a datetime in UTC, other values unchanged: SQLite stores text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     if isinstance(value, str) and len(value) == 26 and value[10] == " ":
@@ -100,14 +100,14 @@ def _decimal(score: float) -> Decimal:
 
 
 def _shown(exact: Decimal) -> float:
-    """Return the double that stands for an exact total."""
+    """Return the double that the server shows for an exact total."""
     if abs(exact) > MAX_SCORE:
         return float((MAX_SCORE + 1) * (1 if exact > 0 else -1))
     return float(exact)
 
 
 def after(policy: str, present: Standing | None, row: Row) -> Standing | None:
-    """Return where a user stands after one more update, None if it changes nothing."""
+    """Return a user's standing after one more update, or None if the update is not applied."""
     value = _decimal(row.score_value)
     if present is None:
         return Standing(row.score_value, row.created_at, row.achieved_at, row.score_id, value)
@@ -122,7 +122,7 @@ def after(policy: str, present: Standing | None, row: Row) -> Standing | None:
 
 
 def fold(rows: list[Row], policy: str) -> Iterator[tuple[Row, bool, dict[str, Standing]]]:
-    """Yield each update with whether it set the score, and where everybody stands after it."""
+    """Yield each update, whether it is applied, and all standings after it (one shared dict)."""
     standings: dict[str, Standing] = {}
     for row in rows:
         changed = after(policy, standings.get(row.user_id), row)
@@ -132,7 +132,7 @@ def fold(rows: list[Row], policy: str) -> Iterator[tuple[Row, bool, dict[str, St
 
 
 def board(standings: dict[str, Standing]) -> list[dict[str, Any]]:
-    """Return the top 10: the highest first, of equals who was there first, then by user id."""
+    """Return the top 10: best score first, ties by who reached it first, then by user id."""
     order = sorted(
         standings.items(), key=lambda each: (-each[1].score, each[1].reached_at, each[0])
     )
@@ -140,5 +140,5 @@ def board(standings: dict[str, Standing]) -> list[dict[str, Any]]:
 
 
 def boards(rows: list[Row], policy: str) -> list[list[dict[str, Any]]]:
-    """Return the top 10 at first, and after each update."""
+    """Return the top 10 before the first update and after each update."""
     return [[], *(board(standings) for _, _, standings in fold(rows, policy))]

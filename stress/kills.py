@@ -1,4 +1,4 @@
-"""Kill the processes again and again under load, and see that nothing was lost or came twice.
+"""Kill server processes repeatedly under load; check that no update is lost or recorded twice.
 
 python -m stress.kills --database postgres --processes 3 --kills 20
 """
@@ -24,12 +24,12 @@ from .audience import Audience
 from .workload import Workload
 
 PLAYERS = 30
-# Updates that are acknowledged between one kill and the next, at random.
+# Range of the random number of acknowledged updates between two kills.
 BETWEEN = (5, 60)
 
 
 class Run:
-    """Servers that share a database, with clients and viewers, until they are checked."""
+    """Servers that share a database, with clients and viewers."""
 
     def __init__(self, folder: Path, database: str, processes: int, policy: str, seed: int) -> None:
         self.folder, self.policy, self._seed = folder, policy, seed
@@ -47,7 +47,7 @@ class Run:
         self._ends += [server.stop for server in self.servers]
 
     def start(self) -> None:
-        """Let clients and viewers in."""
+        """Start clients and viewers."""
         first = self.servers[0]
         scorer = first.user("Scorer", "scorer")
         token = first.flask("users", "token", "Scorer", "--minutes", "120").strip()
@@ -60,7 +60,7 @@ class Run:
         self._ends += [self.workload.stop, self.audience.end]
 
     def kill(self) -> None:
-        """Kill one process, or now and then all at once, in the midst of it, and start it again."""
+        """Kill one process under load, or sometimes all of them, and restart what was killed."""
         self.workload.wait_for_more(self._random.randint(*BETWEEN))
         everyone = self._random.random() < 0.2
         killed = self.servers if everyone else [self._random.choice(self.servers)]
@@ -70,7 +70,7 @@ class Run:
             server.start()
 
     def end(self) -> tuple[list[str], dict[str, int]]:
-        """End the work, have everybody see the last of it, and return what is wrong with it all."""
+        """Stop the clients, wait until the viewers have caught up; return problems and counts."""
         self.workload.wait_for_more(20)
         self.workload.stop()
         history = histories.read(self.url)
@@ -84,7 +84,7 @@ class Run:
         return found, counts
 
     def close(self) -> None:
-        """End everything that is left."""
+        """Stop everything that still runs."""
         for end in reversed(self._ends):
             end()
 
@@ -92,7 +92,7 @@ class Run:
 def run(
     folder: Path, database: str, processes: int, kills: int, policy: str, seed: int
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return what was found wrong after so many kills, and the figures of the run."""
+    """Run with this number of kills; return the problems and the figures of the run."""
     with ExitStack() as stack:
         began = time.monotonic()
         work = Run(folder, database, processes, policy, seed)
@@ -105,7 +105,7 @@ def run(
 
 
 def main() -> int:
-    """Run as the arguments say; return the exit status."""
+    """Run with the command line's options; return the exit status."""
     parser = argparse.ArgumentParser("python -m stress.kills", description=__doc__)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--processes", type=int, default=1)

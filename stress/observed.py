@@ -1,15 +1,14 @@
-"""`python wsgi.py`, with a thread beside it that looks at the process from within.
+"""Run `python wsgi.py` with a native thread that samples the process from within.
 
     python -m stress.observed FILE
 
-Every SECONDS the thread writes one line of JSON into FILE: what the system gives the process, and
-what only the process knows of itself, its green threads first of all. It is a thread of the
-system, taken from the standard library before eventlet patches that, so that it is no green
-thread itself and tells as well of a loop that hangs. As long as there is a file FILE.quiet, the
-garbage is collected before each look, every object is looked at, and the line tells how many there
-are of each type. Else nothing is looked at that the server may be at work on.
+Every `SECONDS` the thread appends one line of JSON to FILE: resource use as the system reports it,
+and internal figures such as the number of green threads. The thread is created with functions
+saved before eventlet patches the standard library, so that it also runs while the loop hangs.
+While a file FILE.quiet exists, each sample first collects garbage, then counts objects by type.
+Otherwise the sample touches no object that the server may be using.
 
-SOAK_LEAK, such as `memory,files`, makes the thread itself leak with every look: see LEAKS.
+SOAK_LEAK, such as `memory,files`, makes the thread leak with every sample: see `LEAKS`.
 """
 
 import _socket
@@ -28,11 +27,11 @@ from pathlib import Path
 import greenlet
 
 SECONDS = 2.0
-# Of the types of objects, those that there are most of.
+# Object types per sample, the most frequent ones; and calls per stack.
 MOST_KINDS = 400
 MOST_CALLS = 8
 DATABASE = "scoreboard.db"
-# States of TCP, from the system's `tcp_states.h`.
+# TCP states, from Linux's `tcp_states.h`.
 ESTABLISHED, LISTENS = 1, 10
 
 start_new_thread, sleep = _thread.start_new_thread, time.sleep
@@ -40,7 +39,7 @@ wall_clock, monotonic = time.time, time.monotonic
 
 
 def main(file):
-    """Serve as `python wsgi.py` does; nothing of the project may be imported before it patches."""
+    """Serve like `python wsgi.py`. No project module may be imported before it patches."""
     leaks = [LEAKS[name] for name in os.environ.get("SOAK_LEAK", "").split(",") if name]
     start_new_thread(_observe, (Path(file), leaks))
     runpy.run_path("wsgi.py", run_name="__main__")
@@ -69,10 +68,10 @@ def _look(quiet):
 
 
 def _objects_under_load():
-    """Return how many objects there are, and how many green threads with the threads themselves.
+    """Return the numbers of objects and of green threads; the latter includes native threads.
 
-    A tuple that somebody is still building must not be held meanwhile: it could not grow any more.
-    So the list of all objects lives within one call of C, in which no other thread has a turn.
+    A tuple under construction cannot be resized while another reference to it exists. So the list
+    of all objects lives only within one C call, during which no other thread runs.
     """
     objects = chain.from_iterable(map(gc.get_objects, [None]))
     green = sum(map(issubclass, map(type, objects), repeat(greenlet.greenlet)))
@@ -80,12 +79,12 @@ def _objects_under_load():
 
 
 def _objects_at_rest():
-    """Return the same exactly, with all types and with where the green threads wait."""
+    """Return exact counts after a collection, with all types and the green threads' stacks."""
     gc.collect()
     objects = gc.get_objects()
     kinds = Counter(map(type, objects))
     green = {kind for kind in kinds if issubclass(kind, greenlet.greenlet)}
-    # Without a parent it is the thread itself, of which eventlet has twenty for what blocks.
+    # A greenlet without a parent is a native thread: eventlet's pool has twenty for blocking calls.
     alive = [each for each in objects if type(each) in green and not each.dead and each.parent]
     named = Counter()
     for kind, count in kinds.items():
@@ -99,7 +98,7 @@ def _objects_at_rest():
 
 
 def _stack(thread):
-    """Return where a green thread waits, the innermost call first."""
+    """Return the stack of a waiting green thread, innermost call first."""
     frame, calls = thread.gr_frame, []
     while frame and len(calls) < MOST_CALLS:
         calls.append(f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}")
@@ -113,9 +112,9 @@ def _status(name):
 
 
 def _held():
-    """Return how many there are of what the server keeps for every client; none once all left."""
+    """Return the sizes of the server's collections of clients; all are 0 without clients."""
     app = getattr(sys.modules["__main__"], "app", None)
-    if app is None:  # it has not got that far
+    if app is None:  # the server is still starting
         return {}
     from scoreboard.concurrency import runtime as transport
     from scoreboard.observability import audit
@@ -128,7 +127,7 @@ def _held():
         "viewers": len(audience.sockets) + len(audience.viewers),
         "sessions": len(server.eio.sockets),
         "environments": len(server.environ),
-        # Copies: the loop goes on meanwhile, and rooms come and go.
+        # Copies, because the loop runs meanwhile and changes the rooms.
         "clients": sum(
             len(room)
             for rooms in list(server.manager.rooms.values())
@@ -138,15 +137,15 @@ def _held():
 
 
 def _open():
-    """Return how many files are open, how many sockets of clients, and how many of others.
+    """Return the numbers of open files, client sockets and other connections.
 
-    `gone` are the sockets of clients who have closed them or vanished, or whom we have hung up on:
-    all that are not established. Files of the database are not counted, as a bounded pool has more
-    or fewer of them; nor is the socket that listens.
+    `gone` counts the client sockets that are not established any more, closed by either side. Files
+    of the database are not counted, since their number varies with a bounded pool; nor is the
+    listening socket.
     """
     counts = Counter(files=0, sockets=0, gone=0, connections=0)
     for descriptor in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # closed by now, as is the folder itself
+        with contextlib.suppress(OSError):  # closed meanwhile, as is the listed folder
             target = os.readlink(f"/proc/self/fd/{descriptor}")
             if target.startswith("socket:"):
                 counts.update(_socket_is(os.dup(int(descriptor))))
@@ -156,10 +155,10 @@ def _open():
 
 
 def _socket_is(descriptor):
-    """Return as what this socket counts, and close it."""
+    """Return the counters that this socket increments, and close the descriptor."""
     try:
         seen = _socket.socket(fileno=descriptor)
-    except OSError:  # it was closed, and its number is another file's now
+    except OSError:  # closed meanwhile, and its number was reused for a file
         os.close(descriptor)
         raise
     try:

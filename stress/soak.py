@@ -1,18 +1,16 @@
-"""A server under mixed load for a long time: what it takes must not grow.
+"""Soak test: run a server under mixed load for a long time and check that nothing leaks.
 
     python -m stress.soak [--minutes N] [--database sqlite|postgres] [--folder FOLDER]
 
-N minutes of load, an hour if not said otherwise, of which the first quarter is warm-up; after
-warm-up and at the end everybody leaves, and the server comes to rest. What is flat is said in
-`flatness`. With SQLite it is a process on its own, with Postgres one that has Redis. Exits with 1
-if anything grew, if an answer had a status that it should not have, if the server logged a
-traceback, or if the history checker finds anything wrong.
+N minutes of load (60 by default), of which the first quarter is warm-up. After warm-up and at the
+end all clients leave and the server comes to rest. `flatness` defines what counts as growth. With
+Postgres the server also uses Redis. Exits with 1 if a figure grew, a response had an unexpected
+status, the server logged a traceback, or the history checker found a problem.
 
-What the server remembers on purpose is bounded, and most of it is filled before the warm-up: the
-10,000 verified tokens, the 10,000 addresses that were refused something, the 1,000 lines of the
-audit log, a database larger than the cache that each of its connections has. What is remembered of
-each user (rules of the unusual, windows of limits) is there after warm-up for the users of the
-load, and grows with those who register: ten a minute, of about a kilobyte each.
+The server's caches are bounded, and most are filled before the warm-up: 10,000 verified tokens,
+10,000 addresses with refusals, 1,000 audit lines, and a database larger than the cache of each
+connection. Data per user (anomaly rules, rate limit windows) exists after warm-up for the users of
+the load. It grows with new accounts: ten per minute, about a kilobyte each.
 """
 
 import argparse
@@ -38,10 +36,10 @@ from .subject import served
 from .workload import Workload
 
 WARM_UP = 0.25
-# Within this time after the last client has left, nothing may be left of any. A session that is
-# not polled any more is given up after 45 s.
+# Seconds after the last client has left in which all client state must be gone. A session that is
+# no longer polled ends after 45 s.
 REST_SECONDS = 90
-# So many looks in a row that see the same, and the server has come to rest.
+# Consecutive equal samples that mean that the server is at rest.
 SETTLED = 5
 TOKENS, UPDATES = 10_000, 20_000
 PROXIED = "X-Forwarded-For"
@@ -51,14 +49,14 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "eHh4eHh4eHh4eHh4eHh4eA==",
 }
-# More than any pool holds, so that all of them are full whenever the server comes to rest.
+# More concurrent requests than any pool has connections, so that all pools are full at rest.
 CROWD = 40
-# Seconds between two requests of each client of the workload.
+# Average seconds between two requests of each client of the workload.
 PAUSE = 0.5
 
 
 class Soak:
-    """One server, its load, and what came of it."""
+    """One server, its load, and its results."""
 
     def __init__(self, server, actors=EVERYBODY, fill=True):
         self.server, self.notes, self._actors = server, Notes(), actors
@@ -68,7 +66,7 @@ class Soak:
             self._fill()
 
     def run(self, seconds):
-        """Let the load run for so long, and return the rows that tell what grew."""
+        """Run the load for `seconds` in total; return the rows of both comparisons."""
         self._load(seconds * WARM_UP)
         self.first = self._rest(_settled)
         began = time.time()
@@ -79,7 +77,7 @@ class Soak:
         return flatness.under_load(loaded) + flatness.at_rest(self.first, self.last)
 
     def failures(self, rows):
-        """Return what is wrong, in words."""
+        """Return the failures as text."""
         grown = [f"{row.name} grew {row.when}" for row in rows if not row.is_flat]
         for when, look in (("after warm-up", self.first), ("at the end", self.last)):
             left = {name: count for name, count in look["held"].items() if count}
@@ -89,7 +87,7 @@ class Soak:
         return grown + self.notes.unexpected + list(self._wrong())
 
     def _wrong(self):
-        """Return what the history checker finds wrong."""
+        """Yield the problems that the history checker finds."""
         logs = [log for workload in self._workloads for log in workload.logs]
         whole, ours = histories.read(self.server.environment["DATABASE_URL"]), self._world.checked
         rows = [row for row in whole.rows if row.user_id in ours]
@@ -116,7 +114,7 @@ class Soak:
         self._crowd()
 
     def _rest(self, has_come):
-        """Wait until the server has come to rest, and return the last look at it."""
+        """Wait until `has_come(samples)` or `REST_SECONDS` have passed; return the last sample."""
         deadline = time.monotonic() + REST_SECONDS
         with self.server.at_rest():
             while True:
@@ -126,13 +124,13 @@ class Soak:
                 time.sleep(0.5)
 
     def _quiet_looks(self):
-        """Return the looks of this rest."""
+        """Return the samples of the current rest."""
         looks = self.server.samples()
         loaded = max(number for number, look in enumerate(looks) if not look["quiet"])
         return looks[loaded + 1 :]
 
     def _crowd(self):
-        """Ask for so much at the same time that every pool is full."""
+        """Send so many concurrent requests that every connection pool is full."""
         world = self._world
 
         def ask(number):
@@ -147,10 +145,10 @@ class Soak:
             list(crowd.map(ask, range(5 * CROWD)))
 
     def _fill(self):
-        """Fill what is remembered: tokens, addresses, lines, and the database with its caches."""
+        """Fill the bounded caches: tokens, addresses, audit lines, and the database's caches."""
         world, http = self._world, HTTPConnection("127.0.0.1", self.server.port)
         for number in range(TOKENS):
-            # Verified, remembered, and then refused as no access token: that costs the least.
+            # A refresh token is verified and cached, then refused: the cheapest way to fill it.
             token = world.mint(world.scorer.user_id, type="refresh", number=number)
             address = f"10.0.{number // 250}.{number % 250}"
             http.request("GET", PATH, headers={**_bearer(token), **UPGRADE, PROXIED: address})
@@ -172,7 +170,7 @@ def _bearer(token):
 
 
 def _settled(looks):
-    """Whether nobody is left, and several looks have seen the same."""
+    """Whether no client state is left and the last `SETTLED` samples are equal."""
     last = [_exact(look) for look in looks[-SETTLED:]]
     return len(last) == SETTLED and all(each == last[0] for each in last) and _empty(looks[-1])
 

@@ -1,4 +1,4 @@
-"""The server that is soaked: `python wsgi.py`, looked at from within by `stress.observed`."""
+"""Start the server of the soak test: `python wsgi.py`, sampled by `stress.observed`."""
 
 import contextlib
 import json
@@ -12,12 +12,12 @@ from viewers import wait_until
 
 
 class Observed(Server):
-    """The server of `python wsgi.py` with a thread that looks at it from within."""
+    """The server of `python wsgi.py` with a thread that samples it from within."""
 
     def __init__(self, folder, **settings):
         self.looks = folder / "looks.jsonl"
         self._quiet = folder / "looks.jsonl.quiet"
-        # So that who asks can have any address.
+        # Trust one proxy, so that a client can claim any address.
         super().__init__(folder, TRUSTED_PROXIES="1", **settings)
 
     def command(self):
@@ -29,9 +29,9 @@ class Observed(Server):
 
     @contextlib.contextmanager
     def at_rest(self):
-        """Have the garbage collected before every look, and the types of objects counted.
+        """Within the context, collect garbage before every sample and count objects by type.
 
-        At the end the last such look is over: it holds what a server at work must have for itself.
+        Blocks at the end until a sample is without that: such a sample disturbs a working server.
         """
         self._quiet.touch()
         yield
@@ -45,7 +45,7 @@ class Observed(Server):
 
 @contextlib.contextmanager
 def served(database, folder, **settings):
-    """Start the server on a database of this kind."""
+    """Start the server on a database of this kind; stop it at the end of the context."""
     with contextlib.ExitStack() as stack:
         if database == "postgres":
             redis = OwnRedis(folder)

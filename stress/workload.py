@@ -1,7 +1,7 @@
-"""Clients that update scores for as long as they are let, and write down what they are told.
+"""Clients that submit updates until they are stopped, and log all requests and responses.
 
-Each has a log, a line of JSON an entry: what it sends, before it does, and the answer, or that none
-came. The checker knows from these what the server owes them.
+Each client has a log with one JSON object per line: each update before it is sent, and its response
+or that there was none. The checker compares these logs with the database.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ Update = dict[str, Any]
 Answer = tuple[int, dict[str, Any]]
 
 ANSWER_SECONDS = 10
-# A client is not told that its connection was lost while it waits for an acknowledgement.
+# Short, because a client that waits for an acknowledgement does not notice a lost connection.
 EVENT_SECONDS = 3
 TRIES = 40
 GONE = (OSError, http.client.HTTPException, socketio.exceptions.SocketIOError)
 
 
 class Log:
-    """What one client sends and is told. `acknowledged` counts the updates it knows are in."""
+    """The log of one client. `acknowledged` counts responses of 200, `lost` missing responses."""
 
     def __init__(self, path: Path, by: str) -> None:
         self._file = path.open("w", buffering=1)
@@ -61,7 +61,7 @@ class Log:
 
 
 class Http:
-    """One kept connection."""
+    """Submits updates one by one over a keep-alive HTTP connection."""
 
     most = 1
     path = "/api/score/update"
@@ -74,7 +74,7 @@ class Http:
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def send(self, updates: list[Update]) -> list[Answer]:
-        """Return the answers to these. Raises one of GONE if there are none."""
+        """Return the response to the update. Raises one of `GONE` if there is none."""
         return [self._post(updates[0])]
 
     def _post(self, body: Any) -> Answer:
@@ -87,13 +87,13 @@ class Http:
 
 
 class Batch(Http):
-    """The same, for several at a time."""
+    """Submits batches of up to 5 updates over a keep-alive HTTP connection."""
 
     most = 5
     path = "/api/score/batch"
 
     def send(self, updates: list[Update]) -> list[Answer]:
-        """Return the answers to these; one to all of them if the batch as a whole is refused."""
+        """Return a response per update; all are the same if the whole batch is refused."""
         status, body = self._post({"updates": updates})
         if status != 200:
             return [(status, body)] * len(updates)
@@ -101,7 +101,7 @@ class Batch(Http):
 
 
 class Event:
-    """One Socket.IO connection."""
+    """Submits updates one by one as events of a Socket.IO connection."""
 
     most = 1
 
@@ -111,7 +111,7 @@ class Event:
         self._client.connect(url, auth={"token": token}, wait_timeout=ANSWER_SECONDS, **options)
 
     def send(self, updates: list[Update]) -> list[Answer]:
-        """Return the answers to these. Raises one of GONE if there are none."""
+        """Return the response to the update. Raises one of `GONE` if there is none."""
         told = self._client.call("update_score", updates[0], timeout=EVENT_SECONDS)
         return [(told["status"], told["body"])]
 
@@ -120,10 +120,10 @@ class Event:
 
 
 class Client:
-    """One that updates scores by one way in, one request after the other, with retries.
+    """A client that sends one request after another over one transport (`way`), with retries.
 
-    `begun` has the updates of all clients: each is in it from before it is sent, so that another
-    may send it at the same moment.
+    `begun` is shared by all clients. Each update is added before it is sent, so that another client
+    may send it at the same time.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Client:
         self._connection: Any = None
 
     def run(self, stop: threading.Event, pause: float, seed: str) -> None:
-        """Go on until told to stop, with a pause of about so many seconds between two."""
+        """Send requests until `stop` is set, with a pause of about `pause` seconds between two."""
         self._random.seed(seed)
         while not stop.wait(self._random.random() * 2 * pause):
             count = self._random.randint(1, self._way.most)
@@ -150,7 +150,7 @@ class Client:
         self.log.close()
 
     def _next(self) -> Update:
-        """Return an update: new, or one begun before, be it this moment; good, or not."""
+        """Return an update: a new one, sometimes invalid, or one that any client has begun."""
         dice = self._random.random()
         if self._begun and dice < 0.2:
             return self._random.choice(self._begun if dice < 0.1 else self._begun[-3:])
@@ -165,7 +165,7 @@ class Client:
         late = timedelta(hours=1) if self._random.random() < 0.1 else timedelta()
         update = {
             "user_id": self._random.choice(self._players),
-            # Never the same twice, so that everything that is seen can be told apart.
+            # Practically unique, so that updates can be distinguished.
             "score_value": self._random.randrange(10**12),
             "timestamp": (datetime.now(UTC) - late).isoformat(),
         }
@@ -174,9 +174,9 @@ class Client:
         return update
 
     def _insist(self, updates: list[Update], stop: threading.Event) -> None:
-        """Send these again and again until each has an answer that is not an error of the server.
+        """Send these until each has a response other than 500, or `TRIES` is reached.
 
-        Once told to stop, one more time.
+        Once `stop` is set, send them one more time at most.
         """
         for _ in range(TRIES):
             last = stop.is_set()
@@ -212,7 +212,7 @@ class Client:
 
 
 class Workload:
-    """Clients of every way in, at work on the servers at these URLs from when it is made."""
+    """Clients of every transport on the servers at these URLs; they start at once."""
 
     WAYS = (Http, Http, Event, Event, Batch)
 
@@ -225,7 +225,7 @@ class Workload:
         seed: int = 0,
         pause: float = 0.02,
     ) -> None:
-        """Let them work with a pause of about so many seconds between two requests of each."""
+        """Start the clients. `pause` is the average seconds between two requests of each."""
         begun: list[Update] = []
         self.logs = [folder / f"client-{number}.jsonl" for number in range(len(self.WAYS))]
         self.clients = [
@@ -241,11 +241,11 @@ class Workload:
             thread.start()
 
     def count(self, what: str) -> int:
-        """Return how many were `acknowledged`, `lost` or `repeats` so far."""
+        """Return the current sum of a counter: `acknowledged`, `lost` or `repeats`."""
         return sum(getattr(client.log, what) for client in self.clients)
 
     def wait_for_more(self, count: int, seconds: float = 60) -> None:
-        """Wait until so many more are acknowledged. Raises TimeoutError."""
+        """Wait until `count` more updates are acknowledged. Raises TimeoutError."""
         wanted, deadline = self.count("acknowledged") + count, time.monotonic() + seconds
         while self.count("acknowledged") < wanted:
             if time.monotonic() > deadline:
@@ -253,7 +253,7 @@ class Workload:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Let the clients end what they are at."""
+        """Stop the clients after their current requests. Blocks until they have ended."""
         self._stop.set()
         for thread in self._threads:
             thread.join(60)

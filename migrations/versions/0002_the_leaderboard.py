@@ -1,4 +1,4 @@
-"""A stamp for the board's version, and the way to a user's newest scores."""
+"""Add a stamp to the board's version, and an index for a user's newest scores."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""A clock of the board's own, which no machine's clock sets back."""
+"""Add a clock to the board, which never goes back even if a machine's clock does."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,7 +6,7 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
-# The moment after the latest so far: that may be ahead of the clock of whoever goes on from here.
+# Start after the latest recorded time, which may be ahead of the clock of this machine.
 START = {
     "sqlite": "UPDATE board_version SET clock = coalesce("
     "(SELECT (strftime('%s', max(created_at)) + 1) * 1000000 FROM scores), 0)",

@@ -1,4 +1,4 @@
-"""Exact totals, timestamps as they were sent, and identities of each submitter's own."""
+"""Add exact totals and the timestamps as sent; make identities unique per submitter."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,7 +34,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("scores_voided", "scores")
     op.drop_index("score_identity", "scores")
-    # What the older version cannot hold: one identity by two submitters, and 2**53.
+    # The older schema allows neither one identity by two submitters nor 2**53.
     op.execute(
         "UPDATE scores SET identity = identity || '/' || score_id WHERE EXISTS ("
         "SELECT * FROM scores AS earlier WHERE earlier.user_id = scores.user_id"
@@ -97,9 +97,9 @@ def _standings(largest: int, *more: sa.schema.SchemaItem) -> list[sa.schema.Sche
 
 
 def _copy(name: str, items: list[sa.schema.SchemaItem]) -> None:
-    """Replace a table of SQLite, which cannot change constraints, by one with these items.
+    """Replace a SQLite table by one with these items: SQLite cannot alter constraints.
 
-    env.py has switched foreign keys off: to drop a table would else look for its rows' children.
+    env.py has disabled foreign keys; otherwise dropping a table searches the child rows.
     """
     columns = (each["name"] for each in sa.inspect(op.get_bind()).get_columns(name))
     new = op.create_table(f"{name}_new", *items)

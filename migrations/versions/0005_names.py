@@ -1,9 +1,9 @@
-"""Keys of names without invisible characters and repeated spaces.
+"""Remove invisible characters and repeated spaces from the keys of names.
 
-Two names that used to differ may have the same key now. Then the account that has this key
-already keeps it, or else the oldest of those that come to it. Every other one gets the key with a
-mark and the start of its user_id, such as `ann~1a2b3c4d`; its user signs in with that as the
-name. Each is logged. Nobody's displayed name changes.
+Two different names may now have the same key. The account that already has the key keeps it,
+otherwise the oldest account with that name gets it. Every other account gets the key with a tilde
+and the start of its user_id, such as `ann~1a2b3c4d`, and its user signs in with that as the name.
+Each such change is logged. Displayed names do not change.
 """
 
 import logging
@@ -47,7 +47,7 @@ def _former_key(username: str) -> str:
 
 
 def _distinct(connection: sa.Connection, key: str, user_id: str) -> str:
-    """Return a key that nobody has, and that can be typed as a name."""
+    """Return an unused key that is also a valid name to sign in with."""
     for size in (8, len(user_id)):
         mark = f"~{user_id[:size]}"
         distinct = key[: MAX_NAME - len(mark)] + mark
@@ -57,10 +57,10 @@ def _distinct(connection: sa.Connection, key: str, user_id: str) -> str:
 
 
 def _is_taken(connection: sa.Connection, key: str, user_id: str) -> bool:
-    """Return whether another user than this one has the key."""
+    """Whether a user other than this one has the key."""
     others = sa.select(users.c.user_id).where(users.c.user_id != user_id)
     return connection.execute(others.where(users.c.name_key == key)).first() is not None
 
 
 def downgrade() -> None:
-    """Keep the new keys: the older version finds every name that is typed in its plain form."""
+    """Keep the new keys: with the older version, users sign in with the plain form of a name."""

@@ -1,4 +1,4 @@
-"""The documentation, made of the schemas and routes in use: OpenAPI, AsyncAPI, and the page."""
+"""Serve the OpenAPI and AsyncAPI documents, generated from the routes and schemas in use."""
 
 from .routes import bp
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: asyncapi.toml, and the schema and an example of each message."""
+"""Build the AsyncAPI document from asyncapi.toml and the schemas of the messages."""
 
 from flask import Flask
 
@@ -9,7 +9,7 @@ from .schemas import Document, Json, example_of
 
 
 def of(app: Flask) -> Json:
-    """Return the AsyncAPI 3.0 document of this application, made for the first request."""
+    """Return the AsyncAPI 3.0 document of this application, built once. May yield to the loop."""
     if "asyncapi" not in app.extensions:
         app.extensions["asyncapi"] = _document(openapi.of(app))
     document: Json = app.extensions["asyncapi"]
@@ -40,7 +40,7 @@ def _document(endpoints: Json) -> Json:
 
 
 def _acknowledgement(endpoints: Json, receipt: Json) -> Json:
-    """Return the schema of what `update_score` is acknowledged with: an endpoint's response."""
+    """Return the schema of an `update_score` acknowledgement: a response of the HTTP endpoint."""
     responses = endpoints["paths"]["/api/score/update"]["post"]["responses"]
     codes = {int(status): list(each.get("x-codes", [])) for status, each in responses.items()}
     codes[500].append("stopping")  # over HTTP, a stopping process accepts no connection instead

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the routes and what they declare."""
+"""Build the OpenAPI document from the routes and their `Documented` metadata."""
 
 import inspect
 import re
@@ -18,9 +18,9 @@ from . import reference
 from .schemas import Document, Json, example_of
 
 VERSION = "0.1.0"
-# Any request with an access or refresh token can be refused with these.
+# Error codes of any request with an access or refresh token.
 TOKEN_CODES = ("token_missing", "token_invalid", "token_expired", "token_type", "token_revoked")
-# The specification fixes the statuses of these: 503 is not among them.
+# Endpoints whose statuses the specification fixes, without 503.
 UPDATES = ("/api/score/update", "/api/score/batch")
 IF_NONE_MATCH = {
     "name": "If-None-Match",
@@ -33,9 +33,10 @@ _making = threading.Lock()
 
 
 def of(app: Flask) -> Json:
-    """Return the OpenAPI 3.1 document of this application, made for the first request.
+    """Return the OpenAPI 3.1 document of this application, built once.
 
-    That takes tens of milliseconds and runs in a thread. Concurrent requests wait for it.
+    The first call builds it in a thread, which takes tens of milliseconds and yields to the loop.
+    Concurrent calls wait for it.
     """
     with _making:
         if "openapi" not in app.extensions:
@@ -100,7 +101,7 @@ def error_of(codes: list[str]) -> Json:
 
 
 def codes_of(declared: Documented) -> list[str]:
-    """Return every code that such a route may respond with, in the order of the reference."""
+    """Return every error code that a route may respond with, in the order of the reference."""
     codes = {*declared.errors, "server_error"}
     if declared.needs or declared.body or declared.query or declared.path:
         codes.add("overloaded")  # these read the database
@@ -173,7 +174,7 @@ def _json(schema: Schema, document: Document, response: bool) -> Json:
 
 
 def _refusals(path: str, declared: Documented) -> Json:
-    """Return the errors by status, with the codes of each."""
+    """Return the error responses by status, each with its codes."""
     by_status: dict[int, list[str]] = {}
     for code in codes_of(declared):
         status = reference.codes()[code]["status"]

@@ -1,4 +1,4 @@
-"""The texts of the documents: they are data, in TOML files beside this module."""
+"""Load the texts of the documents from the TOML files in this folder."""
 
 import functools
 import tomllib
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def load(name: str) -> dict[str, Any]:
-    """Return the content of a TOML file of this folder."""
+    """Return the content of a TOML file of this folder, by its name without extension."""
     return tomllib.loads((Path(__file__).parent / f"{name}.toml").read_text(encoding="utf-8"))
 
 

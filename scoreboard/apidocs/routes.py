@@ -1,4 +1,4 @@
-"""The documents for programs: OpenAPI and AsyncAPI."""
+"""Serve the OpenAPI and AsyncAPI documents."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ bp = Blueprint("docs", __name__, url_prefix="/api")
 @bp.get("/openapi.json")
 @documented({200: "application/json"})
 def openapi_json() -> dict[str, Any]:
-    """Show every endpoint as OpenAPI 3.1."""
+    """Get the OpenAPI 3.1 document of all endpoints."""
     return openapi.of(current_app)
 
 
 @bp.get("/asyncapi.json")
 @documented({200: "application/json"})
 def asyncapi_json() -> dict[str, Any]:
-    """Show the live messages as AsyncAPI 3.0."""
+    """Get the AsyncAPI 3.0 document of the live messages."""
     return asyncapi.of(current_app)

@@ -1,4 +1,4 @@
-"""JSON Schema of the marshmallow schemas that load and dump, made by apispec."""
+"""Convert marshmallow schemas to JSON Schema with apispec."""
 
 from typing import Any, ClassVar
 
@@ -16,10 +16,10 @@ Field = fields.Field[Any]
 
 
 class Converter(OpenAPIConverter):
-    """Converts the fields of this project, and tells request schemas from response schemas.
+    """Converts this project's fields, with different rules for requests and responses.
 
     While `response` is set, every field is required unless its metadata has `optional`, may be
-    null if marshmallow allows None, and a score may be a total.
+    null if marshmallow allows None, and a score has the range of a total.
     """
 
     field_mapping: ClassVar[dict[type, tuple[str | None, str | None]]] = {
@@ -31,9 +31,10 @@ class Converter(OpenAPIConverter):
     response = False
 
     def init_attribute_functions(self) -> None:
-        """Add the description and example of a field, leave out what is not in the contract.
+        """Add the description and example of a field.
 
-        The latter are the keys and values of a dict, and `readOnly`: no schema loads and dumps.
+        Leave out the keys and values of a dict, which are not in the contract, and `readOnly`, as
+        no schema both loads and dumps.
         """
         super().init_attribute_functions()
         self.attribute_functions.remove(self.dict2properties)
@@ -41,7 +42,7 @@ class Converter(OpenAPIConverter):
         self.attribute_functions.append(self.field2description)
 
     def schema2jsonschema(self, schema: Any) -> Json:
-        """Add the docstring, and the required fields of a response."""
+        """Add the schema's docstring, and the required fields of a response."""
         instance = resolve_schema_instance(schema)
         result: Json = super().schema2jsonschema(instance)
         if self.response:
@@ -55,9 +56,9 @@ class Converter(OpenAPIConverter):
     def field2description(self, field: Field, ret: Json) -> Json:
         """Return the description and the example of a field, from its metadata or the reference.
 
-        Raises KeyError for a field that neither of them describes.
+        Raises KeyError for a field without a description.
         """
-        if isinstance(field.parent, fields.List):  # the items of a list: the list is described
+        if isinstance(field.parent, fields.List):  # list items: described by the list
             return {}
         if isinstance(field, ScoreValue):
             limit = MAX_TOTAL if self.response else MAX_SCORE
@@ -73,20 +74,20 @@ class Converter(OpenAPIConverter):
         }
 
     def field2choices(self, field: Field, **kwargs: Any) -> Json:
-        """Return `const` for a single choice."""
+        """Return the choices as `enum`, or as `const` if there is only one."""
         choices: list[Any] = super().field2choices(field, **kwargs).get("enum", [])
         return {"const": choices[0]} if len(choices) == 1 else {"enum": choices} if choices else {}
 
     def field2default(self, field: Field, **kwargs: Any) -> Json:
-        """Return the default unless it is None, which means that the field has none."""
+        """Return the default unless it is None, which means no default."""
         return {} if field.load_default is None else super().field2default(field, **kwargs)
 
     def field2nullable(self, field: Field, ret: Json) -> Json:
-        """Return whether a field of a response may be null; no request may send null."""
+        """Return whether the field may be null. Only response fields may."""
         return super().field2nullable(field, ret) if self.response else {}
 
     def field2pattern(self, field: Field, **kwargs: Any) -> Json:
-        r"""Return the pattern as JSON Schema writes it: with anchors, and without Python's `\Z`."""
+        r"""Return the pattern in JSON Schema syntax: with anchors, without Python's `\Z`."""
         found = super().field2pattern(field, **kwargs)
         if isinstance(field, UserId):
             found = {"pattern": UUID.pattern}
@@ -94,36 +95,36 @@ class Converter(OpenAPIConverter):
 
 
 class Plugin(MarshmallowPlugin):
-    """The marshmallow plugin with our converter."""
+    """The marshmallow plugin of apispec with our converter."""
 
     Converter = Converter
 
 
 class Document(APISpec):
-    """An apispec document whose schemas are made of marshmallow schemas."""
+    """An apispec document whose schemas are converted from marshmallow schemas."""
 
     def __init__(self, title: str, version: str, **options: Any) -> None:
         self._plugin = Plugin()
         super().__init__(title, version, "3.1.0", plugins=[self._plugin], **options)
 
     def converter(self, response: bool) -> Any:
-        """Return the converter, set to convert the schemas of responses or of requests."""
+        """Return the converter in the mode for responses or for requests. The mode is shared."""
         self._plugin.converter.response = response
         return self._plugin.converter
 
     def refer(self, schema: Schema, response: bool) -> Json:
-        """Return a reference to a schema, which is added to the components."""
+        """Add a schema to the components and return a reference to it."""
         result: Json = self.converter(response).resolve_nested_schema(schema)
         return result
 
     def parameters(self, schema: Schema, path: str) -> list[Json]:
-        """Return the parameters of a schema: those that the path names are in it."""
+        """Return the schema's fields as path parameters if `path` names them, else as query."""
         found = self.converter(response=False).schema2parameters(schema, location="query")
         return [{**each, "in": "path"} if f"{{{each['name']}}}" in path else each for each in found]
 
 
 def example_of(schema: Json, schemas: dict[str, Json]) -> Any:
-    """Return an example of a JSON Schema: of an object, its required properties."""
+    """Return an example value of a JSON Schema; objects have only required properties."""
     if "$ref" in schema:
         return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     if schema.get("examples"):

@@ -1,4 +1,4 @@
-"""Database engines: what each connection needs, on SQLite and on PostgreSQL."""
+"""Set up database engines and the settings of each connection, for SQLite and PostgreSQL."""
 
 import contextlib
 import functools
@@ -15,13 +15,13 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 
 from ..concurrency import runtime as transport
 
-# How long a writer waits for another process's transaction, in seconds. Callers queue behind it.
+# Seconds that a writer waits for another process's transaction. Other writers queue behind it.
 SQLITE_BUSY_TIMEOUT = 2
-# Server-side timeouts of a transaction, in seconds. They end before the client's own deadline
-# (database.DEADLINE), so that a server that still answers says itself what took too long.
+# Server-side timeouts of a transaction, in seconds. They are shorter than the client's deadline
+# (`transactions.DEADLINE`), so that a server that still responds reports which limit was exceeded.
 STATEMENT_TIMEOUT = 3
 LOCK_TIMEOUT = 2
-# A process that freezes inside a transaction holds its locks no longer than this.
+# Seconds after which the server ends the idle transaction of a frozen process, with its locks.
 IDLE_IN_TRANSACTION_TIMEOUT = 5
 NAME_LOOKUP_TIMEOUT = 2
 
@@ -29,10 +29,11 @@ READ_ONLY_TRANSACTION = "25006"  # SQLSTATE read_only_sql_transaction
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
-    """A psycopg connection whose waits end at `deadline`, by time.monotonic.
+    """A psycopg connection whose waits end at `deadline` (`time.monotonic`).
 
-    Past the deadline it is closed, for it is in the middle of an exchange, and OperationalError is
-    raised. The server's own timeouts do not help where the server hangs with its sockets open.
+    At the deadline the connection is closed, because it is in the middle of an exchange, and
+    OperationalError is raised. Server-side timeouts do not help when the server hangs with its
+    sockets open.
     """
 
     deadline = math.inf
@@ -51,18 +52,18 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 
 def prepare_sqlite(engine: Engine) -> None:
-    """Set up what every SQLite connection of this engine needs, and the file if it is missing."""
+    """Configure every SQLite connection of this engine, and create a missing database file."""
     _create_private_file(engine.url.database)
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, record: Any) -> None:
-        # The driver's own idea of when to begin leaves out reads and takes no lock.
+        # The driver's implicit BEGIN does not cover reads and takes no lock.
         connection.isolation_level = None
         for pragma in (
             "foreign_keys=ON",
             "journal_mode=WAL",
-            # With WAL the default of most guides, NORMAL, may lose the newest commits in a
-            # power cut; what was acknowledged must not be lost.
+            # Most guides recommend NORMAL with WAL, which may lose the newest commits in a power
+            # cut. An acknowledged update must not be lost.
             "synchronous=FULL",
             f"busy_timeout={SQLITE_BUSY_TIMEOUT * 1000}",
         ):
@@ -74,25 +75,25 @@ def prepare_sqlite(engine: Engine) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Execute the SQL of the option `begin`; if that is empty, statements are on their own."""
+    """Execute the SQL of the option `begin`. If it is empty, no transaction begins."""
     if begin := connection.get_execution_options().get("begin", "BEGIN"):
         connection.exec_driver_sql(begin)
 
 
 def _create_private_file(path: str | None) -> None:
-    """Create the database file for its owner alone: it holds password hashes.
+    """Create the database file, readable only by its owner: it holds password hashes.
 
     SQLite gives its -wal and -shm files the same permissions.
     """
     if path:
-        with contextlib.suppress(OSError):  # an existing file, or one that SQLite will complain of
+        with contextlib.suppress(OSError):  # the file exists, or SQLite will report the problem
             os.close(os.open(Path(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def close_sqlite(engine: Engine) -> None:
     """Write the write-ahead log into the database file and close all idle connections.
 
-    Blocks while it writes. Afterwards the file alone is the whole database, unless another process
+    Blocks while it writes. Afterwards the file is the complete database, unless another process
     has it open.
     """
     with contextlib.suppress(Exception), engine.connect() as connection:
@@ -101,7 +102,7 @@ def close_sqlite(engine: Engine) -> None:
 
 
 def prepare_postgres(engine: Engine) -> None:
-    """Set up what every PostgreSQL connection of this engine needs."""
+    """Configure every PostgreSQL connection of this engine."""
 
     @event.listens_for(engine, "do_connect")
     def do_connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
@@ -113,8 +114,8 @@ def prepare_postgres(engine: Engine) -> None:
         connection.autocommit = True
         (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone()
         if pid != connection.info.backend_pid:
-            # Behind a pooler: the next transaction may run in another session, where a prepared
-            # statement is unknown: https://www.pgbouncer.org/features.html
+            # Behind a pooler the next transaction may run in another session, where a prepared
+            # statement does not exist: https://www.pgbouncer.org/features.html
             connection.prepare_threshold = None
 
     @event.listens_for(engine, "begin")
@@ -123,7 +124,7 @@ def prepare_postgres(engine: Engine) -> None:
 
     @event.listens_for(engine, "handle_error")
     def handle_error(context: ExceptionContext) -> None:
-        # After a failover pooled connections may lead to a server that is read-only by now.
+        # After a failover, pooled connections may lead to a server that has become read-only.
         if getattr(context.original_exception, "sqlstate", None) == READ_ONLY_TRANSACTION:
             context.is_disconnect = True
 
@@ -132,8 +133,8 @@ def prepare_postgres(engine: Engine) -> None:
 def begin_postgres(read_only: bool, timeout: float) -> str:
     """Return the SQL that begins a transaction with all settings that the code relies on.
 
-    They are set for each transaction: poolers do not keep those of a session, and a database or
-    role may have other defaults. `timeout` is that of a statement, in seconds.
+    They are set in each transaction, because poolers do not keep session settings and a database
+    or role may have other defaults. `timeout` is the statement timeout in seconds.
     """
     isolation = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED"
     settings = {
@@ -142,8 +143,8 @@ def begin_postgres(read_only: bool, timeout: float) -> str:
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT}s",
         "timezone": "UTC",
         "datestyle": "ISO",
-        # Rows are found by an index, and what is read often is in memory. The default is for disks
-        # that have to turn, and makes the planner read the whole table.
+        # Queries use indexes, and hot rows are in memory. The default is for spinning disks and
+        # makes the planner scan whole tables.
         "random_page_cost": "1.1",
     }
     sets = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
@@ -151,10 +152,11 @@ def begin_postgres(read_only: bool, timeout: float) -> str:
 
 
 def _addresses(options: dict[str, Any]) -> dict[str, str]:
-    """Return the addresses of the host, so that libpq does not look its name up.
+    """Return connection options with the host's addresses, so that libpq does no name lookup.
 
-    libpq would block the whole process for as long as a name server is silent. Raises
-    psycopg.OperationalError if the name is not found within NAME_LOOKUP_TIMEOUT.
+    libpq's lookup would block the whole process while a name server does not respond. Yields to
+    the loop. Raises psycopg.OperationalError if the name is not resolved within
+    `NAME_LOOKUP_TIMEOUT`.
     """
     host, port = options.get("host"), options.get("port") or 5432
     if not transport.GREEN or not host or "hostaddr" in options or not _is_name(host):
@@ -171,7 +173,7 @@ def _addresses(options: dict[str, Any]) -> dict[str, str]:
 
 
 def _is_name(host: str) -> bool:
-    if host.startswith(("/", "@")) or "," in host:  # a socket's folder, several hosts
+    if host.startswith(("/", "@")) or "," in host:  # a Unix socket, or several hosts
         return False
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)

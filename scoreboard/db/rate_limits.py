@@ -1,4 +1,4 @@
-"""Storages of rate limits: moving windows in memory, or in Redis for all processes."""
+"""Store rate limits as moving windows: in memory, or in Redis when processes share them."""
 
 import functools
 import logging
@@ -22,15 +22,15 @@ from . import redis_client
 
 log = logging.getLogger(__name__)
 
-# Seconds that a request waits for Redis, with the name lookup and connecting, and more per key.
+# Seconds that a request waits for Redis, name lookup and connecting included, plus a time per key.
 REQUEST_TIMEOUT, KEY_TIMEOUT = 0.2, 0.0002
-# Seconds after which a task that asks Redis gives up, and between attempts while it is away.
+# Timeout of one exchange with Redis, and interval of attempts while it is unavailable, in seconds.
 SOCKET_TIMEOUT, PROBE_INTERVAL = 1, 2
-# Keys in one round trip, during which Redis serves nobody else.
+# Keys per round trip. Redis serves no other client while the script runs.
 MAX_BATCH_SIZE = 1000
 
-# Each list holds the times of what was counted, newest first. They are by Redis's clock: those of
-# the processes differ. ARGV[1] holds, of each Asked, its amount and its limits.
+# Each list holds the times of the counted hits, newest first. The times are from Redis's clock,
+# because the clocks of the processes differ. ARGV[1] holds the amount and limits of each `Asked`.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -66,7 +66,7 @@ return rooms
 
 
 class Limit(NamedTuple):
-    """At most `amount` in any `seconds`, counted for each key under this name."""
+    """At most `amount` hits in any `seconds`, counted per key under this name."""
 
     name: str
     amount: int
@@ -74,7 +74,7 @@ class Limit(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Count `amount` more for the key in each limit, or as many as all of them have room for."""
+    """A request to count `amount` hits of a key, or as many as all of the limits allow."""
 
     key: str
     amount: int
@@ -82,17 +82,17 @@ class Asked(NamedTuple):
 
 
 class Room(NamedTuple):
-    """How many there was room for, and the seconds until the fullest window has room for more."""
+    """How many hits the limits allow, and the seconds until the fullest window allows another."""
 
     amount: int
     retry_after: float
 
 
 def count(setting: str, amounts: Mapping[str, int]) -> Sequence[Room]:
-    """Count so many for each key, or as many as the limits have room for.
+    """Count the given number of hits for each key, or as many as the limits allow.
 
-    `setting` is the name of the setting that holds the limits. What is refused by one of them
-    counts in none. Return the room that there was for each; yields to the loop.
+    `setting` is the name of the setting that holds the limits. A hit that one limit refuses is
+    counted in none. Returns the room before counting, one `Room` per key. Yields to the loop.
     """
     limits = _parse(setting, current_app.config[setting])
     asked = [Asked(key, amount, limits) for key, amount in amounts.items()]
@@ -106,9 +106,9 @@ def _parse(name: str, limits: str) -> tuple[Limit, ...]:
 
 
 class MemoryLimits(MovingWindowSupport, Storage):
-    """Limits in memory. The cost of a hit does not grow with the number of keys.
+    """Rate limits in memory. The cost of a hit does not grow with the number of keys.
 
-    The time is monotonic: setting the clock changes nothing.
+    Times are monotonic, so changes of the system clock have no effect.
     """
 
     STORAGE_SCHEME = ["limits+memory"]  # noqa: RUF012 - the library's name
@@ -116,30 +116,30 @@ class MemoryLimits(MovingWindowSupport, Storage):
 
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: Any) -> None:
         super().__init__(uri, wrap_exceptions)
-        # The times of what was counted, oldest first; the keys least recently asked for first.
+        # Times of the counted hits, oldest first, by key, least recently used key first.
         self._windows: dict[Limit, OrderedDict[str, deque[float]]] = defaultdict(OrderedDict)
         self._lock = transport.lock()
 
     def acquire(self, asked: Sequence[Asked]) -> Sequence[Room]:
-        """Count what is asked for, in this order; return the room that there was for each."""
+        """Count these in order. Returns the room before counting, one `Room` for each."""
         now = time.monotonic()
         with self._lock:
             return [self._count(each, now) for each in asked]
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Return whether there was room for all. If not, those that fit are counted."""
+        """Count hits, or as many as fit. Returns whether all of them fit."""
         (room,) = self.acquire([Asked(key, amount, [Limit("", limit, expiry)])])
         return room.amount >= amount
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """Return when the oldest one in the window was counted, and how many there are."""
+        """Return the time of the oldest hit in the window, and the number of hits in it."""
         (room,) = self.acquire([Asked(key, 0, [Limit("", limit, expiry)])])
         return time.time() + room.retry_after - expiry, limit - room.amount
 
     def _unsupported(self, *args: Any, **options: Any) -> Any:
         raise NotImplementedError("only moving windows are supported")
 
-    # What other strategies than the moving window need.
+    # Only other strategies than the moving window need these.
     incr = get = get_expiry = check = reset = clear = _unsupported
 
     def _count(self, asked: Asked, now: float) -> Room:
@@ -157,7 +157,7 @@ class MemoryLimits(MovingWindowSupport, Storage):
         if key in windows:
             windows.move_to_end(key)
         else:
-            # More than are added, so that memory shrinks again, and few, so that it is quick.
+            # Remove up to two expired keys for each new one: memory shrinks again, at a small cost.
             for old in list(islice(windows, 2)):
                 if not windows[old] or windows[old][-1] <= over:
                     del windows[old]
@@ -169,9 +169,9 @@ class MemoryLimits(MovingWindowSupport, Storage):
 
 
 class RedisLimits(MemoryLimits):
-    """Limits in Redis, shared by all processes; in memory while Redis is away.
+    """Rate limits in Redis, shared by all processes; in memory while Redis is unavailable.
 
-    Only the first requests of an outage wait, for REQUEST_TIMEOUT.
+    Only the first requests of an outage wait, for `REQUEST_TIMEOUT` and `KEY_TIMEOUT` per key.
     """
 
     STORAGE_SCHEME = ["limits+redis", "limits+rediss"]  # noqa: RUF012 - the library's name
@@ -185,19 +185,22 @@ class RedisLimits(MemoryLimits):
         self._probe_at = 0.0
 
     def acquire(self, asked: Sequence[Asked]) -> Sequence[Room]:
-        """Count what is asked for, as MemoryLimits does; yields to the loop.
+        """Count these as `MemoryLimits` does. Yields to the loop.
 
         Concurrent calls share a round trip to Redis.
         """
         if not self._is_away:
             return cast(Sequence[Room], self._together.ask_all(asked))
         if (now := time.monotonic()) >= self._probe_at:
-            self._probe_at = now + PROBE_INTERVAL  # before others come to see it
+            self._probe_at = now + PROBE_INTERVAL  # set first: one probe at a time
             transport.spawn(self._ask, [], SOCKET_TIMEOUT)
         return super().acquire(asked)
 
     def is_reachable(self, timeout: float) -> bool:
-        """Return whether Redis answers within these seconds, or did at the latest probe."""
+        """Whether Redis responds within `timeout` seconds. Yields to the loop.
+
+        False at once during an outage, until the next probe is due.
+        """
         if self._is_away and time.monotonic() < self._probe_at:
             return False
         return self._ask([], timeout) is not None
@@ -208,7 +211,7 @@ class RedisLimits(MemoryLimits):
         return super().acquire(asked) if rooms is None else rooms
 
     def _ask(self, asked: Sequence[Asked], timeout: float) -> Sequence[Room] | None:
-        """Return Redis's answers, or None if it is away; yields to the loop."""
+        """Return Redis's response, or None if it fails or times out. Yields to the loop."""
         self._probe_at = time.monotonic() + PROBE_INTERVAL
         try:
             rooms = transport.within(timeout, self._run, asked)
@@ -224,7 +227,7 @@ class RedisLimits(MemoryLimits):
         return rooms
 
     def _run(self, asked: Sequence[Asked]) -> Sequence[Room]:
-        """Run the script. Blocks for the answer, and for as long as the name lookup takes."""
+        """Run the script. Blocks for the name lookup and the response."""
         keys = [f"LIMITS:{limit.name}{each.key}" for each in asked for limit in each.limits]
         amounts = [(each.amount, [limit[1:] for limit in each.limits]) for each in asked]
         rooms = self._script(keys, [dumps(amounts)])

@@ -1,4 +1,4 @@
-"""Redis clients that try only once, for a bounded time."""
+"""Create Redis clients that never retry and have timeouts."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from redis.retry import Retry
 
 
 def connect(url: str, timeout: float) -> "redis.Redis":
-    """Return a client that waits this many seconds to connect, and as long for each answer.
+    """Return a client that waits `timeout` seconds to connect, and again for each response.
 
-    Resolving the host's name may block longer: call it in a task that nobody waits for.
+    Its name lookup may block longer: use it in a task that no request waits for without a limit.
     """
     return redis.Redis.from_url(
         url,
@@ -22,7 +22,7 @@ def connect(url: str, timeout: float) -> "redis.Redis":
 
 
 def tls_options(url: str) -> dict[str, Any]:
-    """Return the options that a client of this URL needs for TLS.
+    """Return the TLS options for a client of this URL.
 
     With rediss:// the certificate is not checked: Heroku's Redis has a self-signed one.
     """

@@ -1,7 +1,8 @@
-"""Database access: short reads, and writes in one transaction each, all with deadlines.
+"""Run reads and transactions on the database, all with deadlines.
 
-Nobody waits for the database for more than DEADLINE seconds. When a server hangs or cannot be
-reached, requests fail at once until a probe has found it to work again.
+A call waits up to `WAIT_TIMEOUT` seconds for its slot; on PostgreSQL it then has `DEADLINE` seconds
+or its own timeout. When the server hangs or cannot be reached, calls fail at once until a probe
+succeeds.
 """
 
 import atexit
@@ -50,14 +51,14 @@ from . import engine as engines
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# For a read or a transaction as a whole, in seconds, on the client's side.
+# Client-side limit of a whole read or transaction, in seconds.
 DEADLINE = 4
-# How many callers may wait for a connection, or for SQLite's one writer, and for how long.
+# Callers that may wait for a connection or for SQLite's single writer, and for how many seconds.
 MAX_WAITING = 1000
 WAIT_TIMEOUT = 4
-# While the database does not answer, how long between two probes, in seconds.
+# Seconds between two probes during an outage.
 PROBE_INTERVAL = 0.2
-# Conflicts between transactions that PostgreSQL resolves by failing one of them:
+# SQLSTATEs of a transaction that PostgreSQL ends to resolve a conflict:
 # https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
 CONFLICTS = ("40001", "40P01")
 MAX_ATTEMPTS = 3
@@ -76,7 +77,7 @@ _NEXT_VERSION = (
     .execution_options(synchronize_session=False)
 )
 _ANY_ROW = insert_row(RevokedToken)
-# Changes nothing, but has to be written.
+# Changes nothing, but SQLite must write it.
 _NO_CHANGE = (
     update(BoardVersion)
     .values(stamp=BoardVersion.stamp)
@@ -85,29 +86,29 @@ _NO_CHANGE = (
 
 
 class Database:
-    """The database of one application: its engine, its queues, and whether it answers."""
+    """The database of one application: its engine, its queues, and whether it is down."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         if self.is_sqlite:
-            # One writer at a time is what SQLite can do: the rest wait here, not in threads that
-            # try again and again, and share the failure of one that found the file locked.
+            # SQLite has one writer at a time. The others wait here instead of polling in threads,
+            # and fail together with a writer that found the file locked.
             self._writers = Gate(1, MAX_WAITING, WAIT_TIMEOUT, shared=FAILURES)
         else:
-            # One connection is the ledger's, which has one transaction at a time.
+            # One connection is reserved for the ledger, which has one transaction at a time.
             size = engine.pool.size()  # type: ignore[attr-defined]
             self._gate = Gate(max(1, size - 1), MAX_WAITING, WAIT_TIMEOUT)
         self._probing = threading.Lock()
         self.is_down = False
-        # The outcome of the last write, and when it was, by time.monotonic.
+        # Whether the last write succeeded, and its time (`time.monotonic`).
         self._wrote = True
         self._wrote_at = float("-inf")
 
     def read(
         self, work: Callable[[Connection], T], in_thread: bool = False, begin: str | None = None
     ) -> T:
-        """Return what `work` reads, as of one moment. See the module's `read`."""
+        """Return the result of `work` on one snapshot. See the module's `read`."""
         if self.is_sqlite:
             with self._connected("BEGIN" if begin is None else begin) as connection:
                 return transport.off_loop(work, connection) if in_thread else work(connection)
@@ -119,7 +120,7 @@ class Database:
     def transaction(
         self, work: Callable[[Connection], T], timeout: float | None, reserved: bool
     ) -> T:
-        """Return what `work` does in one transaction. See the module's `transaction`."""
+        """Return the result of `work` in one transaction. See the module's `transaction`."""
         try:
             done = self._transaction(work, timeout, reserved)
         except FAILURES:
@@ -132,8 +133,8 @@ class Database:
         self, work: Callable[[Connection], T], timeout: float | None, reserved: bool
     ) -> T:
         if self.is_sqlite:
-            # Taking the write lock first: a read that turns into a write may find the
-            # database changed meanwhile, and SQLite then refuses at once, without waiting.
+            # IMMEDIATE takes the write lock first. If a transaction reads before it writes and the
+            # database has changed between, SQLite fails at once, without waiting.
             with self._writers.slot(), self._connected("BEGIN IMMEDIATE") as connection:
                 return transport.off_loop(_begin_and_work, connection, work)
         begin = engines.begin_postgres(False, timeout or engines.STATEMENT_TIMEOUT)
@@ -141,7 +142,7 @@ class Database:
             return self._run(begin, work, timeout or DEADLINE, commit=True)
 
     def _run(self, begin: str, work: Callable[[Connection], T], timeout: float, commit: bool) -> T:
-        """Run `work` in a transaction of PostgreSQL; again if that cannot have done anything."""
+        """Run `work` in a PostgreSQL transaction; retry after a conflict or a dead connection."""
         deadline = time.monotonic() + timeout
         for attempt in range(1, MAX_ATTEMPTS + 1):
             if self.is_down:
@@ -150,7 +151,7 @@ class Database:
             try:
                 with self._connected(begin, deadline) as connection:
                     connection.begin()
-                    begun = bool(begin)  # a statement on its own only reads
+                    begun = bool(begin)  # without a transaction the statement only reads
                     done = work(connection)
                     if commit:
                         connection.commit()
@@ -161,7 +162,7 @@ class Database:
                 elif attempt < MAX_ATTEMPTS and (
                     _is_conflict(error) or (error.connection_invalidated and not begun)
                 ):
-                    # A connection that had died in the pool, or a conflict.
+                    # A conflict, or a pooled connection that was dead before anything was sent.
                     continue
                 raise
         raise AssertionError("unreachable")
@@ -171,7 +172,7 @@ class Database:
         try:
             connection = self.engine.connect()
         except OperationalError as error:
-            # Where other connections are in use, the server has merely no more of them.
+            # If other connections are in use, the server has only reached its connection limit.
             if not self.is_sqlite and self.engine.pool.checkedout() == 0:  # type: ignore[attr-defined]
                 self._note_outage(error)
             raise
@@ -188,7 +189,7 @@ class Database:
                 driver.deadline = float("inf")
 
     def _note_outage(self, error: Exception) -> None:
-        """Have requests fail at once from now on, until a probe succeeds."""
+        """Make calls fail at once until a probe succeeds."""
         with self._probing:
             if self.is_down:
                 return
@@ -212,10 +213,10 @@ class Database:
             return
 
     def is_writable(self) -> bool:
-        """Whether a write succeeds. Answers from the last write if that is under a second ago.
+        """Whether a write succeeds: the outcome of the last write if it is under a second old.
 
-        Otherwise writes something that changes nothing: to SQLite in earnest, since a full disk
-        shows only there; to PostgreSQL rolled back, so that no update waits for it.
+        Otherwise runs a write that changes nothing. On SQLite it is committed, since only a commit
+        detects a full disk; on PostgreSQL it is rolled back, so that no update waits for it.
         """
         if time.monotonic() - self._wrote_at > 1:
             try:
@@ -239,7 +240,7 @@ class Database:
         self._wrote, self._wrote_at = done, time.monotonic()
 
     def close(self) -> None:
-        """Close all connections that are not in use. Blocks while SQLite writes its log back."""
+        """Close all idle connections. Blocks while SQLite writes its write-ahead log back."""
         if self.is_sqlite:
             engines.close_sqlite(self.engine)
         else:
@@ -247,7 +248,10 @@ class Database:
 
 
 def init_app(app: Flask) -> None:
-    """Set the engine up; the embedded default brings its tables up to date by itself."""
+    """Set up the engine. A SQLite database is migrated to the current schema.
+
+    Raises SystemExit if the SQLite file cannot be opened and written to.
+    """
     with app.app_context():
         database = app.extensions["database"] = Database(db.engine)
         if database.is_sqlite:
@@ -259,7 +263,7 @@ def init_app(app: Flask) -> None:
 
 
 def _close(reference: "weakref.ref[Database]") -> None:
-    """Close the database of a process that ends; the last one to do so writes the log back."""
+    """Close the database at exit. The last process to do so writes SQLite's log back."""
     if database := reference():
         database.close()
 
@@ -284,40 +288,44 @@ def _current() -> Database:
 
 
 def is_up_to_date() -> bool:
-    """Whether the tables are those of this version of the code."""
+    """Whether the schema is the one of this version of the code. Raises what `read` raises."""
     wanted = ScriptDirectory(migrate.directory).get_current_head()
     return read(lambda c: MigrationContext.configure(c).get_current_revision()) == wanted
 
 
 def is_writable() -> bool:
-    """Whether a write succeeds, as of a second ago at most. Blocks for DEADLINE seconds at most."""
+    """Whether a write succeeds, or did within the last second. Yields to the loop while it tries.
+
+    Never raises. It takes as long as a `transaction` may.
+    """
     return _current().is_writable()
 
 
 @metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def read(work: Callable[[Connection], T]) -> T:
-    """Return what `work` reads, all of it as of one moment.
+    """Return the result of `work`, whose reads all see one snapshot.
 
-    The connection goes back to the pool at once. Raises one of FAILURES if the database fails or
-    does not answer within DEADLINE seconds, and Overloaded if too many callers wait already.
+    The connection returns to the pool afterwards. On SQLite `work` blocks the loop. Raises one of
+    `FAILURES` if the database fails or does not respond within `DEADLINE` seconds, and Overloaded
+    if too many callers already wait.
     """
     return _current().read(work)
 
 
 @metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def query(statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the rows of one statement, as `read` does.
+    """Return the rows of one statement. Raises what `read` raises.
 
-    Faster than `read`: a statement on its own sees one moment without a transaction around it.
+    Faster than `read`: a single statement sees one snapshot without a transaction.
     """
     return _current().read(lambda c: c.execute(statement, parameters).all(), begin="")
 
 
 @metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def long_read(work: Callable[[Connection], T]) -> T:
-    """Return what `work` reads, as `read` does, but where it may take its time.
+    """Return the result of `work`, as `read` does, for reads that take longer.
 
-    With SQLite it runs in a thread of its own, and what holds for `transaction` holds for it.
+    On SQLite `work` runs in a thread, with the restrictions described at `transaction`.
     """
     return _current().read(work, in_thread=True)
 
@@ -326,18 +334,18 @@ def long_read(work: Callable[[Connection], T]) -> T:
 def transaction(
     work: Callable[[Connection], T], timeout: float | None = None, reserved: bool = False
 ) -> T:
-    """Return what `work` does in one transaction, undone as a whole if it raises.
+    """Return the result of `work` in one transaction, which is rolled back if `work` raises.
 
-    `work` may be called again: when PostgreSQL resolves a conflict by failing this transaction, or
-    when the connection turns out to be dead before anything was sent. SQLite blocks its thread
-    while it writes and while it waits to, so there `work` runs in a thread of its own; it must not
-    touch Flask's context or anything that waits.
+    `work` may be called again: when PostgreSQL ends the transaction because of a conflict, or when
+    the connection was dead before anything was sent. SQLite blocks its thread while it writes or
+    waits for the lock, so there `work` runs in a thread; it must not use Flask's context or green
+    locks. Yields to the loop.
 
-    `timeout` is for all of it, in seconds, on PostgreSQL; by default DEADLINE. `reserved` is for
-    the ledger alone: it uses the connection that is kept for it.
+    `timeout` is the limit of the whole transaction in seconds, on PostgreSQL only; by default
+    `DEADLINE`. `reserved` uses the connection that is reserved for the ledger.
 
-    Raises one of FAILURES if the database fails or does not answer in time (then nobody knows
-    whether a commit that was under way took place), and Overloaded if too many callers wait.
+    Raises one of `FAILURES` if the database fails or does not respond in time (it is then unknown
+    whether a commit in progress took effect), and Overloaded if too many callers wait.
     """
     return _current().transaction(work, timeout, reserved)
 
@@ -352,10 +360,10 @@ def _is_conflict(error: DBAPIError) -> bool:
 
 
 def next_version(connection: Connection, moments: int = 0) -> tuple[int, Iterator[datetime]]:
-    """Make the board's next version, and hold it: no other process makes one until the commit.
+    """Increment the board's version and lock it: other processes wait until the commit.
 
-    With it come that many moments of server time, a microsecond apart: each is later than all
-    that came with earlier versions, whichever process made them and whatever its clock did since.
+    Returns the version and `moments` server times, a microsecond apart. Each is later than all
+    times of earlier versions, whichever process made them and however its clock has changed.
     """
     asked = {
         "new_stamp": secrets.token_hex(8),
@@ -368,10 +376,10 @@ def next_version(connection: Connection, moments: int = 0) -> tuple[int, Iterato
 
 
 def is_any(column: Any, parameter: str, dialect: str) -> ColumnElement[bool]:
-    """Return the condition that the column has one of the values of `any_of` in the parameter.
+    """Return the condition that the column equals one of the parameter's values; see `any_of`.
 
-    Unlike an IN with a parameter for each value, it is one statement for any number of values, so
-    that it is compiled and prepared once.
+    Unlike an IN with a parameter per value, the statement is the same for any number of values, so
+    it is compiled and prepared once.
     """
     if dialect == "sqlite":
         return column.in_(select(func.json_each(bindparam(parameter)).table_valued("value")))
@@ -379,7 +387,7 @@ def is_any(column: Any, parameter: str, dialect: str) -> ColumnElement[bool]:
 
 
 def any_of(values: Collection[str], dialect: str) -> Any:
-    """Return the values as the parameter of `is_any`."""
+    """Return the values in the form of the parameter of `is_any`."""
     return orjson.dumps(list(values)).decode() if dialect == "sqlite" else list(values)
 
 
@@ -389,5 +397,5 @@ def dialect() -> str:
 
 
 def insert(table: type[Base], dialect: str) -> Any:
-    """Return an INSERT into the table that knows ON CONFLICT, for a dialect by its name."""
+    """Return an INSERT into the table that supports ON CONFLICT, for the named dialect."""
     return (sqlite if dialect == "sqlite" else postgresql).insert(table)

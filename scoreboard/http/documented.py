@@ -1,4 +1,4 @@
-"""What a route says of itself: what it takes, what it answers, who may ask."""
+"""Declare the OpenAPI metadata of a route: its input, responses, errors and permissions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Documented:
-    """What the documentation says of a route; its words are the view's docstring.
+    """The OpenAPI metadata of a route; summary and description are the view's docstring.
 
-    `answers` has a schema for each status that is no error, a content type for what is no JSON,
-    None for an empty body. `needs` is the kind of token it asks for, `optional` whether it may do
-    without. `errors` are the codes that do not follow from the rest: a token, a
-    body and parameters bring theirs. `may` are the permissions of which one is enough.
-    `conditional` answers have an ETag and heed If-None-Match.
+    `answers` has, by status of a success, the schema of a JSON body, the content type of another
+    body, or None for no body. `needs` is the required kind of token, `optional` whether requests
+    without one are allowed. `errors` are the codes that the other fields do not imply. `may` are
+    the permissions of which one is enough. `conditional` responses have an ETag and support
+    If-None-Match.
     """
 
     answers: Mapping[int, Schema | str | None]
@@ -32,7 +32,7 @@ class Documented:
 
 
 def documented(answers: Mapping[int, Schema | str | None], **said: Any) -> Callable[[View], View]:
-    """Attach this to a view, and change nothing else about it."""
+    """Return a decorator that attaches the metadata to a view and returns the view itself."""
 
     def attach(view: View) -> View:
         view.documented = Documented(answers, **said)  # type: ignore[attr-defined]
@@ -42,6 +42,6 @@ def documented(answers: Mapping[int, Schema | str | None], **said: Any) -> Calla
 
 
 def documentation(view: Callable[..., Any]) -> Documented | None:
-    """Return what a view says of itself, None if it says nothing."""
+    """Return the metadata of a view, or None if it has none."""
     found: Documented | None = getattr(view, "documented", None)
     return found

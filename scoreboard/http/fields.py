@@ -1,4 +1,4 @@
-"""What Marshmallow lacks: bounds, a lean load, and the fields user id, score, moment, whole."""
+"""Marshmallow extensions: bounded and fast schemas, and fields for user ids, scores and times."""
 
 import math
 import re
@@ -11,19 +11,19 @@ from marshmallow import ValidationError, fields, validate
 from ..errors import InvalidInput
 from ..models import MAX_SCORE
 
-# More than anything asked for has.
+# No schema has this many fields.
 MOST_FIELDS = 20
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 NOT_A_TIME = "Must be a time in ISO 8601, as in 2026-01-31T12:00:00Z."
-# The outline of ISO 8601: datetime itself takes any separator, and a NUL at the end.
+# A rough ISO 8601 check first: `datetime.fromisoformat` accepts any separator and a trailing NUL.
 TIMESTAMP = re.compile(
     r"[0-9W-]{8,10}([Tt ][0-9:]{2,8}([.,][0-9]{1,20})?([Zz]|[+-][0-9:.]{2,15})?)?", re.ASCII
 )
 
 
 class UserId(fields.Field[str]):
-    """A user's id: a UUID in text, in lower case once loaded."""
+    """A user id: a UUID as text, in lower case once loaded."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not UUID.fullmatch(value):
@@ -37,7 +37,7 @@ class ScoreValue(fields.Field[float]):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValidationError("Must be a number.")
-        # Compared before it is converted: a huge whole number has no float.
+        # The range check comes first: `float` raises for a huge integer.
         if not abs(value) <= MAX_SCORE or not math.isfinite(value):
             raise ValidationError(f"Must be a number from {-MAX_SCORE} to {MAX_SCORE}.")
         return float(value)
@@ -47,7 +47,7 @@ class ScoreValue(fields.Field[float]):
 
 
 class Moment(fields.Field[datetime]):
-    """A moment in ISO 8601; without an offset it is UTC."""
+    """A time in ISO 8601, loaded as UTC; without an offset it is taken as UTC."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> datetime:
         if not isinstance(value, str) or not TIMESTAMP.fullmatch(value):
@@ -63,7 +63,7 @@ class Moment(fields.Field[datetime]):
 
 
 class Whole(fields.Integer):
-    """A whole number within bounds, written in digits: Python would read `1_0` and ` 10` too."""
+    """An integer within bounds, in plain digits: Python would also accept `1_0` and ` 10`."""
 
     def __init__(self, least: int, most: int, **options: Any) -> None:
         problem = f"Must be a whole number from {least} to {most}."
@@ -77,32 +77,32 @@ class Whole(fields.Integer):
 
 
 class Schema(marshmallow.Schema):
-    """A schema of what is asked for, which does not look at every one of thousands of fields."""
+    """A schema that rejects input with too many fields before it looks at each of them."""
 
     def load(self, data: Any, **options: Any) -> Any:
-        """Load as Marshmallow does. Raises InvalidInput if there are more than MOST_FIELDS."""
+        """Load as Marshmallow does. Raises InvalidInput for more than `MOST_FIELDS` fields."""
         if isinstance(data, dict) and len(data) > MOST_FIELDS:
             raise InvalidInput(f"There are more than {MOST_FIELDS} fields.", {})
         return super().load(data, **options)
 
 
 class QuerySchema(marshmallow.Schema):
-    """A schema of a query string; parameters that it does not name are ignored.
+    """A schema of a query string; unknown parameters are ignored.
 
-    Caches and trackers add their own to any address: jQuery's `_`, `fbclid`, `utm_source`.
+    Caches and trackers add their own to URLs: jQuery's `_`, `fbclid`, `utm_source`.
     """
 
     class Meta:
-        """How Marshmallow treats unknown names."""
+        """Options of the Marshmallow schema."""
 
         unknown = marshmallow.EXCLUDE
 
 
 class LeanSchema(Schema):
-    """A flat schema that loads what is as it must be without Marshmallow's bookkeeping.
+    """A flat schema that loads valid input without Marshmallow's overhead.
 
-    For schemas of fields alone: no hooks, no nesting, no defaults. The rules are the fields' own;
-    what breaks any of them is loaded again by Marshmallow, which says what is wrong.
+    It must have no hooks, nested schemas or defaults. Each field validates as usual; input with an
+    error is loaded again by Marshmallow, which collects all messages.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -110,7 +110,7 @@ class LeanSchema(Schema):
         self._required = {name for name, field in self.load_fields.items() if field.required}
 
     def lean_load(self, body: object) -> dict[str, Any]:
-        """Return what `load` returns, in half the time. Raises ValidationError as it does."""
+        """Return what `load` returns, in half the time. Raises what `load` raises."""
         if type(body) is dict and self._required <= body.keys() <= self.load_fields.keys():
             try:
                 return {
@@ -119,16 +119,16 @@ class LeanSchema(Schema):
                     if name in body
                 }
             except ValidationError:
-                pass  # there may be more than this one fault
+                pass  # `load` reports all errors, not only the first
         loaded: dict[str, Any] = self.load(body)
         return loaded
 
 
 def number(value: float) -> int | float:
-    """Return a score as it is told: 120 for a whole number, never 120.0."""
+    """Return a score as it is written in JSON: an int if it is whole (120, never 120.0)."""
     return int(value) if value == int(value) else value
 
 
 def moment(value: datetime) -> str:
-    """Return a moment as it is told: in UTC, with a Z."""
+    """Return a time as it is written in JSON: ISO 8601 in UTC, with a Z."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""JSON by orjson, several times as fast as the standard library's."""
+"""Encode and decode JSON with orjson, which is several times as fast as the standard library."""
 
 import json
 from typing import Any
@@ -9,36 +9,36 @@ from flask.json.provider import JSONProvider
 
 
 class OrjsonProvider(JSONProvider):
-    """How the application reads and writes JSON."""
+    """Flask's JSON provider, based on orjson."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         """Return the object as JSON."""
         return dumps(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        """Return what the JSON says. Raises ValueError or RecursionError if it is none."""
+        """Return the decoded JSON. Raises ValueError or RecursionError if it is invalid."""
         return loads(s)
 
     def response(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the arguments as the body of a response."""
+        """Return a response with the arguments as its JSON body."""
         body = self._prepare_response_obj(args, kwargs)
         return Response(dumps(body), mimetype="application/json")
 
 
 def dumps(told: Any) -> bytes:
-    """Return this as JSON."""
+    """Return the object as JSON, in UTF-8."""
     try:
         return orjson.dumps(told)
     except orjson.JSONEncodeError:
-        # A lone surrogate, in the name of an unknown field, say: escaped it is JSON all the same.
+        # A lone surrogate, such as in the name of an unknown field: valid JSON once escaped.
         return json.dumps(told).encode()
 
 
 def loads(text: str | bytes) -> Any:
-    """Return what the JSON says. Raises ValueError or RecursionError if it is none."""
+    """Return the decoded JSON. Raises ValueError or RecursionError if it is invalid."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        # NaN, lone surrogates, numbers without end: the standard library reads them, so that
-        # validation can name the field that is wrong.
+        # The standard library accepts NaN, lone surrogates and huge numbers, so that validation can
+        # name the field that is wrong.
         return json.loads(text)

@@ -1,7 +1,7 @@
-"""Which origins may use the server: one rule for HTTP (CORS), Socket.IO and plain WebSockets.
+"""Check the Origin header: one rule for HTTP (CORS), Socket.IO and plain WebSockets.
 
-An origin is allowed if it is our own host or is listed in CORS_ORIGINS. Both sides of every
-comparison are normalised by `normalise`.
+An origin is allowed if it is the server's own host or is listed in `CORS_ORIGINS`. Both sides of
+every comparison are normalised by `normalise`.
 """
 
 import functools
@@ -22,12 +22,12 @@ ORIGIN = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?", re.ASCII)
-# https://url.spec.whatwg.org/#ends-in-a-number-checker: a browser reads such a host as IPv4.
+# https://url.spec.whatwg.org/#ends-in-a-number-checker: browsers parse such a host as IPv4.
 ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
 
 
 class AllowedOrigins:
-    """The rule, with the origins of CORS_ORIGINS as `normalise_listed` returns them."""
+    """The allowed origins: the server's own host and `listed`, normalised by `normalise_listed`."""
 
     def __init__(self, listed: Iterable[str]) -> None:
         self._listed = frozenset(listed)
@@ -38,10 +38,10 @@ class AllowedOrigins:
             raise Forbidden("Pages of this origin may not connect.", "origin_not_allowed")
 
     def allows(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the Origin header of the request is our own host or is listed.
+        """Whether the request's Origin header is the server's own host or is listed.
 
-        Our own host is the one in the Host header, by any of http, https, ws and wss: a proxy that
-        terminates TLS need not say so.
+        The own host is the Host header with any of the schemes http, https, ws and wss, so that a
+        proxy that terminates TLS needs no extra header.
         """
         given = environ.get("HTTP_ORIGIN", "")
         if "*" in self._listed:
@@ -68,17 +68,17 @@ class AllowedOrigins:
 def _is_own(origin: str, host: str) -> bool:
     scheme = origin.partition("://")[0]
     try:
-        # Read in the origin's scheme, the Host header has the same default port.
+        # With the origin's scheme, the Host header has the same default port.
         return scheme in DEFAULT_PORTS and normalise(f"{scheme}://{host}") == origin
     except ValueError:
         return False
 
 
 def normalise_listed(text: str) -> str:
-    """Return an entry of CORS_ORIGINS in its normal form.
+    """Return an entry of `CORS_ORIGINS` in its normal form.
 
-    It is `*`, an origin, or an origin whose host begins with one `*.` label. Raises ValueError,
-    whose message says what an entry may be.
+    An entry is `*`, an origin, or an origin whose host begins with one `*.` label. Raises
+    ValueError for anything else; its message names the rule.
     """
     if text == "*":
         return text
@@ -97,7 +97,7 @@ def normalise(origin: str) -> str:
     """Return an origin with scheme and host in lower case, IDNA and no default port.
 
     Raises ValueError for anything but `null`, `scheme://host` and `scheme://host:port`. The host
-    may be empty, as in `file://`, for schemes other than those of the web.
+    may be empty, as in `file://`, for schemes other than http, https, ws and wss.
     """
     if origin.lower() == "null":
         return "null"
@@ -122,7 +122,7 @@ def _normal_host(host: str, is_web: bool) -> str:
     try:
         if host.startswith("["):
             return f"[{IPv6Address(host[1:-1])}]"
-        # As browsers have it, which unlike IDNA 2008 allow emoji: https://url.spec.whatwg.org/#idna
+        # Like browsers, which unlike IDNA 2008 allow emoji: https://url.spec.whatwg.org/#idna
         labels = idna.uts46_remap(host, std3_rules=False).split(".")
         host = ".".join(
             label if label.isascii() else f"xn--{label.encode('punycode').decode()}"

@@ -1,17 +1,17 @@
-"""Refuses new connections of addresses whose requests are refused again and again."""
+"""Block new connections from addresses with too many refused requests."""
 
 import time
 
-MAX_REFUSALS, WINDOW = 300, 10.0  # refused requests or packets of an address, in so many seconds
-BLOCK_TIME = 10.0
+MAX_REFUSALS, WINDOW = 300, 10.0  # refused requests or packets per address, per window in seconds
+BLOCK_TIME = 10.0  # seconds
 MAX_ADDRESSES = 10_000
 
 
 class RefusalLimiter:
-    """Counts refusals by address, in windows of WINDOW seconds."""
+    """Counts refusals by address, in fixed windows of `WINDOW` seconds."""
 
     def __init__(self, behind_proxy: bool = False) -> None:
-        """Count nothing behind a proxy: all connections come from its address."""
+        """With `behind_proxy`, count nothing: all connections come from the proxy's address."""
         self._behind_proxy = behind_proxy
         self._began = time.monotonic()
         self._counts: dict[str, int] = {}
@@ -33,6 +33,6 @@ class RefusalLimiter:
             self._blocked_until[address] = now + BLOCK_TIME
 
     def is_blocked(self, address: str) -> bool:
-        """Whether the address gets no connection at the moment."""
+        """Whether new connections from the address are currently refused."""
         until = self._blocked_until.get(address)
         return until is not None and until > time.monotonic()

@@ -1,4 +1,4 @@
-"""What every door reads from a request: its JSON, its token, where it came from, what it has."""
+"""Read a request's JSON body, bearer token, query, client address and known ETags."""
 
 import functools
 import random
@@ -15,7 +15,7 @@ from .etags import Told, headers, is_known
 from .json import loads
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
-# An address with brackets, a zone and a port is shorter; the bound is for the cache.
+# Longer than an address with brackets, a zone and a port; bounds the keys of the cache.
 MAX_ADDRESS_LENGTH = 80
 
 
@@ -28,10 +28,11 @@ class Origin(NamedTuple):
 
 
 def client_address(text: str) -> str | None:
-    """Return the address that limits count by, or None if there is none in the text.
+    """Return the address by which limits count, or None if the text has no valid address.
 
-    Of IPv6 it is the /64, which one customer has: https://www.rfc-editor.org/rfc/rfc6177#section-2.
-    An IPv4-mapped address is the IPv4 address. A port, and the brackets around IPv6, are dropped.
+    For IPv6 it is the /64 network, the usual size of one customer's site:
+    https://www.rfc-editor.org/rfc/rfc6177#section-2. An IPv4-mapped address becomes IPv4. A port,
+    and the brackets around IPv6, are removed.
     """
     return _client_address(text[:MAX_ADDRESS_LENGTH])
 
@@ -50,7 +51,7 @@ def _client_address(text: str) -> str | None:
 
 
 def json_body() -> Any:
-    """Return the JSON of the body, or None if it is none or larger than MAX_CONTENT_LENGTH."""
+    """Return the decoded JSON body; None if invalid or larger than `MAX_CONTENT_LENGTH`."""
     try:
         return request.get_json(force=True)
     except (BadRequest, RequestEntityTooLarge, RecursionError):
@@ -58,7 +59,7 @@ def json_body() -> Any:
 
 
 def plain_json_body(environ: Mapping[str, Any]) -> Any:
-    """Return the JSON of a body of a stated length, or None if it is none or did not all come."""
+    """Return the decoded JSON body of Content-Length bytes; None if invalid or incomplete."""
     length = int(environ.get("CONTENT_LENGTH") or "0")
     try:
         body = environ["wsgi.input"].read(length)
@@ -68,27 +69,28 @@ def plain_json_body(environ: Mapping[str, Any]) -> Any:
 
 
 def long_json_body(most: int) -> Any:
-    """Return the JSON of the body, or None if it is none or larger than `most` bytes."""
+    """Return the decoded JSON body, or None if it is invalid or larger than `most` bytes."""
     request.max_content_length = most
     return json_body()
 
 
 def query() -> dict[str, str]:
-    """Return the parameters of the query, the first of each name.
+    """Return the query parameters, the first of each name.
 
-    Werkzeug's own fails at bytes that are not UTF-8; here they are replaced, and found wrong.
+    Werkzeug's parser raises for bytes that are not UTF-8. Here they are replaced, so that
+    validation rejects them.
     """
     given = parse_qsl(request.query_string.decode(errors="replace"), keep_blank_values=True)
     return dict(reversed(given))
 
 
 def known_etags() -> frozenset[str]:
-    """Return the ETags of the answers that the client says it has."""
+    """Return the ETags in the request's If-None-Match header."""
     return frozenset(request.if_none_match.as_set(include_weak=True))
 
 
 def answer(told: Told) -> Response:
-    """Return the response that tells this, without a body if the client has it."""
+    """Return the response with this body and ETag; 304 if the client has a current copy."""
     if told.body is None or is_known(told.etag, request.environ):
         response = Response(status=304)
     else:
@@ -109,22 +111,22 @@ def token_of(environ: Mapping[str, Any]) -> str | None:
 
 
 def origin() -> Origin:
-    """Return where this request came from; a well-formed X-Request-ID is kept."""
+    """Return the origin of the current request; a valid X-Request-ID is used as its id."""
     return origin_of(request.environ)
 
 
 def origin_of(environ: Mapping[str, Any]) -> Origin:
-    """Return where a request came from; a well-formed X-Request-ID is kept."""
+    """Return the origin of a request; a valid X-Request-ID is used as its id."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
     request_id = given if given and REQUEST_ID.fullmatch(given) else _new_id()
     return Origin("http", environ.get("REMOTE_ADDR") or "unknown", request_id)
 
 
 def event_origin(address: str) -> Origin:
-    """Return where a Socket.IO event came from, by a connection from this address."""
+    """Return the origin of a Socket.IO event on a connection from this address."""
     return Origin("socket.io", address, _new_id())
 
 
 def _new_id() -> str:
-    # Unique, and no secret: a uuid4 takes five times as long.
+    # Unique but not a secret; a uuid4 takes five times as long.
     return f"{random.getrandbits(128):032x}"

@@ -1,4 +1,4 @@
-"""The audit log: a JSON line per score update, account event, act of moderation and anomaly."""
+"""Write the audit log: a JSON line per score update, account event, moderation and anomaly."""
 
 import json
 import logging
@@ -23,16 +23,16 @@ _encode = json.JSONEncoder().encode
 
 @dataclass(eq=False, slots=True)
 class Attempt:
-    """What is known of an attempt so far; never a token, a password or a whole body.
+    """The loggable facts of an attempt; never a token, a password or a whole body.
 
-    As a context manager it logs how the attempt made in the context ended, raises its error as a
-    ScoreboardError, and calls `observe(attempt)`, which must not raise. With `is_batch` it does so
-    for errors only: the updates of a batch are ended by `end_all`.
+    As a context manager it logs the outcome, converts an error to a ScoreboardError, and calls
+    `observe(attempt)`, which must not raise. With `is_batch` it does so for errors only: the
+    updates of a batch are ended by `end_all`.
 
-    `started` is in seconds of time.perf_counter. `score` is the user's score after an accepted
+    `started` is in seconds (`time.perf_counter`). `score` is the user's score after an accepted
     update; `status` and `code` are set at the end. `claimed` is the user id and role in a token
-    with a good signature, if the attempt ended before the token was looked up: for the log only,
-    since the user may be suspended or the token revoked.
+    with a valid signature, if the attempt ended before the token was looked up. It is for the log
+    only, since the user may be suspended or the token revoked.
     """
 
     origin: Origin
@@ -64,12 +64,12 @@ class Attempt:
             under_way.discard(self)
 
 
-# The attempts that have not ended yet: a process that stops waits for them.
+# Attempts in progress. Shutdown waits for them.
 under_way: set[Attempt] = set()
 
 
 def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:
-    """Log attempts in one write, with the error of each, None if accepted; then observe each."""
+    """Log attempts in one write, each with its error or None if accepted; then observe each."""
     attempts, lines, codes = [], [], []
     for attempt, error in ended:
         attempts.append(attempt)
@@ -77,7 +77,7 @@ def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:
         lines.append(_end(attempt, error.status if error else 200, codes[-1]))
     recent.seen.keep(lines, codes)
     if log.isEnabledFor(logging.INFO):
-        # As log.info does, but it would first find its caller, which takes as long as the rest.
+        # `log.info` would also look up its caller, which doubles the time.
         log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "\n".join(lines), (), None))
     for attempt in attempts:
         if attempt.observe:
@@ -85,9 +85,9 @@ def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:
 
 
 def _end(attempt: Attempt, status: int, code: str) -> str:
-    """Set the outcome of the attempt, count it and return its line.
+    """Set the outcome of the attempt, count it and return its log line.
 
-    The text is that of json.dumps, which takes four times as long for a dictionary.
+    The line equals the output of json.dumps, which takes four times as long for a dictionary.
     """
     seconds = time.perf_counter() - attempt.started
     attempt.status, attempt.code = status, code
@@ -107,11 +107,11 @@ def _end(attempt: Attempt, status: int, code: str) -> str:
 
 @contextmanager
 def account_event(origin: Origin, event: str) -> Iterator[Attempt]:
-    """Log and count the account event of this context, with its outcome.
+    """Log and count an account event and its outcome at the end of the context.
 
-    `event` is register, login, refresh or logout. Set `user_id` if the account exists. Errors are
-    raised unchanged. The line never has the name that was sent: that of an unknown user may be a
-    password typed into the wrong field.
+    `event` is register, login, refresh or logout. The caller sets `user_id` if the account exists.
+    Errors are raised unchanged. The line never has the name that was sent: an unknown name may be
+    a password typed into the wrong field.
     """
     attempt = Attempt(origin)
     code = "server_error"
@@ -129,12 +129,12 @@ def account_event(origin: Origin, event: str) -> Iterator[Attempt]:
 def moderation(
     origin: Origin, caller: str | None, act: str, target: dict[str, Any], reason: str | None
 ) -> None:
-    """Log an act of moderation; `caller` is None on the command line."""
+    """Log a moderation action; `caller` is None for the command line."""
     _log(logging.INFO, "moderation", origin, caller=caller, act=act, **target, reason=reason)
 
 
 def anomaly(origin: Origin, rule: str, user_id: str | None, detail: str) -> None:
-    """Log an anomaly as a warning, also in the line; `user_id` is None if no user is known."""
+    """Log an anomaly at level WARNING; `user_id` is None if the user is unknown."""
     fields = {"level": "warning", "rule": rule, "user_id": user_id, "detail": detail}
     _log(logging.WARNING, "unusual_activity", origin, **fields)
 

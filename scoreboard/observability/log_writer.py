@@ -1,7 +1,7 @@
-"""Bounded, non-blocking output of log records.
+"""Write log records from a native thread, so that a stalled log reader never blocks the loop.
 
-A pipe whose reader stalls blocks its writer. Here that is a native thread behind a bounded buffer,
-for which the event loop never waits. Lines that do not fit into the buffer are dropped and counted.
+A pipe whose reader stalls blocks its writer. The buffer in front of the thread is bounded; lines
+that do not fit are dropped and counted.
 """
 
 import io
@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from ..concurrency.runtime import queues, threads
 
-# Bytes that wait to be written to one stream: about 12,000 audit lines.
+# Buffered bytes per stream: about 12,000 audit lines.
 MAX_QUEUED = 4 * 1024 * 1024
 # Bytes per write, unless one line is longer: a pipe takes PIPE_BUF bytes atomically, so the lines
 # of several processes or streams on one pipe are not interleaved.
@@ -22,17 +22,17 @@ MAX_WRITE = 4096
 # Seconds that the thread waits for more lines before it writes: waking it for each line would cost
 # the event loop as much as writing the line.
 GATHER_INTERVAL = 0.01
-# Seconds between two attempts to write to a full stream that does not block.
+# Seconds between two attempts to write to a full non-blocking stream.
 RETRY_INTERVAL = 0.05
 
 Render = Callable[[logging.LogRecord], str | None]
 
 
 class Writer(logging.Handler):
-    """Writes log records to one stream, in order, and never blocks.
+    """Writes log records to one stream, in order. Logging never blocks.
 
-    `dropped` is the number of lines dropped since the start: the buffer was full, or the write
-    failed (the reader has closed the pipe, the disk is full).
+    `dropped` is the number of lines dropped since the start, because the buffer was full or the
+    write failed (closed pipe, full disk).
     """
 
     def __init__(self, render: Render, notice: Callable[[int], str]) -> None:
@@ -46,13 +46,13 @@ class Writer(logging.Handler):
         self._stream: TextIO | None = None
         self._is_direct = True
         if hasattr(os, "register_at_fork"):
-            # The thread does not exist in the child, and the parent writes what is buffered.
+            # The thread does not exist in the child, and the parent writes the buffered lines.
             os.register_at_fork(after_in_child=self.createLock)
 
     def createLock(self) -> None:  # noqa: N802 - named by the library
-        """Create the lock and what it protects: an empty buffer without a thread."""
-        # Native: the thread must not use a green lock. This and the queue are reentrant, since the
-        # garbage collector may log at any time.
+        """Create the lock and the state that it protects: an empty buffer and no thread."""
+        # The lock is native because the thread must not use a green one. It and the queue are
+        # reentrant because the garbage collector may log at any time.
         self.lock: Any = threads.RLock()
         self._wakeups = queues.SimpleQueue()
         self._has_thread = self._is_busy = False
@@ -62,8 +62,8 @@ class Writer(logging.Handler):
     def use(self, stream: TextIO) -> None:
         """Write to this stream: directly if that cannot block, else from a thread.
 
-        A regular file and an object without a file cannot. Blocks for 2 s at most until the lines
-        for the stream before are written.
+        Writes to a regular file, or an object without a file descriptor, do not block. Blocks for
+        up to 2 s until the lines for the previous stream are written.
         """
         if stream is self._stream:
             return
@@ -77,7 +77,7 @@ class Writer(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Write or buffer the record, or drop it if the buffer is full.
 
-        Return whether it has any text. Holds the lock for an instant.
+        Returns whether the record has text. Holds the lock briefly.
         """
         text = None
         try:
@@ -86,12 +86,12 @@ class Writer(logging.Handler):
                 with self.lock:
                     self._put(f"{text}\n".encode(errors="backslashreplace"))
         except (TypeError, ValueError, RuntimeError):
-            # The arguments do not match the message, or it is too late to start a thread.
+            # The arguments do not match the message, or the interpreter can start no more threads.
             self.handleError(record)
         return text is not None
 
     def drain(self, deadline: float) -> None:
-        """Block until all lines are written, or until the deadline (time.monotonic)."""
+        """Block until all lines are written or the deadline (`time.monotonic`) has passed."""
         while self._is_busy and time.monotonic() < deadline:
             threads.Event().wait(0.001)
 
@@ -118,9 +118,10 @@ class Writer(logging.Handler):
         return count
 
     def _run(self) -> None:
-        """Write what is buffered, then announce what was dropped, again and again.
+        """Loop: write the buffered lines, then announce the number of dropped lines.
 
-        Lines lost to a failing stream are announced after the next ones: now it would fail again.
+        Lines lost to a failing stream are announced after the next ones, because an announcement
+        now would fail as well.
         """
         while True:
             if not self._is_busy:
@@ -145,13 +146,13 @@ class Writer(logging.Handler):
                 self._unannounced += lost
 
     def _write(self, data: bytes | bytearray) -> bool:
-        """Return whether all of it was written. Blocks while the reader stalls."""
+        """Write the data; return whether all of it was written. Blocks while the reader stalls."""
         try:
             if self._stream and self._is_direct:
                 self._stream.write(data.decode())
                 self._stream.flush()
             elif self._stream:
-                # Not the text stream: its lock would stop everything that prints, and the exit.
+                # Not the text stream: its lock would block `print` and the exit of the process.
                 with io.FileIO(self._stream.fileno(), "wb", closefd=False) as file:
                     rest = memoryview(data)
                     while rest:

@@ -1,4 +1,4 @@
-"""Destinations and formats of the logs, and what never appears in them."""
+"""Configure the logs: destinations, formats, rate limits, and removal of tokens."""
 
 import atexit
 import copy
@@ -21,7 +21,7 @@ from . import metrics
 from .log_writer import Writer
 
 AUDIT = "scoreboard.audit"
-# Seconds that the end of the process waits for the readers of the logs.
+# Seconds that the exit of the process waits for unwritten lines.
 FLUSH_TIMEOUT = 2
 
 # Plain WebSockets send tokens in the query; the development server logs whole request lines.
@@ -34,10 +34,10 @@ MAX_KINDS = 1000
 # Drivers whose errors SQLAlchemy logs unchanged.
 DRIVERS = ("psycopg", "sqlite3")
 MAX_REASON_LENGTH = 200
-# Attributes of a record that no line shows; on the event loop they cost more than all the rest.
+# Record attributes that no format uses; on the event loop they cost more than the rest of a record.
 UNUSED_FIELDS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
 
-# By kind: when a line was last written (time.monotonic), and how many were suppressed since.
+# By kind: time of the last line written (`time.monotonic`), and number of lines suppressed since.
 _written: dict[object, tuple[float, int]] = {}
 
 
@@ -45,16 +45,16 @@ _FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def _clean(record: logging.LogRecord) -> str:
-    """Format without tokens, and without control characters, which could forge another line."""
+    """Format a record without tokens or control characters, which could forge a line."""
     return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", _FORMAT.format(record)))
 
 
 def _render(record: logging.LogRecord) -> str | None:
-    """Return the text of a record, or None if one of its kind was written just before.
+    """Return the text of a record, or None to suppress it.
 
-    Warnings and errors are limited to one per kind and REPEAT_INTERVAL; the next one has the
-    number suppressed. A kind is a line of code with the type of the exception and the place that
-    raised it. All failures of the database are one kind and have no traceback: during an outage
+    Warnings and errors are limited to one per kind and `REPEAT_INTERVAL`; the next line states the
+    number suppressed. A kind is the logging line of code, the type of the exception and the line
+    that raised it. All database failures are one kind and have no traceback, because in an outage
     every request fails.
     """
     if record.name == AUDIT:
@@ -88,9 +88,9 @@ def _render(record: logging.LogRecord) -> str | None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Remove tracebacks: Engine.IO fails at what clients send, not at our code.
+    """Remove the traceback. Engine.IO logs errors caused by client input, not by our code.
 
-    Our own handlers log their exceptions before the library sees them.
+    Our handlers log their own exceptions before the library sees them.
     """
     if record.exc_info and record.exc_info[0]:
         record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", None
@@ -114,7 +114,7 @@ _stderr = Writer(_render, _notice)
 
 
 class _Dropped(Collector):
-    """The lines dropped: native threads count them, and must not use the locks of metrics."""
+    """The counts of dropped lines. A native thread counts them and must not use metric locks."""
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         help_text = "Log lines that the reader of the stream did not take"
@@ -128,7 +128,7 @@ metrics.REGISTRY.register(_Dropped())
 
 
 def init_app(app: Flask) -> None:
-    """Send audit lines to standard output, unchanged, and all others to standard error."""
+    """Write audit lines to standard output, unchanged, and all others to standard error."""
     _stdout.use(sys.stdout)
     _stderr.use(sys.stderr)
     for field in UNUSED_FIELDS:
@@ -152,13 +152,13 @@ def init_app(app: Flask) -> None:
 
 @atexit.register
 def flush() -> None:
-    """Block until all lines are written, at most FLUSH_TIMEOUT. For the end of the process."""
+    """Block until all lines are written, for at most `FLUSH_TIMEOUT`. Runs at exit."""
     deadline = time.monotonic() + FLUSH_TIMEOUT
     _stdout.drain(deadline)
     _stderr.drain(deadline)
 
 
 def audit_to_stderr() -> None:
-    """Send audit lines to standard error: a command's standard output is its result."""
+    """Write audit lines to standard error, because a command's standard output is its result."""
     logger = logging.getLogger(AUDIT)
     logger.handlers = [_stderr if each is _stdout else each for each in logger.handlers]

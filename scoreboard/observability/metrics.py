@@ -1,9 +1,10 @@
-"""What this process counts and measures, for Prometheus.
+"""Define the Prometheus metrics of this process.
 
-Every process has its own: whoever collects them asks each. Labels are taken from sets of our own,
-never from what a client sent, so that nobody outside can make series.
+Each process has its own metrics and must be scraped separately. Label values come from fixed sets,
+never from client input, so clients cannot create series.
 
-They take locks, which work off the loop (`transport.off_loop`) must not: count on this side of it.
+Metrics take green locks, so functions that run in a native thread (`transport.off_loop`) must not
+use them.
 """
 
 import functools
@@ -21,10 +22,10 @@ from prometheus_client import (
 SOCKET_IO = "socket.io"
 WEBSOCKET = "websocket"
 
-# From a loop with nothing to do to a statement that the database has given up on.
+# Histogram buckets in seconds: from the time on an idle loop to a statement that has timed out.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-# Or every counter would come with a second series that says when it was made.
+# Otherwise every counter has a second series with its creation time.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
@@ -100,7 +101,7 @@ REDIS_ERRORS = Counter(
     registry=REGISTRY,
 )
 
-# There from the start: a rate needs a zero to rise from.
+# Create these series at zero: `rate` misses the first increment of a series without one.
 UPDATES.labels("accepted")
 ACCOUNT_EVENTS.labels("login", "wrong_credentials")
 ACCOUNT_EVENTS.labels("refresh", "token_reused")
@@ -111,24 +112,24 @@ for kind in (SOCKET_IO, WEBSOCKET):
     DELIVERIES.labels(kind)
 
 
-# The counter of a code: `labels` takes longer to find it than `inc` to count.
+# Cache the counter of each code: `labels` takes longer than `inc`.
 _updates = functools.cache(UPDATES.labels)
 
 
 def count_update(code: str, seconds: float) -> None:
-    """Count an attempt that ended with this code and took this long."""
+    """Count an attempt with its outcome and its duration in seconds."""
     _updates(code).inc()
     UPDATE_SECONDS.observe(seconds)
 
 
 def count_pushed(received: Iterable[float]) -> None:
-    """Count updates as pushed now; `received` is when they came in, by time.perf_counter."""
+    """Record updates as pushed now; `received` are their arrival times (`time.perf_counter`)."""
     now = time.perf_counter()
     for moment in received:
         PUSH_SECONDS.observe(now - moment)
 
 
 def connections() -> dict[str, int]:
-    """Return the live connections of this process, by kind."""
+    """Return the number of live connections of this process, by kind."""
     samples = (sample for metric in CONNECTIONS.collect() for sample in metric.samples)
     return {sample.labels["kind"]: int(sample.value) for sample in samples}

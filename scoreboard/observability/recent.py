@@ -1,7 +1,7 @@
-"""Recent activity of this process: attempts per minute by outcome, and the newest audit lines.
+"""Keep recent activity in memory: attempts per minute by outcome, and the newest audit lines.
 
-Every process has its own and loses it when it ends, as with the metrics. Bounded to the last
-60 minutes and the last 1,000 lines.
+Like the metrics, it is per process and lost at exit. Bounded to the last 60 minutes and 1,000
+lines.
 """
 
 import secrets
@@ -18,10 +18,10 @@ MAX_LINES = 1000
 
 
 class Recent:
-    """The last minutes and lines. Codes are ours, never from a client's input.
+    """The last minutes and lines. Codes are from a fixed set, never from client input.
 
-    `name` identifies this process among others and across restarts; `since` is when it started.
-    All methods hold a lock for an instant where requests have threads, and never block.
+    `name` identifies this process among others and across restarts; `since` is its start time.
+    Where requests run in threads, methods hold a lock briefly. They never wait for anything else.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -29,13 +29,13 @@ class Recent:
         self.since = datetime.fromtimestamp(now(), UTC)
         self._now = now
         self._lock = transport.lock()
-        # In order of insertion, for a clock that is set back.
+        # The oldest entry is the first inserted, even if the clock is set back.
         self._minutes: dict[int, defaultdict[str, int]] = {}
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._line_count = 0
 
     def keep(self, lines: Collection[str], codes: Iterable[str] = ()) -> None:
-        """Keep these lines, and count attempts with these outcomes in the current minute."""
+        """Add these lines, and count attempts with these outcomes in the current minute."""
         minute = int(self._now() // 60)
         with self._lock:
             self._lines.extend(lines)
@@ -49,7 +49,7 @@ class Recent:
                 counts[code] += 1
 
     def minutes(self) -> list[tuple[datetime, dict[str, int]]]:
-        """Return the start and the counts by code of the last 60 minutes, the current one last."""
+        """Return the start and the counts by code of each of the last 60 minutes, oldest first."""
         last = int(self._now() // 60)
         with self._lock:
             return [
@@ -58,7 +58,7 @@ class Recent:
             ]
 
     def lines(self, after: int = 0) -> list[tuple[int, str]]:
-        """Return the lines with a number greater than `after`, each with its number, in order."""
+        """Return the numbered lines whose number is greater than `after`, oldest first."""
         with self._lock:
             first = self._line_count - len(self._lines) + 1
             start = max(first, after + 1)

@@ -1,8 +1,8 @@
 """The HTTP server of `python wsgi.py`: one thread, one loop, HTTP/1.1 parsed by llhttp.
 
-`listener` accepts connections, `connection` is one of them as a small state machine, `request`
-turns bytes into WSGI environs, `response` turns what the application returns into bytes, `shutdown`
-ends the process gracefully.
+`listener` accepts connections, `connection` is the state machine of one connection, `request`
+parses bytes into WSGI environs, `response` encodes the application's response, `shutdown` stops
+the process gracefully.
 """
 
 import gc
@@ -23,15 +23,16 @@ log = logging.getLogger(__name__)
 # gc thresholds (gen0, gen1, gen2): a full collection stalls the loop for ~50 ms with 2,000
 # connections.
 GC_THRESHOLDS = (1000, 2, 100)
-# The thread that writes to SQLite asks for the interpreter some ten times a transaction, and a busy
-# loop gives it away only when asked for this long, in seconds; by default 5 ms.
+# Seconds after which a busy loop hands the GIL to a waiting thread; the default is 5 ms. The thread
+# that writes to SQLite needs the GIL about ten times per transaction.
 SWITCH_INTERVAL = 0.0005
 
 
 def run(app: Flask) -> None:
-    """Serve until SIGTERM or SIGINT, then end the process. Blocks.
+    """Serve until SIGTERM or SIGINT, then stop gracefully. Blocks.
 
-    Raises SystemExit with one line if the application cannot work or the port is taken.
+    Raises SystemExit with a one-line message if the application is misconfigured or the port is in
+    use.
     """
     doctor.refuse_what_cannot_work(app, server=transport.ASYNC_MODE)
     sockets = _listen(app.config["HOST"], app.config["PORT"])
@@ -54,7 +55,7 @@ def run(app: Flask) -> None:
 
 
 def _listen(host: str | None, port: int | None) -> list[socket.socket]:
-    """Return sockets that listen where the settings say. Raises SystemExit."""
+    """Return sockets that listen on the configured address. Raises SystemExit if it is in use."""
     if host is None and port is None:
         host = "127.0.0.1"
     port = 5000 if port is None else port
@@ -68,8 +69,8 @@ def _listen(host: str | None, port: int | None) -> list[socket.socket]:
 
 def _tune_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
-    # Of what is there already nothing becomes garbage, and to go through it stalls the loop for
-    # a tenth of a second: https://docs.python.org/3/library/gc.html#gc.freeze
+    # Objects created at startup are never garbage, and scanning them stalls the loop for 100 ms:
+    # https://docs.python.org/3/library/gc.html#gc.freeze
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

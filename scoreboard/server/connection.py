@@ -1,7 +1,7 @@
-"""One HTTP connection as a state machine: it reads, answers one request at a time, and writes.
+"""Serve one HTTP connection as a state machine: read, respond to one request at a time, write.
 
-Nothing here blocks but the application, which runs in a task of its own for each request. So an
-idle connection is a socket that the loop watches, and no more.
+Only the application may block; it runs in a task per request. An idle connection needs no task: it
+is only a socket that the loop watches.
 """
 
 import contextlib
@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READ_SIZE = 16 * 1024
-# Requests that one connection has sent ahead of their responses; more are left in the kernel.
+# Pipelined requests read ahead per connection; further ones stay in the kernel's buffer.
 MAX_PIPELINED = 32
-# Seconds for all of a body, and for the response and its last byte, from the end of the head. A
-# long poll is answered after 25 s at most.
+# Seconds for the whole body, from the end of the head; and for the response until its last byte,
+# from the start of processing. A long poll takes 25 s at most.
 BODY_TIMEOUT, EXCHANGE_TIMEOUT = 20, 40
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-# What is read, and dropped, of a client that goes on sending after the last response.
+# Bytes to read and drop from a client that continues to send after the last response.
 MAX_DISCARDED = 256 * 1024
 CLOSE_TIMEOUT = 5
 
 
 class Connection:
-    """A client's connection until it is closed, or taken over by a WebSocket.
+    """A client's connection until it is closed, or detached for a WebSocket.
 
-    `since` is when it began to wait for what it waits for, by time.monotonic.
+    `since` is when the current state began (`time.monotonic`). Methods run on the loop and do not
+    block.
     """
 
     __slots__ = (
@@ -70,16 +71,16 @@ class Connection:
 
     @property
     def is_answering(self) -> bool:
-        """Whether a response is being made or sent."""
+        """Whether a response is being computed or sent."""
         return self.answering or bool(self._output)
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection has no request, not even a part of one: it may be closed."""
+        """Whether the connection has no request, not even part of one, and may be closed."""
         return not (self.is_answering or self._reader.in_request)
 
     def is_late(self, now: float) -> bool:
-        """Whether the client has had all the time that it gets for what it is at."""
+        """Whether the timeout of the current state has passed."""
         if self._closing:
             timeout: float = CLOSE_TIMEOUT
         elif self.is_answering:
@@ -91,21 +92,21 @@ class Connection:
         return now - self.since > timeout
 
     def close(self) -> None:
-        """Close the connection at once, whatever it is at."""
+        """Close the connection at once, in any state."""
         if self._socket is not None:
             self._watch.close()
             self._socket.close()
             self._forget()
 
     def detach(self) -> tuple[socket.socket, bytes]:
-        """Hand the socket over, with what has been read of the next protocol. For an upgrade."""
+        """Release the socket for an upgrade; return it and the bytes read of the new protocol."""
         client, rest = self._socket, self._reader.upgraded or b""
         self._watch.close()
         self._forget()
         return client, rest
 
     def _forget(self) -> None:
-        # The environ refers to this connection: without a cycle all is freed at once.
+        # The environ refers to this connection: breaking the cycle frees everything at once.
         self._socket = self._reader = None  # type: ignore[assignment]
         self._listener.forget(self)
 
@@ -130,7 +131,7 @@ class Connection:
             data = b""
         if not data:
             if self.is_answering:
-                # The client may have shut its own side only, and wait for the response.
+                # The client may have closed only its sending side, and wait for the response.
                 self._stop_reading()
                 self._closing = True
             else:
@@ -159,7 +160,7 @@ class Connection:
             self._stop_reading()
 
     def _refuse(self, error: Refused) -> None:
-        """Answer what cannot be read, once all before it is answered; it is the last response."""
+        """Queue an error response after all earlier ones, then close."""
         self._stop_reading()
         response = refusal(error.status, "bad_request", error.message)
         self._reader.requests.append({"scoreboard.refusal": response})
@@ -179,14 +180,14 @@ class Connection:
             transport.start(self._answer, environ)
 
     def _answer(self, environ: Environ) -> None:
-        """Run the application and send its response. Blocks as the application does."""
+        """Run the application and send its response. Runs in a task; yields to the loop."""
         response = Response()
         parts: Iterable[bytes] = ()
         try:
             parts = self._listener.application(environ, response)
             if self._socket is None:
-                return  # closed meanwhile, or taken over
-            # Whatever follows an upgrade that did not take place is not HTTP for sure.
+                return  # closed or detached meanwhile
+            # The bytes after a refused upgrade may not be HTTP, so the connection ends.
             last = (
                 not environ["scoreboard.keep_alive"]
                 or self._reader.upgraded is not None
@@ -210,7 +211,7 @@ class Connection:
             self._finish(data, last)
 
     def _finish(self, data: bytes, last: bool) -> None:
-        """Send a response, and go on with the next request or close."""
+        """Send a response, then continue with the next request or close."""
         self.answering = False
         self._send(data)
         if self._socket is None:
@@ -222,12 +223,12 @@ class Connection:
             self._sent()
 
     def _sent(self) -> None:
-        """Go on, once a response has left."""
+        """Continue or close, after a response has been sent completely."""
         self.since = time.monotonic()
         if self._closing:
             self._shut_down()
         elif self._reader.requests:
-            # In the next iteration of the loop, after the other clients have been served.
+            # In the next iteration of the loop, so that other clients are served in between.
             self.answering = True
             transport.at_next_turn(self._answer_next_if_open)
         else:
@@ -272,9 +273,9 @@ class Connection:
                 self._sent()
 
     def _shut_down(self) -> None:
-        """Close after the last response, but read on for a moment.
+        """Close the sending side, and discard input until the client closes or a timeout.
 
-        A socket that is closed with data unread resets the connection, and the client may lose the
+        Closing a socket with unread data resets the connection, and the client may lose the
         response: RFC 9112, section 9.6.
         """
         with contextlib.suppress(OSError):
@@ -288,7 +289,7 @@ class Connection:
 
 
 def _keep_alive(environ: Environ) -> str | None:
-    """Return what HTTP/1.0 wants to hear; in HTTP/1.1 it goes without saying."""
+    """Return the Connection header of a kept connection: HTTP/1.0 needs one, HTTP/1.1 does not."""
     return "keep-alive" if environ["SERVER_PROTOCOL"] == "HTTP/1.0" else None
 
 

@@ -1,4 +1,4 @@
-"""Accepts connections, holds them to their timeouts and to the capacity, and stops gracefully."""
+"""Accept connections and enforce timeouts, capacity and limits per address."""
 
 import contextlib
 import functools
@@ -20,24 +20,24 @@ log = logging.getLogger(__name__)
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104  # where a platform routes to
 BACKLOG = 2048
-# Connections that are accepted before others are served.
+# Connections accepted per loop iteration and socket, before open ones are served.
 MAX_ACCEPTED = 64
-ACCEPT_PAUSE = 0.05  # seconds, when no file is free for another connection
-SWEEP_INTERVAL = 1.0
-# Seconds from one response, or the start, until the whole head of the next request is there.
-# Proxies keep idle connections themselves (Heroku's router for 90 s) and must be the ones to close
-# them: https://devcenter.heroku.com/articles/http-routing#keepalives
+ACCEPT_PAUSE = 0.05  # seconds, after a failed accept: usually no file descriptor is free
+SWEEP_INTERVAL = 1.0  # seconds between two checks of timeouts
+# Seconds for the head of a request, from its first byte; and for an idle connection. Proxies keep
+# idle connections (Heroku's router for 90 s) and must be the side that closes them:
+# https://devcenter.heroku.com/articles/http-routing#keepalives
 HEAD_TIMEOUT, HEAD_TIMEOUT_BEHIND_PROXY = 30, 95
 MAX_FILES = 100_000
-# Files that are not connections of clients: the database, Redis, logs, modules being imported.
+# File descriptors for other uses than client connections: database, Redis, logs, imports.
 RESERVED_FILES = 56
-# Of all connections: how many may be live (WebSockets, Socket.IO), so that HTTP keeps a reserve;
-# how many one address may have; and how many of these may be live.
+# Shares of the capacity: for live connections (WebSocket, Socket.IO), so that HTTP keeps a reserve;
+# for all connections of one address; and for the live connections of one address.
 LIVE_SHARE, ADDRESS_SHARE, ADDRESS_LIVE_SHARE = 0.75, 0.5, 0.375
 
 
 class Listener:
-    """The server: its sockets, its connections, and what they have in common."""
+    """The server: its listening sockets, its connections, and their shared settings."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Listener:
         behind_proxy: bool,
         max_body_size: int,
     ) -> None:
-        """Serve `application`; `live` are the connections that it took over, by address."""
+        """Create a server for `application`; `live` counts the live connections by address."""
         self.application = application
         self.limiter = limiter
         self.max_body_size = max_body_size
@@ -76,17 +76,17 @@ class Listener:
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
-            # A body always ends where it ends, one that came in chunks too.
+            # Bodies are read completely, so `wsgi.input` always has an end, also when chunked.
             "wsgi.input_terminated": True,
         }
 
     def start(self) -> None:
-        """Begin to accept connections, and to close those that are late."""
+        """Start to accept connections and to enforce timeouts. Returns at once."""
         self._accept_on()
         transport.spawn(self._close_late_ones)
 
     def stop_accepting(self) -> None:
-        """Take the connections that wait already, and no more."""
+        """Accept the connections in the backlog, then close the listening sockets."""
         self.stopping = True
         for listening, watch in zip(self._sockets, self._watches, strict=True):
             watch.close()
@@ -95,11 +95,11 @@ class Listener:
 
     @property
     def unanswered(self) -> int:
-        """Return how many requests have no response yet."""
+        """The number of connections whose response is not sent yet."""
         return sum(each.is_answering for each in self._connections)
 
     def forget(self, connection: Connection) -> None:
-        """Count a connection no more: it is closed, or taken over."""
+        """Remove a connection that is closed or detached."""
         self._connections.discard(connection)
         self._addresses[connection.address] -= 1
         if self._addresses[connection.address] <= 0:
@@ -136,7 +136,7 @@ class Listener:
         self._connections.add(Connection(self, client, address))
 
     def _has_room(self, address: str) -> bool:
-        """Whether there is room for another connection; idle ones are closed to make it."""
+        """Return whether another connection fits, after closing idle ones if necessary."""
         if self._behind_proxy:  # all connections come from its address
             return self._make_room(None, self._capacity)
         if self.limiter.is_blocked(address):
@@ -172,7 +172,10 @@ class Listener:
 
 
 def listen(host: str | None, port: int) -> list[socket.socket]:
-    """Return sockets that listen on this address, or on all of IPv4 and IPv6. Raises OSError."""
+    """Return sockets that listen on `host`, or on all addresses if it is None.
+
+    Resolves the name, which may block. Raises OSError.
+    """
     sockets = []
     try:
         if host is None:
@@ -199,7 +202,7 @@ def _listening(family: int, address: tuple[str, int]) -> socket.socket:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # Inherited by every connection: small messages leave at once.
+        # Inherited by every connection: small messages are sent without delay.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listening.bind(address)
         listening.listen(BACKLOG)
@@ -211,14 +214,14 @@ def _listening(family: int, address: tuple[str, int]) -> socket.socket:
 
 
 def capacity() -> int:
-    """Return how many connections to hold, having asked for as many files as are allowed."""
+    """Raise the limit of open files as far as allowed; return how many connections fit."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
         return 20_000
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES)
-    with contextlib.suppress(ValueError, OSError):  # macOS allows less than it says
+    with contextlib.suppress(ValueError, OSError):  # macOS allows less than the limit it reports
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, wanted), most))
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(50, min(files, MAX_FILES) - RESERVED_FILES)

@@ -1,4 +1,4 @@
-"""Reads requests: bytes in, WSGI environs out. Parsed by llhttp in its strict mode."""
+"""Parse HTTP requests into WSGI environs, with llhttp in strict mode."""
 
 import functools
 import re
@@ -11,10 +11,10 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 MAX_TARGET_SIZE = 16 * 1024
-# Browsers send the cookies of all applications of a domain, and proxies add lines of their own.
+# Per header and per head: browsers send all cookies of a domain, and proxies add headers.
 MAX_HEADER_SIZE = 16 * 1024
 MAX_HEAD_SIZE = 32 * 1024
-# Of a body in chunks, sizes and trailers included: 64 KiB in chunks of a byte, and more.
+# Of a chunked body with chunk sizes and trailers: enough for 64 KiB in chunks of one byte.
 MAX_CHUNKED_SIZE = 512 * 1024
 
 # RFC 9110, section 7.2: the host and, optionally, the port.
@@ -25,7 +25,7 @@ Environ = dict[str, Any]
 
 
 class Refused(Exception):
-    """A request that the server itself refuses; the connection ends with the response."""
+    """A request that the server refuses; the connection is closed after the response."""
 
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -33,10 +33,10 @@ class Refused(Exception):
 
 
 class RequestReader:
-    """The requests of one connection, in the order in which they were sent.
+    """Parses the requests of one connection, in order.
 
-    `requests` has those that are complete, each with its body. `upgraded` is None until a request
-    asks for another protocol; then it is what was sent after that request.
+    `requests` holds the complete ones, each with its body. `upgraded` is None until a request asks
+    for another protocol; then it holds the bytes after that request.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class RequestReader:
     )
 
     def __init__(self, base: Environ, max_body_size: int) -> None:
-        """Read requests whose environs begin as `base`, with bodies of at most so many bytes."""
+        """Create a reader. Environs start as copies of `base`; `max_body_size` is in bytes."""
         self._base = base
         self._max_body_size = max_body_size
         self._parser = httptools.HttpRequestParser(self)
@@ -65,7 +65,7 @@ class RequestReader:
         self.in_request = self.has_body_to_come = False
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the client. Raises Refused; then the reader must not be fed again."""
+        """Parse bytes from the client. After it raises Refused it must not be called again."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -80,7 +80,7 @@ class RequestReader:
             self._count(len(data))
 
     def _count(self, size: int) -> None:
-        """Bound what a request that is not complete has sent, whatever it consists of."""
+        """Limit the bytes of an incomplete request, including chunk sizes and trailers."""
         if self.has_body_to_come:
             self._sent_size += size
             if self._sent_size > MAX_CHUNKED_SIZE:
@@ -104,7 +104,7 @@ class RequestReader:
     # --- called by the parser ---
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a new request."""
         self.in_request, self.has_body_to_come = True, False
         self._head_size = self._body_size = self._sent_size = 0
         self._target = b""
@@ -112,13 +112,13 @@ class RequestReader:
         self._environ = dict(self._base)
 
     def on_url(self, part: bytes) -> None:
-        """Take a part of the request target."""
+        """Add a part of the request target."""
         self._target += part
         if len(self._target) > MAX_TARGET_SIZE:
             raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request target is too long.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which is dropped."""
+        """Add a header. Trailers are dropped."""
         if self.has_body_to_come:
             return
         size = len(name) + len(value) + 4
@@ -141,7 +141,7 @@ class RequestReader:
             environ[key] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Check the head as a whole."""
+        """Check the complete head."""
         environ, parser = self._environ, self._parser
         version = parser.get_http_version()
         environ["REQUEST_METHOD"] = parser.get_method().decode()
@@ -162,16 +162,16 @@ class RequestReader:
         self.has_body_to_come = bool(length) or "HTTP_TRANSFER_ENCODING" in environ
 
     def on_body(self, part: bytes) -> None:
-        """Take a part of the body."""
+        """Add a part of the body."""
         self._body.append(part)
         self._body_size += len(part)
         if self._body_size > self._max_body_size:
             raise self._too_large()
 
     def on_message_complete(self) -> None:
-        """Queue the request."""
+        """Add the complete request to `requests`."""
         environ, body = self._environ, b"".join(self._body)
-        # To the application every body has a length, also one that came in chunks.
+        # The application always gets a Content-Length, also for a chunked body.
         if environ.pop("HTTP_TRANSFER_ENCODING", None) or body:
             environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = BytesIO(body)
@@ -211,10 +211,10 @@ class RequestReader:
 
 @functools.lru_cache(1024)
 def _environ_key(name: bytes) -> str | None:
-    """Return the key of a header in the environ, None for one that is left out.
+    """Return the key of a header in the environ, or None if the header is dropped.
 
-    One with an underscore would have the same key as one with a hyphen, which a proxy may have set
-    or removed.
+    A name with an underscore is dropped: it would have the same key as the name with a hyphen,
+    which a proxy may have set or removed.
     """
     if b"_" in name:
         return None

@@ -1,4 +1,4 @@
-"""Writes responses: status, headers and body as one run of bytes."""
+"""Encode WSGI responses: status, headers and body as one byte string."""
 
 import time
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ from typing import Any
 
 from ..http.json import dumps
 
-# RFC 9110, section 15.3.5 and 15.4.5: these have no body.
+# Prefixes of statuses without a body: RFC 9110, sections 15.3.5 and 15.4.5.
 NO_BODY = ("1", "204", "304")
 CLOSE = ("Connection", "close")
 
 
 class Response:
-    """What an application answers; an instance is the `start_response` of WSGI."""
+    """The status and headers of a response; an instance is WSGI's `start_response`."""
 
     __slots__ = ("headers", "status")
 
@@ -23,7 +23,7 @@ class Response:
         self.headers: list[tuple[str, str]] = []
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """Take status and headers, as PEP 3333 has it; again, after an error, in their place."""
+        """Set status and headers (PEP 3333). A second call, after an error, replaces them."""
         self.status, self.headers = status, headers
         return _no_write
 
@@ -33,9 +33,9 @@ class Response:
         return CLOSE in self.headers
 
     def encode(self, parts: Iterable[bytes], method: str, connection: str | None) -> bytes:
-        """Return the whole response. `connection` is the value of that header, if it is needed.
+        """Return the whole response; `connection` is the value of the Connection header, if any.
 
-        Raises RuntimeError if the application has not given a status.
+        Raises RuntimeError if the application did not call `start_response`.
         """
         if not self.status:
             raise RuntimeError("the application returned without a status")
@@ -60,7 +60,7 @@ class Response:
 
 
 def refusal(status: HTTPStatus, code: str, message: str) -> bytes:
-    """Return a response of the server itself, in the shape of every error; it is the last one."""
+    """Return a response with the usual error body that closes the connection."""
     body = dumps({"error": {"code": code, "message": message}})
     response = Response()
     response(

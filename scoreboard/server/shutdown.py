@@ -1,4 +1,4 @@
-"""Ends the process gracefully: requests in flight are answered, WebSockets closed with 1012."""
+"""Stop the process gracefully: finish requests in flight, close WebSockets with code 1012."""
 
 import logging
 import os
@@ -17,18 +17,18 @@ from .listener import Listener
 
 log = logging.getLogger(__name__)
 
-# Well inside the 10 s that platforms grant a process to stop.
+# Seconds; platforms usually allow a process 10 s to stop.
 STOP_TIMEOUT = 8
-# What clients have sent before they could know arrives within this time, and is answered.
+# Seconds in which requests still arrive that clients sent before the listening sockets closed.
 IN_FLIGHT_TIME = 0.5
 POLL_INTERVAL = 0.02
 
 
 def stop_signal() -> threading.Event:
-    """Return an event that is set by the first SIGTERM or SIGINT; a second SIGINT ends at once.
+    """Return an event that is set by the first SIGTERM or SIGINT; a second SIGINT kills.
 
-    A handler that raised would end whatever was running just then, an update say. So the signal
-    goes through a pipe to a task of the loop.
+    The signal goes through a socket pair to a task. A handler that raises would interrupt running
+    code, such as an update.
     """
     stopped = threading.Event()
     reader, writer = socket.socketpair()
@@ -39,9 +39,9 @@ def stop_signal() -> threading.Event:
 
     def wait() -> None:
         reader.recv(1)
-        # Or the next signal would be written to whatever has the number of this pipe by then.
+        # Otherwise the next signal is written to whichever file reuses this descriptor.
         signal.set_wakeup_fd(-1)
-        # Platforms may signal twice; a person who does means at once.
+        # Platforms may send SIGTERM twice. A second Ctrl-C means stop at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         writer.close()
         stopped.set()
@@ -51,9 +51,10 @@ def stop_signal() -> threading.Event:
 
 
 def stop(app: Flask, listener: Listener) -> None:
-    """Answer what is in flight and close the WebSockets, within STOP_TIMEOUT seconds.
+    """Finish requests in flight and close the WebSockets, within `STOP_TIMEOUT` seconds.
 
-    Idle connections are left to end with the process.
+    Idle connections end with the process. Yields to the loop. If requests are still unanswered at
+    the deadline, it ends the process itself.
     """
     listener.stop_accepting()
     settled = time.monotonic() + IN_FLIGHT_TIME
@@ -61,19 +62,19 @@ def stop(app: Flask, listener: Listener) -> None:
     connections = app.extensions["connections"]
     connections.stop()
     _wait_until(lambda: not audit.under_way, deadline)
-    transport.sleep(POLL_INTERVAL)  # for the last acknowledgements and messages to leave
+    transport.sleep(POLL_INTERVAL)  # send the last acknowledgements and messages
 
     def is_over() -> bool:
-        connections.hang_up_all()  # again and again: some were only half open before
+        connections.hang_up_all()  # repeatedly: handshakes may complete meanwhile
         busy = listener.unanswered or transport.watched
         return time.monotonic() > settled and not busy
 
     _wait_until(is_over, deadline)
-    # SQLite's write-ahead log goes back into the file, which is then the whole database.
+    # Writes SQLite's write-ahead log back, so that the file is the complete database.
     app.extensions["database"].close()
     if listener.unanswered:
         log.warning("stopped with %s requests unanswered", listener.unanswered)
-        # A proper exit would wait for threads that wait for the database.
+        # A normal exit would wait for threads that are blocked by the database.
         logs.flush()
         os._exit(0)
 

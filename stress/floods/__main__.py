@@ -1,4 +1,4 @@
-"""Flood the server in every way, and print how its legitimate clients fare.
+"""Run each flood against a server, and print how its legitimate clients are served.
 
 Exits with 1 if a response or a message was lost, memory grew beyond its bound, a connection was not
 closed within a minute, or the log has a traceback. Times depend on the machine and are not judged.
@@ -14,7 +14,7 @@ from .measure import MIB, measure, percentile
 
 
 def report(found):
-    """Return the results of a flood, in lines."""
+    """Return the results of a flood as text."""
     lines = [f"## {found.name}: {FLOODS[found.name].__doc__.strip()}"]
     for what, flooded in found.flooded.items():
         cells = [

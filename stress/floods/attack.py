@@ -1,7 +1,7 @@
-"""A flood in a process of its own: `python -m stress.floods.attack NAME`.
+"""Run a flood in its own process: `python -m stress.floods.attack NAME`.
 
-It reads its target from standard input as JSON, then the lines "hold" and "end". Without them it
-ends after MAX_TIME seconds.
+The process reads its target from standard input as JSON, then the lines "hold" and "end". Without
+them it ends after `MAX_TIME` seconds.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ MAX_TIME = 300
 
 
 class Attack:
-    """A flood from 127.<network>.0.*, to be started by begin()."""
+    """The process of a flood from 127.<network>.0.*; `begin` starts the flood."""
 
     def __init__(self, name, target, network=100, count=None):
         self.name, self.network, self._target, self._count = name, network, target, count
@@ -36,7 +36,7 @@ class Attack:
         )
 
     def begin(self):
-        """Begin to flood. Returns at once: the process has been started before."""
+        """Start to flood. Returns at once, since the process already runs."""
         target = dataclasses.asdict(self._target)
         self._write(json.dumps({"target": target, "network": self.network, "count": self._count}))
 
@@ -45,11 +45,11 @@ class Attack:
         return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def hold(self):
-        """Open nothing new; connections that are open stay, and slow ones go on."""
+        """Stop opening connections; open ones stay, and slow ones continue to send."""
         self._write("hold")
 
     def held(self):
-        """Return how many sockets of this flood the server still has.
+        """Return the number of this flood's sockets that the server still has open.
 
         A socket without an inode is closed, though the kernel may still have data to send.
         """
@@ -61,7 +61,7 @@ class Attack:
         )
 
     def end(self):
-        """End the flood, and return its counts."""
+        """End the flood and return its counts."""
         with contextlib.suppress(BrokenPipeError):
             self._write("end")
         try:
@@ -82,7 +82,7 @@ def main(name):
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})
-    os.nice(10)  # the legitimate clients are on this core as well
+    os.nice(10)  # the legitimate clients share this core
     given = json.loads(sys.stdin.buffer.raw.readline() or sys.exit())
     flood = FLOODS[name](Target(**given["target"]), given["network"], given["count"])
     until = time.monotonic() + MAX_TIME

@@ -1,4 +1,4 @@
-"""The floods: what their clients send, and which responses they wait for."""
+"""Define the floods: the bytes that their clients send, and how they handle responses."""
 
 import json
 
@@ -30,7 +30,7 @@ class Strangers(Flood):
 
 
 class SlowHeads(Flood):
-    """500 requests whose head comes a byte every two seconds, and never ends."""
+    """500 requests that send a byte of the head every two seconds and never complete it."""
 
     interval = 2.0
     beginnings = (b"GET /", b"GET /api/score/top10 HTTP/1.1\r\nHost: scoreboard\r\nX-Endless: ")
@@ -43,7 +43,7 @@ class SlowHeads(Flood):
 
 
 class SlowBodies(Flood):
-    """500 bodies of 60,000 bytes that come a byte every two seconds."""
+    """500 requests that send a body of 60,000 bytes, one byte every two seconds."""
 
     interval = 2.0
 
@@ -90,7 +90,7 @@ class SlowReaders(Flood):
 
 
 class Vanished(Flood):
-    """200 viewers, half by Socket.IO, and 100 within a request that disappear without a FIN."""
+    """200 viewers, half by Socket.IO, and 100 requests in progress that vanish without a FIN."""
 
     count = 300
     kinds = ("plain", "socket.io", "plain", "socket.io", "head", "body")
@@ -105,7 +105,7 @@ class Vanished(Flood):
         if kind == "socket.io":
             return SocketIo.handshake(self.target.port, self.target.viewer_token)
         head = HEAD % (PATHS[0], b"Content-Length: 60000\r\n")
-        # After a whole request: its response shows that the rest has arrived.
+        # Sent after a whole request, whose response shows that the rest has arrived.
         whole = wire.request("GET", "/healthz", self.target.port, "")
         return whole + (head[:40] if kind == "head" else head)
 
@@ -122,7 +122,7 @@ class Vanished(Flood):
 
 
 class Guesses(Flood):
-    """Updates with bad tokens, as fast as 64 kept connections get their responses."""
+    """Updates with bad tokens, as fast as 64 connections of one address get their responses."""
 
     count = 64
     addresses = 1
@@ -139,14 +139,14 @@ class Guesses(Flood):
                 self.send(client, self.first(client))
 
     def request(self, number):
-        """Return the request of this number."""
+        """Return the request with this number."""
         update = {"user_id": self.target.player_id, "score_value": 1, "timestamp": "2026-01-01"}
         token = BAD_TOKEN.format(number)
         return wire.request("POST", "/api/score/update", self.target.port, token, _json(update))
 
 
 class Logins(Guesses):
-    """Wrong passwords of a user and of nobody, as fast as 64 addresses get their responses."""
+    """Wrong passwords for a known and an unknown user, as fast as 64 addresses get responses."""
 
     addresses = 64
 
@@ -173,7 +173,7 @@ class ConnectGuesses(Flood):
 
 
 class Pipelining(Flood):
-    """Four connections that request the top 10, always 256 requests ahead of the responses."""
+    """Four connections that pipeline top 10 requests, always 256 ahead of the responses."""
 
     count = 4
     addresses = 1
@@ -213,5 +213,5 @@ def _json(body):
 
 
 def _connect_packet(token):
-    """Return the frame by which a Socket.IO client authenticates."""
+    """Return the frame with which a Socket.IO client authenticates."""
     return wire.text_frame(b"40" + _json({"token": token}))

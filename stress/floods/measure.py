@@ -1,4 +1,4 @@
-"""One flood against a server of its own: quiet, flooded, until everything is closed, quiet."""
+"""Measure one flood against a new server: before it, during it, and until all is closed."""
 
 from dataclasses import dataclass, field
 from statistics import quantiles
@@ -12,7 +12,7 @@ from .served import Served, connections
 # Seconds.
 WARM_UP_TIME = 4  # in which every player gets a score
 UP_TIMEOUT = 20
-SETTLE_TIME = 10  # of a flood, before anything is measured
+SETTLE_TIME = 10  # of the flood, before the measurement
 CLOSE_TIMEOUT = 60
 MIB = 1024 * 1024
 MAX_GROWTH = 96 * MIB  # by 2,000 connections
@@ -20,24 +20,24 @@ MAX_GROWTH = 96 * MIB  # by 2,000 connections
 
 @dataclass
 class Found:
-    """The results of a flood. Times are in seconds, by what was requested."""
+    """The results of a flood. `quiet` and `flooded` have lists of seconds by kind of request."""
 
     name: str
     quiet: dict = field(default_factory=dict)
     flooded: dict = field(default_factory=dict)
-    memory: tuple = (0, 0)  # bytes before, at most
+    memory: tuple = (0, 0)  # bytes: before, peak
     closed_after: float | None = None
     counts: dict = field(default_factory=dict)
     failures: list = field(default_factory=list)
 
 
 def percentile(times, cut):
-    """Return this percentile of the times; infinity if there are none."""
+    """Return this percentile of the times; infinity if there are fewer than two."""
     return quantiles(times, n=100)[cut - 1] if len(times) > 1 else float("inf")
 
 
 def measure(name, seconds):
-    """Flood a new server, measuring for so many seconds, and return what was found."""
+    """Flood a new server, measure for `seconds` before and during it, and return the results."""
     found = Found(name)
     served = Served()
     try:

@@ -1,4 +1,4 @@
-"""The legitimate, who post, ask and watch at a steady rate: all of it must be answered."""
+"""Legitimate clients that post, read and watch at a steady rate; every request must succeed."""
 
 import json
 import select
@@ -13,22 +13,22 @@ from bench.kinds import Plain, SocketIo
 from bench.load import Lost, connected
 from bench.updates import number_of
 
-RATE = 50  # a second, of updates and of questions
-PATIENCE = 60  # seconds after which an answer is taken for lost
+RATE = 50  # updates per second, and top 10 requests per second
+PATIENCE = 60  # seconds after which a response counts as lost
 
 
 class Asker:
-    """One kept connection with one request in flight, at a steady rate whatever comes back.
+    """One keep-alive connection with one request in flight, at a steady rate.
 
-    An answer's time runs from when its request was due until the kernel had the answer. That we are
-    late ourselves is not the server's doing: all that is due is put off by as much.
+    A response's time is from when its request was due until the kernel received the response. If
+    this process itself is late, all requests are delayed by as much, so that it does not count.
     """
 
     def __init__(self, port, rate, next_request, take):
         self.socket = connected(port)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.rate = rate
-        self.taken = []  # seconds, of each answer
+        self.taken = []  # seconds of each response
         self._next_request, self._take = next_request, take
         self._due = time.time()
         self._started = self._written = None
@@ -37,17 +37,17 @@ class Asker:
 
     @property
     def waiting(self):
-        """Whether an answer is missing."""
+        """Whether a response is outstanding."""
         return self._started is not None
 
     def start_again(self):
-        """Return the seconds of the answers so far, and owe no request any more."""
+        """Return and reset the response times in seconds; drop overdue requests."""
         taken, self.taken = self.taken, []
         self._due = max(self._due, time.time())
         return taken
 
     def turn(self, now):
-        """Send the request that is due, if there is one. Raises Lost if the last has no answer."""
+        """Send a due request. Raises Lost if the last one has no response within `PATIENCE`."""
         if self.waiting:
             if now > self._written + PATIENCE:
                 raise Lost(f"a legitimate request had no answer within {PATIENCE} s")
@@ -59,7 +59,7 @@ class Asker:
             assert self.socket.send(request) == len(request)
 
     def read(self):
-        """Take in the answer. Raises Lost if the server hung up."""
+        """Read the response. Raises Lost if the server has closed the connection."""
         try:
             data, told, _, _ = self.socket.recvmsg(1 << 18, 64)
         except OSError as error:
@@ -75,11 +75,11 @@ class Asker:
 
 
 class People:
-    """A viewer of either kind, one who posts and one who asks for the top 10."""
+    """Legitimate clients: two viewers, one of each kind, a poster and a top 10 reader."""
 
     def __init__(self, served, rate=RATE):
         self._served = served
-        self._posted = {}  # when, by the number of the update
+        self._posted = {}  # time due, by the number of the update
         self._accepted = 0
         viewer = served.watching
         self.viewers = [Reference(kind, served.port, viewer) for kind in (Plain, SocketIo)]
@@ -100,7 +100,10 @@ class People:
         self._bodies = deque(served.updates.everyone_once())
 
     def run(self, seconds, until=lambda: False, beside=lambda: None):
-        """Go on for so long, or until that is true; look 10 times a second, `beside` as well."""
+        """Run for `seconds` or until `until()`, which is checked, after `beside()`, every 0.1 s.
+
+        Returns whether `until()` holds.
+        """
         end, look = time.time() + seconds, 0.0
         while (now := time.time()) < end:
             for asker in (self._poster, self._asker, self._meter):
@@ -114,14 +117,14 @@ class People:
         return until()
 
     def run_until(self, condition, timeout, beside=lambda: None):
-        """Go on until the condition holds; return the seconds it took, None after the timeout."""
+        """Run until the condition holds; return the seconds it took, or None after the timeout."""
         began = time.time()
         return time.time() - began if self.run(timeout, condition, beside) else None
 
     def times(self):
-        """Return the seconds of everything since the last call, by what it was.
+        """Return the response and push times in seconds since the last call, by kind.
 
-        What could not be asked in time until now, as the one before was not answered, never is.
+        Requests that are overdue, because an earlier one has no response yet, are dropped.
         """
         found = {"update": self._poster.start_again(), "top 10": self._asker.start_again()}
         for index, (viewer, name) in enumerate(
@@ -132,7 +135,7 @@ class People:
         return found
 
     def finish(self):
-        """Wait until everything is answered and seen. Raises Lost for what is not."""
+        """Wait until all responses and pushes have arrived. Raises Lost after `PATIENCE`."""
         end = time.time() + PATIENCE
         while self._poster.waiting or self._asker.waiting or not self._all_is_seen():
             self._read(0.02)
@@ -174,7 +177,7 @@ class People:
 
 
 def _arrived(told):
-    """Return when the kernel had what was read."""
+    """Return when the kernel received the data, from a message's ancillary data."""
     for _, kind, value in told:
         if kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = struct.unpack("qq", value)

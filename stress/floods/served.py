@@ -1,4 +1,4 @@
-"""The server that is flooded: on SQLite, with its default limits."""
+"""Start the server under flood: on SQLite, with its default limits."""
 
 import os
 import re
@@ -12,7 +12,7 @@ PLAYERS = 300
 
 
 class Served(Ours):
-    """`python wsgi.py` with its default limits, and what can be read of the process."""
+    """`python wsgi.py` with its default limits, and figures of its process."""
 
     settings = {"AUTH_RATE_LIMIT": "100/minute", "SCORE_RATE_LIMIT": "60/minute"}  # noqa: RUF012
 
@@ -21,16 +21,16 @@ class Served(Ours):
         self.watching = self.viewer_token()
 
     def target(self):
-        """Return what a flood has to know of this server."""
+        """Return the address and tokens that a flood needs."""
         return Target(self.port, self.watching, self.players[0])
 
     def sockets(self):
-        """Return how many sockets the process has open."""
+        """Return the number of open sockets of the process."""
         found = 0
         for path in Path(f"/proc/{self.process.pid}/fd").iterdir():
             try:
                 found += os.readlink(path).startswith("socket:")
-            except FileNotFoundError:  # closed this moment
+            except FileNotFoundError:  # closed meanwhile
                 continue
         return found
 

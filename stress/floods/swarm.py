@@ -1,4 +1,4 @@
-"""Many cheap connections in one loop: what every flood is made of."""
+"""Run many cheap connections in one loop: the base of every flood."""
 
 import contextlib
 import ctypes
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from bench import wire
 
 READ_SIZE = 1 << 16
-OPENING_TIMEOUT = 10  # seconds after which a flood is up, whatever the server has accepted
-IP_BIND_ADDRESS_NO_PORT = 24  # of Linux; Python has no name for it
+OPENING_TIMEOUT = 10  # seconds after which a flood counts as up, whatever the server has accepted
+IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python has no constant for it
 SO_ATTACH_FILTER = 26
 _CLOSED = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a flood goes, and the tokens that it has."""
+    """The port of the flooded server, a viewer token, and a player's id."""
 
     port: int
     viewer_token: str
@@ -39,7 +39,7 @@ class Client:
         self.is_websocket = self.vanished = False
 
     def frames(self, data):
-        """Return the texts of frames that have come as a whole; none before the handshake."""
+        """Return the payloads of complete text frames; none before the handshake is complete."""
         self.buffer += data
         if not self.is_websocket:
             end = self.buffer.find(b"\r\n\r\n")
@@ -51,11 +51,11 @@ class Client:
 
 
 class Flood:
-    """Keeps `count` connections open; a subclass says what they send.
+    """Keeps `count` connections open; a subclass defines what they send.
 
-    Connections that the server ends are replaced, `opening` a second at most. Each sends `first`,
-    then `periodic` every `interval` seconds. While `holding`, the flood opens nothing new; the
-    connections that it has go on with `periodic`.
+    Connections that the server closes are replaced, at most `opening` per second. Each sends
+    `first`, then `periodic` every `interval` seconds. While `holding`, no connection is opened;
+    the open ones continue with `periodic`.
     """
 
     count = 500
@@ -87,7 +87,7 @@ class Flood:
         """Handle what has arrived."""
 
     def send(self, client, data, append=False):
-        """Send as soon as the server reads it; unless `append`, only if nothing waits already."""
+        """Send without blocking. Unless `append`, drop the data if earlier data is unsent."""
         if append or not client.output:
             client.output += data
             self._send(client)
@@ -102,7 +102,7 @@ class Flood:
         self.counts["vanished"] += 1
 
     def run(self, up, ended):
-        """Flood until `ended()`; call `up()` once all connections were opened."""
+        """Flood until `ended()`. Call `up()` when all connections are opened, or at a timeout."""
         began = self._opened_at = time.monotonic()
         while not ended():
             now = time.monotonic()
@@ -187,7 +187,7 @@ class Flood:
             self._lose(client)
 
     def _lose(self, client):
-        """Count a connection that the server has ended."""
+        """Remove and count a connection that the server has closed."""
         if self._open.pop(client.socket.fileno(), None):
             self.counts["closed by the server"] += 1
             client.socket.close()

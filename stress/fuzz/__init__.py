@@ -1,5 +1,5 @@
-"""Hostile input by the thousand, in process: `python -m stress.fuzz --help`.
+"""Fuzz the application in this process: `python -m stress.fuzz --help`.
 
-`targets.py` says what must hold, whatever comes; `seeds/` has what it starts from and what broke it
-once. `tests/test_fuzz.py` replays these with every run of the tests.
+`targets.py` defines the invariants for any input; `seeds/` has the initial inputs and those that
+once failed. `tests/test_fuzz.py` replays the seeds.
 """

@@ -1,6 +1,6 @@
-"""Run `python -m stress.fuzz`: each target for some seconds, led by what the code does with it.
+"""Run coverage-guided fuzzing of each target for some seconds: `python -m stress.fuzz`.
 
-What breaks is kept among the seeds, to be given a name and mended; the tests replay it.
+Failing inputs are saved among the seeds, where the tests replay them. Rename each after its fix.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from pathlib import Path
 
 SEEDS = Path(__file__).parent / "seeds"
 TARGETS = sorted(folder.name for folder in SEEDS.iterdir())
-# What is watched as it runs, to be led by it.
+# Packages that are instrumented for coverage.
 WATCHED = ["scoreboard", "engineio", "socketio", "wsproto", "marshmallow"]
-# Of one input; what takes longer is a finding too.
+# Per input; a longer run is also a finding.
 MOST_SECONDS = 5
 LONGEST_INPUT = 4096
 
 
 def main() -> None:
-    """Fuzz all that is asked for, one after the other; exit with 1 if anything was found."""
+    """Fuzz the selected targets, one after another; exit with 1 if there are findings."""
     parser = argparse.ArgumentParser(prog="python -m stress.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--target", choices=TARGETS, action="append")
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def fuzzed(target: str, seconds: int, seeds: Path = SEEDS) -> bool:
-    """Fuzz the target in a process of its own, say how it went, and return if it found anything."""
+    """Fuzz the target in its own process and print the outcome. Returns whether it failed."""
     with tempfile.TemporaryDirectory() as corpus:
         shutil.copytree(seeds / target, corpus, dirs_exist_ok=True)
         options = [
@@ -47,7 +47,7 @@ def fuzzed(target: str, seconds: int, seeds: Path = SEEDS) -> bool:
             corpus,
         ]
         command = [sys.executable, "-m", "stress.fuzz", "--inside", "--target", target, *options]
-        # Far beyond what it is told to take, for one that does not end.
+        # The timeout is far above -max_total_time, for a process that hangs.
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120)
     told = re.sub("INFO: .*\n", "", done.stderr) + done.stdout
     count = re.search(r"number_of_executed_units: *(\d+)", told)
@@ -57,7 +57,7 @@ def fuzzed(target: str, seconds: int, seeds: Path = SEEDS) -> bool:
 
 
 def _fuzz(target: str, options: list[str]) -> None:
-    """Fuzz in this process, which ends with it."""
+    """Fuzz in this process. Does not return: the fuzzer ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=WATCHED):

@@ -1,7 +1,7 @@
-"""What is fuzzed, one function of bytes each: whatever they are, it must return.
+"""Define the fuzz targets: functions of bytes that must return for any input.
 
-No answer is a 500, nothing logs a traceback, nothing is changed but by what is answered by a 200,
-and no connection is left over.
+Invariants: no response is a 5xx, no traceback is logged, the database changes only with a success
+response, and no connection is left open.
 """
 
 import io
@@ -17,7 +17,7 @@ from scoreboard.realtime.websocket import connection as websocket
 
 from .world import ROLES, world
 
-# What a refusal may be long, on top of what it refuses.
+# Bytes that an error response may have in addition to the size of the request.
 MOST_REFUSED = 16 * 1024
 HEADERS = {
     b"authorization": "HTTP_AUTHORIZATION",
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 def http_body(data):
-    """Post what follows the first line, `scores.update player` say, to what this names."""
+    """Send the body after the first line to the endpoint named in it: `scores.update player`."""
     first, _, body = data.partition(b"\n")
     here = world()
     with here.watched():
@@ -46,7 +46,7 @@ def http_body(data):
 
 
 def http_headers(data):
-    """Ask for what the first line names, with the headers, query and path suffix that follow."""
+    """Request the endpoint in the first line, with the headers, query and path suffix below it."""
     first, *lines = data.split(b"\n")
     here = world()
     method, path, given = _asked(here, first)
@@ -62,7 +62,7 @@ def http_headers(data):
 
 
 def socketio_packets(data):
-    """Send packets, between \\x1e, by a WebSocket; an odd first byte connects before."""
+    """Send packets, separated by \\x1e, by WebSocket; if the first byte is odd, connect first."""
     here = world()
     with here.watched():
         session, playing = _playing(here, connected=_is_odd(data))
@@ -73,7 +73,7 @@ def socketio_packets(data):
 
 
 def engineio_payload(data):
-    """Post a payload by a polling session; an odd first byte connects before."""
+    """Post a payload to a polling session; if the first byte is odd, connect first."""
     here = world()
     with here.watched():
         session = _session(here)
@@ -85,9 +85,9 @@ def engineio_payload(data):
 
 
 def websocket_frames(data):
-    """Send bytes to a WebSocket: raw if the first is `r`, else as masked frames.
+    """Send bytes to a WebSocket: raw if the first byte is `r`, else as masked frames.
 
-    Of these, each is the first byte of its head, the number of its bytes, and they.
+    Each frame is given as the first byte of its header, its length, and its payload.
     """
     here = world()
     with here.watched():
@@ -108,7 +108,7 @@ def _is_odd(data):
 
 
 def endpoints(app):
-    """Return the method and path of every endpoint, by its name."""
+    """Return the method and path of every endpoint by its name."""
     found = {}
     for rule in app.url_map.iter_rules():
         path = rule.rule.replace("<path:filename>", "board.js")
@@ -117,7 +117,7 @@ def endpoints(app):
 
 
 def _asked(here, line):
-    """Return the method, path and headers that a line asks for, be it by its bytes alone."""
+    """Return the method, path and headers for a line; unknown names are mapped to known ones."""
     name, _, role = line.decode("latin-1").partition(" ")
     known = endpoints(here.app)
     if name not in known:
@@ -131,7 +131,7 @@ def _asked(here, line):
 
 
 def _ask(here, method, path, given, body):
-    """Ask, and look at the answer: to a WebSocket, whose client says no more, at its first."""
+    """Send a request and check the response; a WebSocket's client sends nothing after it."""
     environ = {
         "REQUEST_METHOD": method,
         "PATH_INFO": path,
@@ -159,12 +159,12 @@ def _ask(here, method, path, given, body):
             answer = here.app.wsgi_app(environ, lambda status, headers, *_: told.append(status))
             answered = b"".join(answer)
             getattr(answer, "close", lambda: None)()
-        except ConnectionError:  # how the server of `flask run` is told that a WebSocket has ended
+        except ConnectionError:  # how a WebSocket ends with the server of `flask run`
             answered = theirs.recv(65536)
             assert answered.startswith(b"HTTP/1.1 101 ")
             told.append("101")
     _look_at(int(told[0][:3]), answered, path, len(body) + sum(map(len, given.values())))
-    # An event that a session posts has an answer of its own, and nothing is changed by a GET.
+    # A GET changes nothing, and the events in a session's POST have their own acknowledgements.
     if method == "POST" and told[0].startswith("2") and not path.startswith("/ws"):
         if path.startswith("/api/score"):
             here.record(_receipts(answered))
@@ -174,7 +174,7 @@ def _ask(here, method, path, given, body):
 
 
 def _receipts(answered):
-    """Return how many updates an answer says are recorded: of one, or of several."""
+    """Return how many updates a response reports as recorded, for one update or a batch."""
     told = json.loads(answered)
     return sum(each["status"] == 200 for each in told.get("results", [{"status": 200}]))
 
@@ -184,13 +184,13 @@ def _look_at(status, answered, path, size):
     if status < 400:
         return
     assert len(answered) <= MOST_REFUSED + size, len(answered)
-    if not path.startswith("/ws/scoreboard/"):  # where Engine.IO answers in words of its own
+    if not path.startswith("/ws/scoreboard/"):  # Engine.IO has its own error format
         error = json.loads(answered)["error"]
         assert {"code", "message"} <= error.keys() <= {"code", "message", "fields", "receipt"}
 
 
 def _session(here):
-    """Return a new session of the application's Engine.IO, which polls so far."""
+    """Return a new Engine.IO session of the application, with the polling transport."""
     request = {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"}
     here.engine.handle_request(request, lambda *answer: None)
     return next(iter(here.engine.sockets.values()))
@@ -203,14 +203,14 @@ def _connect(here, session):
 
 
 def _leave(here):
-    """End every session."""
+    """Close every Engine.IO session."""
     for session in list(here.engine.sockets.values()):
         session.close(wait=False, abort=True)
         here.engine.sockets.pop(session.sid, None)
 
 
 def _playing(here, connected):
-    """Return a session that has upgraded to a WebSocket, and the other side of that."""
+    """Return a session that has upgraded to a WebSocket, and the client's side of it."""
     session = _session(here)
     playing = _Playing()
     engine.EngineWebSocket(session._websocket_handler, session.server)._open(playing.websocket)
@@ -222,7 +222,7 @@ def _playing(here, connected):
 
 
 class _Playing:
-    """A WebSocket, and the client on its other side."""
+    """A server-side WebSocket and the client connected to it."""
 
     def __init__(self):
         self._server, self._client = socket.socketpair()
@@ -232,18 +232,18 @@ class _Playing:
         self._reader = wsproto.Connection(wsproto.ConnectionType.CLIENT)
 
     def send(self, data):
-        """Send the bytes, and have the server take them as it will."""
+        """Send the bytes and let the server process them, until one side closes."""
         for start in range(0, len(data), 4096):
             try:
                 self._client.send(data[start : start + 4096])
             except OSError:
-                return  # it has hung up
+                return  # the server has closed the connection
             if not self.websocket.take():
                 return
             self._read()
 
     def end(self):
-        """Leave; what was answered must have been whole frames, and no more after a close."""
+        """Close both sides. Checks that the server sent valid frames, and none after a Close."""
         self.websocket.end()
         self._read()
         self._server.close()
@@ -268,7 +268,7 @@ def _closes(event):
 
 
 def _masked(data):
-    """Return the frames that the bytes are short for, masked by zeros."""
+    """Return the frames that the bytes describe, with a mask of zeros; see `websocket_frames`."""
     frames, data = [], memoryview(data)
     while data:
         head, size = data[0], (data[1] if len(data) > 1 else 0) % 126

@@ -1,4 +1,4 @@
-"""The application that is fuzzed: on SQLite, in this process, with nothing that waits."""
+"""Set up the application for fuzzing: on SQLite, in this process, without background tasks."""
 
 import atexit
 import contextlib
@@ -27,18 +27,18 @@ from scoreboard.realtime.socketio import updates
 ROLES = ("player", "scorer", "admin")
 LOGGERS = ("scoreboard", "scoreboard.audit", "engineio.server", "socketio.server")
 NUMBERS = itertools.count(1)
-# What Engine.IO logs as an error, in one line, and is what a client sent.
+# Lines that Engine.IO logs as errors although client input caused them.
 NO_ERROR = ("(further occurrences of this error will be logged with level INFO)",)
 
 
 @functools.cache
 def world():
-    """Return the one world of this process."""
+    """Return the `World` of this process; the first call creates it."""
     return World()
 
 
 class World:
-    """The application, a user of each role with a token, and what tells of any change."""
+    """The application, a user with a token for each role, and checks for unexpected changes."""
 
     def __init__(self):
         folder = Path(tempfile.mkdtemp())
@@ -47,10 +47,10 @@ class World:
         names = ("SCORE_RATE_LIMIT", "AUTH_RATE_LIMIT", "LOGIN_RATE_LIMIT", "VIEWER_RATE_LIMIT")
         limits = dict.fromkeys(names, "100000000/minute")
         self.app = create_app(Config.from_environment({"DATABASE_URL": url, **SECRETS, **limits}))
-        # Or sessions are closed after 300 refusals, which most of the input is.
+        # Otherwise sessions are closed after 300 refusals, and most inputs are refused.
         self.app.extensions["refusal_limiter"].count = lambda address: None
         self.connections = self.app.extensions["connections"]
-        self.connections.when_first(lambda: None)  # no keeper: nothing happens by itself
+        self.connections.when_first(lambda: None)  # no background maintenance
         self.engine = self.app.extensions["socketio"].server.eio
         self._database = sqlite3.connect(folder / "scoreboard.db")
         self._accepted = self._recorded = 0
@@ -58,7 +58,7 @@ class World:
         self.renew_people()
 
     def renew_people(self):
-        """Make new users: the last ones may be suspended, say, or have signed off."""
+        """Create new users: the previous ones may be suspended or signed out."""
         with self.app.app_context():
             for role in ROLES:
                 name = f"{role}-{next(NUMBERS)}"
@@ -67,7 +67,7 @@ class World:
                 self.people[role] = SimpleNamespace(user_id=made.user_id, token=token)
 
     def filled(self, data):
-        """Return the data with what no seed can know: $PLAYER_ID, $PLAYER_TOKEN, ..., $NONCE."""
+        """Return the data with its variables replaced: $PLAYER_ID, $PLAYER_TOKEN, ..., $NONCE."""
         if b"$" not in data:
             return data
         for role, person in self.people.items():
@@ -77,10 +77,9 @@ class World:
 
     @contextlib.contextmanager
     def watched(self):
-        """Fail if anything inside logs an error, or changes the database without saying so.
+        """Fail if code in the context logs an error or makes an unreported database change.
 
-        `accept` and `record` say so: that something was answered by a 200. What takes seconds is
-        made short.
+        `accept` and `record` report changes. Slow functions, such as password hashes, are patched.
         """
         said, before, rows = _Said(), self._state(), self._rows()
         self._accepted = self._recorded = 0
@@ -98,11 +97,11 @@ class World:
             assert after == before, f"the database was changed: from {before} to {after}"
 
     def accept(self):
-        """Say that something was answered by a 200, so that what is no history may differ."""
+        """Report a success response: tables other than `scores` may have changed."""
         self._accepted += 1
 
     def record(self, receipts):
-        """Say that so many updates were answered by a 200: each must be in the history."""
+        """Report accepted updates: each must be in the history."""
         self._recorded += receipts
 
     def _rows(self):
@@ -110,7 +109,7 @@ class World:
         return rows
 
     def _state(self):
-        """Return what is stored, in short; all but the marks, which refusals may well cause."""
+        """Return a digest of the database without `marks`, since refused requests may add some."""
         tables = [table for table in Base.metadata.tables if table != "marks"]
         counts = [f"(SELECT count(*) FROM {table})" for table in tables]
         sums = [
@@ -147,7 +146,7 @@ def _hash(password):
 
 
 class _Said(logging.Handler):
-    """What is logged; `errors` has what should not have been."""
+    """A log handler that collects unexpected errors and all tracebacks in `errors`."""
 
     def __init__(self):
         super().__init__()
@@ -162,7 +161,7 @@ class _Said(logging.Handler):
 
 @contextlib.contextmanager
 def _logging_to(handler):
-    """Have all of ours, and nothing else, take what is logged inside."""
+    """Within the context, send the records of `LOGGERS` only to this handler."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [logger.handlers for logger in loggers]
     for logger in loggers:

@@ -1,7 +1,7 @@
-"""A bounded load of everything that a server meets, good and bad, all at the same time.
+"""A bounded mixed load of valid and invalid requests of every kind, for the soak test.
 
-The updates that the history checker looks at are of `stress.workload`; viewers are not those of
-`stress.audience`, which keep all that they see, too much for an hour.
+The history checker checks only the updates of `stress.workload`. The viewers are not those of
+`stress.audience`, which keep every message: too many in an hour.
 """
 
 from .accounts import Accounts, Moderator

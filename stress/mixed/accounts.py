@@ -1,4 +1,4 @@
-"""People who register, sign in and out, and one who moderates."""
+"""Actors that register, sign in and out, and moderate."""
 
 import random
 import uuid
@@ -9,7 +9,7 @@ from .load import Actor
 
 
 class Accounts(Actor):
-    """The whole life of a sign-in, from a new account to a token that was used twice."""
+    """Registers an account, signs in, refreshes and signs out, with errors in between."""
 
     every = 6.0
 
@@ -39,7 +39,7 @@ class Accounts(Actor):
 
 
 class Moderator(Actor):
-    """An admin who looks, and acts on those that are there for it."""
+    """An admin who reads the admin pages and moderates the users reserved for it."""
 
     every = 2.0
 

@@ -1,4 +1,4 @@
-"""Bad input of all kinds, by HTTP and by WebSocket. None of it may do more than be refused."""
+"""Actors that send invalid input by HTTP and WebSocket. All of it must be refused."""
 
 import json
 import random
@@ -14,7 +14,7 @@ NESTED = "[" * 20_000
 
 
 class Nonsense(Actor):
-    """Requests that are refused, each with the status of what is wrong with it."""
+    """Sends invalid requests and expects the status of each error."""
 
     every = 0.5
 
@@ -97,7 +97,7 @@ class Nonsense(Actor):
 
 
 class Malformed(Actor):
-    """WebSockets whose frames and packets are not what they should be."""
+    """Sends malformed WebSocket frames and Socket.IO packets."""
 
     every = 1.5
     PACKETS = (
@@ -131,4 +131,4 @@ class Malformed(Actor):
                 opened.send(random.choice(self.PACKETS))
             opened.recv()
         except (websocket.WebSocketException, OSError):
-            pass  # hung up on, as it should be, or not answered at all
+            pass  # closed by the server, as expected, or no response

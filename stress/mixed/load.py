@@ -1,4 +1,4 @@
-"""Who takes part in the load, what they know, and the note of what they were answered."""
+"""Run the actors of the mixed load, with shared users, and record unexpected responses."""
 
 import json
 import random
@@ -13,20 +13,20 @@ import jwt
 import requests
 from serving import SECRETS
 
-SECONDS = 20  # that no answer takes
+SECONDS = 20  # timeout of a response
 PLAYERS, VICTIMS, CHECKED = 60, 10, 30
 
 
 class World:
-    """The server and its users. Tokens are minted, as a team with its own sign-in would do it."""
+    """The server and its users. Tokens are signed here, as by an external sign-in service."""
 
     def __init__(self, server):
         self.url, self.port = server.url, server.port
         ids = json.loads(server.flask("users", "seed", str(PLAYERS + VICTIMS + CHECKED)))
         self.players = [Player(user_id, self.mint(user_id)) for user_id in ids[:PLAYERS]]
-        # The moderator acts on these, and nobody else counts on them.
+        # Only the moderator uses these.
         self.victims = ids[PLAYERS : PLAYERS + VICTIMS]
-        # Nobody but the workload updates these: the history checker has to know of all of it.
+        # Only the workload updates these: the history checker must know every update.
         self.checked = ids[PLAYERS + VICTIMS :]
         self.scorer, self.admin = server.user("scorer", "scorer"), server.user("warden", "admin")
         self.scorer.token = self.mint(self.scorer.user_id, "scorer")
@@ -67,7 +67,7 @@ class Player:
 
 
 class Notes:
-    """What was done how often, and whatever was answered in a way that it should not be."""
+    """Counts of actions by outcome, and descriptions of unexpected responses. Thread-safe."""
 
     def __init__(self):
         self.counts, self.unexpected = Counter(), []
@@ -88,7 +88,7 @@ class Notes:
 
 
 class Actor:
-    """One who takes part: acts every so many seconds on average, in a thread of its own."""
+    """Base class of actors: acts every `every` seconds on average, in its own thread."""
 
     every = 1.0
 
@@ -97,15 +97,15 @@ class Actor:
         self.http = requests.Session()
 
     def act(self):
-        """Do one thing and note how it went."""
+        """Do one action and record its outcome."""
         raise NotImplementedError
 
     def close(self):
-        """Leave, with all connections."""
+        """Close all connections of this actor."""
         self.http.close()
 
     def ask(self, what, method, path, token=None, allowed=(200,), **options):
-        """Send a request; the answer must have one of these statuses."""
+        """Send a request and return the response; a status not in `allowed` is recorded."""
         headers = options.pop("headers", {})
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -117,7 +117,7 @@ class Actor:
 
 
 class Load:
-    """Actors at work from `start` to `stop`."""
+    """Runs one actor of each class in `actors`, each in a thread."""
 
     def __init__(self, world, notes, actors):
         self._over = threading.Event()
@@ -127,7 +127,7 @@ class Load:
         ]
 
     def run(self, seconds):
-        """Let them act for so long, then all leave."""
+        """Run the actors for `seconds`, then stop and close them. Blocks."""
         for thread in self._threads:
             thread.start()
         self._over.wait(seconds)

@@ -1,4 +1,4 @@
-"""Players that update their own scores, as the workload's clients, who are scorers, do not."""
+"""Actors that submit as players, for their own score; the workload submits as a scorer."""
 
 import random
 
@@ -6,11 +6,11 @@ from viewers import SocketIoViewer
 
 from .load import Actor
 
-TWICE = 0.1  # of the updates are sent once more
+TWICE = 0.1  # share of updates that are sent a second time
 
 
 class Players(Actor):
-    """Players that post their own scores, some of them twice."""
+    """Posts updates of random players, some of them twice."""
 
     every = 0.5
 
@@ -26,7 +26,7 @@ class Players(Actor):
 
 
 class Pollers(Actor):
-    """A player that submits by long polls, and comes back on another connection now and then."""
+    """Submits by Socket.IO long polling, and sometimes reconnects as a random player."""
 
     every = 1.0
 
@@ -42,7 +42,7 @@ class Pollers(Actor):
         try:
             told = self._socket.submit(update)
         except Exception:
-            self._leave()  # or one connection that is lost would be told of without end
+            self._leave()  # otherwise one lost connection would fail every later act
             raise
         self.notes.expect("an event", told["status"], (200, 400), told)
         if random.random() < 0.05:

@@ -1,4 +1,4 @@
-"""Those who only ask: for boards, places and histories, twice with an ETag; and for health."""
+"""Actors that only read: boards, places and histories, with ETags; and the health endpoints."""
 
 import random
 
@@ -6,7 +6,7 @@ from .load import Actor
 
 
 class Readers(Actor):
-    """Asks for one of the boards, then again with its ETag."""
+    """Requests a board, a place or a history, again with its ETag, and its next page."""
 
     every = 0.4
 
@@ -30,7 +30,7 @@ class Readers(Actor):
 
 
 class Operators(Actor):
-    """The platform, Prometheus, and somebody who opens the pages."""
+    """Requests health, metrics and pages, like a platform, Prometheus and a browser."""
 
     every = 3.0
     PATHS = ("/healthz", "/readyz", "/metrics", "/", "/admin", "/docs", "/api/openapi.json")

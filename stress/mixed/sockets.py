@@ -1,4 +1,4 @@
-"""Bare sockets, for what no library would do."""
+"""Raw sockets, for behaviour that no client library offers."""
 
 import contextlib
 import socket
@@ -6,21 +6,21 @@ import struct
 
 
 def connected(port, seconds=10):
-    """Return a connection to the server."""
+    """Return a connection to the server, with a timeout of `seconds`."""
     return socket.create_connection(("127.0.0.1", port), timeout=seconds)
 
 
 def reset(connection):
-    """Vanish without a goodbye: the other side is told of a connection that never was."""
+    """Reset the connection: close it with a RST instead of a FIN."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with contextlib.suppress(OSError):  # the other side has gone before
-        # Or a thread that still reads from it would keep it open.
+    with contextlib.suppress(OSError):  # the other side has closed it
+        # Otherwise a thread that still reads from it would keep it open.
         connection.shutdown(socket.SHUT_RD)
     connection.close()
 
 
 def status_of(port, request):
-    """Send these bytes and return the status that they are answered with, 0 if with none."""
+    """Send these bytes and return the response's status, or 0 if there is no response."""
     with connected(port) as connection:
         connection.sendall(request)
         answer = b""

@@ -1,4 +1,4 @@
-"""Connections that come to nothing: half a request, none at all, a session that nobody polls."""
+"""Actors that abandon connections: half a request, no request, a session that is never polled."""
 
 import json
 import random
@@ -20,13 +20,13 @@ HALVES = (
 
 
 class HalfOpen(Actor):
-    """Opens what it does not go on with: some of it is held until the server has had enough."""
+    """Sends incomplete requests; closes half of them at once, and holds the rest up to 90 s."""
 
     every = 1.0
 
     def __init__(self, world, notes):
         super().__init__(world, notes)
-        self._held = []  # sockets, and until when
+        self._held = []  # pairs of socket and closing time
 
     def act(self):
         now = time.monotonic()
@@ -55,7 +55,7 @@ class HalfOpen(Actor):
 
 
 class Abandoned(Actor):
-    """Opens sessions that it never polls: the server has to find that out by itself."""
+    """Opens sessions that it never polls, so that the server must time them out."""
 
     every = 4.0
 

@@ -1,4 +1,4 @@
-"""Viewers of all kinds: they come, watch for a while, and go, some without a word."""
+"""Actors that watch: viewers of all kinds that connect, and close or reset their connections."""
 
 import json
 import random
@@ -13,13 +13,13 @@ from .sockets import reset
 
 
 class Viewers(Actor):
-    """Some who watch for up to half a minute, everybody in their own way."""
+    """Opens viewers of random kinds, each for up to 30 s."""
 
     every = 2.0
 
     def __init__(self, world, notes):
         super().__init__(world, notes)
-        self._there = []  # who, and until when
+        self._there = []  # pairs of viewer and leaving time
 
     def act(self):
         now = time.monotonic()
@@ -55,7 +55,7 @@ class Viewers(Actor):
 
 
 class Stalled(Actor):
-    """One who watches by a tiny buffer, stops reading, and vanishes after a while."""
+    """A viewer with a small receive buffer that stops reading, and later resets its connection."""
 
     every = 4.0
 
