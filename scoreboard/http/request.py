@@ -20,7 +20,7 @@ MAX_ADDRESS_LENGTH = 80
 
 
 class Origin(NamedTuple):
-    """Where a request came from: its transport, its address and its id."""
+    """The origin of a request: its transport (`door`), client address and request id."""
 
     door: str
     address: str
