@@ -3,7 +3,7 @@
 Each process has its own metrics and must be scraped separately. Label values come from fixed sets,
 never from client input, so clients cannot create series.
 
-Metrics take green locks, so functions that run in a native thread (`transport.off_loop`) must not
+Metrics take green locks, so functions that run in a native thread (`runtime.off_loop`) must not
 use them.
 """
 
