@@ -129,4 +129,4 @@ def event_origin(address: str) -> Origin:
 
 def _new_id() -> str:
     # Unique but not a secret; a uuid4 takes five times as long.
-    return f"{random.getrandbits(128):032x}"  # noqa: S311  # nosec B311
+    return f"{random.getrandbits(128):032x}"  # nosec B311
