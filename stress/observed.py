@@ -116,13 +116,13 @@ def _held():
     app = getattr(sys.modules["__main__"], "app", None)
     if app is None:  # the server is still starting
         return {}
-    from scoreboard.concurrency import runtime as transport
+    from scoreboard.concurrency import runtime
     from scoreboard.observability import audit
 
     audience, server = app.extensions["audience"], app.extensions["socketio"].server
     return {
-        "watched sockets": len(transport.watched),
-        "attempts": len(audit.under_way),
+        "watched sockets": len(runtime.watched),
+        "attempts": len(audit.in_progress),
         "connections": len(app.extensions["connections"]._all),
         "viewers": len(audience.sockets) + len(audience.viewers),
         "sessions": len(server.eio.sockets),

@@ -17,7 +17,7 @@ from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
 from scoreboard.extensions import db
-from scoreboard.realtime import hub as broadcast
+from scoreboard.realtime import hub
 
 NUMBERS = itertools.count()
 # Few tests that take long: begun last, they would be waited for.
@@ -137,7 +137,7 @@ def watcher(app):
             return [message for frames in self.frames[1:] for message in texts(frames)]
 
     watcher = Watcher()
-    broadcast.welcome_viewer(app, watcher)
+    hub.subscribe_websocket(app, watcher)
     return watcher
 
 

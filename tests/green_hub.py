@@ -1,4 +1,4 @@
-"""What `transport.py` relies on of eventlet: each fails if a new version moves it.
+"""What `runtime.py` relies on of eventlet: each fails if a new version moves it.
 
 `test_green.py` runs this on eventlet, the one place where it can be seen.
 """
@@ -12,7 +12,7 @@ from eventlet import hubs, patcher
 from pairs import SECONDS, Pair
 from viewers import wait_until
 
-from scoreboard.concurrency import runtime as transport
+from scoreboard.concurrency import runtime
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def listeners(hub, descriptor):
 
 
 def test_here_is_eventlet():
-    assert transport.GREEN
+    assert runtime.ON_EVENTLET
     assert type(threading.Lock()).__module__.startswith("eventlet")
 
 
@@ -57,8 +57,8 @@ def test_the_hub_calls_again_and_again_while_there_is_something_to_read(hub, soc
     wait_until(lambda: len(called) > 2)
     hub.remove(listener)
     before = len(called)
-    transport.give_way()
-    transport.give_way()
+    runtime.yield_to_loop()
+    runtime.yield_to_loop()
 
     assert set(called) == {connection.fileno()}
     assert len(called) == before
@@ -106,20 +106,20 @@ def test_a_task_may_be_started_by_the_hub_itself_and_wait_there(hub, sockets):
     go_on, steps, here = threading.Event(), [], []
 
     def take():
-        here.append(transport.getcurrent().parent is hub.greenlet)
+        here.append(runtime.getcurrent().parent is hub.greenlet)
         steps.append("started")
         go_on.wait(SECONDS)
         steps.append("went on")
         return False
 
-    transport.watch(connection, take, lambda: steps.append("ended"))
+    runtime.watch(connection, take, lambda: steps.append("ended"))
     client.sendall(b"x")
     wait_until(lambda: steps == ["started"])
     go_on.set()
     wait_until(lambda: steps == ["started", "went on", "ended"])
 
     assert here == [True]
-    assert not transport.watched
+    assert not runtime.watched
 
 
 def test_nothing_is_read_while_a_task_waits_and_what_came_meanwhile_is_read_after(hub, sockets):
@@ -132,7 +132,7 @@ def test_nothing_is_read_while_a_task_waits_and_what_came_meanwhile_is_read_afte
             go_on.wait(SECONDS)
         return bool(read[-1])
 
-    transport.watch(connection, take, lambda: None)
+    runtime.watch(connection, take, lambda: None)
     client.sendall(b"12")
     wait_until(lambda: read)
     wait_until(lambda: listeners(hub, connection.fileno()) == [])
@@ -140,14 +140,14 @@ def test_nothing_is_read_while_a_task_waits_and_what_came_meanwhile_is_read_afte
     go_on.set()
     client.shutdown(socket.SHUT_WR)
 
-    wait_until(lambda: not transport.watched)
+    wait_until(lambda: not runtime.watched)
     assert read == [b"1", b"2", b""]
 
 
 def test_a_watched_socket_is_called_back_until_the_watch_is_closed(hub, sockets):
     connection, client = sockets
     readable, writable = [], []
-    watch = transport.SocketWatch(connection)
+    watch = runtime.SocketWatch(connection)
     watch.on_readable(lambda: readable.append(connection.recv(1)))
     watch.on_writable(lambda: writable.append(None) or watch.on_writable(None))
 
@@ -180,14 +180,14 @@ def test_one_that_is_aborted_while_its_task_waits_ends_when_the_task_goes_on(hub
     assert pair.wait() is None
     assert pair.server.fileno() == -1
     assert listeners(hub, descriptor) == []
-    assert not transport.watched
+    assert not runtime.watched
     pair.close()
 
 
 def test_whoever_gives_way_goes_on_after_everybody_else():
     steps = []
-    transport.spawn(steps.append, "the other")
+    runtime.spawn(steps.append, "the other")
 
-    transport.give_way()
+    runtime.yield_to_loop()
 
     assert steps == ["the other"]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from eventlet import patcher
 
-from scoreboard.concurrency import runtime as transport
+from scoreboard.concurrency import runtime
 from scoreboard.realtime.websocket.connection import WebSocket
 
 SECONDS = 10
@@ -24,16 +24,16 @@ class Pair:
         server, self.client = socket.socketpair()
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.client.settimeout(SECONDS)
-        self.server, _ = transport.take_over(_request(server), seconds=30)
-        self.websocket = WebSocket(self.server, longest_message=100)
+        self.server, _ = runtime.detach_socket(_request(server), seconds=30)
+        self.websocket = WebSocket(self.server, max_message_size=100)
         self._received = queue.Queue()
         self.websocket.received = self._received.put
         self.ended = threading.Event()
-        transport.spawn(self._watch)
+        runtime.spawn(self._watch)
 
     def _watch(self):
-        transport.watch(self.server, self.websocket.take, self._end)
-        if not transport.GREEN:
+        runtime.watch(self.server, self.websocket.take, self._end)
+        if not runtime.ON_EVENTLET:
             self.server.close()  # as the server of `flask run` does
 
     def _end(self):
@@ -99,7 +99,7 @@ class Pair:
 
 def _request(server):
     """Return a request that has come in by this socket, as far as it matters."""
-    if transport.GREEN:
+    if runtime.ON_EVENTLET:
         plain = patcher.original("socket").socket(fileno=server.fd.detach())
         plain.setblocking(False)
         return {"scoreboard.connection": SimpleNamespace(detach=lambda: (plain, b""))}

@@ -25,7 +25,7 @@ HALF = [
 
 @pytest.fixture
 def library(app):
-    app.extensions["connections"].when_first(lambda: None)  # the keeper, for good
+    app.extensions["connections"].on_first_connection(lambda: None)  # the keeper, for good
     return app.extensions["socketio"].server.eio
 
 

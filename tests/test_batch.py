@@ -19,7 +19,7 @@ from scoreboard.models import MAX_SCORE, Score
 from scoreboard.observability import audit
 from scoreboard.scores import ledger as ledgers
 from scoreboard.scores import records
-from scoreboard.scores.ledger import MOST_TOGETHER, Ledger
+from scoreboard.scores.ledger import MAX_BATCH_SIZE, Ledger
 from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Receipt, Update
 
@@ -279,7 +279,7 @@ class TestAsAWhole:
         post(client, scorer, [player.update(1), None])
         post(client, scorer, None)
 
-        assert not audit.under_way
+        assert not audit.in_progress
 
 
 class TestWatched:
@@ -289,19 +289,19 @@ class TestWatched:
         people = [make_user() for _ in range(3)]
         updates = [
             people[number % 3].update(number, nonce=f"number-{number:04}")
-            for number in range(2 * MOST_TOGETHER)
+            for number in range(2 * MAX_BATCH_SIZE)
         ]
 
         results(client, scorer, updates)
 
         kinds = [message["type"] for message in watcher.messages()]
-        transaction = ["score_update"] * MOST_TOGETHER + ["top_10_update"]
+        transaction = ["score_update"] * MAX_BATCH_SIZE + ["top_10_update"]
         assert kinds == transaction * 2
         assert [
             message["data"]["new_score"]
             for message in watcher.messages()
             if message["type"] == "score_update"
-        ] == list(range(2 * MOST_TOGETHER))
+        ] == list(range(2 * MAX_BATCH_SIZE))
 
     def test_attempts_are_counted_by_how_they_ended(self, client, scorer, player):
         def counted():
@@ -360,14 +360,14 @@ class TestLedger:
                 ledger.record(Update(user_ids[0], -1.0, START, "late", user_ids[0]))
 
         ledger = Ledger(POLICIES["latest"], publish)
-        outcomes = ledger.record_all(rows_of(user_ids, 3 * MOST_TOGETHER), 1.0)
+        outcomes = ledger.record_all(rows_of(user_ids, 3 * MAX_BATCH_SIZE), 1.0)
         late[0].join(10)
 
         assert in_the_queue == [True]
         assert published[1].updates[0]["new_score"] == -1
         assert all(isinstance(outcome, Receipt) for outcome in outcomes)
         told = [update["new_score"] for batch in published for update in batch.updates]
-        assert [value for value in told if value >= 0] == list(range(3 * MOST_TOGETHER))
+        assert [value for value in told if value >= 0] == list(range(3 * MAX_BATCH_SIZE))
 
     def test_nothing_to_record_is_no_transaction(self, app):
         published = []
@@ -400,7 +400,7 @@ def test_when_the_database_goes_away_what_was_committed_is_told_and_the_rest_not
     client, scorer, make_user, monkeypatch
 ):
     people = [make_user() for _ in range(3)]
-    updates = [people[n % 3].update(n, nonce=f"number-{n:04}") for n in range(3 * MOST_TOGETHER)]
+    updates = [people[n % 3].update(n, nonce=f"number-{n:04}") for n in range(3 * MAX_BATCH_SIZE)]
     transaction, calls = database.transaction, []
 
     def failing(work, **options):
@@ -416,11 +416,11 @@ def test_when_the_database_goes_away_what_was_committed_is_told_and_the_rest_not
 
     assert (
         told(answered)
-        == [(200, None)] * MOST_TOGETHER + [(500, "server_error")] * MOST_TOGETHER * 2
+        == [(200, None)] * MAX_BATCH_SIZE + [(500, "server_error")] * MAX_BATCH_SIZE * 2
     )
     assert len(calls) == 2
-    assert told(again) == [(400, "replayed")] * MOST_TOGETHER + [(200, None)] * MOST_TOGETHER * 2
-    assert scores() == list(range(3 * MOST_TOGETHER))
+    assert told(again) == [(400, "replayed")] * MAX_BATCH_SIZE + [(200, None)] * MAX_BATCH_SIZE * 2
+    assert scores() == list(range(3 * MAX_BATCH_SIZE))
 
 
 BATCHES, SIZE = 3, 300

@@ -29,9 +29,8 @@ from scoreboard.leaderboard import top10 as board
 from scoreboard.models import RevokedToken
 from scoreboard.observability import metrics
 from scoreboard.permissions import Caller
-from scoreboard.realtime import connections
-from scoreboard.realtime import maintenance as keeper
-from scoreboard.realtime.connections import PING_SECONDS, Connection, Connections
+from scoreboard.realtime import connections, maintenance
+from scoreboard.realtime.connections import PING_INTERVAL, Connection, Connections
 from scoreboard.scores.records import Update
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -333,10 +332,10 @@ class TestConnections:
     def test_one_is_pinged_as_often_as_ever(self, one, watch, told, jump):
         self.admit(one, watch.wall + 3 * HOUR)
 
-        self.sweep(watch, PING_SECONDS - 1, jump)
+        self.sweep(watch, PING_INTERVAL - 1, jump)
         assert told == []
 
-        for _ in range(2 * PING_SECONDS):
+        for _ in range(2 * PING_INTERVAL):
             self.sweep(watch, 1)
         assert told == ["ping", "ping"]
 
@@ -369,7 +368,7 @@ class TestEndedSessions:
         connection = Connection(
             "127.0.0.1", metrics.WEBSOCKET, close=lambda code, reason: closed.append(reason)
         )
-        app.extensions["connections"].when_first(lambda: None)
+        app.extensions["connections"].on_first_connection(lambda: None)
         app.extensions["connections"].open(connection)
         caller = Caller("ann", "player", 0, time.time() + HOUR, ("ann's",))
         app.extensions["connections"].admit(connection, caller, "token")
@@ -377,8 +376,8 @@ class TestEndedSessions:
 
     @pytest.fixture
     def sessions(self, monkeypatch):
-        monkeypatch.setattr(keeper, "datetime", Set)
-        return keeper.Sessions()
+        monkeypatch.setattr(maintenance, "datetime", Set)
+        return maintenance.Sessions()
 
     def end(self):
         now = Set.now(UTC)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scoreboard.concurrency import runtime as transport
+from scoreboard.concurrency import runtime
 from scoreboard.observability import metrics
 from scoreboard.permissions import Caller
 from scoreboard.realtime.connections import Connection, Connections
@@ -39,7 +39,7 @@ def test_everybody_has_a_turn_between_two_that_are_due_and_who_is_gone_by_then_i
             if connection not in closed:
                 connections.drop(connection)
 
-    monkeypatch.setattr(transport, "give_way", all_others_go)
+    monkeypatch.setattr(runtime, "yield_to_loop", all_others_go)
 
     connections.sweep(now=math.inf)
 
@@ -67,28 +67,30 @@ def test_everybody_has_a_turn_between_two_whose_session_was_ended(monkeypatch):
         connection.close = lambda code, why: went_on.append("closed")
         connections.open(connection)
         connections.admit(connection, Caller("ann", "viewer", 10, math.inf, ("ann",)), "a token")
-    monkeypatch.setattr(transport, "give_way", lambda: went_on.append("others"))
+    monkeypatch.setattr(runtime, "yield_to_loop", lambda: went_on.append("others"))
 
     connections.end_sessions({"ann": 20.0})
 
     assert went_on == ["closed", "others"] * 3
 
 
-@pytest.mark.parametrize("look", ["sweep", "end_sessions", "look_after"])
+@pytest.mark.parametrize("look", ["sweep", "end_sessions", "close_dead_clients"])
 def test_everybody_has_a_turn_while_thousands_are_looked_at(monkeypatch, look):
     connections, turns_ = Connections(per_address=1000), []
     session = SimpleNamespace(closed=False, closing=True, queue=SimpleNamespace(qsize=lambda: 0))
     sessions = dict.fromkeys(range(300), session)
     for _ in sessions:
         connections.open(Connection("127.0.0.1", metrics.WEBSOCKET))
-    monkeypatch.setattr(transport, "give_way", lambda: turns_.append("others"))
+    monkeypatch.setattr(runtime, "yield_to_loop", lambda: turns_.append("others"))
 
     if look == "sweep":
         connections.sweep(now=-math.inf)
     elif look == "end_sessions":
         connections.end_sessions({"nobody": 0.0})
     else:
-        handlers._Door.look_after(SimpleNamespace(_engine=SimpleNamespace(sockets=sessions)))
+        handlers.SocketIOHandlers.close_dead_clients(
+            SimpleNamespace(_engine=SimpleNamespace(sockets=sessions))
+        )
 
     assert len(turns_) == 3
 
@@ -111,7 +113,7 @@ def test_the_connections_of_users_come_round_some_at_a_time():
         connections.open(connection)
         connections.admit(connection, Caller(user_id, "viewer", 0, math.inf, ()), "a token")
 
-    rounds = [[connections.next_of_users(2) for _ in range(3)] for _ in range(2)]
+    rounds = [[connections.next_user_connections(2) for _ in range(3)] for _ in range(2)]
 
     for some in rounds:
         assert [len(each) for each in some] == [2, 2, 1]

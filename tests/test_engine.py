@@ -19,9 +19,9 @@ from pairs import Pair
 from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
-from scoreboard.concurrency import runtime as transport
+from scoreboard.concurrency import runtime
 from scoreboard.leaderboard.batch import Batch
-from scoreboard.realtime import hub as broadcast
+from scoreboard.realtime import hub
 from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio import session as engine_session
 from scoreboard.realtime.socketio.packets import StrictPacket
@@ -33,7 +33,7 @@ class TestTheLibrary:
 
     @pytest.fixture
     def library(self):
-        server = socketio.Server(async_mode=transport.ASYNC_MODE, monitor_clients=False)
+        server = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False)
         return server.eio
 
     @pytest.fixture
@@ -131,7 +131,7 @@ class TestTheLibrary:
 class TestSignsOfLife:
     @pytest.fixture
     def session(self):
-        library = socketio.Server(async_mode=transport.ASYNC_MODE, monitor_clients=False).eio
+        library = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False).eio
         engine.install(library)
         library.sockets["sid"] = session = engineio.socket.Socket(library, "sid")
         engine.before_connect(session)
@@ -239,10 +239,10 @@ class TestOutbox:
     def test_one_who_does_not_read_is_closed_and_the_others_get_everything(self, app, pair):
         slow, reading = engine.Outbox(queue.Queue), Reading()
         slow.attach(pair.websocket)
-        broadcast.welcome_socket(app, slow)
-        broadcast.welcome_viewer(app, reading)
+        hub.subscribe_socket(app, slow)
+        hub.subscribe_websocket(app, reading)
         version = app.extensions["feed"]._version
-        count = websocket.MOST_BEHIND // 50_000 + 10
+        count = websocket.MAX_BACKLOG_BYTES // 50_000 + 10
 
         with app.app_context():
             for number in range(1, count + 1):
@@ -270,7 +270,7 @@ class TestSession:
 
     @pytest.fixture
     def session(self, app):
-        app.extensions["connections"].when_first(lambda: None)  # the keeper, for good
+        app.extensions["connections"].on_first_connection(lambda: None)  # the keeper, for good
         library = app.extensions["socketio"].server.eio
         library.handle_request(
             {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"},
@@ -319,7 +319,7 @@ class TestSession:
 
     @pytest.mark.usefixtures("upgraded")
     def test_one_who_never_answers_a_ping_is_forgotten(self, app, session, pair, monkeypatch):
-        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
+        monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0.1)
         session.ping()
         assert pair.take_frames(1) == [(1, b"2")]
         session.last_ping = -math.inf
@@ -350,9 +350,9 @@ class TestEventsUnderWay:
     def test_are_bounded_and_the_next_is_read_when_one_is_answered(self, app, monkeypatch):
         """Nothing runs here by itself: who would wait for room is told so instead."""
         work = []
-        monkeypatch.setattr(updates, "MOST_UNDER_WAY", 2)
+        monkeypatch.setattr(updates, "MAX_CONCURRENT_UPDATES", 2)
         monkeypatch.setattr(updates, "threading", SimpleNamespace(Semaphore=Room))
-        monkeypatch.setattr(updates.transport, "spawn", lambda *task: work.append(task))
+        monkeypatch.setattr(updates.runtime, "spawn", lambda *task: work.append(task))
         session = handlers._Session("127.0.0.1", "socket.io", socket=None)
 
         def submit(number):

@@ -94,7 +94,7 @@ def test_nor_is_a_receipt(client, player):
 
 
 def test_nor_is_a_polling_session(app, client):
-    app.extensions["connections"].when_first(lambda: None)
+    app.extensions["connections"].on_first_connection(lambda: None)
 
     answer = client.get("/ws/scoreboard/?EIO=4&transport=polling")
 

@@ -20,7 +20,7 @@ from stress.workload import Log
 POLICIES = ("latest", "best", "total")
 
 
-class Told:
+class CacheableBody:
     """A short history, with the logs of who made it and of two who watched, all of it true."""
 
     def __init__(self, folder, policy):
@@ -95,7 +95,7 @@ class Told:
 
 @pytest.fixture
 def told(tmp_path):
-    return Told(tmp_path, "latest")
+    return CacheableBody(tmp_path, "latest")
 
 
 def run(told):
@@ -105,7 +105,7 @@ def run(told):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_true_history_is_found_true(tmp_path, policy):
-    told = Told(tmp_path, policy)
+    told = CacheableBody(tmp_path, policy)
 
     assert told.found() == []
     assert len(told.seen[1]["messages"]) > 8

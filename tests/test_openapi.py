@@ -93,11 +93,11 @@ def test_it_is_valid_openapi_3_1(document):
 def test_it_is_made_once_off_the_loop_while_all_others_who_ask_wait(client, monkeypatch):
     made = []
 
-    def off_loop(work, *args):
+    def run_in_thread(work, *args):
         made.append(openapi._making.locked())
         return work(*args)
 
-    monkeypatch.setattr(openapi, "off_loop", off_loop)
+    monkeypatch.setattr(openapi, "run_in_thread", run_in_thread)
 
     first, second = (client.get("/api/openapi.json").json for _ in range(2))
 

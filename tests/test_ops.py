@@ -12,9 +12,9 @@ from serving import RUN_MODES
 from viewers import PlainViewer, SocketIoViewer, missing, wait_until
 
 from scoreboard.leaderboard.batch import Batch
-from scoreboard.realtime.backplane import Messenger
+from scoreboard.realtime.backplane import RedisBackplane
 from scoreboard.realtime.feed import Feed
-from scoreboard.realtime.websocket.connection import MOST_BEHIND, WebSocket
+from scoreboard.realtime.websocket.connection import MAX_BACKLOG_BYTES, WebSocket
 
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
 # Nobody listens on port 1: what is there refuses at once.
@@ -222,9 +222,9 @@ class TestTheMetrics:
 
     def test_other_processes_are_not_told_the_time_of_this_one(self, monkeypatch):
         told = []
-        monkeypatch.setattr(Messenger, "_publish", lambda self, data: told.append(data))
+        monkeypatch.setattr(RedisBackplane, "_publish", lambda self, data: told.append(data))
 
-        Messenger(NO_REDIS, print, print).share(Batch(1, [], {}, received=[12.5]))
+        RedisBackplane(NO_REDIS, print, print).share(Batch(1, [], {}, received=[12.5]))
 
         assert "12.5" not in str(told)
         assert Batch(**told[0]["data"][0]).received == []
@@ -233,10 +233,10 @@ class TestTheMetrics:
         server, client = socket.socketpair()
         with server, client:
             server.settimeout(10)
-            opened = WebSocket(server, longest_message=100)
+            opened = WebSocket(server, max_message_size=100)
 
-            opened.push(bytes(MOST_BEHIND + 1))
-            opened.push(bytes(MOST_BEHIND + 1))
+            opened.push(bytes(MAX_BACKLOG_BYTES + 1))
+            opened.push(bytes(MAX_BACKLOG_BYTES + 1))
 
         assert moved("scoreboard_slow_clients_total") == 1
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from scoreboard.cli.users import seed_players
-from scoreboard.concurrency import runtime as transport
+from scoreboard.concurrency import runtime
 from scoreboard.db import transactions as database
 from scoreboard.extensions import db
 from scoreboard.http.fields import moment
@@ -274,7 +274,7 @@ def test_a_next_page_of_the_same_board_counts_nothing(app, users):
 def test_reads_of_the_board_leave_the_loop_where_the_database_blocks_it(app, users, monkeypatch):
     left = []
     monkeypatch.setattr(
-        transport, "off_loop", lambda *given: left.append(given) or given[0](given[1])
+        runtime, "run_in_thread", lambda *given: left.append(given) or given[0](given[1])
     )
 
     showing._Reads().ask(lambda board_as_it_is: None)

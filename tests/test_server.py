@@ -326,15 +326,15 @@ class TestTimeouts:
 
     def timeout(self, behind_proxy=False, **state):
         """Return after how many seconds a connection in this state is closed."""
-        reader = type("Reader", (), {"in_request": False, "has_body_to_come": False})()
+        reader = type("Reader", (), {"in_request": False, "expects_body": False})()
         connection = Connection.__new__(Connection)
         connection._closing, connection._output = state.get("closing", False), b""
         connection.answering = state.get("answering", False)
-        reader.has_body_to_come = state.get("body", False)
+        reader.expects_body = state.get("body", False)
         connection._reader, connection.since = reader, 0.0
         seconds = HEAD_TIMEOUT_BEHIND_PROXY if behind_proxy else HEAD_TIMEOUT
         connection._listener = type("Listener", (), {"head_timeout": seconds})()
-        return next(second for second in range(1000) if connection.is_late(second + 0.1))
+        return next(second for second in range(1000) if connection.is_timed_out(second + 0.1))
 
     def test_for_a_head(self):
         assert self.timeout() == HEAD_TIMEOUT

@@ -5,7 +5,7 @@ import threading
 import pytest
 from viewers import wait_until
 
-from scoreboard.concurrency.coalescer import Together
+from scoreboard.concurrency.coalescer import Coalescer
 from scoreboard.errors import ServerError
 
 
@@ -55,7 +55,7 @@ def queued(together, count):
 
 def test_whoever_comes_while_it_is_done_shares_the_next_round():
     work = Work()
-    together = Together(work, most=10)
+    together = Coalescer(work, most=10)
     askers = Askers(together)
 
     askers.ask(1)
@@ -71,7 +71,7 @@ def test_whoever_comes_while_it_is_done_shares_the_next_round():
 
 def test_a_round_is_no_larger_than_it_may_be_and_what_is_asked_together_stays_together():
     work = Work()
-    together = Together(work, most=4)
+    together = Coalescer(work, most=4)
     askers = Askers(together)
 
     askers.ask(1)
@@ -88,7 +88,7 @@ def test_a_round_is_no_larger_than_it_may_be_and_what_is_asked_together_stays_to
 def test_the_answer_of_one_may_be_an_error_that_no_other_gets():
     work = Work(lambda asked: ValueError("odd") if asked % 2 else asked)
     work.may_go.set()
-    together = Together(work, most=10)
+    together = Coalescer(work, most=10)
 
     assert together.ask(2) == 2
     with pytest.raises(ValueError, match="odd"):
@@ -100,7 +100,7 @@ def test_work_that_fails_fails_for_everybody_is_logged_once_and_the_next_round_i
         raise OSError("gone")
 
     work = Work(fail)
-    together = Together(work, most=10)
+    together = Coalescer(work, most=10)
     askers = Askers(together)
     askers.ask(1)
     started(work, 1)
@@ -117,7 +117,7 @@ def test_work_that_fails_fails_for_everybody_is_logged_once_and_the_next_round_i
 
 
 def test_many_threads_each_get_their_own_answer():
-    together = Together(lambda asked: [each * 10 for each in asked], most=7)
+    together = Coalescer(lambda asked: [each * 10 for each in asked], most=7)
     askers = Askers(together)
 
     for number in range(200):

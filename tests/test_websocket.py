@@ -14,7 +14,7 @@ import pytest
 from pairs import Pair
 from viewers import wait_until
 
-from scoreboard.concurrency import runtime as transport
+from scoreboard.concurrency import runtime
 from scoreboard.realtime import useless_traffic
 from scoreboard.realtime.useless_traffic import MAX_FRAMES
 from scoreboard.realtime.websocket import connection as websocket
@@ -31,7 +31,7 @@ def pair():
 # More than the kernel takes at once of it: it is cut in the middle.
 TEXT = b"x" * 10_000
 FRAME = text_frame(TEXT.decode())
-TOO_MANY = websocket.MOST_BEHIND // len(FRAME) + 100
+TOO_MANY = websocket.MAX_BACKLOG_BYTES // len(FRAME) + 100
 
 
 def fill(pair):
@@ -97,7 +97,7 @@ class TestOneWhoDoesNotRead:
         assert pair.wait() is None
 
     def test_is_cut_off_if_it_never_reads_again(self, pair, monkeypatch):
-        monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
+        monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0.1)
         for _ in range(TOO_MANY):
             pair.websocket.push(FRAME)
 
@@ -105,10 +105,10 @@ class TestOneWhoDoesNotRead:
         wait_until(lambda: pair.server.fileno() == -1)
 
     def test_holds_no_more_memory_than_it_may(self, pair):
-        assert 0.9 < most_held(pair, FRAME) / websocket.MOST_BEHIND <= 1
+        assert 0.9 < most_held(pair, FRAME) / websocket.MAX_BACKLOG_BYTES <= 1
 
     def test_holds_no_more_memory_in_many_small_frames(self, pair):
-        assert 0.9 < most_held(pair, bytes([0x8A, 0])) / websocket.MOST_BEHIND <= 1
+        assert 0.9 < most_held(pair, bytes([0x8A, 0])) / websocket.MAX_BACKLOG_BYTES <= 1
 
     def test_is_sent_the_frame_that_is_half_sent_and_then_the_close(self, pair):
         count = fill(pair)
@@ -136,14 +136,14 @@ class TestOneWhoDoesNotRead:
 
         assert pair.wait() is None
         wait_until(lambda: pair.server.fileno() == -1)
-        assert not transport.watched
+        assert not runtime.watched
 
     def test_what_waits_is_dropped_while_nobody_else_looks_at_it(self, pair, monkeypatch):
         alone = []
 
         class Behind(deque):
             def clear(self):
-                alone.append(transport.GREEN or pair.websocket._lock.locked())
+                alone.append(runtime.ON_EVENTLET or pair.websocket._lock.locked())
                 super().clear()
 
         monkeypatch.setattr(websocket, "deque", Behind)
@@ -155,8 +155,8 @@ class TestOneWhoDoesNotRead:
 
 
 def test_pongs_are_bounded_like_everything_else(pair, monkeypatch):
-    monkeypatch.setattr(websocket, "MOST_BEHIND", 10_000)
-    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(websocket, "MAX_BACKLOG_BYTES", 10_000)
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0.1)
 
     def ping():
         with contextlib.suppress(OSError):
@@ -170,7 +170,7 @@ def test_pongs_are_bounded_like_everything_else(pair, monkeypatch):
 
 
 def test_one_of_whom_nothing_is_heard_is_let_go_of(pair, monkeypatch):
-    monkeypatch.setattr(websocket, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(websocket, "SILENCE_TIMEOUT", 0)
 
     pair.websocket.ping()
 
@@ -180,7 +180,7 @@ def test_one_of_whom_nothing_is_heard_is_let_go_of(pair, monkeypatch):
 
 def test_one_of_whom_nothing_is_heard_is_let_go_of_though_much_waits_for_it(pair, monkeypatch):
     fill(pair)
-    monkeypatch.setattr(websocket, "SILENCE_SECONDS", 0)
+    monkeypatch.setattr(websocket, "SILENCE_TIMEOUT", 0)
 
     pair.websocket.ping()
 
@@ -279,7 +279,7 @@ def test_a_broken_frame_is_refused_with_the_code_of_the_standard(pair, opcode, p
 @pytest.fixture
 def patient(monkeypatch):
     """Let nobody be cut off for their silence as long as a test takes."""
-    monkeypatch.setattr(websocket, "CLOSE_SECONDS", 60)
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 60)
 
 
 def test_who_is_closed_reads_the_end_without_having_to_answer(pair, patient):

@@ -2,7 +2,7 @@
 
 from marshmallow import ValidationError, fields, validate
 
-from ..http.fields import Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
+from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
 from ..permissions import ROLES
 
 LARGEST_ID = 2**63 - 1
@@ -25,7 +25,7 @@ class UserReferenceSchema(Schema):
 class ScoreReferenceSchema(Schema):
     """The score id in a path."""
 
-    score_id = Whole(1, LARGEST_ID, required=True)
+    score_id = IntegerInRange(1, LARGEST_ID, required=True)
 
 
 class MarksQuerySchema(QuerySchema):
@@ -37,7 +37,7 @@ class MarksQuerySchema(QuerySchema):
 class AuditQuerySchema(QuerySchema):
     """The query of `GET /api/admin/audit`."""
 
-    after = Whole(0, LARGEST_ID)
+    after = IntegerInRange(0, LARGEST_ID)
     process = fields.String(
         validate=validate.Length(1, 64),
         metadata={"description": "The `name` of the process whose lines you have."},

@@ -143,7 +143,7 @@ def _end_sessions(user_id: str, values: dict[str, Any] | None = None) -> None:
         tokens.revoke_all(connection, user_id, datetime.fromtimestamp(tokens.LAST_MOMENT, UTC))
 
     database.transaction(write)
-    current_app.extensions["session_revoked"](tokens.all_of(user_id), datetime.now(UTC))
+    current_app.extensions["session_revoked"](tokens.user_token_id(user_id), datetime.now(UTC))
 
 
 def _set(connection: Connection, user_id: str, values: dict[str, Any]) -> None:

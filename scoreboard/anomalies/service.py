@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, current_app
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..http.request import Origin
 from ..observability import audit, metrics
 from . import flags as marks
@@ -31,7 +31,7 @@ class AnomalyDetector:
         self.rules = [rule(app.config[name]) for name, rule in RULES.items() if app.config[name]]
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._app = app
-        self._lock = transport.lock()
+        self._lock = runtime.lock()
         self._flagged: Memory[None] = Memory(lambda: None)
 
     def observe(self, attempt: audit.Attempt) -> None:
@@ -58,7 +58,7 @@ class AnomalyDetector:
             is_new = key not in self._flagged
             self._flagged.of(key)
         if hit.user_id and is_new:
-            transport.spawn(self._write, hit.user_id, hit.rule, hit.detail, now)
+            runtime.spawn(self._write, hit.user_id, hit.rule, hit.detail, now)
 
     def _write(self, *flag: Any) -> None:
         with self._app.app_context():

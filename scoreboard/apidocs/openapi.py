@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask
 from marshmallow import Schema
 
-from ..concurrency.runtime import off_loop
+from ..concurrency.runtime import run_in_thread
 from ..http.documented import Documented, documentation
 from ..permissions import ROLES
 from . import reference
@@ -40,7 +40,7 @@ def of(app: Flask) -> Json:
     """
     with _making:
         if "openapi" not in app.extensions:
-            app.extensions["openapi"] = off_loop(copy_context().run, _document, app)
+            app.extensions["openapi"] = run_in_thread(copy_context().run, _document, app)
     document: Json = app.extensions["openapi"]
     return document
 

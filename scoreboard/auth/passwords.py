@@ -14,7 +14,7 @@ from typing import TypeVar
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from ..concurrency.fair_queue import FairQueue
-from ..concurrency.runtime import off_loop, threads
+from ..concurrency.runtime import run_in_thread, threads
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def composed(password: str) -> str:
 
 def hash_password(password: str) -> str:
     """Return a salted scrypt hash. Blocks the caller, not the loop, for tens of milliseconds."""
-    return off_loop(_nicely, generate_password_hash, composed(password))
+    return run_in_thread(_at_low_priority, generate_password_hash, composed(password))
 
 
 def matches(password: str, password_hash: str | None) -> bool:
@@ -47,12 +47,12 @@ def matches(password: str, password_hash: str | None) -> bool:
     Blocks the caller, not the loop, for tens of milliseconds, or twice as long for a password
     that is not in NFC.
     """
-    right = off_loop(_nicely, _check, password_hash, password)
+    right = run_in_thread(_at_low_priority, _check, password_hash, password)
     return right and password_hash is not None
 
 
 def _check(password_hash: str | None, password: str) -> bool:
-    known = password_hash or _nobodys_hash()
+    known = password_hash or _dummy_hash()
     if check_password_hash(known, composed(password)):
         return True
     # Older hashes were made without normalizing the password.
@@ -60,12 +60,12 @@ def _check(password_hash: str | None, password: str) -> bool:
 
 
 @functools.cache
-def _nobodys_hash() -> str:
+def _dummy_hash() -> str:
     """Return a hash to check for unknown names, so that they take as long as known ones."""
     return generate_password_hash("nobody signs in with this")
 
 
-def _nicely(work: Callable[..., T], *args: object) -> T:
+def _at_low_priority(work: Callable[..., T], *args: object) -> T:
     """Return `work(*args)`, run at low priority; raise its error. Blocks until it is done.
 
     Each call starts a new thread, because a thread cannot raise its priority again.

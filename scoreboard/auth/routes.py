@@ -22,7 +22,7 @@ viewer_limit = limiter.limit(lambda: current_app.config["VIEWER_RATE_LIMIT"])
 
 
 @bp.after_request
-def close_after_refusal(response: Response) -> Response:
+def close_after_failed_sign_in(response: Response) -> Response:
     """Make the server close the connection after a failed sign-in or registration.
 
     Each guess then needs a new connection, and the server limits connections per address.

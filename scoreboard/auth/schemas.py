@@ -9,7 +9,7 @@ from ..http.fields import Moment, Schema
 from .names import MAX_NAME, check_username
 from .passwords import composed
 
-LONGEST_EMAIL, MAX_PASSWORD = 254, 256
+MAX_EMAIL_LENGTH, MAX_PASSWORD = 254, 256
 NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]*\Z")
 
 
@@ -40,8 +40,8 @@ def check_text(text: str) -> None:
 
 def check_folded(email: str) -> None:
     """Raise ValidationError if the address is too long in lower case, as it is stored."""
-    if len(email.lower()) > LONGEST_EMAIL:
-        raise ValidationError(f"Must be {LONGEST_EMAIL} characters at most in lower case.")
+    if len(email.lower()) > MAX_EMAIL_LENGTH:
+        raise ValidationError(f"Must be {MAX_EMAIL_LENGTH} characters at most in lower case.")
 
 
 class RegisterSchema(Schema):
@@ -60,7 +60,7 @@ class RegisterSchema(Schema):
     email = fields.Email(
         required=True,
         validate=[
-            validate.Length(max=LONGEST_EMAIL),
+            validate.Length(max=MAX_EMAIL_LENGTH),
             validate.Regexp(NO_CONTROL),
             check_text,
             check_folded,

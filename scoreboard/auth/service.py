@@ -77,7 +77,7 @@ def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
     with audit.account_event(origin, "refresh") as event:
         claims = tokens.read(token, "refresh")
         event.user_id = claims["sub"]
-        family, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
+        family, until = tokens.token_ids(claims)[-1], tokens.latest_expiry(claims)
 
         def rotate(connection: Connection) -> str | None:
             role = tokens.user_role(connection, {**claims, "jti": None})
@@ -106,7 +106,7 @@ def logout(token: str | None, origin: Origin) -> None:
     with audit.account_event(origin, "logout") as event:
         claims = tokens.read(token, "access", "refresh")
         event.user_id = claims["sub"] if claims["sub"] != PUBLIC_VIEWER else None
-        name, until = tokens.token_ids(claims)[-1], tokens.dead_by(claims)
+        name, until = tokens.token_ids(claims)[-1], tokens.latest_expiry(claims)
         asked = {**claims, "jti": None} if claims["type"] == "refresh" else claims
 
         def end(connection: Connection) -> None:

@@ -15,7 +15,7 @@ PUBLIC_VIEWER = "public-viewer"
 REQUIRED = ["sub", "role", "type", "jti", "iat", "exp"]
 LONGEST = 4096
 # How far ahead the issuer's clock may be, in seconds.
-CLOCKS_DIFFER = 10
+CLOCK_LEEWAY = 10
 # Cached verified tokens, about a kilobyte each.
 MOST_REMEMBERED = 10_000
 
@@ -52,7 +52,7 @@ def _decode(token: str, keys: tuple[str, ...], algorithm: str) -> dict[str, Any]
                 algorithms=[algorithm],
                 # Flask-JWT-Extended's decoder treats a token without `type` as an access token.
                 options={"require": REQUIRED},
-                leeway=CLOCKS_DIFFER,
+                leeway=CLOCK_LEEWAY,
             )
             return claims
     raise jwt.InvalidSignatureError

@@ -18,12 +18,12 @@ from flask import Flask, current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
 from sqlalchemy import Connection, Executable, delete, null, select
 
-from ..concurrency.coalescer import Together
+from ..concurrency.coalescer import Coalescer
 from ..db import transactions as database
 from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
 from ..permissions import ROLES, Caller
-from .signatures import CLOCKS_DIFFER, PUBLIC_VIEWER, Claims, verified
+from .signatures import CLOCK_LEEWAY, PUBLIC_VIEWER, Claims, verified
 
 SCHEME = "Bearer"
 LONGEST_NAME = 64
@@ -33,7 +33,7 @@ SLACK = timedelta(days=1)
 LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 # Tokens per query for their users.
-MOST_TOGETHER = 200
+MAX_BATCH_SIZE = 200
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def _users_and_revoked(dialect: str) -> Executable:
 
 def init_app(app: Flask) -> None:
     """Create the coalescer that looks up the users of concurrent requests in one query."""
-    app.extensions["roles"] = Together(_roles, MOST_TOGETHER)
+    app.extensions["roles"] = Coalescer(_roles, MAX_BATCH_SIZE)
 
 
 def authenticate(token: str | None) -> Caller:
@@ -105,7 +105,7 @@ def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
         # Checked on each call: `verified` caches, and the clock may even have been set back since.
         if claims["exp"] <= time.time():
             raise jwt.ExpiredSignatureError
-        if claims["iat"] > time.time() + CLOCKS_DIFFER:
+        if claims["iat"] > time.time() + CLOCK_LEEWAY:
             raise jwt.ImmatureSignatureError
     except jwt.ExpiredSignatureError:
         raise NotAuthenticated("The token has expired: get a new one.", "token_expired") from None
@@ -122,7 +122,7 @@ def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
 
 def token_ids(claims: Claims) -> tuple[str, ...]:
     """Return the names that revoke this token: of its user, its `jti`, and its family last."""
-    names = [all_of(claims["sub"]), claims.get("jti"), claims.get("family")]
+    names = [user_token_id(claims["sub"]), claims.get("jti"), claims.get("family")]
     return tuple(_storable(name) for name in names if isinstance(name, str))
 
 
@@ -133,7 +133,7 @@ def _storable(name: str) -> str:
     return hashlib.sha256(name.encode(errors="replace")).hexdigest()
 
 
-def all_of(user_id: str) -> str:
+def user_token_id(user_id: str) -> str:
     """Return the name that revokes all tokens of a user."""
     return f"user:{user_id}"
 
@@ -195,7 +195,7 @@ def _role(
 
 def _is_dead(claims: Claims, name: str, revoked_at: datetime) -> bool:
     # A user's name revokes only tokens issued until then; a `jti` or family, all of its tokens.
-    return name != all_of(claims["sub"]) or revoked_at.timestamp() >= claims["iat"]
+    return name != user_token_id(claims["sub"]) or revoked_at.timestamp() >= claims["iat"]
 
 
 def issue_access(user_id: str, role: str, lifetime: timedelta | None = None) -> str:
@@ -230,7 +230,7 @@ def _times(now: datetime, lifetime: timedelta) -> dict[str, float]:
     return {"iat": issued_at, "exp": issued_at + lifetime.total_seconds()}
 
 
-def dead_by(claims: Claims) -> datetime:
+def latest_expiry(claims: Claims) -> datetime:
     """Return when this token and all others of its sign-in will have expired."""
     ours = time.time() + current_app.config["JWT_REFRESH_TOKEN_EXPIRES"].total_seconds()
     return datetime.fromtimestamp(min(max(claims["exp"], ours), LAST_MOMENT), UTC)
@@ -260,7 +260,7 @@ def revoked_at(connection: Connection, token_id: str) -> datetime:
 
 def revoke_all(connection: Connection, user_id: str, until: datetime) -> None:
     """Revoke all of the user's tokens issued until now; keep the revocation `until` then."""
-    row = {"token_id": all_of(user_id), "revoked_at": datetime.now(UTC), "expires_at": until}
+    row = {"token_id": user_token_id(user_id), "revoked_at": datetime.now(UTC), "expires_at": until}
     statement = database.insert(RevokedToken, connection.dialect.name).values(row)
     connection.execute(
         statement.on_conflict_do_update(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from ..errors import FAILURES, Overloaded, ServerError, translate
-from . import runtime as transport
+from . import runtime
 
 MAX_PENDING = 5000
 
@@ -35,7 +35,7 @@ class _Waiting(Generic[Asked, Answer]):
         self._woken.release()
 
 
-class Together(Generic[Asked, Answer]):
+class Coalescer(Generic[Asked, Answer]):
     """One kind of work, done for one batch at a time."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Together(Generic[Asked, Answer]):
         self._max_pending = max_pending
         self._pending = 0
         self._queue: deque[_Waiting[Asked, Answer]] = deque()
-        self._mutex = transport.lock()
+        self._mutex = runtime.lock()
         self._working = False
 
     def ask(self, asked: Asked) -> Answer:
@@ -90,7 +90,7 @@ class Together(Generic[Asked, Answer]):
         """Do the work for this caller and those in the queue, then wake the next leader."""
         party = [waiting]
         try:
-            transport.give_way()  # callers of the same loop iteration join the batch
+            runtime.yield_to_loop()  # callers of the same loop iteration join the batch
             self._gather(party)
             self._answer(party)
         finally:

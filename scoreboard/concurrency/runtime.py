@@ -30,26 +30,26 @@ def _is_green() -> bool:
     return eventlet is not None and bool(eventlet.patcher.is_monkey_patched("socket"))
 
 
-GREEN = _is_green()
+ON_EVENTLET = _is_green()
 # The native modules, for code that runs in a thread.
 threads: Any = threading
 queues: Any = queue
-if GREEN:
+if ON_EVENTLET:
     import eventlet
     from eventlet import hubs, patcher, tpool
     from eventlet.support.greenlets import getcurrent, greenlet
 
     threads = patcher.original("threading")
     queues = patcher.original("queue")
-ASYNC_MODE = "eventlet" if GREEN else "threading"
+ASYNC_MODE = "eventlet" if ON_EVENTLET else "threading"
 
 
-def off_loop(work: Callable[..., T], *args: Any) -> T:
+def run_in_thread(work: Callable[..., T], *args: Any) -> T:
     """Return `work(*args)`, run in a native thread on eventlet. Blocks only this caller.
 
     The thread must not use locks or queues of the loop.
     """
-    if not GREEN:
+    if not ON_EVENTLET:
         return work(*args)
     result: T = tpool.execute(work, *args)
     return result
@@ -61,10 +61,10 @@ def resolve(host: str, port: int, timeout: float) -> list[str]:
     Blocks only this caller, on eventlet for `timeout` seconds at most. Raises OSError
     if there is no such host, TimeoutError if no name server answers in time.
     """
-    if GREEN:
+    if ON_EVENTLET:
         lookup = patcher.original("socket").getaddrinfo
         with eventlet.Timeout(timeout, TimeoutError()):
-            found = off_loop(lookup, host, port, 0, socket.SOCK_STREAM)
+            found = run_in_thread(lookup, host, port, 0, socket.SOCK_STREAM)
     else:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -79,8 +79,8 @@ def spawn(work: Callable[..., object], *args: Any) -> None:
         except Exception:
             log.exception("background work failed")
 
-    if GREEN:
-        at_next_turn(lambda: start(guarded))
+    if ON_EVENTLET:
+        call_soon(lambda: start(guarded))
     else:
         threading.Thread(target=guarded, daemon=True).start()
 
@@ -114,7 +114,7 @@ def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
 
 def after(seconds: float, work: Callable[[], object]) -> None:
     """Call `work()` after so many seconds. Returns at once."""
-    if GREEN:
+    if ON_EVENTLET:
         eventlet.spawn_after(seconds, work)
     else:
         timer = threading.Timer(seconds, work)
@@ -122,10 +122,10 @@ def after(seconds: float, work: Callable[[], object]) -> None:
         timer.start()
 
 
-def give_way() -> None:
+def yield_to_loop() -> None:
     """Yield to the loop once, so that other tasks run; does nothing under `flask run`."""
-    if GREEN:
-        suspend(at_next_turn)
+    if ON_EVENTLET:
+        suspend(call_soon)
 
 
 def yielding(things: Iterable[Item], every: int = 100) -> Iterator[Item]:
@@ -133,10 +133,10 @@ def yielding(things: Iterable[Item], every: int = 100) -> Iterator[Item]:
     for number, thing in enumerate(list(things), 1):
         yield thing
         if number % every == 0:
-            give_way()
+            yield_to_loop()
 
 
-def at_next_turn(work: Callable[[], object], seconds: float = 0) -> None:
+def call_soon(work: Callable[[], object], seconds: float = 0) -> None:
     """Call `work()` in the next loop iteration, or in the first after so many seconds."""
     hubs.get_hub().schedule_call_global(seconds, work)
 
@@ -149,10 +149,10 @@ def suspend(tell: Callable[[Callable[[], object]], object]) -> None:
 
 def lock() -> contextlib.AbstractContextManager[Any]:
     """Return a lock for code that never yields: on eventlet, such code needs none."""
-    return contextlib.nullcontext() if GREEN else threading.Lock()
+    return contextlib.nullcontext() if ON_EVENTLET else threading.Lock()
 
 
-def take_over(environ: WsgiEnvironment, seconds: float) -> tuple[Any, bytes]:
+def detach_socket(environ: WsgiEnvironment, seconds: float) -> tuple[Any, bytes]:
     """Return the socket of this request and the bytes that were read after the request.
 
     `release` closes the socket. `seconds` is its timeout under `flask run`, where a thread waits
@@ -171,7 +171,7 @@ def sender(connection: Any) -> Callable[[bytes], int]:
 
     It never blocks. It raises BlockingIOError for none, OSError if the connection is gone.
     """
-    if GREEN or sys.platform == "win32":  # may block on Windows, which has no `os.write` to sockets
+    if ON_EVENTLET or sys.platform == "win32":  # Windows has no os.write to sockets
         send: Callable[[bytes], int] = connection.send
         return send
     # The descriptor of a socket with a timeout is non-blocking; only Python's own `send` waits.
@@ -180,7 +180,7 @@ def sender(connection: Any) -> Callable[[bytes], int]:
 
 def send_all(connection: Any, data: bytes) -> None:
     """Send all of `data`. Blocks while the client is slow. Raises OSError if it is gone."""
-    if not GREEN:
+    if not ON_EVENTLET:
         connection.sendall(data)
         return
     rest = memoryview(data)
@@ -197,7 +197,7 @@ def watch(connection: Any, take: Callable[[], bool], ended: Callable[[], object]
     Under `flask run`, blocks until the end. On eventlet, returns at once: an idle connection has no
     stack, which would take more memory than all the rest of it.
     """
-    if GREEN:
+    if ON_EVENTLET:
         _Watch(connection, take, ended)
         return
     while take():
@@ -206,8 +206,8 @@ def watch(connection: Any, take: Callable[[], bool], ended: Callable[[], object]
 
 
 def release(connection: Any) -> None:
-    """Close a socket from `take_over`; the server of `flask run` does that itself."""
-    if GREEN:
+    """Close a socket from `detach_socket`; the server of `flask run` does that itself."""
+    if ON_EVENTLET:
         connection.close()
 
 

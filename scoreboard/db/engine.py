@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import ExceptionContext
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 
 # Seconds that a writer waits for another process's transaction. Other writers queue behind it.
 SQLITE_BUSY_TIMEOUT = 2
@@ -159,10 +159,10 @@ def _addresses(options: dict[str, Any]) -> dict[str, str]:
     `NAME_LOOKUP_TIMEOUT`.
     """
     host, port = options.get("host"), options.get("port") or 5432
-    if not transport.GREEN or not host or "hostaddr" in options or not _is_name(host):
+    if not runtime.ON_EVENTLET or not host or "hostaddr" in options or not _is_name(host):
         return {}
     try:
-        found = transport.resolve(host, int(port), NAME_LOOKUP_TIMEOUT)
+        found = runtime.resolve(host, int(port), NAME_LOOKUP_TIMEOUT)
     except (OSError, TimeoutError) as error:
         raise psycopg.OperationalError("the database's host name was not found") from error
     return {

@@ -13,8 +13,8 @@ from flask import current_app
 from limits import parse_many
 from limits.storage import MovingWindowSupport, Storage
 
-from ..concurrency import runtime as transport
-from ..concurrency.coalescer import Together
+from ..concurrency import runtime
+from ..concurrency.coalescer import Coalescer
 from ..extensions import limiter
 from ..http.json import dumps
 from ..observability import metrics
@@ -118,7 +118,7 @@ class MemoryLimits(MovingWindowSupport, Storage):
         super().__init__(uri, wrap_exceptions)
         # Times of the counted hits, oldest first, by key, least recently used key first.
         self._windows: dict[Limit, OrderedDict[str, deque[float]]] = defaultdict(OrderedDict)
-        self._lock = transport.lock()
+        self._lock = runtime.lock()
 
     def acquire(self, asked: Sequence[Asked]) -> Sequence[Room]:
         """Count these in order. Returns the room before counting, one `Room` for each."""
@@ -180,7 +180,7 @@ class RedisLimits(MemoryLimits):
         super().__init__(uri, wrap_exceptions)
         client = redis_client.connect(uri.removeprefix("limits+"), SOCKET_TIMEOUT)
         self._script = client.register_script(SCRIPT)
-        self._together = Together(self._acquire_together, MAX_BATCH_SIZE)
+        self._together = Coalescer(self._acquire_together, MAX_BATCH_SIZE)
         self._is_away = False
         self._probe_at = 0.0
 
@@ -193,7 +193,7 @@ class RedisLimits(MemoryLimits):
             return cast(Sequence[Room], self._together.ask_all(asked))
         if (now := time.monotonic()) >= self._probe_at:
             self._probe_at = now + PROBE_INTERVAL  # set first: one probe at a time
-            transport.spawn(self._ask, [], SOCKET_TIMEOUT)
+            runtime.spawn(self._ask, [], SOCKET_TIMEOUT)
         return super().acquire(asked)
 
     def is_reachable(self, timeout: float) -> bool:
@@ -214,7 +214,7 @@ class RedisLimits(MemoryLimits):
         """Return Redis's response, or None if it fails or times out. Yields to the loop."""
         self._probe_at = time.monotonic() + PROBE_INTERVAL
         try:
-            rooms = transport.within(timeout, self._run, asked)
+            rooms = runtime.within(timeout, self._run, asked)
         except Exception as error:
             metrics.REDIS_ERRORS.inc()
             if not self._is_away:

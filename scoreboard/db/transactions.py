@@ -39,7 +39,7 @@ from sqlalchemy import insert as insert_row
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..concurrency.gate import Gate
 from ..errors import FAILURES as FAILURES
 from ..errors import DatabaseUnavailable
@@ -111,7 +111,7 @@ class Database:
         """Return the result of `work` on one snapshot. See the module's `read`."""
         if self.is_sqlite:
             with self._connected("BEGIN" if begin is None else begin) as connection:
-                return transport.off_loop(work, connection) if in_thread else work(connection)
+                return runtime.run_in_thread(work, connection) if in_thread else work(connection)
         if begin is None:
             begin = engines.begin_postgres(True, engines.STATEMENT_TIMEOUT)
         with self._gate.slot():
@@ -136,7 +136,7 @@ class Database:
             # IMMEDIATE takes the write lock first. If a transaction reads before it writes and the
             # database has changed between, SQLite fails at once, without waiting.
             with self._writers.slot(), self._connected("BEGIN IMMEDIATE") as connection:
-                return transport.off_loop(_begin_and_work, connection, work)
+                return runtime.run_in_thread(_begin_and_work, connection, work)
         begin = engines.begin_postgres(False, timeout or engines.STATEMENT_TIMEOUT)
         with contextlib.nullcontext() if reserved else self._gate.slot():
             return self._run(begin, work, timeout or DEADLINE, commit=True)
@@ -195,7 +195,7 @@ class Database:
                 return
             self.is_down = True
         log.warning("the database does not answer: %s", type(error).__name__)
-        transport.spawn(self._probe)
+        runtime.spawn(self._probe)
 
     def _probe(self) -> None:
         while True:

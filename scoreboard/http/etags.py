@@ -9,7 +9,7 @@ from werkzeug.http import parse_etags
 
 
 @dataclass(frozen=True)
-class Told:
+class CacheableBody:
     """A body and its ETag. `body` is None if the client has a current copy."""
 
     etag: str

@@ -12,7 +12,7 @@ from ..errors import InvalidInput
 from ..models import MAX_SCORE
 
 # No schema has this many fields.
-MOST_FIELDS = 20
+MAX_FIELDS = 20
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 NOT_A_TIME = "Must be a time in ISO 8601, as in 2026-01-31T12:00:00Z."
@@ -62,7 +62,7 @@ class Moment(fields.Field[datetime]):
         return None if value is None else moment(value)
 
 
-class Whole(fields.Integer):
+class IntegerInRange(fields.Integer):
     """An integer within bounds, in plain digits: Python would also accept `1_0` and ` 10`."""
 
     def __init__(self, least: int, most: int, **options: Any) -> None:
@@ -80,9 +80,9 @@ class Schema(marshmallow.Schema):
     """A schema that rejects input with too many fields before it looks at each of them."""
 
     def load(self, data: Any, **options: Any) -> Any:
-        """Load as Marshmallow does. Raises InvalidInput for more than `MOST_FIELDS` fields."""
-        if isinstance(data, dict) and len(data) > MOST_FIELDS:
-            raise InvalidInput(f"There are more than {MOST_FIELDS} fields.", {})
+        """Load as Marshmallow does. Raises InvalidInput for more than `MAX_FIELDS` fields."""
+        if isinstance(data, dict) and len(data) > MAX_FIELDS:
+            raise InvalidInput(f"There are more than {MAX_FIELDS} fields.", {})
         return super().load(data, **options)
 
 
@@ -98,7 +98,7 @@ class QuerySchema(marshmallow.Schema):
         unknown = marshmallow.EXCLUDE
 
 
-class LeanSchema(Schema):
+class FastSchema(Schema):
     """A flat schema that loads valid input without Marshmallow's overhead.
 
     It must have no hooks, nested schemas or defaults. Each field validates as usual; input with an
@@ -109,7 +109,7 @@ class LeanSchema(Schema):
         super().__init__(**options)
         self._required = {name for name, field in self.load_fields.items() if field.required}
 
-    def lean_load(self, body: object) -> dict[str, Any]:
+    def fast_load(self, body: object) -> dict[str, Any]:
         """Return what `load` returns, in half the time. Raises what `load` raises."""
         if type(body) is dict and self._required <= body.keys() <= self.load_fields.keys():
             try:

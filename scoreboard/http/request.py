@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from flask import Response, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from .etags import Told, headers, is_known
+from .etags import CacheableBody, headers, is_known
 from .json import loads
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
@@ -89,7 +89,7 @@ def known_etags() -> frozenset[str]:
     return frozenset(request.if_none_match.as_set(include_weak=True))
 
 
-def answer(told: Told) -> Response:
+def answer(told: CacheableBody) -> Response:
     """Return the response with this body and ETag; 304 if the client has a current copy."""
     if told.body is None or is_known(told.etag, request.environ):
         response = Response(status=304)

@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from ..http.fields import Moment, QuerySchema, Schema, ScoreValue, UserId, Whole
+from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
 
 
 class EntrySchema(Schema):
@@ -48,7 +48,7 @@ class NeighboursSchema(Schema):
 class PageQuerySchema(QuerySchema):
     """The query of `GET /api/leaderboard`."""
 
-    limit = Whole(1, 100, load_default=50)
+    limit = IntegerInRange(1, 100, load_default=50)
     cursor = fields.String(load_default=None)
 
 
@@ -56,7 +56,7 @@ class NeighboursQuerySchema(QuerySchema):
     """The query of `GET /api/leaderboard/users/<user_id>`, and the user in its path."""
 
     user_id = UserId(required=True)
-    around = Whole(0, 50, load_default=5)
+    around = IntegerInRange(0, 50, load_default=5)
 
 
 entries_schema = EntrySchema(many=True)

@@ -9,10 +9,10 @@ from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import Connection
 
 from ..auth import tokens
-from ..concurrency.coalescer import Together
+from ..concurrency.coalescer import Coalescer
 from ..db import transactions as database
 from ..errors import InvalidInput, NotPermitted, ScoreboardError
-from ..http.etags import Told, etag_of
+from ..http.etags import CacheableBody, etag_of
 from ..http.fields import moment
 from ..http.json import dumps
 from . import ranking as leaderboard
@@ -22,7 +22,7 @@ from .ranking import Last, Place, View
 from .schemas import neighbours_query_schema, page_query_schema, ranked_schema, ranks_schema
 
 # Reads per transaction: with more, cheap reads would wait for those that count many rows.
-MOST_TOGETHER = 10
+MAX_BATCH_SIZE = 10
 
 
 def init_app(app: Flask) -> None:
@@ -36,13 +36,13 @@ def _read_board(app: Flask) -> Batch | None:
         return top10_cache.since(None)
 
 
-def top10() -> Told:
+def top10() -> CacheableBody:
     """Return the top 10, highest first, as the endpoint sends it. May block for a read."""
-    content: Told = current_app.extensions["top10_cache"].get()
+    content: CacheableBody = current_app.extensions["top10_cache"].get()
     return content
 
 
-def page(query: dict[str, str], token: str | None, known: Collection[str]) -> Told:
+def page(query: dict[str, str], token: str | None, known: Collection[str]) -> CacheableBody:
     """Return a page of the leaderboard: `entries`, `total`, and the cursor `next`.
 
     The body is None if its ETag is in `known`. Raises InvalidInput, and NotAuthenticated unless the
@@ -62,7 +62,7 @@ def page(query: dict[str, str], token: str | None, known: Collection[str]) -> To
 
 def neighbours(
     user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
-) -> Told:
+) -> CacheableBody:
     """Return a user's `entry`, the `entries` around and including it, and `total`.
 
     Otherwise as `page`. Raises NotFound if the user does not exist or is not on the board.
@@ -90,7 +90,7 @@ def _authorize(token: str | None) -> None:
 
 def conditional_body(
     asked: list[Any], known: Collection[str], tell: Callable[[], tuple[str, dict[str, Any]]]
-) -> Told:
+) -> CacheableBody:
     """Return the body that `tell` reads and its ETag; no body if the ETag is in `known`.
 
     The ETag covers the query and the board's stamp: the body depends on nothing else.
@@ -98,9 +98,9 @@ def conditional_body(
     if known:
         etag = _etag(database.read(leaderboard.stamp), asked)
         if etag in known:
-            return Told(etag, None)
+            return CacheableBody(etag, None)
     stamp, body = tell()
-    return Told(_etag(stamp, asked), dumps(body))
+    return CacheableBody(_etag(stamp, asked), dumps(body))
 
 
 def _etag(stamp: str, asked: list[Any]) -> str:
@@ -116,9 +116,9 @@ class _Reads:
     """Coalesces concurrent reads: they share one view of the board and its total."""
 
     def __init__(self) -> None:
-        self._together = Together[Callable[[View], Any], tuple[View, Any]](
+        self._together = Coalescer[Callable[[View], Any], tuple[View, Any]](
             lambda reads: database.long_read(lambda connection: self._all(connection, reads)),
-            MOST_TOGETHER,
+            MAX_BATCH_SIZE,
         )
         self._counted = ("", 0)  # the stamp, and the total at it
         self._middle = leaderboard.Middle()

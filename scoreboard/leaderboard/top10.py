@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ..concurrency.coalescer import Together
+from ..concurrency.coalescer import Coalescer
 from ..db import transactions as database
 from ..errors import Overloaded, ServerError
-from ..http.etags import Told, etag_of
+from ..http.etags import CacheableBody, etag_of
 from ..http.fields import number
 from ..http.json import dumps
 from ..leaderboard.batch import Batch
@@ -22,8 +22,8 @@ from .schemas import entries_schema
 
 TOP = 10
 # Maximum updates read after a version; of more, only the newest are sent.
-MOST_MISSED = 10_000
-SECONDS_BEHIND = 0.1
+MAX_MISSED_UPDATES = 10_000
+MAX_AGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def top10(entries: Sequence[Entry]) -> dict[str, Any]:
 class Top10Cache:
     """The current top 10 as a JSON body, read from the database at most ten times a second.
 
-    It is never older than what this process has published, and at most SECONDS_BEHIND seconds
+    It is never older than what this process has published, and at most MAX_AGE seconds
     behind other processes. While the database fails, it keeps the last content.
     """
 
@@ -65,12 +65,12 @@ class Top10Cache:
         """Create an empty cache; `read()` returns the current board as a batch and may block."""
         self._read_board = read
         self._batch = Batch(-1, [], {})  # older than any
-        self._content = Told("", None)
+        self._content = CacheableBody("", None)
         self._read_at = -math.inf  # by time.monotonic
         self._lock = threading.Lock()
         # Concurrent callers share one read and its failure: one after another, each would wait for
         # its own timeout while the database hangs.
-        self._reads = Together[None, None](self._read, sys.maxsize)
+        self._reads = Coalescer[None, None](self._read, sys.maxsize)
 
     def offer(self, batch: Batch) -> None:
         """Store the top 10 of a batch committed by this process, if newer. Holds a lock."""
@@ -78,7 +78,7 @@ class Top10Cache:
             if self._batch.version < batch.version:
                 self._set(batch)
 
-    def get(self) -> Told:
+    def get(self) -> CacheableBody:
         """Return the top 10 as the endpoint sends it.
 
         Blocks for a read if the last one is too old. Raises ServerError or Overloaded if that
@@ -95,10 +95,10 @@ class Top10Cache:
     def _set(self, batch: Batch) -> None:
         self._batch = batch
         body = dumps(batch.top10)
-        self._content = Told(etag_of(body), body)
+        self._content = CacheableBody(etag_of(body), body)
 
     def _is_old(self) -> bool:
-        return time.monotonic() - self._read_at > SECONDS_BEHIND
+        return time.monotonic() - self._read_at > MAX_AGE
 
     def _read(self, asked: list[None]) -> list[None]:
         if self._is_old():  # unless the previous batch read it meanwhile
@@ -146,7 +146,7 @@ def _updates_after(connection: Connection, version: int) -> list[dict[str, Any]]
         select(Score.user_id, Score.score)
         .where(Score.version > version)
         .order_by(Score.version.desc(), Score.created_at.desc())
-        .limit(MOST_MISSED)
+        .limit(MAX_MISSED_UPDATES)
     )
     rows = connection.execute(newest_first).all()
     return [score_update(user_id, score) for user_id, score in reversed(rows)]

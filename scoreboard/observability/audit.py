@@ -48,7 +48,7 @@ class Attempt:
     is_batch: bool = False
 
     def __enter__(self) -> "Attempt":
-        under_way.add(self)
+        in_progress.add(self)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -61,11 +61,11 @@ class Attempt:
             elif error is None and not self.is_batch:
                 end_all([(self, None)])
         finally:
-            under_way.discard(self)
+            in_progress.discard(self)
 
 
 # Attempts in progress. Shutdown waits for them.
-under_way: set[Attempt] = set()
+in_progress: set[Attempt] = set()
 
 
 def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:

@@ -3,8 +3,8 @@
 Each process has its own metrics and must be scraped separately. Label values come from fixed sets,
 never from client input, so clients cannot create series.
 
-Metrics take green locks, so functions that run in a native thread (`runtime.off_loop`) must not
-use them.
+Metrics take green locks, so functions that run in a native thread (`run_in_thread`) must not use
+them.
 """
 
 import functools
@@ -84,7 +84,7 @@ ACCOUNT_EVENTS = Counter(
     ["event", "outcome"],
     registry=REGISTRY,
 )
-KEEPER_FAILURES = Counter(
+MAINTENANCE_FAILURES = Counter(
     "scoreboard_keeper_failures",
     "Tasks beside the requests that failed and will be tried again",
     ["task"],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 
 MINUTES = 60
 MAX_LINES = 1000
@@ -28,7 +28,7 @@ class Recent:
         self.name = secrets.token_hex(4)
         self.since = datetime.fromtimestamp(now(), UTC)
         self._now = now
-        self._lock = transport.lock()
+        self._lock = runtime.lock()
         # The oldest entry is the first inserted, even if the clock is set back.
         self._minutes: dict[int, defaultdict[str, int]] = {}
         self._lines: deque[str] = deque(maxlen=MAX_LINES)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import click
 from flask import Flask
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..db import transactions as database
 from ..extensions import db, limiter
 
@@ -23,13 +23,13 @@ Settings = Mapping[str, Any]
 PREVIOUS = "JWT_SECRET_KEY_PREVIOUS"
 SECRETS = ("SECRET_KEY", "JWT_SECRET_KEY", PREVIOUS)
 # HS256 requires 256 bits (RFC 7518, section 3.2): at least 32 characters of text.
-SHORTEST_SECRET = 32
+MIN_SECRET_LENGTH = 32
 # Secrets copied from examples, reduced to lower-case letters and digits.
 PLACEHOLDER = re.compile(
     r"changeme|changethis|replaceme|placeholder|yoursecret|your256bit|secretkey|supersecret"
     r"|topsecret|insecure|example|password|astringsecretatleast256bitslong"
 )
-REDIS_SECONDS = 2
+REDIS_TIMEOUT = 2
 # The lowest of the limits of the server, this database and this role.
 CONNECTION_LIMIT = """
     SELECT least(
@@ -40,7 +40,7 @@ CONNECTION_LIMIT = """
     )
 """
 # Servers known from other projects; none exposes the socket that a WebSocket needs.
-FOREIGN = ("gunicorn", "uwsgi", "waitress-serve", "hypercorn", "uvicorn")
+UNSUPPORTED_SERVERS = ("gunicorn", "uwsgi", "waitress-serve", "hypercorn", "uvicorn")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def second_process(settings: Settings) -> str | None:
     return None
 
 
-def throw_away_disk(settings: Settings) -> str | None:
+def ephemeral_disk(settings: Settings) -> str | None:
     """Return advice on an SQLite database whose disk is lost when the process restarts."""
     on_sqlite = settings["SQLALCHEMY_DATABASE_URI"].startswith("sqlite")
     if settings["DYNO"] and on_sqlite and not settings["ALLOW_SQLITE"]:
@@ -77,9 +77,9 @@ def weak_secrets(settings: Settings) -> str | None:
     if not secrets[PREVIOUS]:
         del secrets[PREVIOUS]
     for name, secret in secrets.items():
-        random = f"give it {SHORTEST_SECRET} or more random characters"
+        random = f"give it {MIN_SECRET_LENGTH} or more random characters"
         remedy = "leave it out" if name == PREVIOUS else random
-        if len(secret) < SHORTEST_SECRET:
+        if len(secret) < MIN_SECRET_LENGTH:
             return f"{name} is weak: {remedy}"
         if PLACEHOLDER.search(re.sub("[^a-z0-9]", "", secret.lower())):
             return f"{name} is from an example: {remedy}"
@@ -93,7 +93,7 @@ def repeated_secrets(settings: Settings) -> str | None:
     """Return advice on secrets that repeat one character: long enough, but easy to guess."""
     for name in SECRETS:
         if len(set(settings[name])) == 1:
-            return f"{name} repeats one character: give it {SHORTEST_SECRET} or more random ones"
+            return f"{name} repeats one character: give it {MIN_SECRET_LENGTH} or more random ones"
     return None
 
 
@@ -105,7 +105,7 @@ def wrong_server(server: str) -> str | None:
     # Imported only with PostgreSQL; importing it here would slow down every other start.
     waiting = sys.modules.get("psycopg.waiting")
     waits_green = waiting is None or waiting.wait is waiting.wait_select
-    if server != transport.ASYNC_MODE or (transport.GREEN and not waits_green):
+    if server != runtime.ASYNC_MODE or (runtime.ON_EVENTLET and not waits_green):
         return "start with `python wsgi.py` or with `flask run`, and with nothing imported before"
     return None
 
@@ -117,7 +117,7 @@ def concurrency(settings: Settings) -> str | None:
     return None
 
 
-def unseen_addresses(settings: Settings) -> str | None:
+def hidden_client_addresses(settings: Settings) -> str | None:
     """Return a note if limits per address would treat the platform's router as one client."""
     if settings["DYNO"] and not settings["TRUSTED_PROXIES"]:
         return "every client seems to come from the platform's router: set TRUSTED_PROXIES=1"
@@ -163,7 +163,7 @@ def old_tables() -> str | None:
         return None
 
 
-def refuse_what_cannot_work(app: Flask, server: str) -> None:
+def check_start(app: Flask, server: str) -> None:
     """Raise SystemExit with one line of advice if this process cannot serve.
 
     `server` is the async mode of the server that starts. Notes and warnings are logged. Blocks
@@ -199,7 +199,7 @@ def init_app(app: Flask) -> None:
     `python wsgi.py` checks this itself; other commands than `flask run` serve nothing.
     """
     if server := _server():
-        refuse_what_cannot_work(app, server)
+        check_start(app, server)
 
 
 def _server() -> str | None:
@@ -208,15 +208,15 @@ def _server() -> str | None:
     if context:
         return "threading" if context.info_name == "run" else None
     program = Path(sys.argv[0]).name
-    return program if program in FOREIGN else None
+    return program if program in UNSUPPORTED_SERVERS else None
 
 
 def _settings(app: Flask) -> list[Finding]:
     return [
         Finding("second process", second_process(app.config), concurrency(app.config)),
-        Finding("disk", throw_away_disk(app.config)),
+        Finding("disk", ephemeral_disk(app.config)),
         Finding("secrets", weak_secrets(app.config)),
-        Finding("addresses", None, unseen_addresses(app.config)),
+        Finding("addresses", None, hidden_client_addresses(app.config)),
     ]
 
 
@@ -246,6 +246,6 @@ def _database() -> Finding:
 def _redis(url: str) -> Finding:
     if not url:
         return Finding("redis", None, "not used, nor needed by one process")
-    if not cast(Any, limiter.storage).is_reachable(REDIS_SECONDS):
+    if not cast(Any, limiter.storage).is_reachable(REDIS_TIMEOUT):
         return Finding("redis", "REDIS_URL does not answer: is it right, is it running?")
     return Finding("redis", None)

@@ -16,7 +16,7 @@ from ..observability import metrics
 log = logging.getLogger(__name__)
 
 # A Redis that takes longer than this, name lookup included, is too slow for pushes as well.
-REDIS_SECONDS = 0.5
+REDIS_TIMEOUT = 0.5
 
 
 def readiness() -> dict[str, Any]:
@@ -24,7 +24,7 @@ def readiness() -> dict[str, Any]:
 
     Only the database decides: without Redis everything works, but more slowly. `last_broadcast`
     is the seconds since this process last pushed to subscribers, None if it never has. Blocks
-    for the database, and up to REDIS_SECONDS for Redis.
+    for the database, and up to REDIS_TIMEOUT for Redis.
     """
     checks = {
         "database": _database(),
@@ -52,7 +52,7 @@ def _database() -> str:
 def _redis(url: str) -> str:
     if not url:
         return "not used"
-    return "ok" if cast(Any, limiter.storage).is_reachable(REDIS_SECONDS) else "failing"
+    return "ok" if cast(Any, limiter.storage).is_reachable(REDIS_TIMEOUT) else "failing"
 
 
 def _last_broadcast() -> float | None:

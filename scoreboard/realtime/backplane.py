@@ -10,7 +10,7 @@ from typing import Any
 import redis
 import socketio
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..db import redis_client
 from ..leaderboard.batch import Batch
 from ..observability import metrics
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 EVENT = "batch"
 CHANNEL = "scoreboard"
 # Timeout of Redis in seconds, to connect and to publish.
-PUBLISH_SECONDS = 1
+PUBLISH_TIMEOUT = 1
 # Unpublished messages; the oldest are dropped, and other processes read them from the database.
-MOST_WAITING = 1000
+MAX_WAITING_PACKETS = 1000
 
 
-class Welcoming:
+class SubscribingManager:
     """Mixin for client managers that subscribes a client after its CONNECT packet is sent.
 
     The connect handler runs before that packet, and some clients accept no event before it.
@@ -58,14 +58,14 @@ class Welcoming:
         return connected
 
 
-class Alone(Welcoming, socketio.Manager):
+class LocalBackplane(SubscribingManager, socketio.Manager):
     """Local backplane: the manager of a single process without Redis."""
 
     def share(self, batch: Batch) -> None:
         """Do nothing: there is no other process."""
 
 
-class Messenger(Welcoming, socketio.RedisManager):
+class RedisBackplane(SubscribingManager, socketio.RedisManager):
     """Redis backplane: the manager of one of several processes.
 
     A task publishes from a queue, so a Redis that hangs delays no caller.
@@ -74,12 +74,12 @@ class Messenger(Welcoming, socketio.RedisManager):
     def __init__(
         self, url: str, welcome: Callable[[str], object], receive: Callable[[Batch], object]
     ) -> None:
-        options = {"socket_connect_timeout": PUBLISH_SECONDS, "socket_keepalive": True}
+        options = {"socket_connect_timeout": PUBLISH_TIMEOUT, "socket_keepalive": True}
         options |= redis_client.tls_options(url)
         super().__init__(welcome, url, channel=CHANNEL, redis_options=options)
         self._receive = receive
-        self._client = redis_client.connect(url, PUBLISH_SECONDS)
-        self._waiting: deque[str] = deque(maxlen=MOST_WAITING)
+        self._client = redis_client.connect(url, PUBLISH_TIMEOUT)
+        self._waiting: deque[str] = deque(maxlen=MAX_WAITING_PACKETS)
         self._news = threading.Semaphore(0)
         self._publishing = False
         self._initialized = False
@@ -100,7 +100,7 @@ class Messenger(Welcoming, socketio.RedisManager):
         self._news.release()
         if not self._publishing:
             self._publishing = True
-            transport.spawn(self._publish_forever)
+            runtime.spawn(self._publish_forever)
 
     def _publish_forever(self) -> None:
         working = True

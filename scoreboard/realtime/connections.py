@@ -12,18 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..errors import Stopping, TooManyConnections
 from ..observability import metrics
 from ..permissions import Caller
 
 log = logging.getLogger(__name__)
 
-SECONDS_TO_AUTHENTICATE = 10
-SECONDS_TO_LEAVE = 5
-CONNECTIONS_PER_USER = 50
+AUTHENTICATION_TIMEOUT = 10
+LEAVE_TIMEOUT = 5
+MAX_CONNECTIONS_PER_USER = 50
 # Below 55 s, after which the routers of hosting platforms drop an idle connection.
-PING_SECONDS = 25
+PING_INTERVAL = 25
 
 UNAUTHORIZED = 4401
 SERVICE_RESTART = 1012
@@ -34,17 +34,17 @@ class Connection:
     """One live connection. `kind` is `socket.io` or `websocket`.
 
     `close(code, reason)` disconnects the client by protocol and, called again, by force.
-    `hang_up(code, reason)` closes only the transport, as a lost network would, so that the client
-    reconnects. `ping`, if set, is called every `ping_seconds`. `deadline` and `pinged_at` are by
-    time.monotonic; tokens expire by time.time.
+    `close_transport(code, reason)` closes only the transport, as a lost network would, so that the
+    client reconnects. `ping`, if set, is called every `ping_seconds`. `deadline` and `pinged_at`
+    are by time.monotonic; tokens expire by time.time.
     """
 
     address: str
     kind: str
     close: Callable[[int, str], None] = lambda code, reason: None
-    hang_up: Callable[[int, str], None] = lambda code, reason: None
+    close_transport: Callable[[int, str], None] = lambda code, reason: None
     ping: Callable[[], None] | None = None
-    ping_seconds: float = PING_SECONDS
+    ping_seconds: float = PING_INTERVAL
     deadline: float = 0.0
     pinged_at: float = 0.0
     token: str | None = None
@@ -80,11 +80,11 @@ class Connections:
         """Return how many connections this address has."""
         return self._admitted[address] + self.waiting(address)
 
-    def when_first(self, call: Callable[[], object]) -> None:
+    def on_first_connection(self, call: Callable[[], object]) -> None:
         """Register `call` to be called once, when the first connection opens."""
         self._when_first = call
 
-    def with_each_sweep(self, call: Callable[[], object]) -> None:
+    def on_sweep(self, call: Callable[[], object]) -> None:
         """Register `call` to be called at the start of every sweep."""
         self._with_each_sweep = call
 
@@ -105,7 +105,7 @@ class Connections:
             waiting.pop(longest, None)
             self._all.add(connection)
             metrics.CONNECTIONS.labels(connection.kind).inc()
-            connection.deadline = now + SECONDS_TO_AUTHENTICATE
+            connection.deadline = now + AUTHENTICATION_TIMEOUT
             connection.pinged_at = now
             first, self._when_first = self._when_first, None
         if first:
@@ -124,7 +124,7 @@ class Connections:
                 raise TooManyConnections("This connection has ended.")
             if self._admitted[connection.address] >= self._per_address:
                 raise TooManyConnections("Too many connections from this address.")
-            if caller.user_id and self._users[caller.user_id] >= CONNECTIONS_PER_USER:
+            if caller.user_id and self._users[caller.user_id] >= MAX_CONNECTIONS_PER_USER:
                 raise TooManyConnections("Too many connections of this user.")
             self._count_out(connection)
             connection.caller, connection.token = caller, token
@@ -134,13 +134,13 @@ class Connections:
                 self._users[caller.user_id] += 1
 
     def leave(self, connection: Connection) -> None:
-        """Give an admitted client that disconnected SECONDS_TO_LEAVE to close the transport."""
+        """Give an admitted client that disconnected LEAVE_TIMEOUT to close the transport."""
         with self._lock:
             if connection in self._all and connection.caller is not None:
                 self._count_out(connection)
                 connection.caller = connection.token = None
                 self._wait(connection)
-                connection.deadline = time.monotonic() + SECONDS_TO_LEAVE
+                connection.deadline = time.monotonic() + LEAVE_TIMEOUT
 
     def drop(self, connection: Connection) -> None:
         """Remove a connection that has ended."""
@@ -156,15 +156,15 @@ class Connections:
         `ended` maps token ids to Unix times. Yields to the loop after each close: thousands may
         share one id.
         """
-        for connection in transport.yielding(self._all if ended else ()):
+        for connection in runtime.yielding(self._all if ended else ()):
             caller = connection.caller
             if caller and any(
                 caller.issued_at <= ended.get(name, -math.inf) for name in caller.token_ids
             ):
                 connection.close(UNAUTHORIZED, "token_revoked")
-                transport.give_way()
+                runtime.yield_to_loop()
 
-    def next_of_users(self, most: int) -> list[Connection]:
+    def next_user_connections(self, most: int) -> list[Connection]:
         """Return at most `most` connections of users; repeated calls go through all of them."""
         if not self._round:
             self._round = [each for each in list(self._all) if each.caller and each.caller.user_id]
@@ -175,10 +175,10 @@ class Connections:
         """Refuse new connections, and new events of the open ones."""
         self.stopping = True
 
-    def hang_up_all(self) -> None:
+    def close_all_transports(self) -> None:
         """Close the transport of every connection because the service restarts."""
         for connection in list(self._all):
-            connection.hang_up(SERVICE_RESTART, "restarting")
+            connection.close_transport(SERVICE_RESTART, "restarting")
 
     def sweep(self, now: float) -> None:
         """Close connections whose deadline or token has expired, and ping those that are due.
@@ -187,10 +187,10 @@ class Connections:
         hundreds that connected together are due together.
         """
         self._with_each_sweep()
-        for connection in transport.yielding(self._all):
+        for connection in runtime.yielding(self._all):
             try:
                 if connection in self._all and self._do_what_is_due(connection, now):
-                    transport.give_way()
+                    runtime.yield_to_loop()
             except Exception:
                 # One failure must not exempt the connections after it from every sweep.
                 log.exception("a connection could not be swept")

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # New subscribers get a board read this recently without another read: after a restart thousands
 # connect at once.
-FRESH_SECONDS = 0.1
+MAX_BOARD_AGE = 0.1
 
 
 class Feed:
@@ -78,11 +78,11 @@ class Feed:
     def admit(self, welcome: Callable[[], object]) -> None:
         """Call `welcome` once all commits of this process are delivered; nothing comes between.
 
-        Commits of other processes may be missing for up to FRESH_SECONDS. A subscriber added by
+        Commits of other processes may be missing for up to MAX_BOARD_AGE. A subscriber added by
         `welcome` gets this board first and every later version after it. May block on the database.
         """
         with self._lock:
-            if self._early or self._read_at + FRESH_SECONDS < time.monotonic():
+            if self._early or self._read_at + MAX_BOARD_AGE < time.monotonic():
                 self.catch_up()
             welcome()
 

@@ -86,7 +86,7 @@ def publish(batch: Batch) -> None:
     socketio.server.manager.share(batch)
 
 
-def welcome_socket(app: Flask, outbox: engine.Outbox) -> None:
+def subscribe_socket(app: Flask, outbox: engine.Outbox) -> None:
     """Subscribe a Socket.IO client, which gets the current top 10 first."""
     feed: Feed = app.extensions["feed"]
     audience: Audience = app.extensions["audience"]
@@ -101,12 +101,12 @@ def welcome_socket(app: Flask, outbox: engine.Outbox) -> None:
         feed.admit(welcome)
 
 
-def forget_socket(app: Flask, outbox: engine.Outbox) -> None:
+def unsubscribe_socket(app: Flask, outbox: engine.Outbox) -> None:
     """Unsubscribe a Socket.IO client."""
     app.extensions["audience"].sockets.discard(outbox)
 
 
-def welcome_viewer(app: Flask, viewer: Any) -> None:
+def subscribe_websocket(app: Flask, viewer: Any) -> None:
     """Subscribe a plain WebSocket client, which gets the current top 10 first."""
     feed: Feed = app.extensions["feed"]
     audience: Audience = app.extensions["audience"]
@@ -120,7 +120,7 @@ def welcome_viewer(app: Flask, viewer: Any) -> None:
         feed.admit(welcome)
 
 
-def forget_viewer(app: Flask, viewer: Any) -> None:
+def unsubscribe_websocket(app: Flask, viewer: Any) -> None:
     """Unsubscribe a plain WebSocket client."""
     app.extensions["audience"].viewers.discard(viewer)
 

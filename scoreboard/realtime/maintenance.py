@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from ..auth import tokens
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..db import transactions as database
 from ..models import BoardVersion, RevokedToken
 from ..observability import metrics
@@ -24,14 +24,14 @@ LOOK_BACK = timedelta(seconds=15)
 
 def init_app(app: Flask) -> None:
     """Start the maintenance when the first connection opens."""
-    app.extensions["connections"].when_first(lambda: _start(app))
+    app.extensions["connections"].on_first_connection(lambda: _start(app))
 
 
 def _start(app: Flask) -> None:
     app.extensions["socketio"].server.manager.initialize()
     # Two tasks: a slow database must not delay expiry and pings.
-    transport.spawn(_repeat, app, (_close_expired,), metrics.LOOP_LAG_SECONDS.observe)
-    transport.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
+    runtime.spawn(_repeat, app, (_close_expired,), metrics.LOOP_LAG_SECONDS.observe)
+    runtime.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
 
 
 def _repeat(
@@ -49,7 +49,7 @@ def _repeat(
                 with app.app_context():
                     task(app)
             except Exception as error:
-                metrics.KEEPER_FAILURES.labels(task.__name__.strip("_")).inc()
+                metrics.MAINTENANCE_FAILURES.labels(task.__name__.strip("_")).inc()
                 log.warning("%s failed", task.__name__.strip("_"), exc_info=error)
 
 
@@ -88,7 +88,7 @@ def _end_refused(app: Flask) -> None:
 
     Checks one batch per call: with thousands connected, each is checked every few seconds.
     """
-    held = app.extensions["connections"].next_of_users(tokens.MOST_TOGETHER)
+    held = app.extensions["connections"].next_user_connections(tokens.MAX_BATCH_SIZE)
     refused = tokens.refused({each.token for each in held if each.token}) if held else {}
     for connection in held:
         if connection.token in refused:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
-from ..concurrency.coalescer import Together
+from ..concurrency.coalescer import Coalescer
 from ..db import transactions as database
 from ..errors import Overloaded, ServerError
 from ..leaderboard import top10 as board
@@ -25,7 +25,7 @@ from .records import Outcome, Receipt, Update
 log = logging.getLogger(__name__)
 
 # Updates per transaction: few enough that queued updates wait only milliseconds.
-MOST_TOGETHER = 200
+MAX_BATCH_SIZE = 200
 # About a second's work: `make bench` shows 1,600 to 2,000 updates/s by HTTP on one core. A client
 # that would wait longer gets `overloaded` and tries again.
 MAX_PENDING_UPDATES = 2000
@@ -43,8 +43,8 @@ class Ledger:
         self._policy = policy
         self._publish = publish
         self._turn = threading.Lock()
-        self._together = Together[_Received, Receipt](
-            self._record_together, MOST_TOGETHER, MAX_PENDING_UPDATES
+        self._together = Coalescer[_Received, Receipt](
+            self._record_together, MAX_BATCH_SIZE, MAX_PENDING_UPDATES
         )
 
     def record(self, update: Update, received: float | None = None) -> Receipt:
@@ -59,13 +59,13 @@ class Ledger:
     def record_all(self, updates: Sequence[Update], received: float) -> list[Receipt | Exception]:
         """Record and publish the updates in order; return a receipt or an error for each.
 
-        Blocks until they are committed. More than MOST_TOGETHER take several transactions, between
+        Blocks until they are committed. More than MAX_BATCH_SIZE take several transactions, between
         which other updates may be recorded. If one of these fails as a whole, its updates and all
         later ones get the error; the later ones are not tried.
         """
         outcomes: list[Receipt | Exception] = []
-        for start in range(0, len(updates), MOST_TOGETHER):
-            portion = [(update, received) for update in updates[start : start + MOST_TOGETHER]]
+        for start in range(0, len(updates), MAX_BATCH_SIZE):
+            portion = [(update, received) for update in updates[start : start + MAX_BATCH_SIZE]]
             try:
                 outcomes += self._together.ask_all(portion)
             except Overloaded as error:
@@ -132,7 +132,7 @@ class Ledger:
             version, moments = database.next_version(connection, len(updates))
             outcomes = records.write(connection, updates, self._policy, moments, replays, version)
             if not any(isinstance(outcome, Receipt) for outcome in outcomes):
-                raise _NothingNew(outcomes)
+                raise _AllRefused(outcomes)
             return version, outcomes, board.top(connection)
 
         while True:
@@ -140,7 +140,7 @@ class Ledger:
                 version, outcomes, top = database.transaction(write, reserved=True)
             except records.ReplayError as found:
                 replays |= found.keys
-            except _NothingNew as found:
+            except _AllRefused as found:
                 return found.outcomes, None
             else:
                 told = [
@@ -151,7 +151,7 @@ class Ledger:
                 return outcomes, Batch(version, told, board.top10(top))
 
 
-class _NothingNew(Exception):
+class _AllRefused(Exception):
     """No update of the transaction is accepted: roll it back, including its board version."""
 
     def __init__(self, outcomes: list[Outcome]) -> None:

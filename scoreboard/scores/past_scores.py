@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from ..auth import tokens
 from ..db import transactions as database
 from ..errors import NotPermitted
-from ..http.etags import Told
+from ..http.etags import CacheableBody
 from ..leaderboard import ranking
 from ..leaderboard.service import conditional_body, make_cursor, open_cursor
 from . import history
@@ -17,7 +17,7 @@ from .schemas import history_query_schema, past_scores_schema
 
 def past_scores(
     user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
-) -> Told:
+) -> CacheableBody:
     """Return a page of a user's `scores`, newest first, and the cursor `next`.
 
     Otherwise as `page`, but requires the user's own token or one that may update anyone's score.

@@ -48,7 +48,7 @@ def batch() -> dict[str, Any]:
     Each update is handled as by `POST /api/score/update`: one refused update does not affect the
     others. The body has at most 256 KiB. If the response is lost, send the same batch again.
     """
-    body = requests.long_json_body(service.LONGEST_BATCH)
+    body = requests.long_json_body(service.MAX_BATCH_BYTES)
     return service.submit_all(body, requests.bearer_token(), requests.origin())
 
 

@@ -31,7 +31,7 @@ SCORE = (
     *("sent_timestamp", "score", "applied", "version"),
 )
 STANDING = ("user_id", "score", "remainder", "reached_at", "achieved_at", "score_id", "hidden")
-CHANGING = ("score", "remainder", "reached_at", "achieved_at", "score_id")
+UPDATED_COLUMNS = ("score", "remainder", "reached_at", "achieved_at", "score_id")
 IDENTITY = (Score.user_id, Score.submitted_by, Score.identity)
 
 
@@ -45,12 +45,12 @@ def standings_of(connection: Connection, user_ids: Collection[str]) -> Iterable[
 
 def insert_scores(connection: Connection, rows: list[dict[str, Any]]) -> Iterable[Any]:
     """Insert the scores that are new; return score_id and IDENTITY of each inserted row."""
-    return connection.execute(_new_scores(connection.dialect.name), _given(connection, rows))
+    return connection.execute(_new_scores(connection.dialect.name), _parameters(connection, rows))
 
 
 def upsert_standings(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Insert or update the standings, one row per user."""
-    connection.execute(_changed_standings(connection.dialect.name), _given(connection, rows))
+    connection.execute(_changed_standings(connection.dialect.name), _parameters(connection, rows))
 
 
 @functools.cache
@@ -78,13 +78,13 @@ def _changed_standings(dialect: str) -> Executable:
     insert = _insert(Standing, STANDING, dialect)
     statement: Executable = insert.on_conflict_do_update(
         index_elements=[Standing.user_id],
-        set_={name: insert.excluded[name] for name in CHANGING},
+        set_={name: insert.excluded[name] for name in UPDATED_COLUMNS},
     )
     return statement
 
 
 def _insert(table: type[Base], names: tuple[str, ...], dialect: str) -> Any:
-    """Return an INSERT into these columns; `_given` makes its parameters from rows."""
+    """Return an INSERT into these columns; `_parameters` makes its parameters from rows."""
     insert = database.insert(table, dialect)
     if dialect == "sqlite":
         return insert
@@ -94,7 +94,7 @@ def _insert(table: type[Base], names: tuple[str, ...], dialect: str) -> Any:
     return insert.from_select(list(names), select(*given.c))
 
 
-def _given(connection: Connection, rows: list[dict[str, Any]]) -> Any:
+def _parameters(connection: Connection, rows: list[dict[str, Any]]) -> Any:
     if connection.dialect.name == "sqlite":
         return rows
     return {"rows": orjson.dumps(rows).decode()}

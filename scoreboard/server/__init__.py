@@ -12,9 +12,9 @@ import sys
 
 from flask import Flask
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..ops import doctor
-from ..scores.submit import LONGEST_BATCH
+from ..scores.submit import MAX_BATCH_BYTES
 from .listener import Listener, listen
 from .shutdown import stop, stop_signal
 
@@ -34,7 +34,7 @@ def run(app: Flask) -> None:
     Raises SystemExit with a one-line message if the application is misconfigured or the port is in
     use.
     """
-    doctor.refuse_what_cannot_work(app, server=transport.ASYNC_MODE)
+    doctor.check_start(app, server=runtime.ASYNC_MODE)
     sockets = _listen(app.config["HOST"], app.config["PORT"])
     listener = Listener(
         sockets,
@@ -42,7 +42,7 @@ def run(app: Flask) -> None:
         live=app.extensions["connections"],
         limiter=app.extensions["refusal_limiter"],
         behind_proxy=app.config["TRUSTED_PROXIES"] > 0,
-        max_body_size=LONGEST_BATCH,
+        max_body_size=MAX_BATCH_BYTES,
     )
     _tune_interpreter()
     stopped = stop_signal()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from .request import Environ, Refused, RequestReader
 from .response import Response, refusal
 
@@ -65,9 +65,9 @@ class Connection:
         self._discarded = 0
         self.answering = False
         self.since = time.monotonic()
-        self._watch = transport.SocketWatch(client)
+        self._watch = runtime.SocketWatch(client)
         self._reading = False
-        self._read_on()
+        self._resume_reading()
 
     @property
     def is_answering(self) -> bool:
@@ -79,13 +79,13 @@ class Connection:
         """Whether the connection has no request, not even part of one, and may be closed."""
         return not (self.is_answering or self._reader.in_request)
 
-    def is_late(self, now: float) -> bool:
+    def is_timed_out(self, now: float) -> bool:
         """Whether the timeout of the current state has passed."""
         if self._closing:
             timeout: float = CLOSE_TIMEOUT
         elif self.is_answering:
             timeout = EXCHANGE_TIMEOUT
-        elif self._reader.has_body_to_come:
+        elif self._reader.expects_body:
             timeout = BODY_TIMEOUT
         else:
             timeout = self._listener.head_timeout
@@ -112,7 +112,7 @@ class Connection:
 
     # --- reading ---
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if not self._reading:
             self._reading = True
             self._watch.on_readable(self._readable)
@@ -143,14 +143,14 @@ class Connection:
 
     def _take(self, data: bytes) -> None:
         reader = self._reader
-        was_in_request, had_body_to_come = reader.in_request, reader.has_body_to_come
+        was_in_request, had_body_to_come = reader.in_request, reader.expects_body
         try:
             reader.feed(data)
         except Refused as error:
             self._refuse(error)
             return
         if not self.answering:
-            if not was_in_request or (reader.has_body_to_come and not had_body_to_come):
+            if not was_in_request or (reader.expects_body and not had_body_to_come):
                 self.since = time.monotonic()
             if reader.requests:
                 self._answer_next()
@@ -177,7 +177,7 @@ class Connection:
             self._listener.limiter.count(self.address)
             self._finish(environ["scoreboard.refusal"], last=True)
         else:
-            transport.start(self._answer, environ)
+            runtime.start(self._answer, environ)
 
     def _answer(self, environ: Environ) -> None:
         """Run the application and send its response. Runs in a task; yields to the loop."""
@@ -230,15 +230,15 @@ class Connection:
         elif self._reader.requests:
             # In the next iteration of the loop, so that other clients are served in between.
             self.answering = True
-            transport.at_next_turn(self._answer_next_if_open)
+            runtime.call_soon(self._answer_next_if_open)
         else:
-            self._read_on()
+            self._resume_reading()
 
     def _answer_next_if_open(self) -> None:
         if self._socket is None:
             return
         if len(self._reader.requests) < MAX_PIPELINED and self._reader.upgraded is None:
-            self._read_on()
+            self._resume_reading()
         self._answer_next()
 
     # --- writing ---
@@ -280,7 +280,7 @@ class Connection:
         """
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-        self._read_on()
+        self._resume_reading()
 
     def _discard(self, data: bytes) -> None:
         self._discarded += len(data)

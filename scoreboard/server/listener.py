@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..http.refusal_limiter import RefusalLimiter
 from ..http.request import client_address
 from .connection import Connection
@@ -56,7 +56,7 @@ class Listener:
         self.head_timeout = HEAD_TIMEOUT_BEHIND_PROXY if behind_proxy else HEAD_TIMEOUT
         self.stopping = False
         self._sockets = sockets
-        self._watches = [transport.SocketWatch(each) for each in sockets]
+        self._watches = [runtime.SocketWatch(each) for each in sockets]
         self._connections: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
         self._live = live
@@ -82,8 +82,8 @@ class Listener:
 
     def start(self) -> None:
         """Start to accept connections and to enforce timeouts. Returns at once."""
-        self._accept_on()
-        transport.spawn(self._close_late_ones)
+        self._resume_accepting()
+        runtime.spawn(self._close_timed_out)
 
     def stop_accepting(self) -> None:
         """Accept the connections in the backlog, then close the listening sockets."""
@@ -120,9 +120,9 @@ class Listener:
     def _pause(self) -> None:
         for watch in self._watches:
             watch.on_readable(None)
-        transport.after(ACCEPT_PAUSE, self._accept_on)
+        runtime.after(ACCEPT_PAUSE, self._resume_accepting)
 
-    def _accept_on(self) -> None:
+    def _resume_accepting(self) -> None:
         if not self.stopping:
             for listening, watch in zip(self._sockets, self._watches, strict=True):
                 watch.on_readable(functools.partial(self._accept, listening))
@@ -157,18 +157,18 @@ class Listener:
 
     def _count(self, address: str | None) -> int:
         if address is None:
-            return len(self._connections) + len(transport.watched)
+            return len(self._connections) + len(runtime.watched)
         return self._addresses[address] + int(self._live.count(address))
 
-    def _close_late_ones(self) -> None:
+    def _close_timed_out(self) -> None:
         while True:
-            transport.sleep(SWEEP_INTERVAL)
+            runtime.sleep(SWEEP_INTERVAL)
             now = time.monotonic()
             for number, connection in enumerate(list(self._connections), 1):
-                if connection.is_late(now):
+                if connection.is_timed_out(now):
                     connection.close()
                 if number % 100 == 0:
-                    transport.give_way()
+                    runtime.yield_to_loop()
 
 
 def listen(host: str | None, port: int) -> list[socket.socket]:
@@ -196,7 +196,7 @@ def listen(host: str | None, port: int) -> list[socket.socket]:
 
 
 def _listening(family: int, address: tuple[str, int]) -> socket.socket:
-    listening = transport.plain_socket(family)
+    listening = runtime.plain_socket(family)
     try:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -49,7 +49,7 @@ class RequestReader:
         "_parser",
         "_sent_size",
         "_target",
-        "has_body_to_come",
+        "expects_body",
         "in_request",
         "requests",
         "upgraded",
@@ -62,7 +62,7 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self.requests: deque[Environ] = deque()
         self.upgraded: bytes | None = None
-        self.in_request = self.has_body_to_come = False
+        self.in_request = self.expects_body = False
 
     def feed(self, data: bytes) -> None:
         """Parse bytes from the client. After it raises Refused it must not be called again."""
@@ -81,7 +81,7 @@ class RequestReader:
 
     def _count(self, size: int) -> None:
         """Limit the bytes of an incomplete request, including chunk sizes and trailers."""
-        if self.has_body_to_come:
+        if self.expects_body:
             self._sent_size += size
             if self._sent_size > MAX_CHUNKED_SIZE:
                 raise self._too_large()
@@ -105,7 +105,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """Start a new request."""
-        self.in_request, self.has_body_to_come = True, False
+        self.in_request, self.expects_body = True, False
         self._head_size = self._body_size = self._sent_size = 0
         self._target = b""
         self._body: list[bytes] = []
@@ -119,7 +119,7 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header. Trailers are dropped."""
-        if self.has_body_to_come:
+        if self.expects_body:
             return
         size = len(name) + len(value) + 4
         self._head_size += size
@@ -159,7 +159,7 @@ class RequestReader:
         length = environ.get("CONTENT_LENGTH")
         if length and int(length) > self._max_body_size:
             raise self._too_large()
-        self.has_body_to_come = bool(length) or "HTTP_TRANSFER_ENCODING" in environ
+        self.expects_body = bool(length) or "HTTP_TRANSFER_ENCODING" in environ
 
     def on_body(self, part: bytes) -> None:
         """Add a part of the body."""
@@ -175,14 +175,14 @@ class RequestReader:
         if environ.pop("HTTP_TRANSFER_ENCODING", None) or body:
             environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = BytesIO(body)
-        self.in_request = self.has_body_to_come = False
+        self.in_request = self.expects_body = False
         self.requests.append(environ)
 
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` before it sends the body."""
         return (
-            self.has_body_to_come
+            self.expects_body
             and not self._body
             and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         )

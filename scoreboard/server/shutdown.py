@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from ..concurrency import runtime as transport
+from ..concurrency import runtime
 from ..observability import audit
 from ..observability import logging as logs
 from .listener import Listener
@@ -46,7 +46,7 @@ def stop_signal() -> threading.Event:
         writer.close()
         stopped.set()
 
-    transport.spawn(wait)
+    runtime.spawn(wait)
     return stopped
 
 
@@ -61,12 +61,12 @@ def stop(app: Flask, listener: Listener) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT
     connections = app.extensions["connections"]
     connections.stop()
-    _wait_until(lambda: not audit.under_way, deadline)
-    transport.sleep(POLL_INTERVAL)  # send the last acknowledgements and messages
+    _wait_until(lambda: not audit.in_progress, deadline)
+    runtime.sleep(POLL_INTERVAL)  # send the last acknowledgements and messages
 
     def is_over() -> bool:
-        connections.hang_up_all()  # repeatedly: handshakes may complete meanwhile
-        busy = listener.unanswered or transport.watched
+        connections.close_all_transports()  # repeatedly: handshakes may complete meanwhile
+        busy = listener.unanswered or runtime.watched
         return time.monotonic() > settled and not busy
 
     _wait_until(is_over, deadline)
@@ -81,4 +81,4 @@ def stop(app: Flask, listener: Listener) -> None:
 
 def _wait_until(condition: Callable[[], object], deadline: float) -> None:
     while not condition() and time.monotonic() < deadline:
-        transport.sleep(POLL_INTERVAL)
+        runtime.sleep(POLL_INTERVAL)

@@ -22,10 +22,10 @@ POLICY = "; ".join(
 
 def page(template: str, **values: Any) -> Response:
     """Render the template with these values. Return it with the security headers."""
-    return under_policy(render_template(template, **values))
+    return with_security_headers(render_template(template, **values))
 
 
-def under_policy(html: str) -> Response:
+def with_security_headers(html: str) -> Response:
     """Return the HTML as a response with the security headers."""
     response = make_response(html)
     response.headers["Content-Security-Policy"] = POLICY

@@ -56,7 +56,7 @@ def embed() -> Response:
 
 
 @bp.before_request
-def take_no_date_beyond_all_calendars() -> None:
+def drop_invalid_dates() -> None:
     """Ignore invalid dates (RFC 9110, section 13.1.3) for which Werkzeug raises OverflowError."""
     given = request.environ
     try:
@@ -68,7 +68,7 @@ def take_no_date_beyond_all_calendars() -> None:
 
 
 @bp.after_request
-def let_every_website_read_files(response: Response) -> Response:
+def allow_cross_origin_files(response: Response) -> Response:
     """Allow pages of any origin to load these files: they are public code without user data."""
     if request.endpoint in ("web.static", "web.embed"):
         response.headers["Access-Control-Allow-Origin"] = "*"

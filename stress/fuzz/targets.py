@@ -12,7 +12,7 @@ import wsproto
 from wsproto.events import CloseConnection
 
 from scoreboard.realtime.socketio import engine
-from scoreboard.realtime.socketio.packets import LONGEST_MESSAGE
+from scoreboard.realtime.socketio.packets import MAX_MESSAGE_SIZE
 from scoreboard.realtime.websocket import connection as websocket
 
 from .world import ROLES, world
@@ -228,7 +228,7 @@ class _Playing:
         self._server, self._client = socket.socketpair()
         self._server.setblocking(False)
         self._client.setblocking(False)
-        self.websocket = websocket.WebSocket(self._server, LONGEST_MESSAGE)
+        self.websocket = websocket.WebSocket(self._server, MAX_MESSAGE_SIZE)
         self._reader = wsproto.Connection(wsproto.ConnectionType.CLIENT)
 
     def send(self, data):

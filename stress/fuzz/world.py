@@ -20,7 +20,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
-from scoreboard.concurrency import runtime as transport
+from scoreboard.concurrency import runtime
 from scoreboard.extensions import Base
 from scoreboard.realtime.socketio import updates
 
@@ -50,7 +50,7 @@ class World:
         # Otherwise sessions are closed after 300 refusals, and most inputs are refused.
         self.app.extensions["refusal_limiter"].count = lambda address: None
         self.connections = self.app.extensions["connections"]
-        self.connections.when_first(lambda: None)  # no background maintenance
+        self.connections.on_first_connection(lambda: None)  # no background maintenance
         self.engine = self.app.extensions["socketio"].server.eio
         self._database = sqlite3.connect(folder / "scoreboard.db")
         self._accepted = self._recorded = 0
@@ -129,12 +129,12 @@ class World:
 
         inline = SimpleNamespace(spawn=lambda work, *args: work(*args))
         return (
-            mock.patch.object(updates, "transport", inline),
+            mock.patch.object(updates, "runtime", inline),
             mock.patch.object(updates, "_update", update),
-            mock.patch.object(transport, "after"),
+            mock.patch.object(runtime, "after"),
             mock.patch.object(passwords, "generate_password_hash", _hash),
             mock.patch.object(passwords, "check_password_hash", check_password_hash),
-            mock.patch.object(passwords, "_nobodys_hash", return_value=_hash("nobody")),
+            mock.patch.object(passwords, "_dummy_hash", return_value=_hash("nobody")),
         )
 
 

@@ -15,14 +15,14 @@ from typing import Any
 from engineio import packet
 from engineio.exceptions import SocketIsClosedError, UnknownPacketError
 
-from ...concurrency import runtime as transport
+from ...concurrency import runtime
 from ...errors import UpgradeRequired
 from ..useless_traffic import UselessTraffic
 from ..websocket import connection as websocket
 from ..websocket import handshake
 from ..websocket.framing import text_frame
 from . import refusals
-from .packets import LONGEST_MESSAGE
+from .packets import MAX_MESSAGE_SIZE
 from .session import EngineSession
 
 
@@ -72,7 +72,7 @@ class Outbox:
     __slots__ = ("_lock", "_queue", "_websocket")
 
     def __init__(self, queue: Any) -> None:
-        self._lock = transport.lock()
+        self._lock = runtime.lock()
         self._queue = queue()
         self._websocket: websocket.WebSocket | None = None
 
@@ -138,11 +138,11 @@ class EngineWebSocket:
         self._engine = engine
         self._probed = False
 
-    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Any:
+    def __call__(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Any:
         """Serve one connection as `handshake.serve` does, or return the error response."""
         if not handshake.is_upgrade(environ):
             return refusals.refusal(UpgradeRequired())
-        return handshake.serve(environ, start_response, self._open, LONGEST_MESSAGE)
+        return handshake.serve(environ, start_response, self._open, MAX_MESSAGE_SIZE)
 
     def _open(self, opened: websocket.WebSocket) -> None:
         """Attach the WebSocket to its session; close it if the session has ended or has one."""
@@ -170,7 +170,7 @@ class EngineWebSocket:
             self._receive(packet.Packet(packet.MESSAGE, text[1:]))
         else:
             # The payload of the other packet types is never used, so it is not decoded.
-            self._opened.take_useless(text)
+            self._opened.count_useless_frame(text)
             self._receive(packet.Packet(int(text[0])))
 
     def _shake_hands(self, text: str) -> None:

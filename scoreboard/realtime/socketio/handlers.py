@@ -12,51 +12,51 @@ from socketio import packet
 from socketio.exceptions import ConnectionRefusedError
 
 from ...auth import tokens
-from ...concurrency import runtime as transport
+from ...concurrency import runtime
 from ...errors import NotAuthenticated, NotFound, ScoreboardError, translate
 from ...extensions import socketio
 from ...http.refusal_limiter import RefusalLimiter
 from ...observability import metrics
-from .. import hub as broadcast
-from ..backplane import Alone, Messenger
+from .. import hub
+from ..backplane import LocalBackplane, RedisBackplane
 from ..connections import Connection
 from ..websocket import connection as websocket
 from . import engine, updates
-from .packets import LONGEST_MESSAGE, MalformedPacket, StrictPacket
+from .packets import MAX_MESSAGE_SIZE, MalformedPacket, StrictPacket
 
 log = logging.getLogger(__name__)
 
 PATH = "/ws/scoreboard"
 ROOM = "scoreboard"
 # Packets that may wait for a polling client before it is closed, about as for a WebSocket.
-MOST_WAITING = 2000
+MAX_WAITING_PACKETS = 2000
 
 
 def init_app(app: Flask) -> None:
     """Serve Socket.IO under /ws/scoreboard/."""
-    door = _Door(app)
+    door = SocketIOHandlers(app)
     socketio.init_app(
         app,
         path=PATH,
-        async_mode=transport.ASYNC_MODE,
+        async_mode=runtime.ASYNC_MODE,
         client_manager=_manager(app, door),
         serializer=StrictPacket,
         manage_session=False,
-        max_http_buffer_size=LONGEST_MESSAGE,
-        # `look_after` closes the clients that are gone.
+        max_http_buffer_size=MAX_MESSAGE_SIZE,
+        # `close_dead_clients` closes the clients that are gone.
         monitor_clients=False,
         # Origins are checked before, in websocket/endpoint.py, by the rule in http/origins.py.
         cors_allowed_origins="*",
         cors_credentials=False,
     )
     door.listen(app.extensions["socketio"].server)
-    app.extensions["connections"].with_each_sweep(door.look_after)
+    app.extensions["connections"].on_sweep(door.close_dead_clients)
 
 
-def _manager(app: Flask, door: "_Door") -> Any:
+def _manager(app: Flask, door: "SocketIOHandlers") -> Any:
     if not app.config["REDIS_URL"]:
-        return Alone(door.welcome)
-    return Messenger(app.config["REDIS_URL"], door.welcome, app.extensions["feed"].offer)
+        return LocalBackplane(door.welcome)
+    return RedisBackplane(app.config["REDIS_URL"], door.welcome, app.extensions["feed"].offer)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class _Session(Connection):
     refused: bool = False
 
 
-class _Door:
+class SocketIOHandlers:
     """Handles the packets of all Socket.IO clients.
 
     Connects and disconnects go through python-socketio; updates do not, because the library would
@@ -109,7 +109,7 @@ class _Door:
             environ.get("REMOTE_ADDR", "unknown"),
             metrics.SOCKET_IO,
             close=lambda code, why: self._close(engine_sid, code, why),
-            hang_up=lambda code, why: self._close_transport(engine_sid, code, why),
+            close_transport=lambda code, why: self._close_transport(engine_sid, code, why),
             ping=lambda: socket.ping(),
             socket=socket,
         )
@@ -178,7 +178,7 @@ class _Door:
         if session:
             with session.turn:
                 self._inner["disconnect"](engine_sid, reason)
-            broadcast.forget_socket(self._app, session.socket.queue)
+            hub.unsubscribe_socket(self._app, session.socket.queue)
             engine.disconnected(session.socket)
 
     def _admit(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
@@ -204,27 +204,27 @@ class _Door:
         session = self._session(sid)
         if session:
             self._server.enter_room(sid, ROOM)
-            broadcast.welcome_socket(self._app, session.socket.queue)
+            hub.subscribe_socket(self._app, session.socket.queue)
 
     def _leave(self, sid: str, reason: str = "") -> None:
         """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
         session = self._session(sid)
         if session:
-            broadcast.forget_socket(self._app, session.socket.queue)
+            hub.unsubscribe_socket(self._app, session.socket.queue)
             self._app.extensions["connections"].leave(session)
 
-    def look_after(self) -> None:
+    def close_dead_clients(self) -> None:
         """Close the clients that are gone or too slow to poll. Yields to the loop."""
-        for engine_sid, socket in transport.yielding(self._engine.sockets.items()):
+        for engine_sid, socket in runtime.yielding(self._engine.sockets.items()):
             if socket.closed:
                 self._engine.sockets.pop(engine_sid, None)
-            elif socket.queue.qsize() > MOST_WAITING:
+            elif socket.queue.qsize() > MAX_WAITING_PACKETS:
                 metrics.SLOW_CLIENTS.inc()
                 self._close_transport(engine_sid, websocket.SLOW, "too slow")
             elif not socket.closing:
                 with contextlib.suppress(SocketIsClosedError):
                     if not socket.check_ping_timeout():
-                        transport.give_way()  # hundreds may time out at once
+                        runtime.yield_to_loop()  # hundreds may time out at once
 
     def _close(self, engine_sid: str, code: int, reason: str) -> None:
         """Send an admitted client a DISCONNECT packet; otherwise, or again, close the transport."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from socketio import packet
 
-LONGEST_MESSAGE = 64 * 1024
+MAX_MESSAGE_SIZE = 64 * 1024
 _UPDATE = re.compile(r'2(\d{0,15})\["update_score",', re.ASCII)
 
 

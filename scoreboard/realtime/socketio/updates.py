@@ -7,7 +7,7 @@ from typing import Any
 from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 
-from ...concurrency import runtime as transport
+from ...concurrency import runtime
 from ...errors import Stopping, translate
 from ...http import request as requests
 from ...http.json import dumps
@@ -17,18 +17,18 @@ from . import engine
 from .packets import StrictPacket
 
 # Concurrent updates of one client; its next packet is read when one of them is answered.
-MOST_UNDER_WAY = 256
+MAX_CONCURRENT_UPDATES = 256
 
 
 def submit(app: Flask, session: Any, event: StrictPacket) -> None:
-    """Start a task that submits an update. Blocks while MOST_UNDER_WAY updates are running.
+    """Start a task that submits an update. Blocks while MAX_CONCURRENT_UPDATES updates are running.
 
     The task acknowledges the update and sets `session.refused` if it was refused.
     """
     if session.room is None:
-        session.room = threading.Semaphore(MOST_UNDER_WAY)
+        session.room = threading.Semaphore(MAX_CONCURRENT_UPDATES)
     session.room.acquire()
-    transport.spawn(_answer, app, session, event)
+    runtime.spawn(_answer, app, session, event)
 
 
 def _answer(app: Flask, session: Any, event: StrictPacket) -> None:

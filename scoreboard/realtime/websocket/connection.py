@@ -13,7 +13,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event, Message, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
-from ...concurrency import runtime as transport
+from ...concurrency import runtime
 from ...observability import metrics
 from ..useless_traffic import UselessTraffic
 
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 # Bytes of memory that may wait for a client before it is closed: some thousand boards. The frames
 # are shared, so a thousand slow clients that get the same messages hold them once.
-MOST_BEHIND = 1024 * 1024
-PING_SECONDS, SILENCE_SECONDS = 12, 40  # between pings; without data until closed
-TURN_FRAMES = 16  # handled before yielding to the loop; hundreds may arrive together
-CLOSE_SECONDS, MOST_LEFT = 5, 256 * 1024  # limits for the client to close too: time, bytes
+MAX_BACKLOG_BYTES = 1024 * 1024
+PING_INTERVAL, SILENCE_TIMEOUT = 12, 40  # between pings; without data until closed
+FRAMES_PER_YIELD = 16  # handled before yielding to the loop; hundreds may arrive together
+CLOSE_TIMEOUT, MOST_LEFT = 5, 256 * 1024  # limits for the client to close too: time, bytes
 
 SLOW = 4408
 TOO_BIG = 1009
@@ -60,14 +60,14 @@ class WebSocket:
         "received",
     )
 
-    def __init__(self, connection: Any, longest_message: int) -> None:
+    def __init__(self, connection: Any, max_message_size: int) -> None:
         self.received: Callable[[str | bytes], object] = lambda message: None
         self.ended: Callable[[], object] = lambda: None
         self._connection = connection
-        self._send_now = transport.sender(connection)
-        self._longest = longest_message
+        self._send_now = runtime.sender(connection)
+        self._longest = max_message_size
         self._protocol = Connection(ConnectionType.SERVER)
-        self._lock = transport.lock()
+        self._lock = runtime.lock()
         self._parts: list[Any] = []
         self._size = 0
         # Frames that the client has yet to take, while a task sends them; None if there are none.
@@ -81,22 +81,22 @@ class WebSocket:
         self._over = False
 
     def push(self, frames: bytes) -> None:
-        """Send whole frames, or queue them. Closes a client more than MOST_BEHIND bytes behind."""
+        """Send whole frames, or queue them. Closes a client too far behind (MAX_BACKLOG_BYTES)."""
         with self._lock:
             if not self._closing:
                 self._send(frames)
 
     def ping(self) -> None:
-        """Send a ping, or abort the connection after SILENCE_SECONDS without data."""
+        """Send a ping, or abort the connection after SILENCE_TIMEOUT without data."""
         with self._lock:
-            if self._heard_at + SILENCE_SECONDS <= time.monotonic():
+            if self._heard_at + SILENCE_TIMEOUT <= time.monotonic():
                 self._abort()
             elif not self._closing:
                 with contextlib.suppress(LocalProtocolError):  # the client has just closed
                     self._send(self._protocol.send(Ping()))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send a close frame. A client that does not answer it is cut off after CLOSE_SECONDS."""
+        """Send a close frame. A client that does not answer it is cut off after CLOSE_TIMEOUT."""
         with self._lock:
             if not self._closing:
                 self._close(code, reason)
@@ -122,7 +122,7 @@ class WebSocket:
         self._protocol.receive_data(data or None)
         return self._handle_all() and bool(data)
 
-    def take_useless(self, said: str | bytes = b"") -> None:
+    def count_useless_frame(self, said: str | bytes = b"") -> None:
         """Count a useless frame; close the connection when it sends them too often."""
         if self._useless.exceeds_limit(len(said)):
             self.close(POLICY_VIOLATION, "too many frames that say nothing")
@@ -134,7 +134,7 @@ class WebSocket:
         with self._lock:
             self._over = True
             if self._behind is None:
-                transport.release(self._connection)
+                runtime.release(self._connection)
         self.ended()
         del self.ended, self.received  # else a reference cycle keeps all until a collection
 
@@ -144,8 +144,8 @@ class WebSocket:
                 return True  # RFC 6455, section 7.1.7: data after our close frame is ignored
             if not self._handle(event):
                 return False
-            if number % TURN_FRAMES == 0:
-                transport.give_way()
+            if number % FRAMES_PER_YIELD == 0:
+                runtime.yield_to_loop()
         return True
 
     def _handle(self, event: Event) -> bool:
@@ -153,12 +153,12 @@ class WebSocket:
         if isinstance(event, Message):
             self._put_together(event)
         elif isinstance(event, Ping):
-            self.take_useless()
+            self.count_useless_frame()
             with self._lock:
                 if not self._closing:
                     self._send(self._protocol.send(event.response()))
         elif isinstance(event, Pong):
-            self.take_useless()
+            self.count_useless_frame()
         elif isinstance(event, CloseConnection):
             with self._lock:
                 if not self._closing:
@@ -175,7 +175,7 @@ class WebSocket:
             self.close(TOO_BIG, "message too big")
         elif not part.message_finished:
             if part.frame_finished:
-                self.take_useless()  # a few fragments are allowed, not endless ones
+                self.count_useless_frame()  # a few fragments are allowed, not endless ones
         else:
             parts, self._parts, self._size = self._parts, [], 0
             whole = "".join(parts) if isinstance(part, TextMessage) else b"".join(parts)
@@ -198,7 +198,7 @@ class WebSocket:
             self._bytes_behind -= getsizeof(self._behind.pop())
         self._send(self._closing_frame(code, reason))
         self._say_no_more()
-        transport.after(CLOSE_SECONDS, self._abort)
+        runtime.after(CLOSE_TIMEOUT, self._abort)
 
     def _say_no_more(self) -> None:
         """Shut down writing when all is sent: the client sees the end even if we do not read."""
@@ -220,8 +220,8 @@ class WebSocket:
                 return
             self._behind = deque([frames[sent:]])
             self._bytes_behind = getsizeof(self._behind[0])
-            transport.spawn(self._drain)
-        elif self._bytes_behind + getsizeof(frames) > MOST_BEHIND and not self._closing:
+            runtime.spawn(self._drain)
+        elif self._bytes_behind + getsizeof(frames) > MAX_BACKLOG_BYTES and not self._closing:
             metrics.SLOW_CLIENTS.inc()
             self._close(SLOW, "too slow")
         else:
@@ -233,7 +233,7 @@ class WebSocket:
         behind = self._behind
         while behind:
             try:
-                transport.send_all(self._connection, behind[0])
+                runtime.send_all(self._connection, behind[0])
             except OSError:
                 self._abort()
             with self._lock:
@@ -244,7 +244,7 @@ class WebSocket:
                     self._behind, self._bytes_behind = None, 0
                     self._say_no_more()
                     if self._over:
-                        transport.release(self._connection)
+                        runtime.release(self._connection)
 
     def _abort(self) -> None:
         """Shut the socket down without a close frame, which wakes the tasks that wait on it."""

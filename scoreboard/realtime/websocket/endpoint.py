@@ -8,13 +8,13 @@ from urllib.parse import parse_qs
 from flask import Flask, request
 
 from ...auth import tokens
-from ...concurrency import runtime as transport
+from ...concurrency import runtime
 from ...errors import Forbidden, ScoreboardError, UpgradeRequired, translate
 from ...http import request as requests
 from ...http.responses import refuse
 from ...observability import metrics
 from ...permissions import Caller
-from .. import hub as broadcast
+from .. import hub
 from ..connections import Connection
 from . import connection as websocket
 from . import handshake
@@ -22,7 +22,7 @@ from . import handshake
 PATH = "/ws/scoreboard"
 SUBPROTOCOL = "scoreboard"
 # In bytes. Messages from clients have no meaning here: they are read and dropped.
-LONGEST_MESSAGE = 4096
+MAX_MESSAGE_SIZE = 4096
 # Engine.IO session ids.
 SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -41,7 +41,7 @@ class _WebSocketEndpoint:
         self._app = app
         self._inner = inner
 
-    def __call__(self, environ: transport.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path.startswith(f"{PATH}/"):
             return self._socket_io(environ, start_response)
@@ -61,7 +61,7 @@ class _WebSocketEndpoint:
                 environ,
                 start_response,
                 lambda opened: self._watch(opened, connection),
-                LONGEST_MESSAGE,
+                MAX_MESSAGE_SIZE,
                 subprotocol,
             )
         except ConnectionError:
@@ -70,9 +70,7 @@ class _WebSocketEndpoint:
             connections.drop(connection)
             return refuse(translate(error), start_response)
 
-    def _socket_io(
-        self, environ: transport.WsgiEnvironment, start_response: Any
-    ) -> Iterable[bytes]:
+    def _socket_io(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
         try:
             self._app.extensions["origins"].require(environ)
         except Forbidden as error:
@@ -96,19 +94,19 @@ class _WebSocketEndpoint:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
         def ended() -> None:
-            broadcast.forget_viewer(self._app, opened)
+            hub.unsubscribe_websocket(self._app, opened)
             self._app.extensions["connections"].drop(connection)
 
-        opened.received, opened.ended = opened.take_useless, ended
-        connection.close = connection.hang_up = opened.close
-        connection.ping, connection.ping_seconds = opened.ping, websocket.PING_SECONDS
+        opened.received, opened.ended = opened.count_useless_frame, ended
+        connection.close = connection.close_transport = opened.close
+        connection.ping, connection.ping_seconds = opened.ping, websocket.PING_INTERVAL
         try:
-            broadcast.welcome_viewer(self._app, opened)
+            hub.subscribe_websocket(self._app, opened)
         except Exception as error:
             opened.close(websocket.INTERNAL_ERROR, translate(error).code)
 
 
-def _names_websocket(environ: transport.WsgiEnvironment, query: dict[str, list[str]]) -> bool:
+def _names_websocket(environ: runtime.WsgiEnvironment, query: dict[str, list[str]]) -> bool:
     """Whether an Engine.IO request names the WebSocket transport."""
     transports = query.get("transport", [""])
     return environ["REQUEST_METHOD"] == "GET" and transports[0] == "websocket"
