@@ -20,7 +20,7 @@ from serving import RUN_MODES, Server
 from viewers import NodeViewer, SocketIoViewer, wait_until
 
 from scoreboard.concurrency import runtime
-from scoreboard.leaderboard.batch import Batch
+from scoreboard.leaderboard.top10 import Batch
 from scoreboard.realtime import hub
 from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio import session as engine_session

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scoreboard.leaderboard.batch import Batch
+from scoreboard.leaderboard.top10 import Batch
 from scoreboard.realtime import feed
 from scoreboard.realtime.feed import Feed
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import RUN_MODES
 from viewers import PlainViewer, SocketIoViewer, missing, wait_until
 
-from scoreboard.leaderboard.batch import Batch
+from scoreboard.leaderboard.top10 import Batch
 from scoreboard.realtime.backplane import RedisBackplane
 from scoreboard.realtime.feed import Feed
 from scoreboard.realtime.websocket.connection import MAX_BACKLOG_BYTES, WebSocket

@@ -17,9 +17,9 @@ from ..http.fields import moment
 from ..http.json import dumps
 from . import ranking as leaderboard
 from . import top10 as top10_cache
-from .batch import Batch
 from .ranking import Last, Place, View
 from .schemas import neighbours_query_schema, page_query_schema, ranked_schema, ranks_schema
+from .top10 import Batch
 
 # Reads per transaction: with more, cheap reads would wait for those that count many rows.
 MAX_BATCH_SIZE = 10

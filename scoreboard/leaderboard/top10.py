@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -16,7 +16,6 @@ from ..errors import Overloaded, ServerError
 from ..http.etags import CacheableBody, etag_of
 from ..http.fields import number
 from ..http.json import dumps
-from ..leaderboard.batch import Batch
 from ..models import BoardVersion, Score, Standing, standing_order
 from .schemas import entries_schema
 
@@ -24,6 +23,20 @@ TOP = 10
 # Maximum updates read after a version; of more, only the newest are sent.
 MAX_MISSED_UPDATES = 10_000
 MAX_AGE = 0.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One version of the board: its updates and the resulting top 10.
+
+    `updates` and `top10` are the `data` of the messages `score_update` and `top_10_update`.
+    `received` holds the arrival times of this process's updates, by its time.perf_counter.
+    """
+
+    version: int
+    updates: list[dict[str, Any]]
+    top10: dict[str, Any]
+    received: list[float] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True)

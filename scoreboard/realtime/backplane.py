@@ -12,7 +12,7 @@ import socketio
 
 from ..concurrency import runtime
 from ..db import redis_client
-from ..leaderboard.batch import Batch
+from ..leaderboard.top10 import Batch
 from ..observability import metrics
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..leaderboard.batch import Batch
+from ..leaderboard.top10 import Batch
 
 log = logging.getLogger(__name__)
 

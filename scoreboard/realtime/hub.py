@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from flask import Flask, current_app
 from ..extensions import socketio
 from ..http.json import dumps
 from ..leaderboard import top10
-from ..leaderboard.batch import Batch
+from ..leaderboard.top10 import Batch
 from ..observability import metrics
 from .connections import Connections
 from .feed import Feed
@@ -87,42 +88,36 @@ def publish(batch: Batch) -> None:
 
 
 def subscribe_socket(app: Flask, outbox: engine.Outbox) -> None:
-    """Subscribe a Socket.IO client, which gets the current top 10 first."""
-    feed: Feed = app.extensions["feed"]
-    audience: Audience = app.extensions["audience"]
+    """Add a Socket.IO subscriber and send it the current top 10 first. May block for a read."""
 
-    def welcome() -> None:
-        message = audience.present()
+    def subscribe(hub: Audience) -> None:
+        message = hub.present()
         packets = [_event(message, dumps(message).decode())]
         outbox.push(engine.frames(packets), packets)
-        audience.sockets.add(outbox)
+        hub.sockets.add(outbox)
 
-    with app.app_context():
-        feed.admit(welcome)
-
-
-def unsubscribe_socket(app: Flask, outbox: engine.Outbox) -> None:
-    """Unsubscribe a Socket.IO client."""
-    app.extensions["audience"].sockets.discard(outbox)
+    _subscribe(app, subscribe)
 
 
 def subscribe_websocket(app: Flask, viewer: Any) -> None:
-    """Subscribe a plain WebSocket client, which gets the current top 10 first."""
-    feed: Feed = app.extensions["feed"]
-    audience: Audience = app.extensions["audience"]
+    """Add a WebSocket subscriber and send it the current top 10 first. May block for a read."""
 
-    def welcome() -> None:
-        message = dumps(audience.present()).decode()
-        viewer.push(text_frame(message))
-        audience.viewers.add(viewer)
+    def subscribe(hub: Audience) -> None:
+        viewer.push(text_frame(dumps(hub.present()).decode()))
+        hub.viewers.add(viewer)
 
+    _subscribe(app, subscribe)
+
+
+def _subscribe(app: Flask, subscribe: Callable[[Audience], object]) -> None:
     with app.app_context():
-        feed.admit(welcome)
+        app.extensions["feed"].admit(lambda: subscribe(app.extensions["audience"]))
 
 
-def unsubscribe_websocket(app: Flask, viewer: Any) -> None:
-    """Unsubscribe a plain WebSocket client."""
-    app.extensions["audience"].viewers.discard(viewer)
+def unsubscribe(app: Flask, subscriber: Any) -> None:
+    """Stop sending to a subscriber of either protocol."""
+    app.extensions["audience"].sockets.discard(subscriber)
+    app.extensions["audience"].viewers.discard(subscriber)
 
 
 def _event(message: dict[str, Any], text: str) -> Any:

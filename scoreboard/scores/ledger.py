@@ -17,7 +17,7 @@ from ..concurrency.coalescer import Coalescer
 from ..db import transactions as database
 from ..errors import Overloaded, ServerError
 from ..leaderboard import top10 as board
-from ..leaderboard.batch import Batch
+from ..leaderboard.top10 import Batch
 from . import records
 from .policy import Policy
 from .records import Outcome, Receipt, Update

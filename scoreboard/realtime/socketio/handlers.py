@@ -178,7 +178,7 @@ class SocketIOHandlers:
         if session:
             with session.turn:
                 self._inner["disconnect"](engine_sid, reason)
-            hub.unsubscribe_socket(self._app, session.socket.queue)
+            hub.unsubscribe(self._app, session.socket.queue)
             engine.disconnected(session.socket)
 
     def _admit(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
@@ -210,7 +210,7 @@ class SocketIOHandlers:
         """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
         session = self._session(sid)
         if session:
-            hub.unsubscribe_socket(self._app, session.socket.queue)
+            hub.unsubscribe(self._app, session.socket.queue)
             self._app.extensions["connections"].leave(session)
 
     def close_dead_clients(self) -> None:

@@ -94,7 +94,7 @@ class _WebSocketEndpoint:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
         def ended() -> None:
-            hub.unsubscribe_websocket(self._app, opened)
+            hub.unsubscribe(self._app, opened)
             self._app.extensions["connections"].drop(connection)
 
         opened.received, opened.ended = opened.count_useless_frame, ended
