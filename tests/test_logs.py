@@ -210,7 +210,7 @@ for number in range(50):
 
 def test_what_was_not_logged_is_told_with_the_next_line_of_its_kind(tmp_path):
     script = """
-from scoreboard import logs
+from scoreboard.observability import logging as logs
 log = logging.getLogger("scoreboard.test")
 for number in range(12):
     if number == 11:
