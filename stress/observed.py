@@ -86,6 +86,10 @@ def _objects_at_rest():
     green = {kind for kind in kinds if issubclass(kind, greenlet.greenlet)}
     # A greenlet without a parent is a native thread: eventlet's pool has twenty for blocking calls.
     alive = [each for each in objects if type(each) in green and not each.dead and each.parent]
+    # The server keeps a bounded number of finished tasks to use again.
+    runtime = sys.modules.get("scoreboard.concurrency.runtime")
+    idle = set(runtime.idle_tasks) if runtime else set()
+    alive = [each for each in alive if each not in idle]
     named = Counter()
     for kind, count in kinds.items():
         named[f"{kind.__module__}.{kind.__qualname__}"] += count

@@ -213,7 +213,7 @@ def release(connection: Any) -> None:
 
 # Finished tasks that `start` reuses. A new one takes ~8 us, more than the rest of a short request,
 # because Python maps memory for its stack.
-_idle_tasks: list[Any] = []
+idle_tasks: list[Any] = []
 MAX_IDLE_TASKS = 32
 
 
@@ -222,7 +222,7 @@ def start(work: Callable[..., object], *args: Any) -> None:
 
     For callbacks of the loop. `work` must not raise.
     """
-    task = _idle_tasks.pop() if _idle_tasks else greenlet(_run_tasks, hubs.get_hub().greenlet)
+    task = idle_tasks.pop() if idle_tasks else greenlet(_run_tasks, hubs.get_hub().greenlet)
     task.switch(work, args)
 
 
@@ -230,9 +230,9 @@ def _run_tasks(work: Callable[..., object], args: tuple[Any, ...]) -> None:
     hub, task = hubs.get_hub(), getcurrent()
     while True:
         work(*args)
-        if len(_idle_tasks) >= MAX_IDLE_TASKS:
+        if len(idle_tasks) >= MAX_IDLE_TASKS:
             return
-        _idle_tasks.append(task)
+        idle_tasks.append(task)
         work, args = hub.switch()
 
 

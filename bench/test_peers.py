@@ -1,6 +1,6 @@
 """The servers that `make bench` compares with keep the core of the contract.
 
-Skipped where `make bench` has not set them up: that takes minutes, so CI does not.
+`make bench` runs this, for it sets the peers up, which takes minutes.
 """
 
 import itertools
