@@ -25,13 +25,13 @@ class OrjsonProvider(JSONProvider):
         return Response(dumps(body), mimetype="application/json")
 
 
-def dumps(told: Any) -> bytes:
+def dumps(value: Any) -> bytes:
     """Return the object as JSON, in UTF-8."""
     try:
-        return orjson.dumps(told)
+        return orjson.dumps(value)
     except orjson.JSONEncodeError:
         # A lone surrogate, such as in the name of an unknown field: valid JSON once escaped.
-        return json.dumps(told).encode()
+        return json.dumps(value).encode()
 
 
 def loads(text: str | bytes) -> Any:

@@ -89,13 +89,13 @@ def known_etags() -> frozenset[str]:
     return frozenset(request.if_none_match.as_set(include_weak=True))
 
 
-def answer(told: CacheableBody) -> Response:
+def answer(content: CacheableBody) -> Response:
     """Return the response with this body and ETag; 304 if the client has a current copy."""
-    if told.body is None or is_known(told.etag, request.environ):
+    if content.body is None or is_known(content.etag, request.environ):
         response = Response(status=304)
     else:
-        response = Response(told.body, mimetype="application/json")
-    response.headers.update(headers(told.etag))
+        response = Response(content.body, mimetype="application/json")
+    response.headers.update(headers(content.etag))
     return response
 
 

@@ -37,9 +37,9 @@ def respond(
     status: int, body: bytes, start_response: Any, headers: Mapping[str, str] | None = None
 ) -> list[bytes]:
     """Start a WSGI response with this JSON and return its body, without Flask."""
-    told = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    own_headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     line = f"{status} {HTTPStatus(status).phrase}"
-    start_response(line, list({**told, **(headers or {})}.items()))
+    start_response(line, list({**own_headers, **(headers or {})}.items()))
     return [body]
 
 
@@ -52,9 +52,9 @@ def _http(error: HTTPException) -> Response:
     """Return a response in our form for an error of Flask (unknown path, wrong method, ...)."""
     if error.code is None or error.code >= 500:
         return answer(translate(error))
-    told = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
-    told.status = error.code
-    response = answer(told)
+    refusal = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
+    refusal.status = error.code
+    response = answer(refusal)
     allowed = dict(error.get_headers()).get("Allow")
     if allowed:
         response.headers["Allow"] = allowed
