@@ -213,6 +213,20 @@ def test_defaults_that_the_database_sets_change_nothing(start, setting):
     assert statuses == [200] * 60
 
 
+def test_a_date_style_of_the_database_does_not_hide_a_revoked_token(start):
+    url = databases.new_database()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET datestyle = 'German, DMY'")
+    server = start(DATABASE_URL=url)
+    player = server.user("Ann")
+    headers = {"Authorization": f"Bearer {player.token}"}
+    requests.post(f"{server.url}/api/auth/logout", headers=headers, timeout=10)
+
+    answer = server.post(player.token, player.update(1))
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "token_revoked")
+
+
 class TestSqliteFile:
     def test_it_is_the_whole_database_after_a_stop(self, start, tmp_path):
         server = start()

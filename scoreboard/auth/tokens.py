@@ -16,7 +16,7 @@ from typing import Any, Literal
 import jwt
 from flask import Flask, current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
-from sqlalchemy import Connection, Executable, delete, null, select
+from sqlalchemy import Connection, Double, Executable, cast, delete, extract, null, select
 
 from ..concurrency.coalescer import Coalescer
 from ..db import transactions as database
@@ -39,10 +39,15 @@ MAX_BATCH_SIZE = 200
 @functools.cache
 def _users_and_revoked(dialect: str) -> Executable:
     """Return one query of two tables: (id, role, suspended_at) and (id, None, revoked_at)."""
-    users = select(User.user_id, User.role, User.suspended_at).where(
+
+    def time(column: Any) -> Any:
+        # In seconds on PostgreSQL: outside a transaction, the date style is the database's.
+        return column if dialect == "sqlite" else cast(extract("epoch", column), Double)
+
+    users = select(User.user_id, User.role, time(User.suspended_at)).where(
         database.is_any(User.user_id, "user_ids", dialect)
     )
-    revoked = select(RevokedToken.token_id, null(), RevokedToken.revoked_at).where(
+    revoked = select(RevokedToken.token_id, null(), time(RevokedToken.revoked_at)).where(
         database.is_any(RevokedToken.token_id, "token_ids", dialect)
     )
     return users.union_all(revoked)
@@ -161,23 +166,20 @@ def _roles(
             {name for claims in asked for name in token_ids(claims)}, dialect
         ),
     }
-    rows = (
-        connection.execute(statement, parameters).all()
-        if connection
-        else database.query(statement, parameters)
-    )
-    users: dict[str, tuple[str, datetime | None]] = {}
-    revoked: dict[str, datetime] = {}
+    execute: Any = connection.execute if connection else database.query
+    rows = execute(statement, parameters)
+    users: dict[str, tuple[str, Any]] = {}
+    revoked: dict[str, float] = {}
     for name, role, moment in rows:
         if role is None:
-            revoked[name] = moment
+            revoked[name] = moment.timestamp() if isinstance(moment, datetime) else moment
         else:
             users[name] = role, moment
     return [_role(claims, users.get(claims["sub"]), revoked) for claims in asked]
 
 
 def _role(
-    claims: Claims, user: tuple[str, datetime | None] | None, revoked: Mapping[str, datetime]
+    claims: Claims, user: tuple[str, Any] | None, revoked: Mapping[str, float]
 ) -> str | NotAuthenticated:
     if user is None and claims["sub"] != PUBLIC_VIEWER:
         return NotAuthenticated("The token is not valid here.")
@@ -193,9 +195,9 @@ def _role(
     return role
 
 
-def _is_dead(claims: Claims, name: str, revoked_at: datetime) -> bool:
+def _is_dead(claims: Claims, name: str, revoked_at: float) -> bool:
     # A user's name revokes only tokens issued until then; a `jti` or family, all of its tokens.
-    return name != user_token_id(claims["sub"]) or revoked_at.timestamp() >= claims["iat"]
+    return name != user_token_id(claims["sub"]) or revoked_at >= claims["iat"]
 
 
 def issue_access(user_id: str, role: str, lifetime: timedelta | None = None) -> str:
