@@ -39,7 +39,7 @@ def results(client, person, updates):
     return answer.json["results"]
 
 
-def told(results):
+def outcomes(results):
     """Return the status of each result, and the code of the error."""
     return [(r["status"], r["body"].get("error", {}).get("code")) for r in results]
 
@@ -130,7 +130,7 @@ class TestEachOnItsOwn:
     def test_a_total_out_of_range_is_refused_alone(self, client, scorer, player):
         answered = results(client, scorer, [player.update(value) for value in (MAX_SCORE, 1, -1)])
 
-        assert told(answered) == [(200, None), (400, "invalid_input"), (200, None)]
+        assert outcomes(answered) == [(200, None), (400, "invalid_input"), (200, None)]
 
     @pytest.mark.parametrize("settings", [{"SCORE_RATE_LIMIT": "2/day"}])
     def test_the_limit_is_each_users_own_and_tells_how_long_to_wait(
@@ -143,7 +143,7 @@ class TestEachOnItsOwn:
         )
 
         limited = (429, "rate_limited")
-        assert told(answered) == [
+        assert outcomes(answered) == [
             *[(200, None), (200, None), limited, limited],
             *[(200, None), (400, "invalid_json")],
         ]
@@ -366,8 +366,8 @@ class TestLedger:
         assert in_the_queue == [True]
         assert published[1].updates[0]["new_score"] == -1
         assert all(isinstance(outcome, Receipt) for outcome in outcomes)
-        told = [update["new_score"] for batch in published for update in batch.updates]
-        assert [value for value in told if value >= 0] == list(range(3 * MAX_BATCH_SIZE))
+        scores = [update["new_score"] for batch in published for update in batch.updates]
+        assert [value for value in scores if value >= 0] == list(range(3 * MAX_BATCH_SIZE))
 
     def test_nothing_to_record_is_no_transaction(self, app):
         published = []
@@ -415,11 +415,13 @@ def test_when_the_database_goes_away_what_was_committed_is_told_and_the_rest_not
     again = results(client, scorer, updates)
 
     assert (
-        told(answered)
+        outcomes(answered)
         == [(200, None)] * MAX_BATCH_SIZE + [(500, "server_error")] * MAX_BATCH_SIZE * 2
     )
     assert len(calls) == 2
-    assert told(again) == [(400, "replayed")] * MAX_BATCH_SIZE + [(200, None)] * MAX_BATCH_SIZE * 2
+    assert (
+        outcomes(again) == [(400, "replayed")] * MAX_BATCH_SIZE + [(200, None)] * MAX_BATCH_SIZE * 2
+    )
     assert scores() == list(range(3 * MAX_BATCH_SIZE))
 
 

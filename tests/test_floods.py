@@ -18,7 +18,7 @@ from stress.floods.served import Served, connections
 # How many connections. These wait, and begin first:
 SLOW = {
     "idle": 300,
-    "strangers": 100,
+    "unauthenticated": 100,
     "slow-heads": 50,
     "slow-bodies": 50,
     "slow-chunks": 51,
@@ -30,7 +30,7 @@ FAST = {"logins": 8, "guesses": 2, "connect-guesses": 2, "pipelining": 4}
 SMALL = SLOW | FAST
 # What a flood counts only once the server does what the flood is about.
 REACHES = {
-    "held": ["idle", "strangers", "slow-heads", "slow-bodies", "slow-chunks", "slow-readers"],
+    "held": ["idle", "unauthenticated", "slow-heads", "slow-bodies", "slow-chunks", "slow-readers"],
     "vanished": ["vanished"],
     "200": ["pipelining"],
     "401": ["logins", "guesses"],

@@ -20,7 +20,7 @@ class Idle(Flood):
     count = 2000
 
 
-class Strangers(Flood):
+class Unauthenticated(Flood):
     """2,000 Engine.IO WebSockets that never authenticate."""
 
     count = 2000
@@ -195,7 +195,7 @@ class Pipelining(Flood):
 
 FLOODS = {
     "idle": Idle,
-    "strangers": Strangers,
+    "unauthenticated": Unauthenticated,
     "slow-heads": SlowHeads,
     "slow-bodies": SlowBodies,
     "slow-chunks": SlowChunks,
