@@ -10,27 +10,26 @@ import platform
 import sys
 import time
 
-from . import submitting
-from .load import Lost
-from .subjects import FastApi, Node, NotInstalled, Ours, be_the_load
+from . import rates
+from .clients import MeasurementFailed
+from .pushes import measure_pushes, memory_per_subscriber, subscribed
+from .servers import FastApi, Node, NotInstalled, Ours, prepare_load_process
 from .table import NAMES, Figure, Table
-from .watching import memory_per_viewer, viewers_of, watch
 
-RATE_SECONDS, WATCH_SECONDS = 3, 10  # of each measurement
-VIEWERS = 1000
+RATE_SECONDS, PUSH_SECONDS = 3, 10  # of each measurement
+SUBSCRIBERS = 1000
 UPDATE_RATES = (50, 200)  # per second
 
 UPDATES = Figure("updates/s by HTTP, 32 connections")
-EVENTS = Figure("updates/s by Socket.IO event, 128 in flight")
 BATCHES = Figure("updates/s in batches of 100 (peers: by HTTP, one by one)")
 RATES = {
-    Figure("top 10 requests/s, 32 connections"): submitting.top10_requests,
-    UPDATES: submitting.updates_by_http,
-    EVENTS: submitting.updates_by_event,
+    Figure("top 10 requests/s, 32 connections"): rates.top10_requests,
+    UPDATES: rates.updates_by_http,
+    Figure("updates/s by Socket.IO event, 128 in flight"): rates.updates_by_event,
 }
-MEMORY = Figure("memory per idle viewer, KiB", less_is_better=True, digits=1)
-WATCHED = {
-    (rate, name): Figure(f"{label}, {VIEWERS:,} viewers, {rate} updates/s", True, 1)
+MEMORY = Figure("memory per idle subscriber, KiB", less_is_better=True, digits=1)
+PUSHES = {
+    (rate, name): Figure(f"{label}, {SUBSCRIBERS:,} subscribers, {rate} updates/s", True, 1)
     for rate in UPDATE_RATES
     for name, label in {
         "p50": "push latency p50, ms",
@@ -41,47 +40,50 @@ WATCHED = {
 
 
 @contextlib.contextmanager
-def running(subject, kind):
+def running(server_class, database):
     """Start a server, give every player a score, and stop the server afterwards."""
-    with contextlib.closing(subject(kind)) as server:
-        submitting.give_everyone_a_score(server)
+    with contextlib.closing(server_class(database)) as server:
+        rates.give_all_players_a_score(server)
         yield server
 
 
-def measure_rates(table, kind, subjects, rounds):
-    """Measure requests per second; each figure is measured on all servers in turn."""
+def measure_rates(table, database, server_classes, rounds):
+    """Measure requests per second; each figure is measured on one server after the other."""
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(running(subject, kind)) for subject in subjects]
+        servers = [stack.enter_context(running(each, database)) for each in server_classes]
         for _ in range(rounds):
-            by_http = {}
+            http_rates = {}
             for figure, measure in RATES.items():
                 for server in servers:
-                    found = _or_reason(measure, server, RATE_SECONDS)
-                    table.add(figure, kind, server.name, found)
+                    value = _or_reason(measure, server, RATE_SECONDS)
+                    table.add(figure, database, server.name, value)
                     if figure is UPDATES:
-                        by_http[server] = found
+                        http_rates[server] = value
             for server in servers:
-                found = by_http[server]
+                value = http_rates[server]
                 if server.has_batches:
-                    found = _or_reason(submitting.updates_in_batches, server, RATE_SECONDS)
-                table.add(BATCHES, kind, server.name, found)
+                    value = _or_reason(rates.updates_in_batches, server, RATE_SECONDS)
+                table.add(BATCHES, database, server.name, value)
 
 
-def measure_viewers(table, kind, subjects, rounds):
-    """Measure memory, latency and CPU of viewers, on new servers in each round."""
+def measure_subscribers(table, database, server_classes, rounds):
+    """Measure memory, latency and CPU of subscribers, on new servers in each round."""
     for _ in range(rounds):
-        for subject in subjects:
-            with contextlib.closing(subject(kind)) as server:
-                memory = _or_reason(memory_per_viewer, server, VIEWERS)
-                table.add(MEMORY, kind, server.name, memory)
-            with running(subject, kind) as server, viewers_of(server, VIEWERS) as crowd:
+        for server_class in server_classes:
+            with contextlib.closing(server_class(database)) as server:
+                memory = _or_reason(memory_per_subscriber, server, SUBSCRIBERS)
+                table.add(MEMORY, database, server.name, memory)
+            with (
+                running(server_class, database) as server,
+                subscribed(server, SUBSCRIBERS) as pool,
+            ):
                 reason = None
                 for rate in UPDATE_RATES:
                     # After a server fails at one rate, skip the next: it still has pushes queued.
-                    watched = reason or _or_reason(watch, server, crowd, rate, WATCH_SECONDS)
+                    figures = reason or _or_reason(measure_pushes, server, pool, rate, PUSH_SECONDS)
                     for name in ("p50", "p99", "cpu"):
-                        value = getattr(watched, name, watched)
-                        table.add(WATCHED[rate, name], kind, server.name, value)
+                        value = getattr(figures, name, figures)
+                        table.add(PUSHES[rate, name], database, server.name, value)
                         reason = reason or (value if isinstance(value, str) else None)
 
 
@@ -89,24 +91,24 @@ def _or_reason(measure, *arguments):
     """Return the measured value, or the reason as text if the measurement failed."""
     try:
         return measure(*arguments)
-    except Lost as reason:
+    except MeasurementFailed as reason:
         return str(reason)
 
 
-PARTS = {"rates": measure_rates, "viewers": measure_viewers}
+PARTS = {"rates": measure_rates, "subscribers": measure_subscribers}
 
 
-def installed_subjects():
+def installed_servers():
     """Return our server and the peers that can be installed; print why others are skipped."""
-    subjects = []
-    for subject in (Ours, Node, FastApi):
+    installed = []
+    for server_class in (Ours, Node, FastApi):
         try:
-            subject.set_up()
+            server_class.set_up()
         except NotInstalled as reason:
-            print(f"{subject.name} is skipped: {reason}", flush=True)
+            print(f"{server_class.name} is skipped: {reason}", flush=True)
         else:
-            subjects.append(subject)
-    return subjects
+            installed.append(server_class)
+    return installed
 
 
 def main():
@@ -116,16 +118,16 @@ def main():
     parser.add_argument("--database", choices=NAMES, action="append", help="one, or several")
     options = parser.parse_args()
     databases = options.database or list(NAMES)
-    subjects = installed_subjects()
-    be_the_load()
-    table, began, load_before = Table(), time.monotonic(), os.getloadavg()[0]
+    servers = installed_servers()
+    prepare_load_process()
+    table, started_at, load_before = Table(), time.monotonic(), os.getloadavg()[0]
     for part in options.only or PARTS:
-        for kind in databases:
-            PARTS[part](table, kind, subjects, options.rounds)
-    print("\n" + table.markdown(databases, [subject.name for subject in subjects]))
+        for database in databases:
+            PARTS[part](table, database, servers, options.rounds)
+    print("\n" + table.markdown(databases, [each.name for each in servers]))
     print(
         f"\nPython {platform.python_version()}, {os.cpu_count()} cores, load {load_before:.1f} "
-        f"before; {options.rounds} rounds in {time.monotonic() - began:.0f} s."
+        f"before; {options.rounds} rounds in {time.monotonic() - started_at:.0f} s."
     )
 
 

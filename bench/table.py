@@ -17,30 +17,30 @@ class Figure:
 
 
 class Table:
-    """The values of each figure by database and subject: numbers, or a reason as text."""
+    """The values of each figure by database and server: numbers, or a reason as text."""
 
     def __init__(self):
-        self._found = defaultdict(list)
+        self._values = defaultdict(list)
         self._figures = {}
 
-    def add(self, figure, database, subject, value):
+    def add(self, figure, database, server, value):
         """Add the value of one round, and print it."""
         self._figures[figure] = None
-        self._found[figure, database, subject].append(value)
-        shown = value if isinstance(value, str) else f"{value:,.{figure.digits}f}"
-        print(f"{NAMES[database]}, {subject}, {figure.label}: {shown}", flush=True)
+        self._values[figure, database, server].append(value)
+        text = value if isinstance(value, str) else f"{value:,.{figure.digits}f}"
+        print(f"{NAMES[database]}, {server}, {figure.label}: {text}", flush=True)
 
-    def markdown(self, databases, subjects):
-        """Return the table: medians, and the first subject's ratio to the best other one."""
+    def markdown(self, databases, servers):
+        """Return the table: medians, and the first server's ratio to the best other one."""
         head = ["median of the rounds"]
         for database in databases:
-            head += [f"{NAMES[database]}: {subjects[0]}", *subjects[1:], "× the best peer"]
+            head += [f"{NAMES[database]}: {servers[0]}", *servers[1:], "× the best peer"]
         lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
         for figure in self._figures:
             cells = [figure.label]
             for database in databases:
-                found = [self._found[figure, database, subject] for subject in subjects]
-                cells += [_shown(figure, values) for values in found] + [_times(figure, *found)]
+                values = [self._values[figure, database, server] for server in servers]
+                cells += [_format(figure, each) for each in values] + [_ratio(figure, *values)]
             lines.append(cells)
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -51,19 +51,19 @@ def _numbers(values):
     return numbers if 2 * len(numbers) > len(values) else []
 
 
-def _shown(figure, values):
+def _format(figure, values):
     numbers = _numbers(values)
     if not numbers:
         reasons = [value for value in values if isinstance(value, str)]
         return "; ".join(dict.fromkeys(reasons)) or "–"
-    shown = f"{median(numbers):,.{figure.digits}f}"
+    text = f"{median(numbers):,.{figure.digits}f}"
     # Show the range if the rounds differ by more than a quarter.
     if max(numbers) - min(numbers) > abs(median(numbers)) / 4:
-        shown += f" ({min(numbers):,.{figure.digits}f} to {max(numbers):,.{figure.digits}f})"
-    return shown
+        text += f" ({min(numbers):,.{figure.digits}f} to {max(numbers):,.{figure.digits}f})"
+    return text
 
 
-def _times(figure, ours, *peers):
+def _ratio(figure, ours, *peers):
     medians = [median(numbers) for peer in peers if (numbers := _numbers(peer))]
     if not medians or not _numbers(ours):
         return "only ours" if any(peers) and _numbers(ours) else "–"

@@ -1,6 +1,6 @@
-"""The servers that `make bench` compares with keep the core of the contract.
+"""The peers that `make bench` compares with implement the core of the contract.
 
-`make bench` runs this, for it sets the peers up, which takes minutes.
+`make bench` installs the peers, which takes minutes, and runs these tests.
 """
 
 import itertools
@@ -8,7 +8,7 @@ import itertools
 import pytest
 import requests
 
-from bench.subjects import FastApi, Node, token
+from bench.servers import FastApi, Node, token
 from tests.support.subscribers import SocketIoViewer
 
 NONCES = itertools.count(10_000_000)

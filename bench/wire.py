@@ -7,7 +7,7 @@ import struct
 TEXT, CLOSE = 1, 8
 
 
-class Lost(Exception):
+class MeasurementFailed(Exception):
     """The server failed a request or closed a connection, so there is no valid measurement."""
 
 
@@ -25,7 +25,7 @@ def request(method, path, port, token, body=b""):
     return head.encode() + b"\r\n" + body
 
 
-def answers(buffer):
+def responses(buffer):
     """Remove complete responses from the buffer; return status and body of each."""
     found = []
     while (end := buffer.find(b"\r\n\r\n")) >= 0:
@@ -65,11 +65,11 @@ def text_frame(payload):
 
 
 def check_upgrade(head):
-    """Raise Lost unless this response head accepts the WebSocket without compression."""
+    """Raise MeasurementFailed unless this head accepts the WebSocket without compression."""
     if not head.startswith(b"HTTP/1.1 101"):
-        raise Lost(f"a handshake was answered {bytes(head[:300])}")
+        raise MeasurementFailed(f"a handshake was answered {bytes(head[:300])}")
     if b"permessage-deflate" in head.lower():
-        raise Lost("the server compresses, which is not measured here")
+        raise MeasurementFailed("the server compresses, which is not measured here")
 
 
 def frames(buffer):

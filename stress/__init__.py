@@ -1,4 +1,4 @@
-"""Stress tests: killed processes, floods, fuzzing, and a soak test of an hour."""
+"""Stress tests: killed processes, floods, fuzzing and a soak test."""
 
 from pathlib import Path
 

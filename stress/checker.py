@@ -1,9 +1,9 @@
-"""Check the logs of clients and viewers against the history in the database.
+"""Check the logs of submitting clients and subscribers against the history in the database.
 
     python -m stress.checker --database URL --policy latest FOLDER
 
-FOLDER has the logs of a workload, `client-*.jsonl`, and of an audience, `viewers.jsonl`. Prints
-the numbers of checked items and any problems. Exits with 1 if there are problems, else with 0.
+FOLDER has the logs of a workload, `client-*.jsonl`, and of its subscribers, `subscribers.jsonl`.
+Prints the numbers of checked items and any problems. Exits with 1 if there are problems, else 0.
 """
 
 import argparse
@@ -17,46 +17,46 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from . import history as histories
-from .history import History, Row
+from .history import History, Row, Standing, board, boards, fold, read_history
 
 Key = tuple[str, str]  # user id, and identity of the update
 
 
 @dataclass
-class Asked:
-    """An update, and all responses to it: it may have been sent several times."""
+class Submission:
+    """An update, and the responses to it: several, if it was sent several times."""
 
     update: dict[str, Any]
-    by: str
-    answers: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    submitted_by: str
+    responses: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
 
     def receipts(self) -> list[dict[str, Any]]:
         """Return the receipts in the responses, including those in `replayed` errors."""
-        told = [body for status, body in self.answers if status == 200]
-        return told + [body["error"]["receipt"] for body in self._replays() if _receipt(body)]
+        accepted = [body for status, body in self.responses if status == 200]
+        return accepted + [body["error"]["receipt"] for body in self._replays() if _receipt(body)]
 
     def _replays(self) -> list[dict[str, Any]]:
-        return [body for _, body in self.answers if _code(body) == "replayed"]
+        return [body for _, body in self.responses if _code(body) == "replayed"]
 
     def problems(self, row: Row | None) -> Iterator[str]:
         """Yield contradictions between the responses and the recorded row (None: not recorded)."""
-        if [status for status, _ in self.answers].count(200) > 1:
+        if [status for status, _ in self.responses].count(200) > 1:
             yield "was accepted twice"
         if any(not _receipt(body) for body in self._replays()):
-            yield "a repeat by the same caller was told no receipt"
+            yield "was repeated by the same caller and the response has no receipt"
         receipts = self.receipts()
         if receipts and row is None:
-            yield "was acknowledged and is lost"
-        if row and not self._may_be_in():
-            yield "was refused and is in the history all the same"
-        if row and any(receipt != _of(row) for receipt in receipts):
-            yield f"was told a receipt that is not true: {receipts} of {_of(row)}"
+            yield "was acknowledged but is not recorded"
+        if row and not receipts and self._is_refused():
+            yield "was refused but is recorded"
+        if row and any(receipt != _receipt_of(row) for receipt in receipts):
+            yield f"has a wrong receipt: {receipts}, recorded: {_receipt_of(row)}"
+        if row and row.submitted_by != self.submitted_by:
+            yield f"is recorded with the submitter {row.submitted_by}"
 
-    def _may_be_in(self) -> bool:
-        """Whether it was acknowledged or never refused, so that it may be recorded."""
-        refused = [_code(body) for status, body in self.answers if status in (400, 401, 429)]
-        return bool(self.receipts()) or not refused
+    def _is_refused(self) -> bool:
+        refusals = [_code(body) for status, body in self.responses if status in (400, 401, 429)]
+        return bool(refusals)
 
 
 def _code(body: dict[str, Any]) -> str:
@@ -67,7 +67,7 @@ def _receipt(body: dict[str, Any]) -> Any:
     return body.get("error", {}).get("receipt")
 
 
-def _of(row: Row) -> dict[str, Any]:
+def _receipt_of(row: Row) -> dict[str, Any]:
     """Return the receipt of a row, as the API defines it."""
     return {
         "user_id": row.user_id,
@@ -78,87 +78,88 @@ def _of(row: Row) -> dict[str, Any]:
     }
 
 
-def requests(logs: list[Path]) -> dict[Key, Asked]:
-    """Return the updates in the logs and their responses, by user and identity."""
-    asked: dict[Key, Asked] = {}
+def read_submissions(logs: list[Path]) -> dict[Key, Submission]:
+    """Return the updates in the logs with their responses, by user and identity."""
+    submissions: dict[Key, Submission] = {}
     for log in logs:
-        sent: dict[int, Asked] = {}
+        by_number: dict[int, Submission] = {}
         for line in map(json.loads, log.read_text().splitlines()):
             if "sent" in line:
-                key = _key(line["sent"])
-                sent[line["number"]] = asked.setdefault(key, Asked(line["sent"], line["by"]))
+                new = Submission(line["sent"], line["by"])
+                by_number[line["number"]] = submissions.setdefault(_key(line["sent"]), new)
             elif "status" in line:
-                sent[line["number"]].answers.append((line["status"], line["body"]))
-    return asked
+                by_number[line["number"]].responses.append((line["status"], line["body"]))
+    return submissions
 
 
 def _key(update: dict[str, Any]) -> Key:
     """Return user id and identity: the nonce or, without one, timestamp and value."""
-    moment = datetime.fromisoformat(update["timestamp"]).astimezone(UTC)
-    return update["user_id"], update.get("nonce") or f"{moment} {update['score_value']}"
+    timestamp = datetime.fromisoformat(update["timestamp"]).astimezone(UTC)
+    return update["user_id"], update.get("nonce") or f"{timestamp} {update['score_value']}"
 
 
-def check_updates(asked: dict[Key, Asked], history: History) -> Iterator[str]:
+def check_updates(submissions: dict[Key, Submission], history: History) -> Iterator[str]:
     """Yield updates that are lost, recorded twice, invented, or contradict their responses."""
-    nonces = {request.update.get("nonce") for request in asked.values()}
+    nonces = {submission.update.get("nonce") for submission in submissions.values()}
     rows: dict[Key, Row] = {}
     for row in history.rows:
-        unnamed = f"{row.achieved_at} {int(row.score_value)}"
-        key = row.user_id, row.identity if row.identity in nonces else unnamed
+        without_nonce = f"{row.achieved_at} {int(row.score_value)}"
+        key = row.user_id, row.identity if row.identity in nonces else without_nonce
         if key in rows:
-            yield f"{key} is in the history twice"
-        if key not in asked:
-            yield f"{key} is in the history and nobody sent it"
+            yield f"{key} is recorded twice"
+        if key not in submissions:
+            yield f"{key} is recorded but was never sent"
         rows[key] = row
-    for key, request in asked.items():
-        row = rows.get(key)
-        for problem in request.problems(row):
+    for key, submission in submissions.items():
+        for problem in submission.problems(rows.get(key)):
             yield f"{key} {problem}"
-        if row and row.submitted_by != request.by:
-            yield f"{key} is said to be submitted by somebody else"
 
 
 def check_standings(history: History, policy: str) -> Iterator[str]:
     """Yield rows and standings that differ from the policy's result for the history."""
-    standings: dict[str, histories.Standing] = {}
-    for row, applied, standings in histories.fold(history.rows, policy):
+    standings: dict[str, Standing] = {}
+    for row, applied, standings in fold(history.rows, policy):
         score = standings[row.user_id].score
         if (row.score, row.applied) != (score, applied):
-            yield f"score {row.score_id} should have led to {score}, applied {applied}: {row}"
+            yield f"score {row.score_id}: expected {score}, applied {applied}; recorded {row}"
     for user in standings.keys() | history.standings.keys():
-        if standings.get(user) != history.standings.get(user):
-            yield f"{user} should stand at {standings.get(user)}, not {history.standings.get(user)}"
+        expected, recorded = standings.get(user), history.standings.get(user)
+        if expected != recorded:
+            yield f"standing of {user}: expected {expected}, recorded {recorded}"
     for earlier, later in pairwise(history.rows):
         if earlier.created_at >= later.created_at:
             yield f"score {later.score_id} is not later than {earlier.score_id}, committed before"
 
 
-def check_viewers(seen: list[dict[str, Any]], history: History, policy: str) -> Iterator[str]:
+def check_subscribers(
+    connections: list[dict[str, Any]], history: History, policy: str
+) -> Iterator[str]:
     """Yield connections whose messages are not a gapless part of the history, in order."""
-    boards = histories.boards(history.rows, policy)
-    told = [(row.user_id, row.score) for row in history.rows]
-    places = defaultdict(list)
-    for place, update in enumerate(told):
-        places[update].append(place)
-    for number, connection in enumerate(seen):
+    expected_boards = boards(history.rows, policy)
+    expected_updates = [(row.user_id, row.score) for row in history.rows]
+    positions = defaultdict(list)
+    for position, update in enumerate(expected_updates):
+        positions[update].append(position)
+    for number, connection in enumerate(connections):
         messages = connection["messages"]
-        updates = [_update(each) for each in messages if each["type"] == "score_update"]
-        starts = places[updates[0]] if updates else range(len(boards))
-        problems: list[str | None] = [
-            _walk(messages, told, boards, start, must_end=connection["open"]) for start in starts
+        received = [_update(each) for each in messages if each["type"] == "score_update"]
+        starts = positions[received[0]] if received else range(len(expected_boards))
+        problems = [
+            _compare(messages, expected_updates, expected_boards, start, connection["open"])
+            for start in starts
         ]
-        if all(problems):
-            told_wrong = problems[-1] if problems else f"saw {updates[0]}, which never was"
-            yield f"connection {number} of {len(seen)} {told_wrong}"
+        if all(problems):  # also if the first update is not in the history at all
+            problem = problems[-1] if problems else f"received the invented update {received[0]}"
+            yield f"connection {number} of {len(connections)} {problem}"
 
 
-def has_seen_all(messages: list[dict[str, Any]], history: History) -> bool:
+def is_up_to_date(messages: list[dict[str, Any]], history: History) -> bool:
     """Whether these messages end with the last update, if they have any, and the current board."""
-    seen = [_update(each) for each in messages if each["type"] == "score_update"]
-    shown = [each["data"] for each in messages if each["type"] == "top_10_update"]
+    updates = [_update(each) for each in messages if each["type"] == "score_update"]
+    top10s = [each["data"] for each in messages if each["type"] == "top_10_update"]
     last = history.rows[-1]
-    return (not seen or seen[-1] == (last.user_id, last.score)) and (
-        bool(shown) and shown[-1]["top_10_scores"] == histories.board(history.standings)
+    return (not updates or updates[-1] == (last.user_id, last.score)) and (
+        bool(top10s) and top10s[-1]["top_10_scores"] == board(history.standings)
     )
 
 
@@ -166,31 +167,35 @@ def _update(message: dict[str, Any]) -> tuple[str, float]:
     return message["data"]["user_id"], message["data"]["new_score"]
 
 
-def _walk(
+def _compare(
     messages: list[dict[str, Any]],
-    told: list[tuple[str, float]],
-    boards: list[list[dict[str, Any]]],
-    place: int,
-    must_end: bool,
+    expected_updates: list[tuple[str, float]],
+    expected_boards: list[list[dict[str, Any]]],
+    position: int,
+    is_open: bool,
 ) -> str | None:
-    """Return the problem with the messages if the first was sent after `place` updates, or None."""
-    shown: Any = None
+    """Return the problem with the messages of a connection opened after `position` updates."""
+    current: Any = None
     for number, message in enumerate(messages):
         if message["type"] == "score_update":
             if number == 0:
-                return "saw an update before any board"
-            if told[place : place + 1] != [_update(message)]:
-                return f"message {number} is {_update(message)}, not {told[place : place + 1]}"
-            place += 1
+                return "received an update before any board"
+            expected = expected_updates[position : position + 1]
+            if expected != [_update(message)]:
+                return f"message {number} is {_update(message)}, not {expected}"
+            position += 1
         else:
-            board = message["data"]["top_10_scores"]
-            if board == shown:
-                return f"message {number} shows the board again, though it is the same"
-            if board != boards[place]:
-                return f"message {number} shows another board than the one after {place} updates"
-            shown = board
-    if must_end and (place, shown) != (len(told), boards[-1]):
-        return f"is open and has seen {place} of {len(told)} updates, and not the present board"
+            received = message["data"]["top_10_scores"]
+            if received == current:
+                return f"message {number} repeats an unchanged board"
+            if received != expected_boards[position]:
+                return f"message {number} is another board than the one after {position} updates"
+            current = received
+    if is_open and (position, current) != (len(expected_updates), expected_boards[-1]):
+        return (
+            f"is open and received {position} of {len(expected_updates)} updates, "
+            "or not the current board"
+        )
     return None
 
 
@@ -201,35 +206,38 @@ def main() -> int:
     parser.add_argument("--database", required=True)
     parser.add_argument("--policy", choices=("latest", "best", "total"), default="latest")
     options = parser.parse_args()
-    found, counts = check(options.folder, options.database, options.policy)
-    print(", ".join(f"{count:,} {what}" for what, count in counts.items()))
-    for problem in found[:20]:
-        print(f"WRONG: {problem}")
-    return 1 if found else 0
+    return report(*check(options.folder, options.database, options.policy))
+
+
+def report(problems: list[str], counts: dict[str, int]) -> int:
+    """Print the counts and the first problems; return the exit status."""
+    print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    for problem in problems[:20]:
+        print(f"FAILED: {problem}")
+    return 1 if problems else 0
 
 
 def check(folder: Path, database: str, policy: str) -> tuple[list[str], dict[str, int]]:
     """Return the problems, and the numbers of checked items by kind."""
-    asked = requests(sorted(folder.glob("client-*.jsonl")))
-    history = histories.read(database)
-    viewers = folder / "viewers.jsonl"
-    lines = viewers.read_text().splitlines() if viewers.exists() else []
-    seen = [json.loads(line) for line in lines]
-    found = [
-        *check_updates(asked, history),
+    submissions = read_submissions(sorted(folder.glob("client-*.jsonl")))
+    history = read_history(database)
+    log = folder / "subscribers.jsonl"
+    connections = [json.loads(line) for line in log.read_text().splitlines()]
+    problems = [
+        *check_updates(submissions, history),
         *check_standings(history, policy),
-        *check_viewers(seen, history, policy),
+        *check_subscribers(connections, history, policy),
     ]
-    answers = Counter(status for request in asked.values() for status, _ in request.answers)
-    return found, {
-        "requests": len(asked),
-        "acknowledged": sum(bool(request.receipts()) for request in asked.values()),
-        "answers of 200": answers[200],
-        "repeats and refusals": sum(answers[status] for status in (400, 401, 429)),
+    statuses = Counter(status for each in submissions.values() for status, _ in each.responses)
+    return problems, {
+        "updates sent": len(submissions),
+        "acknowledged": sum(bool(each.receipts()) for each in submissions.values()),
+        "responses of 200": statuses[200],
+        "repeats and refusals": sum(statuses[status] for status in (400, 401, 429)),
         "rows": len(history.rows),
         "users": len(history.standings),
-        "connections of viewers": len(seen),
-        "messages seen": sum(len(connection["messages"]) for connection in seen),
+        "connections of subscribers": len(connections),
+        "messages received": sum(len(each["messages"]) for each in connections),
     }
 
 

@@ -7,14 +7,14 @@ policy applies updates in commit order, and who is in the top 10.
 import contextlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 
-TOP = 10
+BOARD_SIZE = 10
 COLUMNS = (
     "score_id, user_id, score_value, created_at, achieved_at, identity, submitted_by, score, "
     "applied, version"
@@ -60,16 +60,23 @@ class History:
     standings: dict[str, Standing]
 
 
-def read(database: str) -> History:
+def read_history(database: str) -> History:
     """Return the history in the database at this URL, `sqlite:///...` or `postgresql://...`."""
-    rows = [Row(*map(_whole, row)) for row in _query(database, ROWS)]
-    rows = [_with_truth(row) for row in rows]
-    found = _query(database, STANDINGS)
-    return History(rows, {user: _standing(*map(_whole, rest)) for user, *rest in found})
+    rows = [_row(*map(_in_utc, values)) for values in _query(database, ROWS)]
+    standings = {
+        user_id: _standing(*map(_in_utc, values))
+        for user_id, *values in _query(database, STANDINGS)
+    }
+    return History(rows, standings)
 
 
-def _standing(score: float, *rest: Any) -> Standing:
-    *others, billionths = rest
+def _row(*values: Any) -> Row:
+    row = Row(*values)
+    return replace(row, applied=bool(row.applied))  # SQLite has no booleans
+
+
+def _standing(score: float, *values: Any) -> Standing:
+    *others, billionths = values
     return Standing(score, *others, exact=_decimal(score) + Decimal(billionths).scaleb(-9))
 
 
@@ -82,7 +89,7 @@ def _query(database: str, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def _whole(value: Any) -> Any:
+def _in_utc(value: Any) -> Any:
     """Return a timestamp as a datetime in UTC, other values unchanged: SQLite stores text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC)
@@ -91,33 +98,29 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def _with_truth(row: Row) -> Row:
-    return Row(**{**vars(row), "applied": bool(row.applied)})
-
-
 def _decimal(score: float) -> Decimal:
     return Decimal(repr(score))
 
 
-def _shown(exact: Decimal) -> float:
+def _rounded(exact: Decimal) -> float:
     """Return the double that the server shows for an exact total."""
     if abs(exact) > MAX_SCORE:
         return float((MAX_SCORE + 1) * (1 if exact > 0 else -1))
     return float(exact)
 
 
-def after(policy: str, present: Standing | None, row: Row) -> Standing | None:
+def apply(policy: str, current: Standing | None, row: Row) -> Standing | None:
     """Return a user's standing after one more update, or None if the update is not applied."""
     value = _decimal(row.score_value)
-    if present is None:
+    if current is None:
         return Standing(row.score_value, row.created_at, row.achieved_at, row.score_id, value)
-    if policy == "latest" and row.achieved_at < present.achieved_at:
+    if policy == "latest" and row.achieved_at < current.achieved_at:
         return None
-    if policy == "best" and row.score_value <= present.score:
+    if policy == "best" and row.score_value <= current.score:
         return None
-    exact = present.exact + value if policy == "total" else value
-    score = _shown(exact)
-    reached_at = present.reached_at if score == present.score else row.created_at
+    exact = current.exact + value if policy == "total" else value
+    score = _rounded(exact)
+    reached_at = current.reached_at if score == current.score else row.created_at
     return Standing(score, reached_at, row.achieved_at, row.score_id, exact)
 
 
@@ -125,7 +128,7 @@ def fold(rows: list[Row], policy: str) -> Iterator[tuple[Row, bool, dict[str, St
     """Yield each update, whether it is applied, and all standings after it (one shared dict)."""
     standings: dict[str, Standing] = {}
     for row in rows:
-        changed = after(policy, standings.get(row.user_id), row)
+        changed = apply(policy, standings.get(row.user_id), row)
         if changed:
             standings[row.user_id] = changed
         yield row, changed is not None, standings
@@ -136,7 +139,7 @@ def board(standings: dict[str, Standing]) -> list[dict[str, Any]]:
     order = sorted(
         standings.items(), key=lambda each: (-each[1].score, each[1].reached_at, each[0])
     )
-    return [{"user_id": user, "score": standing.score} for user, standing in order[:TOP]]
+    return [{"user_id": user, "score": standing.score} for user, standing in order[:BOARD_SIZE]]
 
 
 def boards(rows: list[Row], policy: str) -> list[list[dict[str, Any]]]:

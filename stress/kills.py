@@ -9,99 +9,75 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.support import databases
 from tests.support.backing_services import OwnRedis
-from tests.support.servers import Person, several
+from tests.support.servers import Person, Server, several
 
 from . import checker
-from . import history as histories
-from .audience import Audience
+from .history import read_history
+from .subscribers import Subscribers
 from .workload import Workload
 
 PLAYERS = 30
 # Range of the random number of acknowledged updates between two kills.
-BETWEEN = (5, 60)
-
-
-class Run:
-    """Servers that share a database, with clients and viewers."""
-
-    def __init__(self, folder: Path, database: str, processes: int, policy: str, seed: int) -> None:
-        self.folder, self.policy, self._seed = folder, policy, seed
-        self._random = random.Random(seed)
-        self._ends: list[Callable[[], object]] = []
-        self.url = (
-            databases.new_database() if database == "postgres" else databases.copied_sqlite(folder)
-        )
-        settings = {"DATABASE_URL": self.url, "SCORE_POLICY": policy}
-        if processes > 1:
-            redis = OwnRedis(folder)
-            self._ends.append(redis.stop)
-            settings["REDIS_URL"] = redis.url
-        self.servers = several(folder, processes, **settings)
-        self._ends += [server.stop for server in self.servers]
-
-    def start(self) -> None:
-        """Start clients and viewers."""
-        first = self.servers[0]
-        scorer = first.user("Scorer", "scorer")
-        token = first.flask("users", "token", "Scorer", "--minutes", "120").strip()
-        players = json.loads(first.flask("users", "seed", str(PLAYERS)))
-        urls = [server.url for server in self.servers]
-        self.audience = Audience(urls, token, self.folder, self._seed)
-        self.workload = Workload(
-            urls, Person(scorer.user_id, token), players, self.folder, self._seed
-        )
-        self._ends += [self.workload.stop, self.audience.end]
-
-    def kill(self) -> None:
-        """Kill one process under load, or sometimes all of them, and restart what was killed."""
-        self.workload.wait_for_more(self._random.randint(*BETWEEN))
-        everyone = self._random.random() < 0.2
-        killed = self.servers if everyone else [self._random.choice(self.servers)]
-        for server in killed:
-            server.kill()
-        for server in killed:
-            server.start()
-
-    def end(self) -> tuple[list[str], dict[str, int]]:
-        """Stop the clients, wait until the viewers have caught up; return problems and counts."""
-        self.workload.wait_for_more(20)
-        self.workload.stop()
-        history = histories.read(self.url)
-        self.audience.settle(lambda messages: checker.has_seen_all(messages, history))
-        self.audience.end()
-        found, counts = checker.check(self.folder, self.url, self.policy)
-        tracebacks = sum(server.log().count("Traceback") for server in self.servers)
-        if tracebacks:
-            found.append(f"{tracebacks} tracebacks in the logs of the servers")
-        counts["answers lost"] = self.workload.count("lost")
-        return found, counts
-
-    def close(self) -> None:
-        """Stop everything that still runs."""
-        for end in reversed(self._ends):
-            end()
+UPDATES_BETWEEN_KILLS = (5, 60)
 
 
 def run(
     folder: Path, database: str, processes: int, kills: int, policy: str, seed: int
 ) -> tuple[list[str], dict[str, Any]]:
     """Run with this number of kills; return the problems and the figures of the run."""
+    started_at, rng = time.monotonic(), random.Random(seed)
+    is_postgres = database == "postgres"
+    url = databases.new_database() if is_postgres else databases.copied_sqlite(folder)
     with ExitStack() as stack:
-        began = time.monotonic()
-        work = Run(folder, database, processes, policy, seed)
-        stack.callback(work.close)
-        work.start()
+        settings = {"DATABASE_URL": url, "SCORE_POLICY": policy}
+        if processes > 1:
+            redis = OwnRedis(folder)
+            stack.callback(redis.stop)
+            settings["REDIS_URL"] = redis.url
+        servers = several(folder, processes, **settings)
+        for server in servers:
+            stack.callback(server.stop)
+        user_id = servers[0].user("Scorer", "scorer").user_id
+        token = servers[0].flask("users", "token", "Scorer", "--minutes", "120").strip()
+        players = json.loads(servers[0].flask("users", "seed", str(PLAYERS)))
+        urls = [server.url for server in servers]
+        subscribers = Subscribers(urls, token, seed)
+        stack.callback(subscribers.stop)
+        workload = Workload(urls, Person(user_id, token), players, folder, seed)
+        stack.callback(workload.stop)
         for _ in range(kills):
-            work.kill()
-        found, counts = work.end()
-    return found, {**counts, "kills": kills, "seconds": round(time.monotonic() - began)}
+            workload.wait_for_more(rng.randint(*UPDATES_BETWEEN_KILLS))
+            kill(servers if rng.random() < 0.2 else [rng.choice(servers)])
+        workload.wait_for_more(20)
+        workload.stop()
+        history = read_history(url)
+        subscribers.settle(lambda messages: checker.is_up_to_date(messages, history))
+        subscribers.stop()
+        subscribers.write_log(folder / "subscribers.jsonl")
+    problems, counts = checker.check(folder, url, policy)
+    if tracebacks := sum(server.log().count("Traceback") for server in servers):
+        problems.append(f"{tracebacks} tracebacks in the logs of the servers")
+    seconds = round(time.monotonic() - started_at)
+    return problems, {
+        **counts,
+        "lost responses": workload.count("lost"),
+        "kills": kills,
+        "seconds": seconds,
+    }
+
+
+def kill(servers: list[Server]) -> None:
+    """Kill these processes, then start them again."""
+    for server in servers:
+        server.kill()
+    for server in servers:
+        server.start()
 
 
 def main() -> int:
@@ -114,11 +90,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found, figures = run(Path(folder), **vars(options))
-    print(f"seed {options.seed}: " + ", ".join(f"{n:,} {what}" for what, n in figures.items()))
-    for problem in found[:20]:
-        print(f"WRONG: {problem}")
-    return 1 if found else 0
+        problems, figures = run(Path(folder), **vars(options))
+    print(f"seed {options.seed}: ", end="")
+    return checker.report(problems, figures)
 
 
 if __name__ == "__main__":

@@ -1,225 +1,270 @@
-"""Soak test: run a server under mixed load for a long time and check that nothing leaks.
+"""Soak test: run a server under mixed load and check that nothing grows.
 
     python -m stress.soak [--minutes N] [--database sqlite|postgres] [--folder FOLDER]
 
-N minutes of load (60 by default), of which the first quarter is warm-up. After warm-up and at the
-end all clients leave and the server comes to rest. `flatness` defines what counts as growth. With
-Postgres the server also uses Redis. Exits with 1 if a figure grew, a response had an unexpected
-status, the server logged a traceback, or the history checker found a problem.
+Compares the server at rest, without clients, after a warm-up and after N minutes (60 by default) of
+load; and its memory in the first and the last quarter of the load. With Postgres the server also
+uses Redis. Exits with 1 if a figure grew, a response had an unexpected status, the server logged a
+traceback, or the history checker found a problem.
 
-The server's caches are bounded, and most are filled before the warm-up: 10,000 verified tokens,
-10,000 addresses with refusals, 1,000 audit lines, and a database larger than the cache of each
-connection. Data per user (anomaly rules, rate limit windows) exists after warm-up for the users of
-the load. It grows with new accounts: ten per minute, about a kilobyte each.
+The warm-up fills the server's bounded caches: 10,000 verified tokens, 10,000 addresses with
+refusals, 1,000 audit lines, the connection pools with their statements, and a database larger than
+the cache of each connection.
 """
 
 import argparse
-import contextlib
 import json
 import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from statistics import median
 
 import requests
 
+from tests.support import databases
+from tests.support.backing_services import OwnRedis
+from tests.support.servers import Server
 from tests.support.subscribers import PATH
+from tests.support.waiting import wait_until
 
-from . import checker, flatness
-from . import history as histories
-from .history import History
-from .mixed import EVERYBODY
-from .mixed.load import Load, Notes, World
-from .subject import served
+from . import checker
+from .actions import UPGRADE, World, new_token, new_update
+from .history import History, read_history
+from .subscribers import Subscribers
 from .workload import Workload
 
-WARM_UP = 0.25
-# Seconds after the last client has left in which all client state must be gone. A session that is
-# no longer polled ends after 45 s.
-REST_SECONDS = 90
-# Consecutive equal samples that mean that the server is at rest.
-SETTLED = 5
-TOKENS, UPDATES = 10_000, 20_000
-PROXIED = "X-Forwarded-For"
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "eHh4eHh4eHh4eHh4eHh4eA==",
-}
+WORKERS, PAUSE = 8, 0.5  # average seconds between two actions of a worker
 # More concurrent requests than any pool has connections, so that all pools are full at rest.
-CROWD = 40
-# Average seconds between two requests of each client of the workload.
-PAUSE = 0.5
+WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE = 60, 40, 0.3
+WORKLOAD_PAUSE = 0.5  # seconds
+# In which everything of closed clients must be gone: a session that is not polled ends after 45 s.
+REST_SECONDS = 90
+SAMPLE_INTERVAL = 2  # seconds
+SETTLED_SAMPLES = 5  # equal samples in sequence that mean that the server is at rest
+TOKENS, UPDATES = 10_000, 20_000
+MAX_TYPES = 8
+# How much each figure may grow: an absolute amount plus a share. Memory: the allocator keeps freed
+# memory. Sockets: connections to the database and to Redis are opened at a new peak of load, and
+# kept. The client sockets and live connections at rest must be 0.
+LIMITS = {
+    "memory, MiB": (16, 0.05),
+    "open files": (0, 0),
+    "sockets": (10, 0),
+    "threads": (0, 0),
+    "green threads": (0, 0),
+    "objects": (1000, 0.01),
+}
+EXACT = ("open files", "sockets", "threads", "green threads")
+
+
+class ObservedServer(Server):
+    """`python wsgi.py`, with figures of its process from the system and from `stress.observed`."""
+
+    def __init__(self, folder, **settings):
+        self.counts = folder / "counts.json"
+        # With one trusted proxy, a client can claim any address.
+        super().__init__(folder, TRUSTED_PROXIES="1", LOGIN_RATE_LIMIT="1000000/minute", **settings)
+
+    def command(self):
+        return ["-m", "stress.observed", str(self.counts)]
+
+    def sample(self):
+        """Return the figures of `LIMITS` and the counts by type. Stalls the server for a moment."""
+        self.counts.unlink(missing_ok=True)
+        Path(f"{self.counts}.request").touch()
+        wait_until(self.counts.exists)
+        files = self._files()
+        sockets = sum(each.startswith("socket:") for each in files)
+        return {
+            "memory, MiB": self.memory(),
+            "open files": len(files) - sockets,
+            "sockets": sockets,
+            "threads": self._status("Threads"),
+            **json.loads(self.counts.read_text()),
+        }
+
+    def memory(self):
+        """Return the resident memory in MiB."""
+        return self._status("VmRSS") / 1024
+
+    def has_clients(self):
+        """Whether a client socket is open, or a live connection is counted in the metrics."""
+        metrics = requests.get(f"{self.url}/metrics", headers={"Connection": "close"}, timeout=20)
+        counts = [
+            float(line.split()[-1])
+            for line in metrics.text.splitlines()
+            if line.startswith("scoreboard_connections{")
+        ]
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        # Local address, state (0A: listening) and inode (0: closed by the server).
+        sockets = [
+            row
+            for row in rows
+            if row[1].endswith(f":{self.port:04X}") and row[3] != "0A" and row[9] != "0"
+        ]
+        return any(counts) or bool(sockets)
+
+    def _files(self):
+        """Return the targets of all open files, except the database's: its pool is bounded."""
+        targets = []
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                target = str(descriptor.readlink())
+            except FileNotFoundError:  # closed meanwhile
+                continue
+            if "scoreboard.db" not in target:
+                targets.append(target)
+        return targets
+
+    def _status(self, field):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition(f"{field}:")[2].split()[0])
 
 
 class Soak:
-    """One server, its load, and its results."""
+    """One server, its load, and the results: `rows` of figures and `failures`."""
 
-    def __init__(self, server, actors=EVERYBODY, fill=True):
-        self.server, self.notes, self._actors = server, Notes(), actors
-        self._world = World(server)
-        self._workloads = []
-        if fill:
-            self._fill()
+    def __init__(self, server, folder):
+        self.server, self.folder = server, folder
+        self.world = World(server)
+        self.rows, self.failures = [], self.world.failures
+        self._logs = []
 
     def run(self, seconds):
-        """Run the load for `seconds` in total; return the rows of both comparisons."""
-        self._load(seconds * WARM_UP)
-        self.first = self._rest(_settled)
-        began = time.time()
-        self._load(seconds * (1 - WARM_UP))
-        ended = time.time()
-        self.last = self._rest(lambda looks: _as_before(self.first, looks[-1]))
-        loaded = [look for look in self.server.samples() if began < look["at"] < ended]
-        return flatness.under_load(loaded) + flatness.at_rest(self.first, self.last)
+        """Warm up, run the load for `seconds`, and compare. Returns the types with more objects."""
+        fill_caches(self.world)
+        self._load(WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE)
+        first = self._rest(is_settled)
+        loaded = self._load(seconds, WORKERS, PAUSE)
+        last = self._rest(lambda samples: not grown(first, samples[-1]))
+        quarter = max(len(loaded) // 4, 1)
+        memory = [{"memory, MiB": median(part)} for part in (loaded[:quarter], loaded[-quarter:])]
+        self._compare("under load", *memory)
+        self._compare("at rest", first, last)
+        self._check_history()
+        if tracebacks := self.server.log().count("Traceback (most recent call last)"):
+            self.failures.append(f"{tracebacks} tracebacks in the log")
+        types = Counter(last["types"])
+        types.subtract(first["types"])
+        return [(name, count) for name, count in types.most_common(MAX_TYPES) if count > 0]
 
-    def failures(self, rows):
-        """Return the failures as text."""
-        grown = [f"{row.name} grew {row.when}" for row in rows if not row.is_flat]
-        for when, look in (("after warm-up", self.first), ("at the end", self.last)):
-            left = {name: count for name, count in look["held"].items() if count}
-            grown += [f"left {when}: {left}"] if left else []
-        tracebacks = self.server.log().count("Traceback (most recent call last)")
-        grown += [f"{tracebacks} tracebacks in the log"] if tracebacks else []
-        return grown + self.notes.unexpected + list(self._wrong())
-
-    def _wrong(self):
-        """Yield the problems that the history checker finds."""
-        logs = [log for workload in self._workloads for log in workload.logs]
-        whole, ours = histories.read(self.server.environment["DATABASE_URL"]), self._world.checked
-        rows = [row for row in whole.rows if row.user_id in ours]
-        standings = {user: whole.standings[user] for user in ours if user in whole.standings}
-        history = History(rows, standings)
-        asked = checker.requests(logs)
-        self.notes.count("a request of the checked history", len(asked))
-        yield from checker.check_updates(asked, history)
-        yield from checker.check_standings(history, "latest")
-
-    def _load(self, seconds):
-        number, folder = len(self._workloads), self.server.log_file.parent
-        logs = folder / f"workload-{number}"
+    def _load(self, seconds, workers, pause):
+        """Run the load; return the server's memory at intervals of a second."""
+        world, logs = self.world, self.folder / f"workload-{len(self._logs)}"
         logs.mkdir()
-        world = self._world
-        workload = Workload([world.url], world.scorer, world.checked, logs, number, PAUSE)
-        self._workloads.append(workload)
+        subscribers = Subscribers([world.url], world.scorer.token, keep_messages=False)
+        workload = Workload(
+            [world.url], world.scorer, world.submitted, logs, len(self._logs), WORKLOAD_PAUSE
+        )
         try:
-            Load(world, self.notes, self._actors).run(seconds)
+            return world.run(seconds, workers, pause)
         finally:
             workload.stop()
-        for what in ("acknowledged", "repeats", "lost"):
-            self.notes.count(f"of the workload, {what}", workload.count(what))
-        self._crowd()
+            subscribers.stop()
+            self._logs += workload.logs
 
-    def _rest(self, has_come):
-        """Wait until `has_come(samples)` or `REST_SECONDS` have passed; return the last sample."""
-        deadline = time.monotonic() + REST_SECONDS
-        with self.server.at_rest():
-            while True:
-                looks = self._quiet_looks()
-                if time.monotonic() > deadline or (looks and has_come(looks)):
-                    return looks[-1]
-                time.sleep(0.5)
+    def _rest(self, is_done):
+        """Sample until `is_done(samples)` without clients, or for `REST_SECONDS`."""
+        samples, deadline = [], time.monotonic() + REST_SECONDS
+        while True:
+            has_clients = self.server.has_clients()
+            samples.append(self.server.sample())
+            if not has_clients and is_done(samples):
+                return samples[-1]
+            if time.monotonic() > deadline:
+                if has_clients:
+                    self.failures.append("connections of clients are open at rest")
+                return samples[-1]
+            time.sleep(SAMPLE_INTERVAL)
 
-    def _quiet_looks(self):
-        """Return the samples of the current rest."""
-        looks = self.server.samples()
-        loaded = max(number for number, look in enumerate(looks) if not look["quiet"])
-        return looks[loaded + 1 :]
+    def _compare(self, when, first, last):
+        self.rows += [(name, when, first[name], last[name]) for name in LIMITS if name in first]
+        self.failures += [f"{name} grew {when}" for name in grown(first, last)]
 
-    def _crowd(self):
-        """Send so many concurrent requests that every connection pool is full."""
-        world = self._world
-
-        def ask(number):
-            player = world.players[number % len(world.players)]
-            headers = {**_bearer(player.token), "Connection": "close"}
-            post, get = requests.post, requests.get
-            with contextlib.suppress(requests.ConnectionError):
-                get(f"{world.url}/api/users/{player.user_id}/scores", headers=headers, timeout=20)
-                post(f"{world.url}/api/score/update", json={}, headers=headers, timeout=20)
-
-        with ThreadPoolExecutor(CROWD) as crowd:
-            list(crowd.map(ask, range(5 * CROWD)))
-
-    def _fill(self):
-        """Fill the bounded caches: tokens, addresses, audit lines, and the database's caches."""
-        world, http = self._world, HTTPConnection("127.0.0.1", self.server.port)
-        for number in range(TOKENS):
-            # A refresh token is verified and cached, then refused: the cheapest way to fill it.
-            token = world.mint(world.scorer.user_id, type="refresh", number=number)
-            address = f"10.0.{number // 250}.{number % 250}"
-            http.request("GET", PATH, headers={**_bearer(token), **UPGRADE, PROXIED: address})
-            answer = http.getresponse()
-            assert answer.status == 401, answer.read()
-            answer.read()
-        for start in range(0, UPDATES, 1000):
-            several = [world.players[n % len(world.players)] for n in range(start, start + 1000)]
-            body = json.dumps({"updates": [player.update() for player in several]})
-            http.request("POST", "/api/score/batch", body, _bearer(world.scorer.token))
-            answer = http.getresponse()
-            assert answer.status == 200, answer.read()
-            answer.read()
-        http.close()
+    def _check_history(self):
+        user_ids = self.world.submitted
+        history = read_history(self.server.environment["DATABASE_URL"])
+        rows = [row for row in history.rows if row.user_id in user_ids]
+        standings = {key: value for key, value in history.standings.items() if key in user_ids}
+        history = History(rows, standings)
+        self.failures += checker.check_updates(checker.read_submissions(self._logs), history)
+        self.failures += checker.check_standings(history, "latest")
 
 
-def _bearer(token):
-    return {"Authorization": f"Bearer {token}"}
+def is_settled(samples):
+    """Whether the last samples are equal."""
+    figures = [[sample[name] for name in EXACT] for sample in samples[-SETTLED_SAMPLES:]]
+    return len(figures) == SETTLED_SAMPLES and all(each == figures[0] for each in figures)
 
 
-def _settled(looks):
-    """Whether no client state is left and the last `SETTLED` samples are equal."""
-    last = [_exact(look) for look in looks[-SETTLED:]]
-    return len(last) == SETTLED and all(each == last[0] for each in last) and _empty(looks[-1])
+def grown(first, last):
+    """Return the names of the figures that grew beyond their limits."""
+    return [
+        name
+        for name, (amount, share) in LIMITS.items()
+        if name in first and last[name] > first[name] * (1 + share) + amount
+    ]
 
 
-def _as_before(first, look):
-    return _empty(look) and all(row.is_flat for row in flatness.at_rest(first, look))
+def fill_caches(world):
+    """Fill the bounded caches: tokens, addresses, audit lines, and the database's caches."""
+    http = HTTPConnection("127.0.0.1", world.server.port)
+
+    def send(status, method, path, headers, body=None):
+        http.request(method, path, body, headers)
+        response = http.getresponse()
+        content = response.read()
+        assert response.status == status, content
+
+    upgrade = dict(line.split(": ") for line in UPGRADE.decode().split("\r\n") if line)
+    for number in range(TOKENS):
+        # A refresh token is verified and cached, then refused: the cheapest way to fill it.
+        token = new_token(world.scorer.user_id, type="refresh")
+        address = f"10.0.{number // 250}.{number % 250}"
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
+        send(401, "GET", PATH, upgrade | headers)
+    for start in range(0, UPDATES, 1000):
+        players = [world.players[n % len(world.players)] for n in range(start, start + 1000)]
+        body = json.dumps({"updates": [new_update(player.user_id) for player in players]})
+        send(200, "POST", "/api/score/batch", world.scorer.bearer, body)
+    http.close()
 
 
-def _exact(look):
-    return [look[name] for name in ("files", "connections", "sockets", "green", "threads")]
-
-
-def _empty(look):
-    return not any(look["held"].values())
-
-
-def tell(soak, rows, cpu):
-    """Print the figures."""
-    print(f"{'':16} {'':10} {'first':>10} {'last':>10} {'':4} at most")
-    for row in rows:
-        print(
-            f"{row.name:16} {row.when:10} {row.first:10,.1f} {row.last:10,.1f} {row.unit:4} "
-            f"{row.most:,.1f}{'' if row.is_flat else '   GREW'}"
-        )
-    print("\nmost more objects at rest:")
-    for name, before, after in flatness.grown_kinds(soak.first, soak.last):
-        print(f"  {name}: {before:,} to {after:,}")
-    print("\ndone:")
-    for what, count in sorted(soak.notes.counts.items()):
-        print(f"  {what}: {count:,}")
-    print(f"\nCPU seconds: server {cpu[0]:.0f}, load {cpu[1]:.0f}")
+@contextmanager
+def running_server(database, folder):
+    """Start the server on a database of this kind; stop it at the end of the context."""
+    settings = {}
+    with ExitStack() as stack:
+        if database == "postgres":
+            redis = OwnRedis(folder)
+            stack.callback(redis.stop)
+            settings = {"DATABASE_URL": databases.new_database(), "REDIS_URL": redis.url}
+        server = ObservedServer(folder, **settings)
+        stack.callback(server.stop)
+        yield server
 
 
 def main():
     parser = argparse.ArgumentParser("python -m stress.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
-    parser.add_argument("--folder", type=Path, help="keep the log and what was seen here")
+    parser.add_argument("--folder", type=Path, help="keep the log of the server here")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp())
-    with served(options.database, folder) as server:
-        soak = Soak(server)
-        rows = soak.run(options.minutes * 60)
-        failures = Counter(soak.failures(rows))
-        tell(soak, rows, (server.cpu_seconds(), time.process_time()))
-    for failure, times in failures.items():
-        print(f"\nFAILED {times} times: {failure}" if times > 1 else f"\nFAILED: {failure}")
-    return 1 if failures else 0
+    with running_server(options.database, folder) as server:
+        soak = Soak(server, folder)
+        types = soak.run(options.minutes * 60)
+    for name, when, first, last in soak.rows:
+        print(f"{name} {when}: {first:,.0f} -> {last:,.0f}")
+    print("objects at rest:", ", ".join(f"{name} +{count:,}" for name, count in types) or "no more")
+    print("actions:", ", ".join(f"{name} {n:,}" for name, n in sorted(soak.world.counts.items())))
+    for failure, count in Counter(soak.failures).items():
+        print(f"\nFAILED {count} times: {failure}")
+    return 1 if soak.failures else 0
 
 
 if __name__ == "__main__":

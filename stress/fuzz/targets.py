@@ -1,4 +1,4 @@
-"""Define the fuzz targets: functions of bytes that must return for any input.
+"""The fuzz targets: functions of bytes that must return for any input.
 
 Invariants: no response is a 5xx, no traceback is logged, the database changes only with a success
 response, and no connection is left open.
@@ -15,10 +15,10 @@ from scoreboard.realtime.socketio import engine
 from scoreboard.realtime.socketio.packets import MAX_MESSAGE_SIZE
 from scoreboard.realtime.websocket import connection as websocket
 
-from .world import ROLES, world
+from .application import ROLES, fuzzed_application
 
 # Bytes that an error response may have in addition to the size of the request.
-MOST_REFUSED = 16 * 1024
+MAX_ERROR_SIZE = 16 * 1024
 HEADERS = {
     b"authorization": "HTTP_AUTHORIZATION",
     b"connection": "HTTP_CONNECTION",
@@ -39,49 +39,49 @@ HEADERS = {
 def http_body(data):
     """Send the body after the first line to the endpoint named in it: `scores.update player`."""
     first, _, body = data.partition(b"\n")
-    here = world()
-    with here.watched():
-        _ask(here, *_asked(here, first), here.filled(body))
-        _leave(here)
+    fuzzed = fuzzed_application()
+    with fuzzed.checked():
+        _request(fuzzed, *_parse_target(fuzzed, first), fuzzed.substitute(body))
+        _close_sessions(fuzzed)
 
 
 def http_headers(data):
     """Request the endpoint in the first line, with the headers, query and path suffix below it."""
     first, *lines = data.split(b"\n")
-    here = world()
-    method, path, given = _asked(here, first)
+    fuzzed = fuzzed_application()
+    method, path, given = _parse_target(fuzzed, first)
     for line in lines:
         name, _, value = line.partition(b":")
         if name == b"suffix":
             path += value.decode("latin-1")
         elif name in HEADERS:
-            given[HEADERS[name]] = here.filled(value).strip().decode("latin-1")
-    with here.watched():
-        _ask(here, method, path, given, b'{"role": "player"}')
-        _leave(here)
+            given[HEADERS[name]] = fuzzed.substitute(value).strip().decode("latin-1")
+    with fuzzed.checked():
+        _request(fuzzed, method, path, given, b'{"role": "player"}')
+        _close_sessions(fuzzed)
 
 
 def socketio_packets(data):
     """Send packets, separated by \\x1e, by WebSocket; if the first byte is odd, connect first."""
-    here = world()
-    with here.watched():
-        session, playing = _playing(here, connected=_is_odd(data))
-        for packet in here.filled(data[1:]).split(b"\x1e"):
+    fuzzed = fuzzed_application()
+    with fuzzed.checked():
+        session, client = _open_websocket(fuzzed, connected=_is_odd(data))
+        for packet in fuzzed.substitute(data[1:]).split(b"\x1e"):
             text = packet.decode(errors="replace")
             session.websocket.received(text)
-        playing.end()
+        client.close()
 
 
 def engineio_payload(data):
     """Post a payload to a polling session; if the first byte is odd, connect first."""
-    here = world()
-    with here.watched():
-        session = _session(here)
+    fuzzed = fuzzed_application()
+    with fuzzed.checked():
+        session = _session(fuzzed)
         if _is_odd(data):
-            _connect(here, session)
+            _connect(fuzzed, session)
         given = {"QUERY_STRING": f"EIO=4&transport=polling&sid={session.sid}"}
-        _ask(here, "POST", "/ws/scoreboard/", given, here.filled(data[1:]))
-        _leave(here)
+        _request(fuzzed, "POST", "/ws/scoreboard/", given, fuzzed.substitute(data[1:]))
+        _close_sessions(fuzzed)
 
 
 def websocket_frames(data):
@@ -89,12 +89,12 @@ def websocket_frames(data):
 
     Each frame is given as the first byte of its header, its length, and its payload.
     """
-    here = world()
-    with here.watched():
-        _, playing = _playing(here, connected=True)
-        sent = here.filled(data[1:])
-        playing.send(sent if data[:1] == b"r" else _masked(sent))
-        playing.end()
+    fuzzed = fuzzed_application()
+    with fuzzed.checked():
+        _, client = _open_websocket(fuzzed, connected=True)
+        sent = fuzzed.substitute(data[1:])
+        client.send(sent if data[:1] == b"r" else _masked(sent))
+        client.close()
 
 
 TARGETS = {
@@ -116,21 +116,21 @@ def endpoints(app):
     return {**found, "plain": ("GET", "/ws/scoreboard"), "engine": ("GET", "/ws/scoreboard/")}
 
 
-def _asked(here, line):
+def _parse_target(fuzzed, line):
     """Return the method, path and headers for a line; unknown names are mapped to known ones."""
     name, _, role = line.decode("latin-1").partition(" ")
-    known = endpoints(here.app)
+    known = endpoints(fuzzed.app)
     if name not in known:
         name = sorted(known)[sum(line) % len(known)]
     method, path = known[name]
-    path = path.replace("<user_id>", here.people["player"].user_id).replace("<score_id>", "1")
+    path = path.replace("<user_id>", fuzzed.users["player"].user_id).replace("<score_id>", "1")
     role = role if role in ROLES or role == "nobody" else ROLES[len(line) % len(ROLES)]
     if role == "nobody":
         return method, path, {}
-    return method, path, {"HTTP_AUTHORIZATION": f"Bearer {here.people[role].token}"}
+    return method, path, {"HTTP_AUTHORIZATION": f"Bearer {fuzzed.users[role].token}"}
 
 
-def _ask(here, method, path, given, body):
+def _request(fuzzed, method, path, given, body):
     """Send a request and check the response; a WebSocket's client sends nothing after it."""
     environ = {
         "REQUEST_METHOD": method,
@@ -150,79 +150,82 @@ def _ask(here, method, path, given, body):
         "wsgi.version": (1, 0),
         **given,
     }
-    told = []
+    statuses = []
     ours, theirs = socket.socketpair()
     theirs.shutdown(socket.SHUT_WR)
     environ["werkzeug.socket"] = ours
     with ours, theirs:
         try:
-            answer = here.app.wsgi_app(environ, lambda status, headers, *_: told.append(status))
-            answered = b"".join(answer)
-            getattr(answer, "close", lambda: None)()
+            response = fuzzed.app.wsgi_app(
+                environ, lambda status, headers, *_: statuses.append(status)
+            )
+            content = b"".join(response)
+            getattr(response, "close", lambda: None)()
         except ConnectionError:  # how a WebSocket ends with the server of `flask run`
-            answered = theirs.recv(65536)
-            assert answered.startswith(b"HTTP/1.1 101 ")
-            told.append("101")
-    _look_at(int(told[0][:3]), answered, path, len(body) + sum(map(len, given.values())))
+            content = theirs.recv(65536)
+            assert content.startswith(b"HTTP/1.1 101 ")
+            statuses.append("101")
+    status = int(statuses[0][:3])
+    _check_response(status, content, path, len(body) + sum(map(len, given.values())))
     # A GET changes nothing, and the events in a session's POST have their own acknowledgements.
-    if method == "POST" and told[0].startswith("2") and not path.startswith("/ws"):
+    if method == "POST" and status // 100 == 2 and not path.startswith("/ws"):
         if path.startswith("/api/score"):
-            here.record(_receipts(answered))
+            fuzzed.record(_count_receipts(content))
         else:
-            here.accept()
-            here.renew_people()
+            fuzzed.accept()
+            fuzzed.create_users()
 
 
-def _receipts(answered):
+def _count_receipts(content):
     """Return how many updates a response reports as recorded, for one update or a batch."""
-    told = json.loads(answered)
-    return sum(each["status"] == 200 for each in told.get("results", [{"status": 200}]))
+    body = json.loads(content)
+    return sum(each["status"] == 200 for each in body.get("results", [{"status": 200}]))
 
 
-def _look_at(status, answered, path, size):
-    assert status < 500, (status, answered)
+def _check_response(status, content, path, size):
+    assert status < 500, (status, content)
     if status < 400:
         return
-    assert len(answered) <= MOST_REFUSED + size, len(answered)
+    assert len(content) <= MAX_ERROR_SIZE + size, len(content)
     if not path.startswith("/ws/scoreboard/"):  # Engine.IO has its own error format
-        error = json.loads(answered)["error"]
+        error = json.loads(content)["error"]
         assert {"code", "message"} <= error.keys() <= {"code", "message", "fields", "receipt"}
 
 
-def _session(here):
+def _session(fuzzed):
     """Return a new Engine.IO session of the application, with the polling transport."""
     request = {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"}
-    here.engine.handle_request(request, lambda *answer: None)
-    return next(iter(here.engine.sockets.values()))
+    fuzzed.engine.handle_request(request, lambda *response: None)
+    return next(iter(fuzzed.engine.sockets.values()))
 
 
-def _connect(here, session):
-    token = here.people["scorer"].token
+def _connect(fuzzed, session):
+    token = fuzzed.users["scorer"].token
     session.receive(engine.message("0" + json.dumps({"token": token})))
-    assert here.connections._users, "not connected"
+    assert fuzzed.connections._users, "not connected"
 
 
-def _leave(here):
+def _close_sessions(fuzzed):
     """Close every Engine.IO session."""
-    for session in list(here.engine.sockets.values()):
+    for session in list(fuzzed.engine.sockets.values()):
         session.close(wait=False, abort=True)
-        here.engine.sockets.pop(session.sid, None)
+        fuzzed.engine.sockets.pop(session.sid, None)
 
 
-def _playing(here, connected):
+def _open_websocket(fuzzed, connected):
     """Return a session that has upgraded to a WebSocket, and the client's side of it."""
-    session = _session(here)
-    playing = _Playing()
-    engine.EngineWebSocket(session._websocket_handler, session.server)._open(playing.websocket)
+    session = _session(fuzzed)
+    client = _WebSocketClient()
+    engine.EngineWebSocket(session._websocket_handler, session.server)._open(client.websocket)
     for text in ("2probe", "5"):
         session.websocket.received(text)
     if connected:
-        _connect(here, session)
-    return session, playing
+        _connect(fuzzed, session)
+    return session, client
 
 
-class _Playing:
-    """A server-side WebSocket and the client connected to it."""
+class _WebSocketClient:
+    """A client, and the server-side `websocket` connected to it."""
 
     def __init__(self):
         self._server, self._client = socket.socketpair()
@@ -242,7 +245,7 @@ class _Playing:
                 return
             self._read()
 
-    def end(self):
+    def close(self):
         """Close both sides. Checks that the server sent valid frames, and none after a Close."""
         self.websocket.end()
         self._read()

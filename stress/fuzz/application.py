@@ -1,4 +1,4 @@
-"""Set up the application for fuzzing: on SQLite, in this process, without background tasks."""
+"""The fuzzed application: on SQLite, in this process, without background tasks."""
 
 import atexit
 import contextlib
@@ -26,18 +26,18 @@ from tests.support.servers import SECRETS
 
 ROLES = ("player", "scorer", "admin")
 LOGGERS = ("scoreboard", "scoreboard.audit", "engineio.server", "socketio.server")
-NUMBERS = itertools.count(1)
-# Lines that Engine.IO logs as errors although client input caused them.
-NO_ERROR = ("(further occurrences of this error will be logged with level INFO)",)
+USER_NUMBERS = itertools.count(1)
+# Engine.IO logs this as an error although client input caused it.
+IGNORED_ERROR = "(further occurrences of this error will be logged with level INFO)"
 
 
 @functools.cache
-def world():
-    """Return the `World` of this process; the first call creates it."""
-    return World()
+def fuzzed_application():
+    """Return the `FuzzedApplication` of this process; the first call creates it."""
+    return FuzzedApplication()
 
 
-class World:
+class FuzzedApplication:
     """The application, a user with a token for each role, and checks for unexpected changes."""
 
     def __init__(self):
@@ -54,43 +54,43 @@ class World:
         self.engine = self.app.extensions["socketio"].server.eio
         self._database = sqlite3.connect(folder / "scoreboard.db")
         self._accepted = self._recorded = 0
-        self.people = {}
-        self.renew_people()
+        self.users = {}
+        self.create_users()
 
-    def renew_people(self):
+    def create_users(self):
         """Create new users: the previous ones may be suspended or signed out."""
         with self.app.app_context():
             for role in ROLES:
-                name = f"{role}-{next(NUMBERS)}"
-                made = accounts.create(name, f"{name}@example.com", None, role)
-                token = tokens.issue_access(made.user_id, role)
-                self.people[role] = SimpleNamespace(user_id=made.user_id, token=token)
+                name = f"{role}-{next(USER_NUMBERS)}"
+                user_id = accounts.create(name, f"{name}@example.com", None, role).user_id
+                token = tokens.issue_access(user_id, role)
+                self.users[role] = SimpleNamespace(user_id=user_id, token=token)
 
-    def filled(self, data):
+    def substitute(self, data):
         """Return the data with its variables replaced: $PLAYER_ID, $PLAYER_TOKEN, ..., $NONCE."""
         if b"$" not in data:
             return data
-        for role, person in self.people.items():
-            for what, value in (("ID", person.user_id), ("TOKEN", person.token)):
-                data = data.replace(f"${role.upper()}_{what}".encode(), value.encode())
+        for role, user in self.users.items():
+            for name, value in (("ID", user.user_id), ("TOKEN", user.token)):
+                data = data.replace(f"${role.upper()}_{name}".encode(), value.encode())
         return data.replace(b"$NONCE", uuid.uuid4().hex.encode())
 
     @contextlib.contextmanager
-    def watched(self):
+    def checked(self):
         """Fail if code in the context logs an error or makes an unreported database change.
 
         `accept` and `record` report changes. Slow functions, such as password hashes, are patched.
         """
-        said, before, rows = _Said(), self._state(), self._rows()
+        errors, before, rows = _ErrorCollector(), self._state(), self._rows()
         self._accepted = self._recorded = 0
         with contextlib.ExitStack() as stack:
             for patch in self._patches():
                 stack.enter_context(patch)
-            stack.enter_context(_logging_to(said))
+            stack.enter_context(_logging_to(errors))
             yield
-        assert not said.errors, said.errors
-        assert not self.connections._all, "a connection is left"
-        assert not self.engine.sockets, "a session is left"
+        assert not errors.lines, errors.lines
+        assert not self.connections._all, "a connection was not removed"
+        assert not self.engine.sockets, "a session was not removed"
         assert self._rows() - rows == self._recorded
         if not self._accepted and not self._recorded:
             after = self._state()
@@ -123,9 +123,9 @@ class World:
 
     def _patches(self):
         def update(*args):
-            told = _UPDATE(*args)
-            self.record(told["status"] == 200)
-            return told
+            response = _UPDATE(*args)
+            self.record(response["status"] == 200)
+            return response
 
         inline = SimpleNamespace(spawn=lambda work, *args: work(*args))
         return (
@@ -145,18 +145,17 @@ def _hash(password):
     return generate_password_hash(password, "pbkdf2:sha256:1")
 
 
-class _Said(logging.Handler):
-    """A log handler that collects unexpected errors and all tracebacks in `errors`."""
+class _ErrorCollector(logging.Handler):
+    """A log handler that collects unexpected errors and all tracebacks in `lines`."""
 
     def __init__(self):
         super().__init__()
-        self.errors = []
+        self.lines = []
 
     def emit(self, record):
-        foreseen = any(each in record.getMessage() for each in NO_ERROR)
-        if record.exc_info or (record.levelno >= logging.ERROR and not foreseen):
-            told = logging.Formatter().format(record)
-            self.errors.append(f"{record.name}: {told}")
+        is_error = record.levelno >= logging.ERROR and IGNORED_ERROR not in record.getMessage()
+        if record.exc_info or is_error:
+            self.lines.append(f"{record.name}: {logging.Formatter().format(record)}")
 
 
 @contextlib.contextmanager

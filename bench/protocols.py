@@ -1,4 +1,4 @@
-"""Define the two viewer protocols: Socket.IO and plain WebSocket."""
+"""The protocols of subscribers: Socket.IO and plain WebSocket."""
 
 import json
 
@@ -6,7 +6,7 @@ from . import wire
 
 
 class SocketIo:
-    """The protocol of a Socket.IO viewer."""
+    """The protocol of a Socket.IO subscriber."""
 
     path = "/ws/scoreboard/?EIO=4&transport=websocket"
     # No message can contain these bytes, since they are not valid UTF-8.
@@ -17,12 +17,12 @@ class SocketIo:
         return wire.upgrade(SocketIo.path, port)
 
     @staticmethod
-    def greet(payload, token):
+    def reply(payload, token):
         """Return the response to a payload that arrives before the top 10."""
         return b"40" + json.dumps({"token": token}).encode() if payload[:1] == b"0" else b""
 
     # Messages that complete the connection; some servers send them in the other order.
-    welcome = (b"40", b'42["top_10_update"')
+    first_messages = (b"40", b'42["top_10_update"')
 
     @staticmethod
     def message(payload):
@@ -30,7 +30,7 @@ class SocketIo:
 
 
 class Plain:
-    """The protocol of a plain WebSocket viewer."""
+    """The protocol of a plain WebSocket subscriber."""
 
     path = "/ws/scoreboard"
     ping, pong = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
@@ -40,9 +40,9 @@ class Plain:
         return wire.upgrade(Plain.path, port, token)
 
     @staticmethod
-    def greet(payload, token):
+    def reply(payload, token):
         return b""
 
-    welcome = (b'{"type":"top_10_update"',)
+    first_messages = (b'{"type":"top_10_update"',)
 
     message = staticmethod(json.loads)

@@ -26,7 +26,7 @@ from tests.support import databases
 from tests.support.servers import PASSWORD, SECRETS, Server
 
 from . import ROOT
-from .load import Lost
+from .clients import MeasurementFailed
 from .updates import Updates, number_of
 
 PLAYERS = 1000
@@ -38,7 +38,7 @@ class NotInstalled(Exception):
     """A peer cannot be installed on this machine."""
 
 
-def be_the_load():
+def prepare_load_process():
     """Move this process to the second core, and raise its limit of open files to the maximum."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -51,7 +51,7 @@ def _pin(core):
 
 
 @contextlib.contextmanager
-def _on_the_servers_core():
+def _on_server_core():
     """Start child processes on the first core, which they inherit."""
     cores = os.sched_getaffinity(0)
     _pin(0)
@@ -80,7 +80,7 @@ class Ours(Server):
         self.database = (
             f"sqlite:///{folder}/scoreboard.db" if database == "sqlite" else self.new_postgres()
         )
-        with _on_the_servers_core():
+        with _on_server_core():
             super().__init__(folder, DATABASE_URL=self.database, **self.settings)
         try:
             self.prepare(players)
@@ -90,8 +90,8 @@ class Ours(Server):
         self.updates = Updates(self.players)
 
     def prepare(self, players):
-        whom = ("scorer", "scorer@example.com", "--role", "scorer", "--password", PASSWORD)
-        self.scorer_token = token(self.flask("users", "create", *whom).strip(), "scorer")
+        user = ("scorer", "scorer@example.com", "--role", "scorer", "--password", PASSWORD)
+        self.scorer_token = token(self.flask("users", "create", *user).strip(), "scorer")
         self.players = json.loads(self.flask("users", "seed", str(players)))
 
     def stop(self):
@@ -112,19 +112,20 @@ class Ours(Server):
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def settle(self):
-        """Block until the process is idle. Raises Lost after a minute."""
-        until, before = time.monotonic() + 60, self.cpu_seconds()
-        while time.monotonic() < until:
+        """Block until the process is idle. Raises MeasurementFailed after a minute."""
+        deadline, before = time.monotonic() + 60, self.cpu_seconds()
+        while time.monotonic() < deadline:
             time.sleep(0.2)
             now = self.cpu_seconds()
             if now - before < 0.02:
                 return
             before = now
-        raise Lost("the server does not become idle")
+        raise MeasurementFailed("the server does not become idle")
 
-    def resident_bytes(self):
+    def resident_bytes(self, field="VmRSS"):
+        """Return the resident memory of the process: current, or the maximum with `VmHWM`."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        return int(status.partition(f"{field}:")[2].split()[0]) * 1024
 
     def recorded(self):
         """Return the numbers of the updates in the history, in the order recorded."""

@@ -6,7 +6,7 @@ import socket
 import time
 
 from . import wire
-from .wire import Lost
+from .wire import MeasurementFailed
 
 DEADLINE = 120  # seconds, longer than any measurement
 
@@ -16,8 +16,8 @@ class HttpClient:
 
     in_flight = 1
 
-    def __init__(self, subject, token=None):
-        self.port, self.token = subject.port, token or subject.scorer_token
+    def __init__(self, server, token=None):
+        self.port, self.token = server.port, token or server.scorer_token
         self.socket = connected(self.port)
         self._buffer = bytearray()
 
@@ -29,33 +29,36 @@ class HttpClient:
         assert self.socket.send(request) == len(request), "a request did not fit into the socket"
 
     def receive(self):
-        """Return status and body of each response that has arrived. Raises Lost if closed."""
+        """Return status and body of each response that has arrived.
+
+        Raises MeasurementFailed if the connection is closed.
+        """
         data = self.socket.recv(65536)
         if not data:
-            raise Lost("the server closed a connection")
+            raise MeasurementFailed("the server closed a connection")
         self._buffer += data
-        return wire.answers(self._buffer)
+        return wire.responses(self._buffer)
 
 
 class EventClient:
     """One Socket.IO connection that emits `update_score` with many in flight."""
 
-    def __init__(self, subject, in_flight):
+    def __init__(self, server, in_flight):
         self.in_flight = in_flight
-        self.socket = connected(subject.port)
+        self.socket = connected(server.port)
         self.socket.setblocking(True)
         self.socket.settimeout(10)
         self._buffer = bytearray()
         self._sent = 0
         path = "/ws/scoreboard/?EIO=4&transport=websocket"
-        self.socket.sendall(wire.upgrade(path, subject.port))
+        self.socket.sendall(wire.upgrade(path, server.port))
         while b"\r\n\r\n" not in self._buffer:
             self._buffer += self.socket.recv(65536)
         end = self._buffer.index(b"\r\n\r\n") + 4
         wire.check_upgrade(self._buffer[:end])
         del self._buffer[:end]
-        hello = json.dumps({"token": subject.scorer_token})
-        self.socket.sendall(wire.text_frame(b"40" + hello.encode()))
+        authentication = json.dumps({"token": server.scorer_token})
+        self.socket.sendall(wire.text_frame(b"40" + authentication.encode()))
         is_connected = False
         while not is_connected:
             self._buffer += self.socket.recv(65536)
@@ -72,11 +75,11 @@ class EventClient:
     def receive(self):
         """Return status and body of each acknowledgement that has arrived; answer pings.
 
-        Raises Lost if closed.
+        Raises MeasurementFailed if the connection is closed.
         """
         data = self.socket.recv(1 << 20)
         if not data:
-            raise Lost("the server closed a connection")
+            raise MeasurementFailed("the server closed a connection")
         self._buffer += data
         found = []
         for opcode, payload in wire.frames(self._buffer):
@@ -86,7 +89,7 @@ class EventClient:
             elif payload == b"2":
                 self.socket.send(wire.text_frame(b"3"))
             elif opcode == wire.CLOSE:
-                raise Lost("the server closed a connection")
+                raise MeasurementFailed("the server closed a connection")
         return found
 
 
@@ -100,8 +103,8 @@ def connected(port):
 class Load:
     """Runs several clients in one loop.
 
-    `send(client)` sends a client's next request; `check(status, body)` raises Lost for an
-    unexpected response.
+    `send(client)` sends a client's next request; `check(status, body)` raises MeasurementFailed for
+    an unexpected response.
     """
 
     def __init__(self, clients, send, check):
@@ -118,16 +121,16 @@ class Load:
         Then waits for the outstanding responses, which are not counted.
         """
         self._send_all()
-        counted, until = 0, time.perf_counter() + seconds
-        while (now := time.perf_counter()) < until:
-            counted += self._read(until - now, again=True)
-        self._wait_for_the_rest()
-        return counted
+        count, deadline = 0, time.perf_counter() + seconds
+        while (now := time.perf_counter()) < deadline:
+            count += self._read(deadline - now, again=True)
+        self._wait_for_responses()
+        return count
 
-    def run_volley(self):
+    def run_once(self):
         """Send `in_flight` requests from every client and wait for all responses."""
         self._send_all()
-        self._wait_for_the_rest()
+        self._wait_for_responses()
 
     def close(self):
         for client in self._clients.values():
@@ -157,9 +160,9 @@ class Load:
                     self._in_flight += 1
         return count
 
-    def _wait_for_the_rest(self):
-        until = time.perf_counter() + DEADLINE
+    def _wait_for_responses(self):
+        deadline = time.perf_counter() + DEADLINE
         while self._in_flight:
             self._read(1, again=False)
-            if time.perf_counter() > until:
-                raise Lost(f"{self._in_flight} responses did not arrive")
+            if time.perf_counter() > deadline:
+                raise MeasurementFailed(f"{self._in_flight} responses did not arrive")

@@ -1,0 +1,200 @@
+"""Thousands of subscribers in one loop that verify the messages they receive.
+
+After the current top 10, all subscribers of a server get the same frames. So most of them only keep
+a checksum of their bytes, without pings, which arrive at different times and are answered. A few
+reference subscribers, spread from the first connected to the last, parse each message. A delivery
+counts once all checksums equal those of the references.
+"""
+
+import select
+import socket
+import struct
+import time
+from zlib import crc32
+
+from . import wire
+from .clients import DEADLINE, MeasurementFailed
+from .protocols import SocketIo
+
+MAX_CONNECTING = 50  # subscribers that connect at the same time
+CHUNK = 1 << 18
+SO_TIMESTAMPNS = 35  # Linux; Python has no constant for it
+
+
+class Subscriber:
+    """One subscriber. Parses frames until it is connected, then only reads bytes."""
+
+    def __init__(self, kind, port, token):
+        self.kind, self._token = kind, token
+        self.socket = socket.socket()
+        self.socket.settimeout(30)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(kind.handshake(port, token))
+        self.socket.setblocking(False)
+        self.pending = set(kind.first_messages)
+        self.length = self.checksum = 0
+        self._buffer = bytearray()
+        self._partial_ping = b""  # the possible start of a ping
+
+    def reset(self):
+        """Reset the length and the checksum."""
+        assert not self._partial_ping, "an incomplete ping"
+        self.length = self.checksum = 0
+
+    def read(self):
+        """Read and process the bytes that have arrived."""
+        self.process(self.receive())
+
+    def receive(self):
+        """Return the bytes that have arrived. Raises MeasurementFailed if it is closed."""
+        try:
+            data = self.socket.recv(CHUNK)
+        except BlockingIOError:
+            return b""
+        except OSError as error:
+            raise MeasurementFailed(f"a connection of a subscriber failed: {error}") from None
+        if not data:
+            raise MeasurementFailed("the server closed a subscriber's connection")
+        return data
+
+    def process(self, data):
+        """Answer and remove pings, and add the other bytes to the checksum."""
+        if self.pending:
+            self._connect(data)
+            return
+        if self._partial_ping:
+            data, self._partial_ping = self._partial_ping + data, b""
+        ping = self.kind.ping
+        if ping in data:
+            data = data.replace(ping, b"")
+            self.socket.send(self.kind.pong)
+        for length in range(len(ping) - 1, 0, -1):
+            if data.endswith(ping[:length]):
+                data, self._partial_ping = data[:-length], data[-length:]
+                break
+        self.length += len(data)
+        self.checksum = crc32(data, self.checksum)
+        self.keep(data)
+
+    def keep(self, data):
+        """Do nothing with the bytes. `ReferenceSubscriber` overrides this."""
+
+    def _connect(self, data):
+        self._buffer += data
+        if self._buffer.startswith(b"HTTP/"):
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            wire.check_upgrade(self._buffer[:end])
+            del self._buffer[: end + 4]
+        for _, payload in wire.frames(self._buffer):
+            if response := self.kind.reply(payload, self._token):
+                self.socket.send(wire.text_frame(response))
+            self.pending -= {start for start in self.pending if payload.startswith(start)}
+
+
+class ReferenceSubscriber(Subscriber):
+    """A subscriber that keeps the value and arrival time of every `score_update`.
+
+    The time is when the kernel received the bytes (`SO_TIMESTAMPNS`), so it does not depend on how
+    long this process takes to read other sockets. Messages read by one call get the time of the
+    last one.
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._frames = bytearray()
+        self._arrived = 0.0
+        self.updates = []
+
+    def receive(self):
+        data, ancillary, _, _ = self.socket.recvmsg(CHUNK, 64)
+        if not data:
+            raise MeasurementFailed("the server closed a subscriber's connection")
+        self._arrived = time.time()
+        for _, kind, value in ancillary:
+            if kind == SO_TIMESTAMPNS:
+                seconds, nanoseconds = struct.unpack("qq", value)
+                self._arrived = seconds + nanoseconds / 1e9
+        return data
+
+    def keep(self, data):
+        """Keep the arrival time and value of every `score_update`."""
+        self._frames += data
+        for _, payload in wire.frames(self._frames):
+            message = self.kind.message(payload)
+            if message["type"] == "score_update":
+                self.updates.append((self._arrived, message["data"]["new_score"]))
+
+    def reset(self):
+        super().reset()
+        self.updates = []
+
+
+class SubscriberPool:
+    """Subscribers of one server. Only `pump` reads from their sockets."""
+
+    def __init__(self, server, kind=SocketIo):
+        self._server, self._kind = server, kind
+        self._token = server.viewer_token()
+        self._poll = select.epoll()
+        self._subscribers = {}
+        self.references = []
+
+    def fileno(self):
+        """Return a descriptor that is readable when any subscriber is, for another poll."""
+        return self._poll.fileno()
+
+    def __len__(self):
+        return len(self._subscribers)
+
+    def grow_to(self, count, references=5):
+        """Connect subscribers until there are `count`, with new references among them."""
+        new = count - len(self)
+        places = {round(i * (new - 1) / max(references - 1, 1)) for i in range(references)}
+        place = 0
+        while place < new:
+            several = range(place, min(place + MAX_CONNECTING, new))
+            new_ones = [
+                self._connect(ReferenceSubscriber if i in places else Subscriber) for i in several
+            ]
+            self._wait_until(lambda new_ones=new_ones: not any(each.pending for each in new_ones))
+            place = several.stop
+        self.reset()
+
+    def reset(self):
+        """Reset the counts and checksums of all subscribers."""
+        for subscriber in self._subscribers.values():
+            subscriber.reset()
+
+    def pump(self, seconds, most=256):
+        """Read from up to `most` readable subscribers; wait up to `seconds` for the first."""
+        for number, _ in self._poll.poll(max(seconds, 0), most):
+            self._subscribers[number].read()
+
+    def has_received(self, count):
+        """Whether all subscribers have `count` updates and exactly the same bytes."""
+        complete = all(len(reference.updates) == count for reference in self.references)
+        return complete and len({(s.length, s.checksum) for s in self._subscribers.values()}) == 1
+
+    def close(self):
+        for subscriber in self._subscribers.values():
+            subscriber.socket.close()
+        self._poll.close()
+
+    def _connect(self, kind):
+        subscriber = kind(self._kind, self._server.port, self._token)
+        self._subscribers[subscriber.socket.fileno()] = subscriber
+        self._poll.register(subscriber.socket, select.EPOLLIN)
+        if kind is ReferenceSubscriber:
+            self.references.append(subscriber)
+        return subscriber
+
+    def _wait_until(self, condition):
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            self.pump(0.02)
+            if time.monotonic() > deadline:
+                raise MeasurementFailed("the subscribers did not connect in time")
