@@ -6,6 +6,7 @@ import socket
 import time
 
 from . import wire
+from .protocols import SocketIo
 from .wire import MeasurementFailed
 
 DEADLINE = 120  # seconds, longer than any measurement
@@ -22,21 +23,14 @@ class HttpClient:
         self._buffer = bytearray()
 
     def post(self, body, path="/api/score/update"):
-        """Send the request; `receive` returns the response."""
         self.send(wire.request("POST", path, self.port, self.token, body))
 
     def send(self, request):
         assert self.socket.send(request) == len(request), "a request did not fit into the socket"
 
     def receive(self):
-        """Return status and body of each response that has arrived.
-
-        Raises MeasurementFailed if the connection is closed.
-        """
-        data = self.socket.recv(65536)
-        if not data:
-            raise MeasurementFailed("the server closed a connection")
-        self._buffer += data
+        """Return status and body of each response that has arrived."""
+        self._buffer += received(self.socket)
         return wire.responses(self._buffer)
 
 
@@ -50,47 +44,46 @@ class EventClient:
         self.socket.settimeout(10)
         self._buffer = bytearray()
         self._sent = 0
-        path = "/ws/scoreboard/?EIO=4&transport=websocket"
-        self.socket.sendall(wire.upgrade(path, server.port))
+        self.socket.sendall(SocketIo.handshake(server.port, ""))
         while b"\r\n\r\n" not in self._buffer:
             self._buffer += self.socket.recv(65536)
         end = self._buffer.index(b"\r\n\r\n") + 4
         wire.check_upgrade(self._buffer[:end])
         del self._buffer[:end]
-        authentication = json.dumps({"token": server.scorer_token})
-        self.socket.sendall(wire.text_frame(b"40" + authentication.encode()))
-        is_connected = False
-        while not is_connected:
+        self.socket.sendall(SocketIo.connect_packet(server.scorer_token))
+        while not any(payload[:2] == b"40" for payload in wire.frames(self._buffer)):
             self._buffer += self.socket.recv(65536)
-            payloads = [payload for _, payload in wire.frames(self._buffer)]
-            is_connected = any(payload.startswith(b"40") for payload in payloads)
         self.socket.setblocking(False)
 
     def post(self, body):
-        """Send the event; `receive` returns the acknowledgement."""
         self._sent += 1
         frame = wire.text_frame(b'42%d["update_score",%b]' % (self._sent, body))
         assert self.socket.send(frame) == len(frame), "an event did not fit into the socket"
 
     def receive(self):
-        """Return status and body of each acknowledgement that has arrived; answer pings.
-
-        Raises MeasurementFailed if the connection is closed.
-        """
-        data = self.socket.recv(1 << 20)
-        if not data:
-            raise MeasurementFailed("the server closed a connection")
-        self._buffer += data
-        found = []
-        for opcode, payload in wire.frames(self._buffer):
+        """Return status and body of each acknowledgement that has arrived; answer pings."""
+        self._buffer += received(self.socket)
+        responses = []
+        for payload in wire.frames(self._buffer):
             if payload.startswith(b"43"):
                 acknowledged = json.loads(payload[payload.index(b"[") :])[0]
-                found.append((acknowledged["status"], acknowledged["body"]))
+                responses.append((acknowledged["status"], acknowledged["body"]))
             elif payload == b"2":
                 self.socket.send(wire.text_frame(b"3"))
-            elif opcode == wire.CLOSE:
-                raise MeasurementFailed("the server closed a connection")
-        return found
+        return responses
+
+
+def received(connection):
+    """Return the bytes that have arrived. Raises MeasurementFailed if the connection is closed."""
+    try:
+        data = connection.recv(1 << 20)
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        raise MeasurementFailed(f"a connection failed: {error}") from None
+    if not data:
+        raise MeasurementFailed("the server closed a connection")
+    return data
 
 
 def connected(port):

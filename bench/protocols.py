@@ -6,23 +6,22 @@ from . import wire
 
 
 class SocketIo:
-    """The protocol of a Socket.IO subscriber."""
+    """A Socket.IO subscriber, which authenticates with a packet."""
 
     path = "/ws/scoreboard/?EIO=4&transport=websocket"
     # No message can contain these bytes, since they are not valid UTF-8.
     ping, pong = b"\x81\x012", wire.text_frame(b"3")
+    # Messages that complete the connection; some servers send them in the other order.
+    first_messages = (b"40", b'42["top_10_update"')
 
     @staticmethod
     def handshake(port, token):
         return wire.upgrade(SocketIo.path, port)
 
     @staticmethod
-    def reply(payload, token):
-        """Return the response to a payload that arrives before the top 10."""
-        return b"40" + json.dumps({"token": token}).encode() if payload[:1] == b"0" else b""
-
-    # Messages that complete the connection; some servers send them in the other order.
-    first_messages = (b"40", b'42["top_10_update"')
+    def connect_packet(token):
+        """Return the frame that authenticates, sent after the server's first packet."""
+        return wire.text_frame(b"40" + json.dumps({"token": token}).encode())
 
     @staticmethod
     def message(payload):
@@ -30,19 +29,8 @@ class SocketIo:
 
 
 class Plain:
-    """The protocol of a plain WebSocket subscriber."""
-
-    path = "/ws/scoreboard"
-    ping, pong = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
+    """A plain WebSocket subscriber, which authenticates in the handshake."""
 
     @staticmethod
     def handshake(port, token):
-        return wire.upgrade(Plain.path, port, token)
-
-    @staticmethod
-    def reply(payload, token):
-        return b""
-
-    first_messages = (b'{"type":"top_10_update"',)
-
-    message = staticmethod(json.loads)
+        return wire.upgrade("/ws/scoreboard", port, token)

@@ -18,12 +18,12 @@ import uuid
 from pathlib import Path
 from typing import ClassVar
 
-import jwt
 import psycopg
 import requests
 
 from tests.support import databases
-from tests.support.servers import PASSWORD, SECRETS, Server
+from tests.support.servers import Server
+from tests.support.tokens import mint
 
 from . import ROOT
 from .clients import MeasurementFailed
@@ -90,8 +90,7 @@ class Ours(Server):
         self.updates = Updates(self.players)
 
     def prepare(self, players):
-        user = ("scorer", "scorer@example.com", "--role", "scorer", "--password", PASSWORD)
-        self.scorer_token = token(self.flask("users", "create", *user).strip(), "scorer")
+        self.scorer_token = token(self.user("bench-scorer", "scorer").user_id, "scorer")
         self.players = json.loads(self.flask("users", "seed", str(players)))
 
     def stop(self):
@@ -116,10 +115,9 @@ class Ours(Server):
         deadline, before = time.monotonic() + 60, self.cpu_seconds()
         while time.monotonic() < deadline:
             time.sleep(0.2)
-            now = self.cpu_seconds()
-            if now - before < 0.02:
+            before, last = self.cpu_seconds(), before
+            if before - last < 0.02:
                 return
-            before = now
         raise MeasurementFailed("the server does not become idle")
 
     def resident_bytes(self, field="VmRSS"):
@@ -227,7 +225,4 @@ class FastApi(Peer):
 
 def token(user_id, role):
     """Return an access token that is valid for the whole run."""
-    now = int(time.time())
-    claims = {"sub": user_id, "role": role, "type": "access", "jti": uuid.uuid4().hex}
-    claims |= {"iat": now, "nbf": now, "exp": now + TOKEN_LIFETIME, "fresh": False}
-    return jwt.encode(claims, SECRETS["JWT_SECRET_KEY"], "HS256")
+    return mint(user_id, role=role, exp=time.time() + TOKEN_LIFETIME)

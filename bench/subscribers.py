@@ -13,7 +13,7 @@ import time
 from zlib import crc32
 
 from . import wire
-from .clients import DEADLINE, MeasurementFailed
+from .clients import DEADLINE, MeasurementFailed, connected, received
 from .protocols import SocketIo
 
 MAX_CONNECTING = 50  # subscribers that connect at the same time
@@ -24,15 +24,11 @@ SO_TIMESTAMPNS = 35  # Linux; Python has no constant for it
 class Subscriber:
     """One subscriber. Parses frames until it is connected, then only reads bytes."""
 
-    def __init__(self, kind, port, token):
-        self.kind, self._token = kind, token
-        self.socket = socket.socket()
-        self.socket.settimeout(30)
-        self.socket.connect(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.sendall(kind.handshake(port, token))
-        self.socket.setblocking(False)
-        self.pending = set(kind.first_messages)
+    def __init__(self, port, token):
+        self._token = token
+        self.socket = connected(port)
+        self.socket.send(SocketIo.handshake(port, token))
+        self.pending = set(SocketIo.first_messages)
         self.length = self.checksum = 0
         self._buffer = bytearray()
         self._partial_ping = b""  # the possible start of a ping
@@ -47,16 +43,8 @@ class Subscriber:
         self.process(self.receive())
 
     def receive(self):
-        """Return the bytes that have arrived. Raises MeasurementFailed if it is closed."""
-        try:
-            data = self.socket.recv(CHUNK)
-        except BlockingIOError:
-            return b""
-        except OSError as error:
-            raise MeasurementFailed(f"a connection of a subscriber failed: {error}") from None
-        if not data:
-            raise MeasurementFailed("the server closed a subscriber's connection")
-        return data
+        """Return the bytes that have arrived."""
+        return received(self.socket)
 
     def process(self, data):
         """Answer and remove pings, and add the other bytes to the checksum."""
@@ -65,10 +53,10 @@ class Subscriber:
             return
         if self._partial_ping:
             data, self._partial_ping = self._partial_ping + data, b""
-        ping = self.kind.ping
+        ping = SocketIo.ping
         if ping in data:
             data = data.replace(ping, b"")
-            self.socket.send(self.kind.pong)
+            self.socket.send(SocketIo.pong)
         for length in range(len(ping) - 1, 0, -1):
             if data.endswith(ping[:length]):
                 data, self._partial_ping = data[:-length], data[-length:]
@@ -88,9 +76,9 @@ class Subscriber:
                 return
             wire.check_upgrade(self._buffer[:end])
             del self._buffer[: end + 4]
-        for _, payload in wire.frames(self._buffer):
-            if response := self.kind.reply(payload, self._token):
-                self.socket.send(wire.text_frame(response))
+        for payload in wire.frames(self._buffer):
+            if payload[:1] == b"0":
+                self.socket.send(SocketIo.connect_packet(self._token))
             self.pending -= {start for start in self.pending if payload.startswith(start)}
 
 
@@ -123,8 +111,8 @@ class ReferenceSubscriber(Subscriber):
     def keep(self, data):
         """Keep the arrival time and value of every `score_update`."""
         self._frames += data
-        for _, payload in wire.frames(self._frames):
-            message = self.kind.message(payload)
+        for payload in wire.frames(self._frames):
+            message = SocketIo.message(payload)
             if message["type"] == "score_update":
                 self.updates.append((self._arrived, message["data"]["new_score"]))
 
@@ -136,8 +124,8 @@ class ReferenceSubscriber(Subscriber):
 class SubscriberPool:
     """Subscribers of one server. Only `pump` reads from their sockets."""
 
-    def __init__(self, server, kind=SocketIo):
-        self._server, self._kind = server, kind
+    def __init__(self, server):
+        self._server = server
         self._token = server.viewer_token()
         self._poll = select.epoll()
         self._subscribers = {}
@@ -185,7 +173,7 @@ class SubscriberPool:
         self._poll.close()
 
     def _connect(self, kind):
-        subscriber = kind(self._kind, self._server.port, self._token)
+        subscriber = kind(self._server.port, self._token)
         self._subscribers[subscriber.socket.fileno()] = subscriber
         self._poll.register(subscriber.socket, select.EPOLLIN)
         if kind is ReferenceSubscriber:

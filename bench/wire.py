@@ -4,8 +4,6 @@ import base64
 import os
 import struct
 
-TEXT, CLOSE = 1, 8
-
 
 class MeasurementFailed(Exception):
     """The server failed a request or closed a connection, so there is no valid measurement."""
@@ -73,7 +71,7 @@ def check_upgrade(head):
 
 
 def frames(buffer):
-    """Remove complete frames from the buffer; return opcode and payload of each."""
+    """Remove complete frames from the buffer; return the payload of each."""
     found, at = [], 0
     while len(buffer) >= at + 2:
         length, start = buffer[at + 1], at + 2
@@ -85,7 +83,7 @@ def frames(buffer):
             start += size
         if len(buffer) < start + length:
             break
-        found.append((buffer[at] & 0x0F, bytes(buffer[start : start + length])))
+        found.append(bytes(buffer[start : start + length]))
         at = start + length
     del buffer[:at]
     return found

@@ -33,38 +33,29 @@ class Submission:
     def receipts(self) -> list[dict[str, Any]]:
         """Return the receipts in the responses, including those in `replayed` errors."""
         accepted = [body for status, body in self.responses if status == 200]
-        return accepted + [body["error"]["receipt"] for body in self._replays() if _receipt(body)]
+        return accepted + [error["receipt"] for error in self._replays() if "receipt" in error]
 
     def _replays(self) -> list[dict[str, Any]]:
-        return [body for _, body in self.responses if _code(body) == "replayed"]
+        """Return the `replayed` errors."""
+        errors = [body["error"] for _, body in self.responses if "error" in body]
+        return [error for error in errors if error["code"] == "replayed"]
 
     def problems(self, row: Row | None) -> Iterator[str]:
         """Yield contradictions between the responses and the recorded row (None: not recorded)."""
         if [status for status, _ in self.responses].count(200) > 1:
             yield "was accepted twice"
-        if any(not _receipt(body) for body in self._replays()):
+        if any("receipt" not in error for error in self._replays()):
             yield "was repeated by the same caller and the response has no receipt"
         receipts = self.receipts()
         if receipts and row is None:
             yield "was acknowledged but is not recorded"
-        if row and not receipts and self._is_refused():
+        is_refused = any(status in (400, 401, 429) for status, _ in self.responses)
+        if row and is_refused and not receipts:
             yield "was refused but is recorded"
         if row and any(receipt != _receipt_of(row) for receipt in receipts):
             yield f"has a wrong receipt: {receipts}, recorded: {_receipt_of(row)}"
         if row and row.submitted_by != self.submitted_by:
             yield f"is recorded with the submitter {row.submitted_by}"
-
-    def _is_refused(self) -> bool:
-        refusals = [_code(body) for status, body in self.responses if status in (400, 401, 429)]
-        return bool(refusals)
-
-
-def _code(body: dict[str, Any]) -> str:
-    return str(body.get("error", {}).get("code", ""))
-
-
-def _receipt(body: dict[str, Any]) -> Any:
-    return body.get("error", {}).get("receipt")
 
 
 def _receipt_of(row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The clients of the floods: many connections of one kind, in a process of their own.
+"""The clients of the floods: many connections of one kind, in a thread of their own.
 
 Each flood connects from its own network, 127.<network>.0.0/24, so that the server's limits by
 address apply to it and not to other clients.
@@ -8,20 +8,16 @@ import asyncio
 import contextlib
 import itertools
 import json
-import multiprocessing
-import os
 import socket
+import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
 
 from bench import wire
 from bench.protocols import Plain, SocketIo
-from bench.servers import prepare_load_process
 
 OPENED_PER_SECOND = 500
 OPEN_TIMEOUT = 10  # seconds after which a flood has begun, whatever the server has accepted
-ADDRESSES = 8
 BYTE_INTERVAL = 2  # seconds between two bytes of a slow client
 HEADS = (b"GET /", b"GET /api/score/top10 HTTP/1.1\r\nHost: scoreboard\r\nX-Endless: ")
 BODY_HEAD = b"POST /api/score/update HTTP/1.1\r\nHost: scoreboard\r\n%s\r\n\r\n"
@@ -33,15 +29,6 @@ BAD_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx{:08d}In0.c2lnbmF0dXJl"
 PIPELINED = 256
 
 
-@dataclass(frozen=True)
-class Target:
-    """The port of the server, a viewer token, and a player's id."""
-
-    port: int
-    viewer_token: str
-    player_id: str
-
-
 class Flood:
     """Keeps `count` connections open, and replaces those that the server closes.
 
@@ -50,27 +37,51 @@ class Flood:
     """
 
     count = 500
-    addresses = ADDRESSES
+    addresses = 8
     receive_buffer = 0
 
-    def __init__(self, target, network, count=None):
-        self.target, self.count = target, count or self.count
-        self.counts = Counter()
-        self.is_holding = False
-        self.numbers = itertools.count()
-        self._network = network
+    def __init__(self, server, network, count=None):
+        self.server, self.count, self._network = server, count or self.count, network
+        self.counts, self.numbers = Counter(), itertools.count()
+        self.has_opened = self.is_holding = self._is_ended = False
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+
+    def start(self):
+        self._thread.start()
+
+    def end(self):
+        """Close all connections. Blocks until the thread has ended."""
+        self._is_ended = True
+        if self._thread.ident:  # it was started
+            self._thread.join()
 
     async def talk(self, reader, writer, number):
         """Use one connection until the server closes it."""
         raise NotImplementedError
 
-    async def keep_open(self, number):
-        """Open the connection with this number, again and again."""
+    async def send_slowly(self, reader, writer, data):
+        """Send the data at every interval until the server closes the connection."""
+        closed = asyncio.ensure_future(reader.read())
+        while not closed.done():
+            writer.write(data)
+            await asyncio.wait([closed], timeout=BYTE_INTERVAL)
+        await closed
+
+    async def _run(self):
+        deadline = time.monotonic() + OPEN_TIMEOUT
+        tasks = [asyncio.create_task(self._keep_open(number)) for number in range(self.count)]
+        while not self._is_ended:
+            await asyncio.sleep(0.1)
+            self.has_opened = self.counts["opened"] >= self.count or time.monotonic() > deadline
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_open(self, number):
         await asyncio.sleep(number / OPENED_PER_SECOND)
         while not self.is_holding:
             with contextlib.suppress(OSError, EOFError):
-                opened = await self._connect(number)
-                reader, writer = await asyncio.open_connection(sock=opened)
+                reader, writer = await asyncio.open_connection(sock=await self._connect(number))
                 self.counts["opened"] += 1
                 with contextlib.closing(writer):
                     await self.talk(reader, writer, number)
@@ -83,16 +94,8 @@ class Flood:
         if self.receive_buffer:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         opened.bind((f"127.{self._network}.0.{1 + number % self.addresses}", 0))
-        await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", self.target.port))
+        await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", self.server.port))
         return opened
-
-    async def send_slowly(self, reader, writer, data):
-        """Send the data at every interval until the server closes the connection."""
-        closed = asyncio.ensure_future(reader.read())
-        while not closed.done():
-            writer.write(data)
-            await asyncio.wait([closed], timeout=BYTE_INTERVAL)
-        await closed
 
 
 class Idle(Flood):
@@ -128,10 +131,10 @@ class UnreadSubscriptions(Flood):
 
     async def talk(self, reader, writer, number):
         protocol = (Plain, SocketIo)[number % 2]
-        writer.write(protocol.handshake(self.target.port, self.target.viewer_token))
+        writer.write(protocol.handshake(self.server.port, self.server.token))
         await reader.readuntil(b"\r\n\r\n")
         if protocol is SocketIo:
-            writer.write(_connect_packet(self.target.viewer_token))
+            writer.write(SocketIo.connect_packet(self.server.token))
         self.counts["subscribed"] += 1
         writer.transport.pause_reading()
         await asyncio.Event().wait()  # the end of the connection would show only by reading
@@ -146,9 +149,13 @@ class BadTokens(Flood):
     async def talk(self, reader, writer, number):
         while not self.is_holding:
             token = BAD_TOKEN.format(next(self.numbers))
-            update = {"user_id": self.target.player_id, "score_value": 1, "timestamp": "2026-01-01"}
+            update = {
+                "user_id": self.server.players[0],
+                "score_value": 1,
+                "timestamp": "2026-01-01",
+            }
             body = json.dumps(update).encode()
-            writer.write(wire.request("POST", "/api/score/update", self.target.port, token, body))
+            writer.write(wire.request("POST", "/api/score/update", self.server.port, token, body))
             self.counts[await _status(reader)] += 1
         await reader.read()
 
@@ -160,16 +167,17 @@ class BadConnects(Flood):
     addresses = 1
 
     async def talk(self, reader, writer, number):
-        writer.write(SocketIo.handshake(self.target.port, ""))
+        writer.write(SocketIo.handshake(self.server.port, ""))
         await reader.readuntil(b"\r\n\r\n")
         buffer = bytearray()
         while data := await reader.read(65536):
             buffer += data
-            for _, payload in wire.frames(buffer):
+            for payload in wire.frames(buffer):
                 self.counts[payload[:2].decode()] += 1
                 is_answer = payload[:1] == b"0" or payload[:2] == b"44"
                 if is_answer and not self.is_holding:
-                    writer.write(_connect_packet(BAD_TOKEN.format(next(self.numbers))))
+                    token = BAD_TOKEN.format(next(self.numbers))
+                    writer.write(SocketIo.connect_packet(token))
 
 
 class Pipelining(Flood):
@@ -179,7 +187,7 @@ class Pipelining(Flood):
     addresses = 1
 
     async def talk(self, reader, writer, number):
-        request = wire.request("GET", "/api/score/top10", self.target.port, "")
+        request = wire.request("GET", "/api/score/top10", self.server.port, "")
         writer.write(request * PIPELINED)
         while not self.is_holding:
             self.counts[await _status(reader)] += 1
@@ -204,65 +212,3 @@ async def _status(reader):
     length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
     await reader.readexactly(length)
     return head[9:12].decode()
-
-
-def _connect_packet(token):
-    """Return the frame with which a Socket.IO client authenticates."""
-    return wire.text_frame(b"40" + json.dumps({"token": token}).encode())
-
-
-class FloodProcess:
-    """The process of one flood. `begin` starts the flood, `hold` and `end` are as in `Flood`."""
-
-    def __init__(self, name, target, network=100, count=None):
-        context = multiprocessing.get_context("spawn")
-        self.name = name
-        self._started, self.has_opened, self._holding, self._ended = (
-            context.Event() for _ in range(4)
-        )
-        events = (self._started, self.has_opened, self._holding, self._ended)
-        self._counts = context.SimpleQueue()
-        arguments = (name, target, network, count, events, self._counts)
-        self._process = context.Process(target=_run_process, args=arguments, daemon=True)
-        self._process.start()
-
-    def begin(self):
-        """Start to open connections."""
-        self._started.set()
-
-    def hold(self):
-        """Open no more connections and send no more requests."""
-        self._holding.set()
-
-    def end(self):
-        """Close all connections, end the process, and return the counts of the flood."""
-        self._started.set()
-        self._ended.set()
-        counts = self._counts.get()
-        self._process.join(10)
-        return counts
-
-
-def _run_process(name, target, network, count, events, counts):
-    prepare_load_process()
-    os.nice(10)  # the other clients share this core
-    flood = FLOODS[name](target, network, count)
-    try:
-        events[0].wait()
-        asyncio.run(_run_flood(flood, *events[1:]))
-    finally:
-        counts.put(dict(flood.counts))
-
-
-async def _run_flood(flood, has_opened, holding, ended):
-    started_at = time.monotonic()
-    connections = [asyncio.create_task(flood.keep_open(number)) for number in range(flood.count)]
-    while not ended.is_set():
-        flood.is_holding = holding.is_set()
-        is_late = time.monotonic() > started_at + OPEN_TIMEOUT
-        if flood.counts["opened"] >= flood.count or is_late:
-            has_opened.set()
-        await asyncio.sleep(0.1)
-    for connection in connections:
-        connection.cancel()
-    await asyncio.gather(*connections, return_exceptions=True)

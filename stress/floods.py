@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import itertools
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from bench.pushes import measure_pushes, subscribed
 from bench.rates import give_all_players_a_score
 from bench.servers import Ours, prepare_load_process
 
-from .flood_clients import FLOODS, FloodProcess, Target
+from .flood_clients import FLOODS
 
 PLAYERS, SUBSCRIBERS = 300, 10
 UPDATE_RATE = 50  # per second
@@ -40,6 +39,7 @@ class FloodedServer(Ours):
 
     def __init__(self):
         super().__init__("sqlite", PLAYERS)
+        self.token = self.viewer_token()
 
     def open_sockets(self):
         """Return the number of open sockets of the process."""
@@ -49,11 +49,6 @@ class FloodedServer(Ours):
                 count += os.readlink(path).startswith("socket:")
         return count
 
-    def tracebacks(self):
-        """Return the last line of each traceback in the log, without repetitions."""
-        lines = re.findall(r"^Traceback .*\n(?:[ \t].*\n|\n)*(\S.*)$", self.log(), re.MULTILINE)
-        return sorted(set(lines))
-
 
 @dataclass
 class Result:
@@ -62,7 +57,7 @@ class Result:
     before: object = None
     flooded: object = None
     memory: tuple = (0, 0)  # bytes: before, maximum
-    closed_after: float | None = None  # seconds
+    closed_after: float = 0.0  # seconds
     counts: dict = field(default_factory=dict)  # by name of the flood
     failures: list = field(default_factory=list)
 
@@ -74,45 +69,43 @@ def measure(sizes, seconds, settle_time=SETTLE_TIME):
     """
     result = Result()
     with contextlib.closing(FloodedServer()) as server:
-        target = Target(server.port, server.viewer_token(), server.players[0])
-        processes = [
-            FloodProcess(name, target, network, sizes[name])
+        floods = [
+            FLOODS[name](server, network, sizes[name])
             for network, name in zip(itertools.count(FIRST_NETWORK), sizes, strict=False)
         ]
         try:
-            _flood(result, server, processes, seconds, settle_time)
+            _flood(result, server, floods, seconds, settle_time)
         except MeasurementFailed as error:
             result.failures.append(str(error))
         finally:
-            result.counts = {process.name: process.end() for process in processes}
-        result.failures += [f"a traceback in the log: {line}" for line in server.tracebacks()]
+            for name, flood in zip(sizes, floods, strict=True):
+                flood.end()
+                result.counts[name] = flood.counts
+        if tracebacks := server.log().count("Traceback (most recent call last)"):
+            result.failures.append(f"{tracebacks} tracebacks in {server.log()[-2000:]}")
     return result
 
 
-def _flood(result, server, processes, seconds, settle_time):
+def _flood(result, server, floods, seconds, settle_time):
     give_all_players_a_score(server)
     with subscribed(server, SUBSCRIBERS) as pool:
         result.before = _measure(server, pool, seconds)
         sockets, memory = server.open_sockets(), server.resident_bytes()
-        for process in processes:
-            process.begin()
-        while not all(process.has_opened.is_set() for process in processes):
+        for flood in floods:
+            flood.start()
+        while not all(flood.has_opened for flood in floods):
             pool.pump(0.1)
         _measure(server, pool, settle_time)
         result.flooded = _measure(server, pool, seconds)
-        for process in processes:
-            process.hold()
+        for flood in floods:
+            flood.is_holding = True
         started_at = time.monotonic()
-        while (is_open := server.open_sockets() > sockets) and (
-            time.monotonic() < started_at + CLOSE_TIMEOUT
-        ):
+        while server.open_sockets() > sockets and time.monotonic() < started_at + CLOSE_TIMEOUT:
             pool.pump(0.1)
+        result.closed_after = time.monotonic() - started_at
+        if left := max(server.open_sockets() - sockets, 0):
+            result.failures.append(f"{left} sockets are open after {CLOSE_TIMEOUT} s")
         result.memory = (memory, server.resident_bytes("VmHWM"))
-        if is_open:
-            left = server.open_sockets() - sockets
-            result.failures.append(f"{left} sockets are open {CLOSE_TIMEOUT} s after the flood")
-        else:
-            result.closed_after = time.monotonic() - started_at
         if (growth := result.memory[1] - memory) > MAX_GROWTH:
             result.failures.append(f"the process grew by {growth // MIB} MiB")
 
@@ -129,13 +122,13 @@ def report(name, result):
     """Return the result of one flood as text."""
     lines = [f"## {name}: {FLOODS[name].__doc__.strip()}"]
     if result.flooded:
+        before, flooded = result.before, result.flooded
+        memory = "/".join(f"{size // MIB}" for size in result.memory)
         lines += [
-            f"  push latency p50 {result.before.p50:.1f} -> {result.flooded.p50:.1f} ms, "
-            f"p99 {result.before.p99:.1f} -> {result.flooded.p99:.1f} ms",
-            "  memory before/maximum {:.0f}/{:.0f} MiB".format(*(n / MIB for n in result.memory)),
+            f"  push latency p50 {before.p50:.1f} -> {flooded.p50:.1f} ms, "
+            f"p99 {before.p99:.1f} -> {flooded.p99:.1f} ms",
+            f"  memory before/maximum {memory} MiB; closed after {result.closed_after:.1f} s",
         ]
-    if result.closed_after is not None:
-        lines.append(f"  all connections closed after {result.closed_after:.1f} s")
     counts = ", ".join(f"{key}: {count:,}" for key, count in result.counts[name].items())
     lines += [f"  counts: {counts}", *(f"  FAILED: {failure}" for failure in result.failures)]
     return "\n".join(lines)

@@ -1,8 +1,4 @@
-"""Read the history from the database and compute standings and boards, without server code.
-
-The checker compares the server with this independent implementation of the documented rules: how a
-policy applies updates in commit order, and who is in the top 10.
-"""
+"""Read the history from the database and compute standings and boards, without server code."""
 
 import contextlib
 import sqlite3

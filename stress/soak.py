@@ -14,11 +14,13 @@ the cache of each connection.
 
 import argparse
 import json
+import os
+import re
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
@@ -39,7 +41,7 @@ from .workload import Workload
 
 WORKERS, PAUSE = 8, 0.5  # average seconds between two actions of a worker
 # More concurrent requests than any pool has connections, so that all pools are full at rest.
-WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE = 60, 40, 0.3
+WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE = 60, 20, 0.2
 WORKLOAD_PAUSE = 0.5  # seconds
 # In which everything of closed clients must be gone: a session that is not polled ends after 45 s.
 REST_SECONDS = 90
@@ -77,12 +79,14 @@ class ObservedServer(Server):
         self.counts.unlink(missing_ok=True)
         Path(f"{self.counts}.request").touch()
         wait_until(self.counts.exists)
-        files = self._files()
-        sockets = sum(each.startswith("socket:") for each in files)
+        files = Counter()
+        for path in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                files[re.match("socket:|.*/scoreboard.db|", os.readlink(path))[0]] += 1
         return {
             "memory, MiB": self.memory(),
-            "open files": len(files) - sockets,
-            "sockets": sockets,
+            "open files": files[""],  # without the database's, whose pool is bounded
+            "sockets": files["socket:"],
             "threads": self._status("Threads"),
             **json.loads(self.counts.read_text()),
         }
@@ -94,31 +98,13 @@ class ObservedServer(Server):
     def has_clients(self):
         """Whether a client socket is open, or a live connection is counted in the metrics."""
         metrics = requests.get(f"{self.url}/metrics", headers={"Connection": "close"}, timeout=20)
-        counts = [
-            float(line.split()[-1])
-            for line in metrics.text.splitlines()
-            if line.startswith("scoreboard_connections{")
-        ]
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        # Local address, state (0A: listening) and inode (0: closed by the server).
-        sockets = [
-            row
-            for row in rows
-            if row[1].endswith(f":{self.port:04X}") and row[3] != "0A" and row[9] != "0"
-        ]
-        return any(counts) or bool(sockets)
-
-    def _files(self):
-        """Return the targets of all open files, except the database's: its pool is bounded."""
-        targets = []
-        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            try:
-                target = str(descriptor.readlink())
-            except FileNotFoundError:  # closed meanwhile
-                continue
-            if "scoreboard.db" not in target:
-                targets.append(target)
-        return targets
+        counts = re.findall(r"^scoreboard_connections\{.*\} (.*)$", metrics.text, re.MULTILINE)
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            # State 0A is the listening socket; the inode of a closed one is 0.
+            if local.endswith(f":{self.port:04X}") and state != "0A" and inode != "0":
+                return True
+        return any(map(float, counts))
 
     def _status(self, field):
         status = Path(f"/proc/{self.process.pid}/status").read_text()

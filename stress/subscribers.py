@@ -71,12 +71,13 @@ class ResettingConnection(PlainConnection):
 
 
 class SocketIoConnection:
-    """A Socket.IO connection with the transports in `transports`; its library always reads."""
+    """A Socket.IO connection; its library always reads."""
 
     transports = ("websocket",)
 
     def __init__(self, url: str, token: str) -> None:
         self._viewer = SocketIoViewer(url, token, list(self.transports))
+        self.close = self._viewer.close
 
     @property
     def messages(self) -> list[Any]:
@@ -89,9 +90,6 @@ class SocketIoConnection:
     def read(self, seconds: float) -> None:
         """Wait for `seconds`, or until the connection is closed."""
         self._viewer.ended.wait(seconds)
-
-    def close(self) -> None:
-        self._viewer.close()
 
 
 class PollingConnection(SocketIoConnection):

@@ -5,7 +5,6 @@ or that there was none. The checker compares these logs with the database.
 """
 
 import contextlib
-import http.client
 import itertools
 import json
 import random
@@ -16,8 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+import requests
 import socketio
 
 Update = dict[str, Any]
@@ -28,7 +27,7 @@ RESPONSE_TIMEOUT = 10
 # Short, because a client that waits for an acknowledgement does not notice a lost connection.
 ACKNOWLEDGEMENT_TIMEOUT = 3
 MAX_ATTEMPTS = 40
-CONNECTION_ERRORS = (OSError, http.client.HTTPException, socketio.exceptions.SocketIOError)
+CONNECTION_ERRORS = (OSError, socketio.exceptions.SocketIOError)  # also of requests
 
 
 class Log:
@@ -69,37 +68,31 @@ class HttpTransport:
     """Submits updates one by one over a keep-alive HTTP connection."""
 
     max_updates = 1
-    path = "/api/score/update"
 
     def __init__(self, url: str, token: str) -> None:
-        target = urlsplit(url)
-        self._connection = http.client.HTTPConnection(
-            target.hostname, target.port, timeout=RESPONSE_TIMEOUT
-        )
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._url, self._session = url, requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {token}"
 
     def send(self, updates: list[Update]) -> list[Response]:
         """Return the response to the update. Raises one of `CONNECTION_ERRORS`."""
-        return [self._post(updates[0])]
+        return [self._post("/api/score/update", updates[0])]
 
-    def _post(self, body: Any) -> Response:
-        self._connection.request("POST", self.path, json.dumps(body), self._headers)
-        response = self._connection.getresponse()
-        return response.status, json.loads(response.read())
+    def _post(self, path: str, body: Any) -> Response:
+        response = self._session.post(self._url + path, json=body, timeout=RESPONSE_TIMEOUT)
+        return response.status_code, response.json()
 
     def close(self) -> None:
-        self._connection.close()
+        self._session.close()
 
 
 class BatchTransport(HttpTransport):
     """Submits batches of up to 5 updates over a keep-alive HTTP connection."""
 
     max_updates = 5
-    path = "/api/score/batch"
 
     def send(self, updates: list[Update]) -> list[Response]:
         """Return a response per update; all are the same if the whole batch is refused."""
-        status, body = self._post({"updates": updates})
+        status, body = self._post("/api/score/batch", {"updates": updates})
         if status != 200:
             return [(status, body)] * len(updates)
         return [(result["status"], result["body"]) for result in body["results"]]
@@ -193,8 +186,9 @@ class Client:
         """Send updates once; return those to send again."""
         numbers = [self.log.sent(update) for update in updates]
         try:
-            if self._connection is None:
-                self._connection = self._transport(self._random.choice(self._urls), self._token)
+            self._connection = self._connection or self._transport(
+                self._random.choice(self._urls), self._token
+            )
             responses = self._connection.send(updates)
         except CONNECTION_ERRORS as error:
             for number in numbers:

@@ -1,6 +1,7 @@
 """Run coverage-guided fuzzing of each target for some seconds: `python -m stress.fuzz`.
 
-Failing inputs are saved among the seeds, where the tests replay them. Rename each after its fix.
+`targets.py` defines the invariants. Failing inputs are saved among the seeds, which the tests
+replay. Rename each after its fix.
 """
 
 import argparse

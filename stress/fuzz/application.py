@@ -86,7 +86,9 @@ class FuzzedApplication:
         with contextlib.ExitStack() as stack:
             for patch in self._patches():
                 stack.enter_context(patch)
-            stack.enter_context(_logging_to(errors))
+            for name in LOGGERS:
+                logger = logging.getLogger(name)
+                stack.enter_context(mock.patch.object(logger, "handlers", [errors]))
             yield
         assert not errors.lines, errors.lines
         assert not self.connections._all, "a connection was not removed"
@@ -156,17 +158,3 @@ class _ErrorCollector(logging.Handler):
         is_error = record.levelno >= logging.ERROR and IGNORED_ERROR not in record.getMessage()
         if record.exc_info or is_error:
             self.lines.append(f"{record.name}: {logging.Formatter().format(record)}")
-
-
-@contextlib.contextmanager
-def _logging_to(handler):
-    """Within the context, send the records of `LOGGERS` only to this handler."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [logger.handlers for logger in loggers]
-    for logger in loggers:
-        logger.handlers = [handler]
-    try:
-        yield
-    finally:
-        for logger, handlers in zip(loggers, before, strict=True):
-            logger.handlers = handlers

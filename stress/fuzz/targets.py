@@ -9,6 +9,7 @@ import json
 import socket
 
 import wsproto
+from werkzeug.test import create_environ, run_wsgi_app
 from wsproto.events import CloseConnection
 
 from scoreboard.realtime.socketio import engine
@@ -132,40 +133,24 @@ def _parse_target(fuzzed, line):
 
 def _request(fuzzed, method, path, given, body):
     """Send a request and check the response; a WebSocket's client sends nothing after it."""
-    environ = {
-        "REQUEST_METHOD": method,
-        "PATH_INFO": path,
-        "QUERY_STRING": "",
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(body)),
-        "REMOTE_ADDR": "127.0.0.1",
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "5000",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "localhost:5000",
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": io.StringIO(),
-        "wsgi.version": (1, 0),
-        **given,
-    }
-    statuses = []
+    environ = create_environ(
+        base_url="http://localhost:5000",
+        method=method,
+        input_stream=io.BytesIO(body),
+        content_type="application/json",
+        content_length=len(body),
+        environ_overrides={"PATH_INFO": path, "wsgi.input_terminated": True, **given},
+    )
     ours, theirs = socket.socketpair()
     theirs.shutdown(socket.SHUT_WR)
     environ["werkzeug.socket"] = ours
     with ours, theirs:
         try:
-            response = fuzzed.app.wsgi_app(
-                environ, lambda status, headers, *_: statuses.append(status)
-            )
-            content = b"".join(response)
-            getattr(response, "close", lambda: None)()
+            response, status_line, _ = run_wsgi_app(fuzzed.app.wsgi_app, environ, buffered=True)
+            content, status = b"".join(response), int(status_line[:3])
         except ConnectionError:  # how a WebSocket ends with the server of `flask run`
-            content = theirs.recv(65536)
+            content, status = theirs.recv(65536), 101
             assert content.startswith(b"HTTP/1.1 101 ")
-            statuses.append("101")
-    status = int(statuses[0][:3])
     _check_response(status, content, path, len(body) + sum(map(len, given.values())))
     # A GET changes nothing, and the events in a session's POST have their own acknowledgements.
     if method == "POST" and status // 100 == 2 and not path.startswith("/ws"):
