@@ -23,11 +23,10 @@ lint: .venv/dev ## Check format, style, types and unsafe code patterns.
 	$(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 
 audit: .venv/dev ## Check the packages for known vulnerabilities (needs the network).
-	$(BIN)/python -m stress.audit
+	$(BIN)/pip-audit --requirement requirements.txt
 
 bench: .venv/dev ## Compare the speed with Node and FastAPI (in bench/peers) and print a table.
 	$(BIN)/python -m bench
-	$(BIN)/python -m pytest bench
 
 kills: .venv/dev ## Kill processes 20 times under load; check that no update was lost or counted twice.
 	for database in sqlite postgres; do for processes in 1 3; do \

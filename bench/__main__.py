@@ -12,6 +12,7 @@ import time
 
 from . import rates
 from .clients import MeasurementFailed
+from .contract import check_contract
 from .pushes import measure_pushes, memory_per_subscriber, subscribed
 from .servers import FastApi, Node, NotInstalled, Ours, prepare_load_process
 from .table import NAMES, Figure, Table
@@ -41,8 +42,9 @@ PUSHES = {
 
 @contextlib.contextmanager
 def running(server_class, database):
-    """Start a server, give every player a score, and stop the server afterwards."""
+    """Start a server, check it, give every player a score, and stop the server afterwards."""
     with contextlib.closing(server_class(database)) as server:
+        check_contract(server)
         rates.give_all_players_a_score(server)
         yield server
 
@@ -73,10 +75,7 @@ def measure_subscribers(table, database, server_classes, rounds):
             with contextlib.closing(server_class(database)) as server:
                 memory = _or_reason(memory_per_subscriber, server, SUBSCRIBERS)
                 table.add(MEMORY, database, server.name, memory)
-            with (
-                running(server_class, database) as server,
-                subscribed(server, SUBSCRIBERS) as pool,
-            ):
+            with running(server_class, database) as server, subscribed(server, SUBSCRIBERS) as pool:
                 reason = None
                 for rate in UPDATE_RATES:
                     # After a server fails at one rate, skip the next: it still has pushes queued.

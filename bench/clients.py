@@ -5,8 +5,9 @@ import select
 import socket
 import time
 
+import websocket
+
 from . import wire
-from .protocols import SocketIo
 from .wire import MeasurementFailed
 
 DEADLINE = 120  # seconds, longer than any measurement
@@ -39,21 +40,9 @@ class EventClient:
 
     def __init__(self, server, in_flight):
         self.in_flight = in_flight
-        self.socket = connected(server.port)
-        self.socket.setblocking(True)
-        self.socket.settimeout(10)
+        self.socket = socketio_connection(server.port, server.scorer_token)
         self._buffer = bytearray()
         self._sent = 0
-        self.socket.sendall(SocketIo.handshake(server.port, ""))
-        while b"\r\n\r\n" not in self._buffer:
-            self._buffer += self.socket.recv(65536)
-        end = self._buffer.index(b"\r\n\r\n") + 4
-        wire.check_upgrade(self._buffer[:end])
-        del self._buffer[:end]
-        self.socket.sendall(SocketIo.connect_packet(server.scorer_token))
-        while not any(payload[:2] == b"40" for payload in wire.frames(self._buffer)):
-            self._buffer += self.socket.recv(65536)
-        self.socket.setblocking(False)
 
     def post(self, body):
         self._sent += 1
@@ -91,6 +80,24 @@ def connected(port):
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setblocking(False)
     return connection
+
+
+def socketio_connection(port, token):
+    """Return the socket of a Socket.IO connection that has received the current top 10."""
+    connection = websocket.create_connection(
+        f"ws://127.0.0.1:{port}/ws/scoreboard/?EIO=4&transport=websocket",
+        timeout=30,
+        sockopt=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    )
+    connection.recv()
+    connection.send("40" + json.dumps({"token": token}))
+    # Some servers send these in the other order.
+    pending = {"40", '42["top_10_update"'}
+    while pending:
+        message = connection.recv()
+        pending -= {start for start in pending if message.startswith(start)}
+    connection.sock.setblocking(False)
+    return connection.sock
 
 
 class Load:

@@ -25,12 +25,11 @@ from tests.support import databases
 from tests.support.servers import Server
 from tests.support.tokens import mint
 
-from . import ROOT
 from .clients import MeasurementFailed
 from .updates import Updates, number_of
 
 PLAYERS = 1000
-PEERS = ROOT / "bench" / "peers"
+PEERS = Path(__file__).parent / "peers"
 TOKEN_LIFETIME = 6 * 3600  # seconds: longer than a run
 
 
@@ -104,11 +103,8 @@ class Ours(Server):
         return response.json()["access_token"]
 
     def cpu_seconds(self):
-        """Return the seconds of CPU time of the process, user and kernel, in microsecond precision.
-
-        Reads the CPU clock of its pid: see clock_getcpuclockid(3).
-        """
-        return time.clock_gettime((~self.process.pid << 3) | 2)
+        """Return the seconds of CPU time of the process, user and kernel."""
+        return time.clock_gettime((~self.process.pid << 3) | 2)  # see clock_getcpuclockid(3)
 
     def settle(self):
         """Block until the process is idle. Raises MeasurementFailed after a minute."""
@@ -146,28 +142,16 @@ class Peer(Ours):
     new_postgres = staticmethod(databases.new_postgres)
     folder: Path
     program: tuple[str, ...]
-    pins: str  # the file of exact versions
-    packages: str  # where they are installed
     installing: tuple[tuple[str, ...], ...]  # commands
 
     @classmethod
-    def is_installed(cls):
-        """Whether the packages are installed in the currently pinned versions."""
-        done, pins = cls.folder / cls.packages / ".installed", cls.folder / cls.pins
-        return done.exists() and done.stat().st_mtime >= pins.stat().st_mtime
-
-    @classmethod
     def set_up(cls):
-        if cls.is_installed():
-            return
         for command in cls.installing:
             if not shutil.which(command[0]):
                 raise NotInstalled(f"{command[0]} is not installed")
             done = subprocess.run(command, cwd=cls.folder, capture_output=True, text=True)
             if done.returncode:
-                reason = (done.stderr.strip() or "no message").splitlines()[-1]
-                raise NotInstalled(f"{' '.join(command)} failed: {reason}")
-        (cls.folder / cls.packages / ".installed").touch()
+                raise NotInstalled(f"{' '.join(command)} failed: {done.stderr[-200:]}")
 
     def start(self):
         self._make_tables()
@@ -184,10 +168,8 @@ class Peer(Ours):
         schema = (PEERS / "schema.sql").read_text()
         if self.database.startswith("sqlite"):
             schema = schema.replace("bigserial", "integer")
-        with self._connection() as connection:
-            for statement in schema.split(";")[:-1]:
-                connection.execute(statement)
-            connection.commit()
+        for statement in schema.split(";")[:-1]:
+            self.execute(statement)
 
     def prepare(self, players):
         self.scorer_token = token("scorer", "scorer")
@@ -206,8 +188,7 @@ class Node(Peer):
     settings: ClassVar = {"NODE_ENV": "production"}
     folder = PEERS / "node-express"
     program = ("node", "server.js")
-    pins, packages = "package-lock.json", "node_modules"
-    installing = (("npm", "ci", "--no-fund", "--no-audit"),)
+    installing = (("npm", "install", "--no-save", "--no-fund", "--no-audit"),)
 
 
 class FastApi(Peer):
@@ -216,10 +197,17 @@ class FastApi(Peer):
     name = "FastAPI"
     folder = PEERS / "fastapi"
     program = (str(folder / ".venv" / "bin" / "python"), "server.py")
-    pins, packages = "requirements.txt", ".venv"
     installing = (
         (sys.executable, "-m", "venv", ".venv"),
-        (program[0], "-m", "pip", "install", "--disable-pip-version-check", "-r", pins),
+        (
+            program[0],
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "-r",
+            "requirements.txt",
+        ),
     )
 
 

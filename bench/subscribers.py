@@ -6,6 +6,7 @@ reference subscribers, spread from the first connected to the last, parse each m
 counts once all checksums equal those of the references.
 """
 
+import json
 import select
 import socket
 import struct
@@ -13,24 +14,20 @@ import time
 from zlib import crc32
 
 from . import wire
-from .clients import DEADLINE, MeasurementFailed, connected, received
-from .protocols import SocketIo
+from .clients import MeasurementFailed, received, socketio_connection
 
-MAX_CONNECTING = 50  # subscribers that connect at the same time
 CHUNK = 1 << 18
+# No message can contain these bytes of a ping, since they are not valid UTF-8.
+PING, PONG = b"\x81\x012", wire.text_frame(b"3")
 SO_TIMESTAMPNS = 35  # Linux; Python has no constant for it
 
 
 class Subscriber:
-    """One subscriber. Parses frames until it is connected, then only reads bytes."""
+    """One Socket.IO subscriber."""
 
     def __init__(self, port, token):
-        self._token = token
-        self.socket = connected(port)
-        self.socket.send(SocketIo.handshake(port, token))
-        self.pending = set(SocketIo.first_messages)
+        self.socket = socketio_connection(port, token)
         self.length = self.checksum = 0
-        self._buffer = bytearray()
         self._partial_ping = b""  # the possible start of a ping
 
     def reset(self):
@@ -48,17 +45,13 @@ class Subscriber:
 
     def process(self, data):
         """Answer and remove pings, and add the other bytes to the checksum."""
-        if self.pending:
-            self._connect(data)
-            return
         if self._partial_ping:
             data, self._partial_ping = self._partial_ping + data, b""
-        ping = SocketIo.ping
-        if ping in data:
-            data = data.replace(ping, b"")
-            self.socket.send(SocketIo.pong)
-        for length in range(len(ping) - 1, 0, -1):
-            if data.endswith(ping[:length]):
+        if PING in data:
+            data = data.replace(PING, b"")
+            self.socket.send(PONG)
+        for length in range(len(PING) - 1, 0, -1):
+            if data.endswith(PING[:length]):
                 data, self._partial_ping = data[:-length], data[-length:]
                 break
         self.length += len(data)
@@ -67,19 +60,6 @@ class Subscriber:
 
     def keep(self, data):
         """Do nothing with the bytes. `ReferenceSubscriber` overrides this."""
-
-    def _connect(self, data):
-        self._buffer += data
-        if self._buffer.startswith(b"HTTP/"):
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            wire.check_upgrade(self._buffer[:end])
-            del self._buffer[: end + 4]
-        for payload in wire.frames(self._buffer):
-            if payload[:1] == b"0":
-                self.socket.send(SocketIo.connect_packet(self._token))
-            self.pending -= {start for start in self.pending if payload.startswith(start)}
 
 
 class ReferenceSubscriber(Subscriber):
@@ -112,7 +92,7 @@ class ReferenceSubscriber(Subscriber):
         """Keep the arrival time and value of every `score_update`."""
         self._frames += data
         for payload in wire.frames(self._frames):
-            message = SocketIo.message(payload)
+            message = json.loads(payload[2:])[1]
             if message["type"] == "score_update":
                 self.updates.append((self._arrived, message["data"]["new_score"]))
 
@@ -142,14 +122,9 @@ class SubscriberPool:
         """Connect subscribers until there are `count`, with new references among them."""
         new = count - len(self)
         places = {round(i * (new - 1) / max(references - 1, 1)) for i in range(references)}
-        place = 0
-        while place < new:
-            several = range(place, min(place + MAX_CONNECTING, new))
-            new_ones = [
-                self._connect(ReferenceSubscriber if i in places else Subscriber) for i in several
-            ]
-            self._wait_until(lambda new_ones=new_ones: not any(each.pending for each in new_ones))
-            place = several.stop
+        for place in range(new):
+            self._connect(ReferenceSubscriber if place in places else Subscriber)
+            self.pump(0)
         self.reset()
 
     def reset(self):
@@ -178,11 +153,3 @@ class SubscriberPool:
         self._poll.register(subscriber.socket, select.EPOLLIN)
         if kind is ReferenceSubscriber:
             self.references.append(subscriber)
-        return subscriber
-
-    def _wait_until(self, condition):
-        deadline = time.monotonic() + DEADLINE
-        while not condition():
-            self.pump(0.02)
-            if time.monotonic() > deadline:
-                raise MeasurementFailed("the subscribers did not connect in time")

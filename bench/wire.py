@@ -1,7 +1,5 @@
 """Encode and parse HTTP and WebSocket: a library would make the load slower than the servers."""
 
-import base64
-import os
 import struct
 
 
@@ -37,22 +35,6 @@ def responses(buffer):
     return found
 
 
-def upgrade(path, port, token=None):
-    """Return a WebSocket handshake that offers compression as browsers do."""
-    lines = [
-        f"GET {path} HTTP/1.1",
-        f"Host: 127.0.0.1:{port}",
-        "Connection: Upgrade",
-        "Upgrade: websocket",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
-    ]
-    if token:
-        lines.append(f"Authorization: Bearer {token}")
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
 def text_frame(payload):
     """Return the payload as one masked text frame."""
     if len(payload) < 126:
@@ -60,14 +42,6 @@ def text_frame(payload):
     else:
         head = struct.pack(">BBH", 0x81, 0x80 | 126, len(payload))
     return head + _NO_MASK + payload
-
-
-def check_upgrade(head):
-    """Raise MeasurementFailed unless this head accepts the WebSocket without compression."""
-    if not head.startswith(b"HTTP/1.1 101"):
-        raise MeasurementFailed(f"a handshake was answered {bytes(head[:300])}")
-    if b"permessage-deflate" in head.lower():
-        raise MeasurementFailed("the server compresses, which is not measured here")
 
 
 def frames(buffer):

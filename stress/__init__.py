@@ -1,5 +1,1 @@
 """Stress tests: killed processes, floods, fuzzing and a soak test."""
-
-from pathlib import Path
-
-ROOT = Path(__file__).parent.parent

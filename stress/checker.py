@@ -10,14 +10,13 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from .history import History, Row, Standing, board, boards, fold, read_history
+from .history import board, boards, fold, read_history
 
 Key = tuple[str, str]  # user id, and identity of the update
 
@@ -30,17 +29,17 @@ class Submission:
     submitted_by: str
     responses: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
 
-    def receipts(self) -> list[dict[str, Any]]:
+    def receipts(self):
         """Return the receipts in the responses, including those in `replayed` errors."""
         accepted = [body for status, body in self.responses if status == 200]
         return accepted + [error["receipt"] for error in self._replays() if "receipt" in error]
 
-    def _replays(self) -> list[dict[str, Any]]:
+    def _replays(self):
         """Return the `replayed` errors."""
         errors = [body["error"] for _, body in self.responses if "error" in body]
         return [error for error in errors if error["code"] == "replayed"]
 
-    def problems(self, row: Row | None) -> Iterator[str]:
+    def problems(self, row):
         """Yield contradictions between the responses and the recorded row (None: not recorded)."""
         if [status for status, _ in self.responses].count(200) > 1:
             yield "was accepted twice"
@@ -58,7 +57,7 @@ class Submission:
             yield f"is recorded with the submitter {row.submitted_by}"
 
 
-def _receipt_of(row: Row) -> dict[str, Any]:
+def _receipt_of(row):
     """Return the receipt of a row, as the API defines it."""
     return {
         "user_id": row.user_id,
@@ -69,11 +68,11 @@ def _receipt_of(row: Row) -> dict[str, Any]:
     }
 
 
-def read_submissions(logs: list[Path]) -> dict[Key, Submission]:
+def read_submissions(logs):
     """Return the updates in the logs with their responses, by user and identity."""
-    submissions: dict[Key, Submission] = {}
+    submissions = {}
     for log in logs:
-        by_number: dict[int, Submission] = {}
+        by_number = {}
         for line in map(json.loads, log.read_text().splitlines()):
             if "sent" in line:
                 new = Submission(line["sent"], line["by"])
@@ -83,16 +82,16 @@ def read_submissions(logs: list[Path]) -> dict[Key, Submission]:
     return submissions
 
 
-def _key(update: dict[str, Any]) -> Key:
+def _key(update):
     """Return user id and identity: the nonce or, without one, timestamp and value."""
     timestamp = datetime.fromisoformat(update["timestamp"]).astimezone(UTC)
     return update["user_id"], update.get("nonce") or f"{timestamp} {update['score_value']}"
 
 
-def check_updates(submissions: dict[Key, Submission], history: History) -> Iterator[str]:
+def check_updates(submissions, history):
     """Yield updates that are lost, recorded twice, invented, or contradict their responses."""
     nonces = {submission.update.get("nonce") for submission in submissions.values()}
-    rows: dict[Key, Row] = {}
+    rows = {}
     for row in history.rows:
         without_nonce = f"{row.achieved_at} {int(row.score_value)}"
         key = row.user_id, row.identity if row.identity in nonces else without_nonce
@@ -106,9 +105,9 @@ def check_updates(submissions: dict[Key, Submission], history: History) -> Itera
             yield f"{key} {problem}"
 
 
-def check_standings(history: History, policy: str) -> Iterator[str]:
+def check_standings(history, policy):
     """Yield rows and standings that differ from the policy's result for the history."""
-    standings: dict[str, Standing] = {}
+    standings = {}
     for row, applied, standings in fold(history.rows, policy):
         score = standings[row.user_id].score
         if (row.score, row.applied) != (score, applied):
@@ -122,9 +121,7 @@ def check_standings(history: History, policy: str) -> Iterator[str]:
             yield f"score {later.score_id} is not later than {earlier.score_id}, committed before"
 
 
-def check_subscribers(
-    connections: list[dict[str, Any]], history: History, policy: str
-) -> Iterator[str]:
+def check_subscribers(connections, history, policy):
     """Yield connections whose messages are not a gapless part of the history, in order."""
     expected_boards = boards(history.rows, policy)
     expected_updates = [(row.user_id, row.score) for row in history.rows]
@@ -144,7 +141,7 @@ def check_subscribers(
             yield f"connection {number} of {len(connections)} {problem}"
 
 
-def is_up_to_date(messages: list[dict[str, Any]], history: History) -> bool:
+def is_up_to_date(messages, history):
     """Whether these messages end with the last update, if they have any, and the current board."""
     updates = [_update(each) for each in messages if each["type"] == "score_update"]
     top10s = [each["data"] for each in messages if each["type"] == "top_10_update"]
@@ -154,19 +151,13 @@ def is_up_to_date(messages: list[dict[str, Any]], history: History) -> bool:
     )
 
 
-def _update(message: dict[str, Any]) -> tuple[str, float]:
+def _update(message):
     return message["data"]["user_id"], message["data"]["new_score"]
 
 
-def _compare(
-    messages: list[dict[str, Any]],
-    expected_updates: list[tuple[str, float]],
-    expected_boards: list[list[dict[str, Any]]],
-    position: int,
-    is_open: bool,
-) -> str | None:
+def _compare(messages, expected_updates, expected_boards, position, is_open):
     """Return the problem with the messages of a connection opened after `position` updates."""
-    current: Any = None
+    current = None
     for number, message in enumerate(messages):
         if message["type"] == "score_update":
             if number == 0:
@@ -190,7 +181,7 @@ def _compare(
     return None
 
 
-def main() -> int:
+def main():
     """Check the logs in a folder; return the exit status."""
     parser = argparse.ArgumentParser("python -m stress.checker", description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -200,7 +191,7 @@ def main() -> int:
     return report(*check(options.folder, options.database, options.policy))
 
 
-def report(problems: list[str], counts: dict[str, int]) -> int:
+def report(problems, counts):
     """Print the counts and the first problems; return the exit status."""
     print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
     for problem in problems[:20]:
@@ -208,7 +199,7 @@ def report(problems: list[str], counts: dict[str, int]) -> int:
     return 1 if problems else 0
 
 
-def check(folder: Path, database: str, policy: str) -> tuple[list[str], dict[str, int]]:
+def check(folder, database, policy):
     """Return the problems, and the numbers of checked items by kind."""
     submissions = read_submissions(sorted(folder.glob("client-*.jsonl")))
     history = read_history(database)

@@ -14,7 +14,8 @@ import time
 from collections import Counter
 
 from bench import wire
-from bench.protocols import Plain, SocketIo
+
+from .actions import UPGRADE
 
 OPENED_PER_SECOND = 500
 OPEN_TIMEOUT = 10  # seconds after which a flood has begun, whatever the server has accepted
@@ -32,18 +33,15 @@ PIPELINED = 256
 class Flood:
     """Keeps `count` connections open, and replaces those that the server closes.
 
-    A subclass defines `talk`, which returns when the server has closed the connection. While
+    `talk(flood, reader, writer, number)` uses a connection until the server closes it. While
     `is_holding`, no connection is opened and no request is sent; slow clients continue.
     """
 
-    count = 500
-    addresses = 8
-    receive_buffer = 0
-
-    def __init__(self, server, network, count=None):
-        self.server, self.count, self._network = server, count or self.count, network
+    def __init__(self, server, network, talk, count, addresses=8):
+        self.server, self.count = server, count
         self.counts, self.numbers = Counter(), itertools.count()
         self.has_opened = self.is_holding = self._is_ended = False
+        self._network, self._talk, self._addresses = network, talk, addresses
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def start(self):
@@ -54,18 +52,6 @@ class Flood:
         self._is_ended = True
         if self._thread.ident:  # it was started
             self._thread.join()
-
-    async def talk(self, reader, writer, number):
-        """Use one connection until the server closes it."""
-        raise NotImplementedError
-
-    async def send_slowly(self, reader, writer, data):
-        """Send the data at every interval until the server closes the connection."""
-        closed = asyncio.ensure_future(reader.read())
-        while not closed.done():
-            writer.write(data)
-            await asyncio.wait([closed], timeout=BYTE_INTERVAL)
-        await closed
 
     async def _run(self):
         deadline = time.monotonic() + OPEN_TIMEOUT
@@ -84,126 +70,105 @@ class Flood:
                 reader, writer = await asyncio.open_connection(sock=await self._connect(number))
                 self.counts["opened"] += 1
                 with contextlib.closing(writer):
-                    await self.talk(reader, writer, number)
+                    await self._talk(self, reader, writer, number)
             self.counts["closed by the server"] += 1
             await asyncio.sleep(self.count / OPENED_PER_SECOND)
 
     async def _connect(self, number):
         opened = socket.socket()
         opened.setblocking(False)
-        if self.receive_buffer:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
-        opened.bind((f"127.{self._network}.0.{1 + number % self.addresses}", 0))
+        opened.bind((f"127.{self._network}.0.{1 + number % self._addresses}", 0))
         await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", self.server.port))
         return opened
 
 
-class Idle(Flood):
+async def idle(flood, reader, writer, number):
     """2,000 connections that send nothing."""
-
-    count = 2000
-
-    async def talk(self, reader, writer, number):
-        await reader.read()
+    await reader.read()
 
 
-class SlowHeads(Flood):
+async def slow_heads(flood, reader, writer, number):
     """500 requests that send a byte of the head every two seconds and never complete it."""
-
-    async def talk(self, reader, writer, number):
-        writer.write(HEADS[number % 2])
-        await self.send_slowly(reader, writer, b"a")
+    writer.write(HEADS[number % 2])
+    await _send_slowly(reader, writer, b"a")
 
 
-class SlowBodies(Flood):
+async def slow_bodies(flood, reader, writer, number):
     """500 requests that send a byte or a chunk of the body every two seconds."""
-
-    async def talk(self, reader, writer, number):
-        head, part = BODIES[number % 2]
-        writer.write(head)
-        await self.send_slowly(reader, writer, part)
+    head, part = BODIES[number % 2]
+    writer.write(head)
+    await _send_slowly(reader, writer, part)
 
 
-class UnreadSubscriptions(Flood):
+async def unread_subscriptions(flood, reader, writer, number):
     """500 subscribers, half by Socket.IO, that never read the messages."""
+    # A small buffer, so that the server soon detects that the client does not read.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    is_socketio, token = number % 2, flood.server.token
+    path = "/?EIO=4&transport=websocket" if is_socketio else f"?token={token}"
+    writer.write(f"GET /ws/scoreboard{path} HTTP/1.1\r\n".encode() + UPGRADE)
+    await reader.readuntil(b"\r\n\r\n")
+    if is_socketio:
+        writer.write(_connect_packet(token))
+    flood.counts["subscribed"] += 1
+    writer.transport.pause_reading()
+    await asyncio.Event().wait()  # the end of the connection would show only by reading
 
-    receive_buffer = 4096
 
-    async def talk(self, reader, writer, number):
-        protocol = (Plain, SocketIo)[number % 2]
-        writer.write(protocol.handshake(self.server.port, self.server.token))
-        await reader.readuntil(b"\r\n\r\n")
-        if protocol is SocketIo:
-            writer.write(SocketIo.connect_packet(self.server.token))
-        self.counts["subscribed"] += 1
-        writer.transport.pause_reading()
-        await asyncio.Event().wait()  # the end of the connection would show only by reading
-
-
-class BadTokens(Flood):
+async def bad_tokens(flood, reader, writer, number):
     """64 connections of one address that send updates with bad tokens, one after the other."""
-
-    count = 64
-    addresses = 1
-
-    async def talk(self, reader, writer, number):
-        while not self.is_holding:
-            token = BAD_TOKEN.format(next(self.numbers))
-            update = {
-                "user_id": self.server.players[0],
-                "score_value": 1,
-                "timestamp": "2026-01-01",
-            }
-            body = json.dumps(update).encode()
-            writer.write(wire.request("POST", "/api/score/update", self.server.port, token, body))
-            self.counts[await _status(reader)] += 1
-        await reader.read()
+    update = {"user_id": flood.server.players[0], "score_value": 1, "timestamp": "2026-01-01"}
+    body = json.dumps(update).encode()
+    while not flood.is_holding:
+        token = BAD_TOKEN.format(next(flood.numbers))
+        writer.write(wire.request("POST", "/api/score/update", flood.server.port, token, body))
+        flood.counts[await _status(reader)] += 1
+    await reader.read()
 
 
-class BadConnects(Flood):
+async def bad_connects(flood, reader, writer, number):
     """64 WebSockets of one address that send Socket.IO CONNECTs with bad tokens."""
-
-    count = 64
-    addresses = 1
-
-    async def talk(self, reader, writer, number):
-        writer.write(SocketIo.handshake(self.server.port, ""))
-        await reader.readuntil(b"\r\n\r\n")
-        buffer = bytearray()
-        while data := await reader.read(65536):
-            buffer += data
-            for payload in wire.frames(buffer):
-                self.counts[payload[:2].decode()] += 1
-                is_answer = payload[:1] == b"0" or payload[:2] == b"44"
-                if is_answer and not self.is_holding:
-                    token = BAD_TOKEN.format(next(self.numbers))
-                    writer.write(SocketIo.connect_packet(token))
+    writer.write(b"GET /ws/scoreboard/?EIO=4&transport=websocket HTTP/1.1\r\n" + UPGRADE)
+    await reader.readuntil(b"\r\n\r\n")
+    buffer = bytearray()
+    while data := await reader.read(65536):
+        buffer += data
+        for payload in wire.frames(buffer):
+            kind = payload[:2].decode()
+            flood.counts[kind] += 1
+            if kind in ("0{", "44") and not flood.is_holding:
+                writer.write(_connect_packet(BAD_TOKEN.format(next(flood.numbers))))
 
 
-class Pipelining(Flood):
+async def pipelining(flood, reader, writer, number):
     """4 connections that send top 10 requests, always 256 ahead of the responses."""
-
-    count = 4
-    addresses = 1
-
-    async def talk(self, reader, writer, number):
-        request = wire.request("GET", "/api/score/top10", self.server.port, "")
-        writer.write(request * PIPELINED)
-        while not self.is_holding:
-            self.counts[await _status(reader)] += 1
-            writer.write(request)
-        await reader.read()
+    request = wire.request("GET", "/api/score/top10", flood.server.port, "")
+    writer.write(request * PIPELINED)
+    while not flood.is_holding:
+        flood.counts[await _status(reader)] += 1
+        writer.write(request)
+    await reader.read()
 
 
+# The function, number of connections and number of addresses of each flood.
 FLOODS = {
-    "idle": Idle,
-    "slow-heads": SlowHeads,
-    "slow-bodies": SlowBodies,
-    "unread-subscriptions": UnreadSubscriptions,
-    "bad-tokens": BadTokens,
-    "bad-connects": BadConnects,
-    "pipelining": Pipelining,
+    "idle": (idle, 2000, 8),
+    "slow-heads": (slow_heads, 500, 8),
+    "slow-bodies": (slow_bodies, 500, 8),
+    "unread-subscriptions": (unread_subscriptions, 500, 8),
+    "bad-tokens": (bad_tokens, 64, 1),
+    "bad-connects": (bad_connects, 64, 1),
+    "pipelining": (pipelining, 4, 1),
 }
+
+
+async def _send_slowly(reader, writer, data):
+    """Send the data at every interval until the server closes the connection."""
+    closed = asyncio.ensure_future(reader.read())
+    while not closed.done():
+        writer.write(data)
+        await asyncio.wait([closed], timeout=BYTE_INTERVAL)
+    await closed
 
 
 async def _status(reader):
@@ -212,3 +177,8 @@ async def _status(reader):
     length = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
     await reader.readexactly(length)
     return head[9:12].decode()
+
+
+def _connect_packet(token):
+    """Return the frame with which a Socket.IO client authenticates."""
+    return wire.text_frame(b"40" + json.dumps({"token": token}).encode())

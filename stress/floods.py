@@ -8,7 +8,6 @@ the log has a traceback. Times depend on the machine and are not judged.
 
 import argparse
 import contextlib
-import itertools
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from bench.pushes import measure_pushes, subscribed
 from bench.rates import give_all_players_a_score
 from bench.servers import Ours, prepare_load_process
 
-from .flood_clients import FLOODS
+from .flood_clients import FLOODS, Flood
 
 PLAYERS, SUBSCRIBERS = 300, 10
 UPDATE_RATE = 50  # per second
@@ -69,10 +68,11 @@ def measure(sizes, seconds, settle_time=SETTLE_TIME):
     """
     result = Result()
     with contextlib.closing(FloodedServer()) as server:
-        floods = [
-            FLOODS[name](server, network, sizes[name])
-            for network, name in zip(itertools.count(FIRST_NETWORK), sizes, strict=False)
-        ]
+        floods = []
+        for number, name in enumerate(sizes):
+            talk, count, addresses = FLOODS[name]
+            count = sizes[name] or count
+            floods.append(Flood(server, FIRST_NETWORK + number, talk, count, addresses))
         try:
             _flood(result, server, floods, seconds, settle_time)
         except MeasurementFailed as error:
@@ -120,7 +120,7 @@ def _measure(server, pool, seconds):
 
 def report(name, result):
     """Return the result of one flood as text."""
-    lines = [f"## {name}: {FLOODS[name].__doc__.strip()}"]
+    lines = [f"## {name}: {FLOODS[name][0].__doc__}"]
     if result.flooded:
         before, flooded = result.before, result.flooded
         memory = "/".join(f"{size // MIB}" for size in result.memory)

@@ -2,11 +2,9 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import psycopg
 
@@ -56,7 +54,7 @@ class History:
     standings: dict[str, Standing]
 
 
-def read_history(database: str) -> History:
+def read_history(database):
     """Return the history in the database at this URL, `sqlite:///...` or `postgresql://...`."""
     rows = [_row(*map(_in_utc, values)) for values in _query(database, ROWS)]
     standings = {
@@ -66,17 +64,17 @@ def read_history(database: str) -> History:
     return History(rows, standings)
 
 
-def _row(*values: Any) -> Row:
+def _row(*values):
     row = Row(*values)
     return replace(row, applied=bool(row.applied))  # SQLite has no booleans
 
 
-def _standing(score: float, *values: Any) -> Standing:
+def _standing(score, *values):
     *others, billionths = values
     return Standing(score, *others, exact=_decimal(score) + Decimal(billionths).scaleb(-9))
 
 
-def _query(database: str, statement: str) -> list[tuple[Any, ...]]:
+def _query(database, statement):
     if database.startswith("sqlite"):
         path = database.removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
@@ -85,7 +83,7 @@ def _query(database: str, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def _in_utc(value: Any) -> Any:
+def _in_utc(value):
     """Return a timestamp as a datetime in UTC, other values unchanged: SQLite stores text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC)
@@ -94,18 +92,18 @@ def _in_utc(value: Any) -> Any:
     return value
 
 
-def _decimal(score: float) -> Decimal:
+def _decimal(score):
     return Decimal(repr(score))
 
 
-def _rounded(exact: Decimal) -> float:
+def _rounded(exact):
     """Return the double that the server shows for an exact total."""
     if abs(exact) > MAX_SCORE:
         return float((MAX_SCORE + 1) * (1 if exact > 0 else -1))
     return float(exact)
 
 
-def apply(policy: str, current: Standing | None, row: Row) -> Standing | None:
+def apply(policy, current, row):
     """Return a user's standing after one more update, or None if the update is not applied."""
     value = _decimal(row.score_value)
     if current is None:
@@ -120,9 +118,9 @@ def apply(policy: str, current: Standing | None, row: Row) -> Standing | None:
     return Standing(score, reached_at, row.achieved_at, row.score_id, exact)
 
 
-def fold(rows: list[Row], policy: str) -> Iterator[tuple[Row, bool, dict[str, Standing]]]:
+def fold(rows, policy):
     """Yield each update, whether it is applied, and all standings after it (one shared dict)."""
-    standings: dict[str, Standing] = {}
+    standings = {}
     for row in rows:
         changed = apply(policy, standings.get(row.user_id), row)
         if changed:
@@ -130,7 +128,7 @@ def fold(rows: list[Row], policy: str) -> Iterator[tuple[Row, bool, dict[str, St
         yield row, changed is not None, standings
 
 
-def board(standings: dict[str, Standing]) -> list[dict[str, Any]]:
+def board(standings):
     """Return the top 10: best score first, ties by who reached it first, then by user id."""
     order = sorted(
         standings.items(), key=lambda each: (-each[1].score, each[1].reached_at, each[0])
@@ -138,6 +136,6 @@ def board(standings: dict[str, Standing]) -> list[dict[str, Any]]:
     return [{"user_id": user, "score": standing.score} for user, standing in order[:BOARD_SIZE]]
 
 
-def boards(rows: list[Row], policy: str) -> list[list[dict[str, Any]]]:
+def boards(rows, policy):
     """Return the top 10 before the first update and after each update."""
     return [[], *(board(standings) for _, _, standings in fold(rows, policy))]

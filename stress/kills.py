@@ -11,11 +11,10 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from tests.support import databases
 from tests.support.backing_services import OwnRedis
-from tests.support.servers import Person, Server, several
+from tests.support.servers import Person, several
 
 from . import checker
 from .history import read_history
@@ -27,9 +26,7 @@ PLAYERS = 30
 UPDATES_BETWEEN_KILLS = (5, 60)
 
 
-def run(
-    folder: Path, database: str, processes: int, kills: int, policy: str, seed: int
-) -> tuple[list[str], dict[str, Any]]:
+def run(folder, database, processes, kills, policy, seed):
     """Run with this number of kills; return the problems and the figures of the run."""
     started_at, rng = time.monotonic(), random.Random(seed)
     is_postgres = database == "postgres"
@@ -72,7 +69,7 @@ def run(
     }
 
 
-def kill(servers: list[Server]) -> None:
+def kill(servers):
     """Kill these processes, then start them again."""
     for server in servers:
         server.kill()
@@ -80,7 +77,7 @@ def kill(servers: list[Server]) -> None:
         server.start()
 
 
-def main() -> int:
+def main():
     """Run with the command line's options; return the exit status."""
     parser = argparse.ArgumentParser("python -m stress.kills", description=__doc__)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")

@@ -4,8 +4,8 @@
 
 Compares the server at rest, without clients, after a warm-up and after N minutes (60 by default) of
 load; and its memory in the first and the last quarter of the load. With Postgres the server also
-uses Redis. Exits with 1 if a figure grew, a response had an unexpected status, the server logged a
-traceback, or the history checker found a problem.
+uses Redis. Exits with 1 if a figure grew, a response had an unexpected status, or the server logged
+a traceback.
 
 The warm-up fills the server's bounded caches: 10,000 verified tokens, 10,000 addresses with
 refusals, 1,000 audit lines, the connection pools with their statements, and a database larger than
@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
-from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 
@@ -30,19 +29,13 @@ import requests
 from tests.support import databases
 from tests.support.backing_services import OwnRedis
 from tests.support.servers import Server
-from tests.support.subscribers import PATH
 from tests.support.waiting import wait_until
 
-from . import checker
-from .actions import UPGRADE, World, new_token, new_update
-from .history import History, read_history
-from .subscribers import Subscribers
-from .workload import Workload
+from .actions import World, new_token, new_update
 
 WORKERS, PAUSE = 8, 0.5  # average seconds between two actions of a worker
 # More concurrent requests than any pool has connections, so that all pools are full at rest.
 WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE = 60, 20, 0.2
-WORKLOAD_PAUSE = 0.5  # seconds
 # In which everything of closed clients must be gone: a session that is not polled ends after 45 s.
 REST_SECONDS = 90
 SAMPLE_INTERVAL = 2  # seconds
@@ -114,44 +107,26 @@ class ObservedServer(Server):
 class Soak:
     """One server, its load, and the results: `rows` of figures and `failures`."""
 
-    def __init__(self, server, folder):
-        self.server, self.folder = server, folder
-        self.world = World(server)
+    def __init__(self, server):
+        self.server, self.world = server, World(server)
         self.rows, self.failures = [], self.world.failures
-        self._logs = []
 
     def run(self, seconds):
         """Warm up, run the load for `seconds`, and compare. Returns the types with more objects."""
         fill_caches(self.world)
-        self._load(WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE)
+        self.world.run(WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE)
         first = self._rest(is_settled)
-        loaded = self._load(seconds, WORKERS, PAUSE)
+        loaded = self.world.run(seconds, WORKERS, PAUSE)
         last = self._rest(lambda samples: not grown(first, samples[-1]))
         quarter = max(len(loaded) // 4, 1)
         memory = [{"memory, MiB": median(part)} for part in (loaded[:quarter], loaded[-quarter:])]
         self._compare("under load", *memory)
         self._compare("at rest", first, last)
-        self._check_history()
         if tracebacks := self.server.log().count("Traceback (most recent call last)"):
             self.failures.append(f"{tracebacks} tracebacks in the log")
         types = Counter(last["types"])
         types.subtract(first["types"])
         return [(name, count) for name, count in types.most_common(MAX_TYPES) if count > 0]
-
-    def _load(self, seconds, workers, pause):
-        """Run the load; return the server's memory at intervals of a second."""
-        world, logs = self.world, self.folder / f"workload-{len(self._logs)}"
-        logs.mkdir()
-        subscribers = Subscribers([world.url], world.scorer.token, keep_messages=False)
-        workload = Workload(
-            [world.url], world.scorer, world.submitted, logs, len(self._logs), WORKLOAD_PAUSE
-        )
-        try:
-            return world.run(seconds, workers, pause)
-        finally:
-            workload.stop()
-            subscribers.stop()
-            self._logs += workload.logs
 
     def _rest(self, is_done):
         """Sample until `is_done(samples)` without clients, or for `REST_SECONDS`."""
@@ -171,15 +146,6 @@ class Soak:
         self.rows += [(name, when, first[name], last[name]) for name in LIMITS if name in first]
         self.failures += [f"{name} grew {when}" for name in grown(first, last)]
 
-    def _check_history(self):
-        user_ids = self.world.submitted
-        history = read_history(self.server.environment["DATABASE_URL"])
-        rows = [row for row in history.rows if row.user_id in user_ids]
-        standings = {key: value for key, value in history.standings.items() if key in user_ids}
-        history = History(rows, standings)
-        self.failures += checker.check_updates(checker.read_submissions(self._logs), history)
-        self.failures += checker.check_standings(history, "latest")
-
 
 def is_settled(samples):
     """Whether the last samples are equal."""
@@ -198,25 +164,18 @@ def grown(first, last):
 
 def fill_caches(world):
     """Fill the bounded caches: tokens, addresses, audit lines, and the database's caches."""
-    http = HTTPConnection("127.0.0.1", world.server.port)
-
-    def send(status, method, path, headers, body=None):
-        http.request(method, path, body, headers)
-        response = http.getresponse()
-        content = response.read()
-        assert response.status == status, content
-
-    upgrade = dict(line.split(": ") for line in UPGRADE.decode().split("\r\n") if line)
+    http = requests.Session()
     for number in range(TOKENS):
         # A refresh token is verified and cached, then refused: the cheapest way to fill it.
         token = new_token(world.scorer.user_id, type="refresh")
         address = f"10.0.{number // 250}.{number % 250}"
         headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
-        send(401, "GET", PATH, upgrade | headers)
+        assert http.post(f"{world.url}/api/score/update", headers=headers).status_code == 401
     for start in range(0, UPDATES, 1000):
         players = [world.players[n % len(world.players)] for n in range(start, start + 1000)]
-        body = json.dumps({"updates": [new_update(player.user_id) for player in players]})
-        send(200, "POST", "/api/score/batch", world.scorer.bearer, body)
+        body = {"updates": [new_update(player.user_id) for player in players]}
+        url, headers = f"{world.url}/api/score/batch", world.scorer.bearer
+        http.post(url, json=body, headers=headers).raise_for_status()
     http.close()
 
 
@@ -242,7 +201,7 @@ def main():
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp())
     with running_server(options.database, folder) as server:
-        soak = Soak(server, folder)
+        soak = Soak(server)
         types = soak.run(options.minutes * 60)
     for name, when, first, last in soak.rows:
         print(f"{name} {when}: {first:,.0f} -> {last:,.0f}")

@@ -7,9 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import socketio
 import websocket
@@ -20,7 +18,7 @@ CONNECTION_ERRORS = (OSError, websocket.WebSocketException, socketio.exceptions.
 TIMEOUT = 10  # seconds
 
 
-def reset(connection: socket.socket) -> None:
+def reset(connection):
     """Close the connection with a RST instead of a FIN."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with contextlib.suppress(OSError):  # the server has closed it
@@ -32,7 +30,7 @@ def reset(connection: socket.socket) -> None:
 class PlainConnection:
     """A plain WebSocket that reads only during `read`."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url, token):
         self._socket = websocket.create_connection(
             url.replace("http", "ws", 1) + PATH,
             timeout=TIMEOUT,
@@ -40,10 +38,10 @@ class PlainConnection:
             # A small buffer, so that the server soon detects a subscriber that does not read.
             sockopt=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)],
         )
-        self.messages: list[Any] = []
+        self.messages = []
         self.is_closed = False
 
-    def read(self, seconds: float) -> None:
+    def read(self, seconds):
         """Read messages for `seconds`, or until the connection is closed."""
         deadline = time.monotonic() + seconds
         while not self.is_closed and (timeout := deadline - time.monotonic()) > 0:
@@ -58,68 +56,50 @@ class PlainConnection:
             except CONNECTION_ERRORS:
                 self.is_closed = True
 
-    def close(self) -> None:
-        self._socket.close(timeout=1)
-
-
-class ResettingConnection(PlainConnection):
-    """A plain WebSocket that is reset instead of closed."""
-
-    def close(self) -> None:
-        if self._socket.sock:  # unless the server has closed it
+    def close(self):
+        """Close or reset the connection, at random."""
+        if random.random() < 0.5:
+            self._socket.close(timeout=1)
+        elif self._socket.sock:  # unless the server has closed it
             reset(self._socket.sock)
 
 
 class SocketIoConnection:
     """A Socket.IO connection; its library always reads."""
 
-    transports = ("websocket",)
-
-    def __init__(self, url: str, token: str) -> None:
-        self._viewer = SocketIoViewer(url, token, list(self.transports))
-        self.close = self._viewer.close
+    def __init__(self, url, token, transports=("websocket",)):
+        self._viewer = SocketIoViewer(url, token, list(transports))
+        self.messages, self.close = [], self._viewer.close
 
     @property
-    def messages(self) -> list[Any]:
-        return self._viewer.messages()
+    def is_closed(self):
+        return self._viewer.ended.is_set()
 
-    @property
-    def is_closed(self) -> bool:
-        return bool(self._viewer.ended.is_set())
-
-    def read(self, seconds: float) -> None:
+    def read(self, seconds):
         """Wait for `seconds`, or until the connection is closed."""
         self._viewer.ended.wait(seconds)
+        self.messages = self._viewer.messages()
 
 
-class PollingConnection(SocketIoConnection):
-    """A Socket.IO connection by long polling."""
-
-    transports = ("polling",)
-
-
-class UpgradingConnection(SocketIoConnection):
-    """A Socket.IO connection that upgrades from long polling to WebSocket, as in browsers."""
-
-    transports = ("polling", "websocket")
+KINDS = (
+    PlainConnection,
+    PlainConnection,
+    SocketIoConnection,
+    partial(SocketIoConnection, transports=("polling", "websocket")),
+    partial(SocketIoConnection, transports=("polling",)),
+)
 
 
 class Subscriber:
-    """Opens one connection after another, and keeps the messages of each in `finished`.
+    """Opens one connection after another, and keeps the messages of each in `finished`."""
 
-    With `keep_messages` False, the messages of closed connections are dropped.
-    """
-
-    def __init__(
-        self, kind: Any, urls: list[str], token: str, seed: str, keep_messages: bool
-    ) -> None:
+    def __init__(self, kind, urls, token, seed):
         self._kind, self._urls, self._token = kind, urls, token
         self._random = random.Random(seed)
-        self._keep_messages = keep_messages
-        self._connection: Any = None
-        self.finished: list[list[Any]] = []
+        self._connection = None
+        self.finished = []
 
-    def run(self, settling: threading.Event, stop: threading.Event) -> None:
+    def run(self, settling, stop):
         """Reconnect at random until `settling` is set, then only when disconnected."""
         while not stop.is_set():
             if self._connection is None:
@@ -134,23 +114,20 @@ class Subscriber:
             self._connection.read(0.1 if settling.is_set() else self._random.random())
             if self._connection.is_closed:
                 self._disconnect()
-        if self._connection and not self._keep_messages:
-            self._disconnect()
 
-    def current(self) -> list[Any]:
+    def current(self):
         """Return the messages of the open connection."""
         return list(self._connection.messages) if self._connection else []
 
-    def _connect(self, stop: threading.Event) -> None:
+    def _connect(self, stop):
         try:
             self._connection = self._kind(self._random.choice(self._urls), self._token)
         except CONNECTION_ERRORS:
             stop.wait(0.1)
 
-    def _disconnect(self) -> None:
+    def _disconnect(self):
         connection, self._connection = self._connection, None
-        if self._keep_messages:
-            self.finished.append(list(connection.messages))
+        self.finished.append(connection.messages)
         with contextlib.suppress(*CONNECTION_ERRORS):
             connection.close()
 
@@ -158,21 +135,10 @@ class Subscriber:
 class Subscribers:
     """One subscriber per entry of `KINDS` on the servers at these URLs; they start at once."""
 
-    KINDS = (
-        PlainConnection,
-        PlainConnection,
-        ResettingConnection,
-        SocketIoConnection,
-        UpgradingConnection,
-        PollingConnection,
-    )
-
-    def __init__(
-        self, urls: list[str], token: str, seed: int = 0, keep_messages: bool = True
-    ) -> None:
+    def __init__(self, urls, token, seed=0):
         self._all = [
-            Subscriber(kind, urls, token, f"{seed}-subscriber-{number}", keep_messages)
-            for number, kind in enumerate(self.KINDS)
+            Subscriber(kind, urls, token, f"{seed}-subscriber-{number}")
+            for number, kind in enumerate(KINDS)
         ]
         self._settling, self._stop = threading.Event(), threading.Event()
         self._threads = [
@@ -182,7 +148,7 @@ class Subscribers:
         for thread in self._threads:
             thread.start()
 
-    def settle(self, is_up_to_date: Callable[[list[Any]], bool], seconds: float = 30) -> None:
+    def settle(self, is_up_to_date, seconds=30):
         """Stop disconnecting; wait up to `seconds` until all subscribers are up to date."""
         self._settling.set()
         deadline = time.monotonic() + seconds
@@ -191,7 +157,7 @@ class Subscribers:
                 return
             time.sleep(0.05)
 
-    def write_log(self, path: Path) -> None:
+    def write_log(self, path):
         """Write the messages of each connection, open ones last."""
         connections = [(False, messages) for each in self._all for messages in each.finished]
         connections += [(True, each.current()) for each in self._all]
@@ -199,7 +165,7 @@ class Subscribers:
             for is_open, messages in connections:
                 log.write(json.dumps({"open": is_open, "messages": messages}) + "\n")
 
-    def stop(self) -> None:
+    def stop(self):
         """Stop the subscribers. Blocks until their threads have ended."""
         self._stop.set()
         for thread in self._threads:

@@ -11,9 +11,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -36,31 +34,31 @@ class Log:
     `acknowledged` counts responses of 200, `lost` missing responses, `replays` refused repeats.
     """
 
-    def __init__(self, path: Path, user_id: str) -> None:
+    def __init__(self, path, user_id):
         self._file = path.open("w", buffering=1)
         self._numbers = itertools.count()
         self._user_id = user_id
         self.acknowledged = self.lost = self.replays = 0
 
-    def sent(self, update: Update) -> int:
+    def sent(self, update):
         """Log an update before it is sent; return its number for the other methods."""
         number = next(self._numbers)
         self._write(number, sent=update, by=self._user_id)
         return number
 
-    def answered(self, number: int, status: int, body: dict[str, Any]) -> None:
+    def answered(self, number, status, body):
         self.acknowledged += status == 200
         self.replays += body.get("error", {}).get("code") == "replayed"
         self._write(number, status=status, body=body)
 
-    def unanswered(self, number: int, error: Exception) -> None:
+    def unanswered(self, number, error):
         self.lost += 1
         self._write(number, lost=type(error).__name__)
 
-    def close(self) -> None:
+    def close(self):
         self._file.close()
 
-    def _write(self, number: int, **fields: Any) -> None:
+    def _write(self, number, **fields):
         self._file.write(json.dumps({"number": number, **fields}) + "\n")
 
 
@@ -69,19 +67,19 @@ class HttpTransport:
 
     max_updates = 1
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url, token):
         self._url, self._session = url, requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
 
-    def send(self, updates: list[Update]) -> list[Response]:
+    def send(self, updates):
         """Return the response to the update. Raises one of `CONNECTION_ERRORS`."""
         return [self._post("/api/score/update", updates[0])]
 
-    def _post(self, path: str, body: Any) -> Response:
+    def _post(self, path, body):
         response = self._session.post(self._url + path, json=body, timeout=RESPONSE_TIMEOUT)
         return response.status_code, response.json()
 
-    def close(self) -> None:
+    def close(self):
         self._session.close()
 
 
@@ -90,7 +88,7 @@ class BatchTransport(HttpTransport):
 
     max_updates = 5
 
-    def send(self, updates: list[Update]) -> list[Response]:
+    def send(self, updates):
         """Return a response per update; all are the same if the whole batch is refused."""
         status, body = self._post("/api/score/batch", {"updates": updates})
         if status != 200:
@@ -103,17 +101,17 @@ class EventTransport:
 
     max_updates = 1
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url, token):
         self._client = socketio.Client(reconnection=False)
         options = {"socketio_path": "/ws/scoreboard", "transports": ["websocket"]}
         self._client.connect(url, auth={"token": token}, wait_timeout=RESPONSE_TIMEOUT, **options)
 
-    def send(self, updates: list[Update]) -> list[Response]:
+    def send(self, updates):
         """Return the response to the update. Raises one of `CONNECTION_ERRORS`."""
         response = self._client.call("update_score", updates[0], timeout=ACKNOWLEDGEMENT_TIMEOUT)
         return [(response["status"], response["body"])]
 
-    def close(self) -> None:
+    def close(self):
         self._client.disconnect()
 
 
@@ -124,20 +122,12 @@ class Client:
     client may send it at the same time.
     """
 
-    def __init__(
-        self,
-        transport: Callable[..., Any],
-        urls: list[str],
-        token: str,
-        players: list[str],
-        log: Log,
-        started: list[Update],
-    ) -> None:
+    def __init__(self, transport, urls, token, players, log, started):
         self._transport, self._urls, self._token, self._players = transport, urls, token, players
         self.log, self._started = log, started
-        self._connection: Any = None
+        self._connection = None
 
-    def run(self, stop: threading.Event, pause: float, seed: str) -> None:
+    def run(self, stop, pause, seed):
         """Send requests until `stop` is set, with a pause of about `pause` seconds between two."""
         self._random = random.Random(seed)
         while not stop.wait(self._random.random() * 2 * pause):
@@ -146,7 +136,7 @@ class Client:
         self._disconnect()
         self.log.close()
 
-    def _next(self) -> Update:
+    def _next(self):
         """Return an update: a new one, sometimes invalid, or one that any client has started."""
         dice = self._random.random()
         if self._started and dice < 0.2:
@@ -158,7 +148,7 @@ class Client:
             self._started.append(update)
         return update
 
-    def _new(self) -> Update:
+    def _new(self):
         age = timedelta(hours=1) if self._random.random() < 0.1 else timedelta()
         update = {
             "user_id": self._random.choice(self._players),
@@ -170,7 +160,7 @@ class Client:
             update["nonce"] = uuid.UUID(int=self._random.getrandbits(128)).hex
         return update
 
-    def _send_until_answered(self, updates: list[Update], stop: threading.Event) -> None:
+    def _send_until_answered(self, updates, stop):
         """Send updates until each has a response other than 500, up to `MAX_ATTEMPTS` times.
 
         Once `stop` is set, send them one more time at most.
@@ -182,7 +172,7 @@ class Client:
                 return
             stop.wait(0.1)
 
-    def _send(self, updates: list[Update]) -> list[Update]:
+    def _send(self, updates):
         """Send updates once; return those to send again."""
         numbers = [self.log.sent(update) for update in updates]
         try:
@@ -201,7 +191,7 @@ class Client:
             update for update, (status, _) in zip(updates, responses, strict=True) if status == 500
         ]
 
-    def _disconnect(self) -> None:
+    def _disconnect(self):
         with contextlib.suppress(*CONNECTION_ERRORS):
             if self._connection:
                 self._connection.close()
@@ -213,17 +203,9 @@ class Workload:
 
     TRANSPORTS = (HttpTransport, HttpTransport, EventTransport, EventTransport, BatchTransport)
 
-    def __init__(
-        self,
-        urls: list[str],
-        scorer: Any,
-        players: list[str],
-        folder: Path,
-        seed: int = 0,
-        pause: float = 0.02,
-    ) -> None:
+    def __init__(self, urls, scorer, players, folder, seed=0, pause=0.02):
         """Start the clients. `pause` is the average seconds between two requests of each."""
-        started: list[Update] = []
+        started = []
         self.logs = [folder / f"client-{number}.jsonl" for number in range(len(self.TRANSPORTS))]
         self._clients = [
             Client(transport, urls, scorer.token, players, Log(path, scorer.user_id), started)
@@ -237,11 +219,11 @@ class Workload:
         for thread in self._threads:
             thread.start()
 
-    def count(self, counter: str) -> int:
+    def count(self, counter):
         """Return the current sum of a counter of `Log`: `acknowledged`, `lost` or `replays`."""
         return sum(getattr(client.log, counter) for client in self._clients)
 
-    def wait_for_more(self, count: int, seconds: float = 60) -> None:
+    def wait_for_more(self, count, seconds=60):
         """Wait until `count` more updates are acknowledged. Raises TimeoutError."""
         target, deadline = self.count("acknowledged") + count, time.monotonic() + seconds
         while self.count("acknowledged") < target:
@@ -249,7 +231,7 @@ class Workload:
                 raise TimeoutError(f"not {count} more updates within {seconds} s")
             time.sleep(0.005)
 
-    def stop(self) -> None:
+    def stop(self):
         """Stop the clients after their current requests. Blocks until they have ended."""
         self._stop.set()
         for thread in self._threads:

@@ -21,7 +21,7 @@ INPUT_TIMEOUT = 5  # seconds; a longer run is also a finding
 MAX_INPUT_SIZE = 4096
 
 
-def main() -> None:
+def main():
     """Fuzz the selected targets, one after another; exit with 1 if there are findings."""
     parser = argparse.ArgumentParser(prog="python -m stress.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
@@ -34,7 +34,7 @@ def main() -> None:
     sys.exit(any(findings))
 
 
-def fuzz(target: str, seconds: int) -> bool:
+def fuzz(target, seconds):
     """Fuzz the target in its own process and print the outcome. Returns whether it failed."""
     with tempfile.TemporaryDirectory() as corpus:
         shutil.copytree(SEEDS / target, corpus, dirs_exist_ok=True)
@@ -64,7 +64,7 @@ def fuzz(target: str, seconds: int) -> bool:
     return done.returncode != 0
 
 
-def _fuzz_in_process(target: str, options: list[str]) -> None:
+def _fuzz_in_process(target, options):
     """Fuzz in this process. Does not return: the fuzzer ends the process."""
     import atheris
 

@@ -20,21 +20,15 @@ from .application import ROLES, fuzzed_application
 
 # Bytes that an error response may have in addition to the size of the request.
 MAX_ERROR_SIZE = 16 * 1024
-HEADERS = {
-    b"authorization": "HTTP_AUTHORIZATION",
-    b"connection": "HTTP_CONNECTION",
-    b"cookie": "HTTP_COOKIE",
+HEADERS = (
+    b"authorization connection cookie if-none-match origin upgrade sec-websocket-key "
+    b"sec-websocket-protocol sec-websocket-version x-request-id"
+).split()
+VARIABLES = {
+    b"query": "QUERY_STRING",
     b"content-length": "CONTENT_LENGTH",
     b"content-type": "CONTENT_TYPE",
-    b"if-none-match": "HTTP_IF_NONE_MATCH",
-    b"origin": "HTTP_ORIGIN",
-    b"query": "QUERY_STRING",
-    b"upgrade": "HTTP_UPGRADE",
-    b"sec-websocket-key": "HTTP_SEC_WEBSOCKET_KEY",
-    b"sec-websocket-protocol": "HTTP_SEC_WEBSOCKET_PROTOCOL",
-    b"sec-websocket-version": "HTTP_SEC_WEBSOCKET_VERSION",
-    b"x-request-id": "HTTP_X_REQUEST_ID",
-}
+} | {name: f"HTTP_{name.decode().upper().replace('-', '_')}" for name in HEADERS}
 
 
 def http_body(data):
@@ -55,8 +49,8 @@ def http_headers(data):
         name, _, value = line.partition(b":")
         if name == b"suffix":
             path += value.decode("latin-1")
-        elif name in HEADERS:
-            given[HEADERS[name]] = fuzzed.substitute(value).strip().decode("latin-1")
+        elif name in VARIABLES:
+            given[VARIABLES[name]] = fuzzed.substitute(value).strip().decode("latin-1")
     with fuzzed.checked():
         _request(fuzzed, method, path, given, b'{"role": "player"}')
         _close_sessions(fuzzed)
