@@ -21,12 +21,11 @@ RATE_SECONDS, PUSH_SECONDS = 3, 10  # of each measurement
 SUBSCRIBERS = 1000
 UPDATE_RATES = (50, 200)  # per second
 
-UPDATES = Figure("updates/s by HTTP, 32 connections")
-BATCHES = Figure("updates/s in batches of 100 (peers: by HTTP, one by one)")
 RATES = {
     Figure("top 10 requests/s, 32 connections"): rates.top10_requests,
-    UPDATES: rates.updates_by_http,
+    Figure("updates/s by HTTP, 32 connections"): rates.updates_by_http,
     Figure("updates/s by Socket.IO event, 128 in flight"): rates.updates_by_event,
+    Figure("updates/s in batches of 100 (peers: by HTTP, one by one)"): rates.updates_in_batches,
 }
 MEMORY = Figure("memory per idle subscriber, KiB", less_is_better=True, digits=1)
 PUSHES = {
@@ -54,18 +53,10 @@ def measure_rates(table, database, server_classes, rounds):
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(running(each, database)) for each in server_classes]
         for _ in range(rounds):
-            http_rates = {}
             for figure, measure in RATES.items():
                 for server in servers:
                     value = _or_reason(measure, server, RATE_SECONDS)
                     table.add(figure, database, server.name, value)
-                    if figure is UPDATES:
-                        http_rates[server] = value
-            for server in servers:
-                value = http_rates[server]
-                if server.has_batches:
-                    value = _or_reason(rates.updates_in_batches, server, RATE_SECONDS)
-                table.add(BATCHES, database, server.name, value)
 
 
 def measure_subscribers(table, database, server_classes, rounds):

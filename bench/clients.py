@@ -115,39 +115,29 @@ class Load:
             self._poll.register(number, select.EPOLLIN)
         self._in_flight = 0
 
-    def run_for(self, seconds):
-        """Keep every client busy for `seconds`; return the number of responses in that time.
+    def run(self, seconds):
+        """Keep every client busy; return the responses per second, and close the clients.
 
-        Then waits for the outstanding responses, which are not counted.
+        Waits for outstanding responses at the end, and does not count them.
         """
-        self._send_all()
-        count, deadline = 0, time.perf_counter() + seconds
-        while (now := time.perf_counter()) < deadline:
-            count += self._read(deadline - now, again=True)
-        self._wait_for_responses()
-        return count
-
-    def run_once(self):
-        """Send `in_flight` requests from every client and wait for all responses."""
-        self._send_all()
-        self._wait_for_responses()
-
-    def close(self):
-        for client in self._clients.values():
-            client.socket.close()
-        self._poll.close()
-
-    def _send_all(self):
         for client in self._clients.values():
             for _ in range(client.in_flight):
                 self._send(client)
                 self._in_flight += 1
+        count, end = 0, time.perf_counter() + seconds
+        while (now := time.perf_counter()) < end:
+            count += self._read(end - now, send_next=True)
+        while self._in_flight:
+            self._read(1, send_next=False)
+            if time.perf_counter() > end + DEADLINE:
+                raise MeasurementFailed(f"{self._in_flight} responses did not arrive")
+        for client in self._clients.values():
+            client.socket.close()
+        self._poll.close()
+        return count / seconds
 
-    def _read(self, seconds, again):
-        """Read responses, waiting up to `seconds` for the first; return their number.
-
-        With `again`, a client sends its next request for each response.
-        """
+    def _read(self, seconds, send_next):
+        """Read responses, waiting up to `seconds` for the first; return their number."""
         count = 0
         for number, _ in self._poll.poll(max(seconds, 0)):
             client = self._clients[number]
@@ -155,14 +145,7 @@ class Load:
                 self._check(status, body)
                 count += 1
                 self._in_flight -= 1
-                if again:
+                if send_next:
                     self._send(client)
                     self._in_flight += 1
         return count
-
-    def _wait_for_responses(self):
-        deadline = time.perf_counter() + DEADLINE
-        while self._in_flight:
-            self._read(1, again=False)
-            if time.perf_counter() > deadline:
-                raise MeasurementFailed(f"{self._in_flight} responses did not arrive")

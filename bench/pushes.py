@@ -19,14 +19,10 @@ GRACE_PERIOD = 10  # seconds after the last post in which every push must arrive
 
 @dataclass(frozen=True)
 class PushFigures:
-    """Push latency in ms over all updates and five subscribers, and CPU per delivery in µs.
+    """Push latency in ms, from when a post was due until the kernel received the push.
 
-    If the subscribers did not get everything in time, the latency is text with the share delivered.
-
-    The latency of an update is the time from when its post was due until the kernel received the
-    push for a subscriber, by this machine's clock. A delivery is one `score_update` to one
-    subscriber, with the `top_10_update` that may follow. Its CPU is that of the whole process,
-    including the update.
+    It is text with the share delivered if the subscribers did not get everything in time. `cpu` is
+    the CPU time of the server in µs, per `score_update` to one subscriber.
     """
 
     p50: float | str
@@ -59,10 +55,7 @@ def memory_per_subscriber(server, count):
 
 
 def measure_pushes(server, pool, rate, seconds):
-    """Post `rate` updates per second; return a `PushFigures`.
-
-    Raises MeasurementFailed for a refused update.
-    """
+    """Post `rate` updates per second; return a `PushFigures`."""
     pool.reset()
     recorded, cpu = len(server.recorded()), server.cpu_seconds()
     posts = _Posts(server, pool, rate, rate * seconds)

@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,11 @@ import uuid
 from pathlib import Path
 from typing import ClassVar
 
-import psycopg
 import requests
 
 from tests.support import databases
 from tests.support.servers import Server
+from tests.support.sql import query
 from tests.support.tokens import mint
 
 from .clients import MeasurementFailed
@@ -66,7 +65,6 @@ class Ours(Server):
     name = "ours"
     is_forked = False  # started as in production
     has_batches = True
-    order = "created_at, score_id"  # ORDER BY of the history
     settings: ClassVar = {"CONNECTIONS_PER_ADDRESS": "100000"}
     new_postgres = staticmethod(databases.new_database)
 
@@ -122,23 +120,15 @@ class Ours(Server):
         return int(status.partition(f"{field}:")[2].split()[0]) * 1024
 
     def recorded(self):
-        """Return the numbers of the updates in the history, in the order recorded."""
-        with self._connection() as connection:
-            rows = connection.execute(f"SELECT score_value FROM scores ORDER BY {self.order}")
-            return [number_of(value) for (value,) in rows]
-
-    def _connection(self):
-        if self.database.startswith("sqlite"):
-            path = self.database.removeprefix("sqlite:///")
-            return contextlib.closing(sqlite3.connect(path, timeout=10))
-        return psycopg.connect(self.database)
+        """Return the numbers of the updates in the history, in the order of their ids."""
+        rows = query(self.database, "SELECT score_value FROM scores ORDER BY score_id")
+        return [number_of(value) for (value,) in rows]
 
 
 class Peer(Ours):
     """A server in bench/peers with the same API; its tables are created here."""
 
     has_batches = False
-    order = "score_id"
     new_postgres = staticmethod(databases.new_postgres)
     folder: Path
     program: tuple[str, ...]
@@ -154,7 +144,9 @@ class Peer(Ours):
                 raise NotInstalled(f"{' '.join(command)} failed: {done.stderr[-200:]}")
 
     def start(self):
-        self._make_tables()
+        schema, is_sqlite = (PEERS / "schema.sql").read_text(), self.database.startswith("sqlite")
+        for statement in schema.split(";")[:-1]:
+            self.execute(statement.replace("bigserial", "integer") if is_sqlite else statement)
         with self.log_file.open("a") as log:
             self.process = subprocess.Popen(
                 self.program, cwd=self.folder, env=self.environment, stdout=log, stderr=log
@@ -163,13 +155,6 @@ class Peer(Ours):
         while not self._answers():
             assert self.process.poll() is None, f"the server ended: {self.log()}"
             assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
-
-    def _make_tables(self):
-        schema = (PEERS / "schema.sql").read_text()
-        if self.database.startswith("sqlite"):
-            schema = schema.replace("bigserial", "integer")
-        for statement in schema.split(";")[:-1]:
-            self.execute(statement)
 
     def prepare(self, players):
         self.scorer_token = token("scorer", "scorer")
@@ -199,15 +184,7 @@ class FastApi(Peer):
     program = (str(folder / ".venv" / "bin" / "python"), "server.py")
     installing = (
         (sys.executable, "-m", "venv", ".venv"),
-        (
-            program[0],
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "-r",
-            "requirements.txt",
-        ),
+        (program[0], "-m", "pip", "install", "--quiet", "-r", "requirements.txt"),
     )
 
 

@@ -36,15 +36,8 @@ class Subscriber:
         self.length = self.checksum = 0
 
     def read(self):
-        """Read and process the bytes that have arrived."""
-        self.process(self.receive())
-
-    def receive(self):
-        """Return the bytes that have arrived."""
-        return received(self.socket)
-
-    def process(self, data):
-        """Answer and remove pings, and add the other bytes to the checksum."""
+        """Read what has arrived: answer and remove pings, and checksum the other bytes."""
+        data = self.receive()
         if self._partial_ping:
             data, self._partial_ping = self._partial_ping + data, b""
         if PING in data:
@@ -56,10 +49,10 @@ class Subscriber:
                 break
         self.length += len(data)
         self.checksum = crc32(data, self.checksum)
-        self.keep(data)
+        return data
 
-    def keep(self, data):
-        """Do nothing with the bytes. `ReferenceSubscriber` overrides this."""
+    def receive(self):
+        return received(self.socket)
 
 
 class ReferenceSubscriber(Subscriber):
@@ -88,9 +81,8 @@ class ReferenceSubscriber(Subscriber):
                 self._arrived = seconds + nanoseconds / 1e9
         return data
 
-    def keep(self, data):
-        """Keep the arrival time and value of every `score_update`."""
-        self._frames += data
+    def read(self):
+        self._frames += super().read()
         for payload in wire.frames(self._frames):
             message = json.loads(payload[2:])[1]
             if message["type"] == "score_update":

@@ -54,8 +54,7 @@ def _numbers(values):
 def _format(figure, values):
     numbers = _numbers(values)
     if not numbers:
-        reasons = [value for value in values if isinstance(value, str)]
-        return "; ".join(dict.fromkeys(reasons)) or "–"
+        return "; ".join(dict.fromkeys(value for value in values if isinstance(value, str))) or "–"
     text = f"{median(numbers):,.{figure.digits}f}"
     # Show the range if the rounds differ by more than a quarter.
     if max(numbers) - min(numbers) > abs(median(numbers)) / 4:

@@ -19,12 +19,7 @@ class Updates:
         self._players = players
         self._random = random.Random(4)
         self._timestamp = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-        self._created = 0
-
-    @property
-    def created(self):
-        """The number of updates so far, and thus the number of the next one."""
-        return self._created
+        self.created = 0  # also the number of the next update
 
     def one_per_player(self):
         """Return the body of an update for each player, so that all have a score."""
@@ -35,8 +30,8 @@ class Updates:
         return self._body(self._random.choice(self._players))
 
     def _body(self, player):
-        value = self._random.randrange(1_000_000) << BITS | self._created
-        self._created += 1
+        value = self._random.randrange(1_000_000) << BITS | self.created
+        self.created += 1
         update = {"user_id": player, "score_value": value, "timestamp": self._timestamp}
         return json.dumps(update).encode()
 

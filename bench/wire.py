@@ -7,10 +7,6 @@ class MeasurementFailed(Exception):
     """The server failed a request or closed a connection, so there is no valid measurement."""
 
 
-# A valid mask that leaves the payload unchanged.
-_NO_MASK = bytes(4)
-
-
 def request(method, path, port, token, body=b""):
     """Return an HTTP/1.1 request; the connection is kept open."""
     head = (
@@ -41,7 +37,7 @@ def text_frame(payload):
         head = bytes((0x81, 0x80 | len(payload)))
     else:
         head = struct.pack(">BBH", 0x81, 0x80 | 126, len(payload))
-    return head + _NO_MASK + payload
+    return head + bytes(4) + payload  # a mask of zeros leaves the payload unchanged
 
 
 def frames(buffer):

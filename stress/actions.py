@@ -46,7 +46,8 @@ MALFORMED_REQUESTS = (
     b"POST /api/score/update HTTP/1.1\r\nContent-Length: x\r\n\r\n",
     b"POST /api/score/update HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 )
-REFUSED_REQUESTS = (
+REQUESTS = (
+    *(("GET", path, 200) for path in PAGES),
     ("GET", "/nowhere", 404),
     ("DELETE", "/api/score/top10", 405),
     ("GET", f"{PATH}?token=none", 426),
@@ -96,10 +97,7 @@ class World:
         return Person(user_id, new_token(user_id, role=role))
 
     def run(self, seconds, workers, pause):
-        """Run random actions in threads, with a pause of about `pause` seconds between two.
-
-        Blocks. Returns the server's memory at intervals of a second.
-        """
+        """Run random actions in threads. Blocks. Returns the server's memory once per second."""
         stop, memory, end = threading.Event(), [], time.monotonic() + seconds
         with ThreadPoolExecutor(workers) as executor:
             for _ in range(workers):
@@ -129,10 +127,7 @@ class World:
 
 
 class Actions:
-    """The actions of one worker, with its own keep-alive HTTP connection.
-
-    An action raises AssertionError if a response has an unexpected status.
-    """
+    """The actions of one worker; they fail if a response has an unexpected status."""
 
     def __init__(self, world):
         self.world, self.http = world, requests.Session()
@@ -207,9 +202,6 @@ class Actions:
         if cursor := response.json().get("next"):
             self._request("GET", path, player.token, params={"cursor": cursor})
 
-    def read_page(self):
-        self._request("GET", random.choice(PAGES))
-
     def use_account(self):
         name = f"user-{uuid.uuid4().hex[:12]}"
         account = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
@@ -252,8 +244,8 @@ class Actions:
         tokens += [new_token(user_id, **claim) for claim in ({"exp": 0}, {"type": "refresh"})]
         self._update(random.choice([*tokens, new_token(user_id, key="k" * 48)]), 401, user_id)
 
-    def send_refused_request(self):
-        method, path, status = random.choice(REFUSED_REQUESTS)
+    def send_request(self):
+        method, path, status = random.choice(REQUESTS)
         self._request(method, path, None, (status,))
 
     def send_malformed_request(self):

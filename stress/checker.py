@@ -2,8 +2,7 @@
 
     python -m stress.checker --database URL --policy latest FOLDER
 
-FOLDER has the logs of a workload, `client-*.jsonl`, and of its subscribers, `subscribers.jsonl`.
-Prints the numbers of checked items and any problems. Exits with 1 if there are problems, else 0.
+FOLDER has `client-*.jsonl` and `subscribers.jsonl`. Exits with 1 if there are problems, else 0.
 """
 
 import argparse

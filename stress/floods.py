@@ -1,9 +1,9 @@
 """Flood the server and measure how other clients are served: `python -m stress.floods`.
 
 Each flood runs against a new server on SQLite with its default limits. Prints the push latency of
-50 updates per second to ten subscribers, before and during the flood. Exits with 1 if an update or
-a message was lost, memory grew beyond its bound, a connection was not closed within a minute, or
-the log has a traceback. Times depend on the machine and are not judged.
+50 updates/s to ten subscribers, before and during the flood. Exits with 1 if an update or a message
+was lost, memory grew too much, a connection was not closed within a minute, or the log has a
+traceback. Times depend on the machine and are not checked.
 """
 
 import argparse

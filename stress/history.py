@@ -1,12 +1,10 @@
 """Read the history from the database and compute standings and boards, without server code."""
 
-import contextlib
-import sqlite3
-from dataclasses import dataclass, replace
+from collections import namedtuple
 from datetime import UTC, datetime
 from decimal import Decimal
 
-import psycopg
+from tests.support.sql import query
 
 BOARD_SIZE = 10
 COLUMNS = (
@@ -19,68 +17,31 @@ STANDINGS = "SELECT user_id, score, reached_at, achieved_at, score_id, remainder
 MAX_SCORE = 2**53 - 1
 
 
-@dataclass(frozen=True)
-class Row:
-    """One accepted update: a row of the `scores` table."""
-
-    score_id: int
-    user_id: str
-    score_value: float
-    created_at: datetime
-    achieved_at: datetime
-    identity: str
-    submitted_by: str
-    score: float
-    applied: bool
-    version: int
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A user's standing. `exact` is the exact decimal score, `score` the double that shows it."""
-
-    score: float
-    reached_at: datetime
-    achieved_at: datetime
-    score_id: int
-    exact: Decimal
-
-
-@dataclass(frozen=True)
-class History:
-    """All accepted updates in commit order, and the standing of each user."""
-
-    rows: list[Row]
-    standings: dict[str, Standing]
+# An accepted update: a row of the `scores` table.
+Row = namedtuple("Row", COLUMNS)
+# The standing of a user. `exact` is the exact decimal score, `score` the double that shows it.
+Standing = namedtuple("Standing", "score, reached_at, achieved_at, score_id, exact")
+# All accepted updates in commit order, and the standing of each user.
+History = namedtuple("History", "rows, standings")
 
 
 def read_history(database):
     """Return the history in the database at this URL, `sqlite:///...` or `postgresql://...`."""
-    rows = [_row(*map(_in_utc, values)) for values in _query(database, ROWS)]
+    rows = [_row(*map(_in_utc, values)) for values in query(database, ROWS)]
     standings = {
-        user_id: _standing(*map(_in_utc, values))
-        for user_id, *values in _query(database, STANDINGS)
+        user_id: _standing(*map(_in_utc, values)) for user_id, *values in query(database, STANDINGS)
     }
     return History(rows, standings)
 
 
 def _row(*values):
     row = Row(*values)
-    return replace(row, applied=bool(row.applied))  # SQLite has no booleans
+    return row._replace(applied=bool(row.applied))  # SQLite has no booleans
 
 
 def _standing(score, *values):
     *others, billionths = values
     return Standing(score, *others, exact=_decimal(score) + Decimal(billionths).scaleb(-9))
-
-
-def _query(database, statement):
-    if database.startswith("sqlite"):
-        path = database.removeprefix("sqlite:///")
-        with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
-            return connection.execute(statement).fetchall()
-    with psycopg.connect(database) as connection:
-        return connection.execute(statement).fetchall()
 
 
 def _in_utc(value):

@@ -50,7 +50,11 @@ def run(folder, database, processes, kills, policy, seed):
         stack.callback(workload.stop)
         for _ in range(kills):
             workload.wait_for_more(rng.randint(*UPDATES_BETWEEN_KILLS))
-            kill(servers if rng.random() < 0.2 else [rng.choice(servers)])
+            killed = servers if rng.random() < 0.2 else [rng.choice(servers)]
+            for server in killed:
+                server.kill()
+            for server in killed:
+                server.start()
         workload.wait_for_more(20)
         workload.stop()
         history = read_history(url)
@@ -67,14 +71,6 @@ def run(folder, database, processes, kills, policy, seed):
         "kills": kills,
         "seconds": seconds,
     }
-
-
-def kill(servers):
-    """Kill these processes, then start them again."""
-    for server in servers:
-        server.kill()
-    for server in servers:
-        server.start()
 
 
 def main():

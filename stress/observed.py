@@ -3,9 +3,8 @@
     python -m stress.observed FILE
 
 When FILE.request exists, the thread removes it, collects garbage and writes to FILE, as JSON, the
-numbers of green threads and of objects in total and by type. This stalls the server, so request it
-only at rest. The thread is created with functions saved before eventlet patches the standard
-library, so that it also runs while the loop hangs.
+numbers of green threads and of objects in total and by type. This stalls the server. The thread is
+created with functions saved before eventlet patches the standard library.
 """
 
 import _thread
@@ -44,21 +43,15 @@ def _answer_requests(file):
 def _count():
     gc.collect()
     objects = gc.get_objects()
-    types = Counter(map(type, objects))
-    green_types = {each for each in types if issubclass(each, greenlet.greenlet)}
+    # Idle tasks are finished ones that the server keeps to use again, in a bounded number.
+    idle = sys.modules["scoreboard.concurrency.runtime"].idle_tasks
     # A greenlet without a parent is a native thread: eventlet's pool has twenty for blocking calls.
-    green = [
-        each for each in objects if type(each) in green_types and not each.dead and each.parent
-    ]
-    # The server keeps a bounded number of finished tasks to use again.
-    idle = set(sys.modules["scoreboard.concurrency.runtime"].idle_tasks)
-    names = Counter()
-    for each, count in types.items():
-        names[f"{each.__module__}.{each.__qualname__}"] += count
+    green = [each for each in objects if issubclass(type(each), greenlet.greenlet) and each.parent]
+    types = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in objects)
     return {
-        "green threads": sum(each not in idle for each in green),
+        "green threads": sum(not each.dead and each not in idle for each in green),
         "objects": len(objects),
-        "types": dict(names.most_common(MAX_TYPES)),
+        "types": types.most_common(MAX_TYPES),
     }
 
 

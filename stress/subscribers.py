@@ -103,7 +103,10 @@ class Subscriber:
         """Reconnect at random until `settling` is set, then only when disconnected."""
         while not stop.is_set():
             if self._connection is None:
-                self._connect(stop)
+                try:
+                    self._connection = self._kind(self._random.choice(self._urls), self._token)
+                except CONNECTION_ERRORS:
+                    stop.wait(0.1)
                 continue
             dice = self._random.random()
             if dice < 0.2 and not settling.is_set():
@@ -119,12 +122,6 @@ class Subscriber:
         """Return the messages of the open connection."""
         return list(self._connection.messages) if self._connection else []
 
-    def _connect(self, stop):
-        try:
-            self._connection = self._kind(self._random.choice(self._urls), self._token)
-        except CONNECTION_ERRORS:
-            stop.wait(0.1)
-
     def _disconnect(self):
         connection, self._connection = self._connection, None
         self.finished.append(connection.messages)
@@ -135,7 +132,7 @@ class Subscriber:
 class Subscribers:
     """One subscriber per entry of `KINDS` on the servers at these URLs; they start at once."""
 
-    def __init__(self, urls, token, seed=0):
+    def __init__(self, urls, token, seed):
         self._all = [
             Subscriber(kind, urls, token, f"{seed}-subscriber-{number}")
             for number, kind in enumerate(KINDS)

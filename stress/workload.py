@@ -9,18 +9,16 @@ import itertools
 import json
 import random
 import threading
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import requests
 import socketio
 
-Update = dict[str, Any]
-Response = tuple[int, dict[str, Any]]
+from tests.support.waiting import wait_until
 
 # Seconds.
+PAUSE = 0.02
 RESPONSE_TIMEOUT = 10
 # Short, because a client that waits for an acknowledgement does not notice a lost connection.
 ACKNOWLEDGEMENT_TIMEOUT = 3
@@ -29,16 +27,13 @@ CONNECTION_ERRORS = (OSError, socketio.exceptions.SocketIOError)  # also of requ
 
 
 class Log:
-    """The log of one client.
-
-    `acknowledged` counts responses of 200, `lost` missing responses, `replays` refused repeats.
-    """
+    """The log of one client. `acknowledged` counts responses of 200, `lost` missing responses."""
 
     def __init__(self, path, user_id):
         self._file = path.open("w", buffering=1)
         self._numbers = itertools.count()
         self._user_id = user_id
-        self.acknowledged = self.lost = self.replays = 0
+        self.acknowledged = self.lost = 0
 
     def sent(self, update):
         """Log an update before it is sent; return its number for the other methods."""
@@ -48,7 +43,6 @@ class Log:
 
     def answered(self, number, status, body):
         self.acknowledged += status == 200
-        self.replays += body.get("error", {}).get("code") == "replayed"
         self._write(number, status=status, body=body)
 
     def unanswered(self, number, error):
@@ -127,10 +121,10 @@ class Client:
         self.log, self._started = log, started
         self._connection = None
 
-    def run(self, stop, pause, seed):
-        """Send requests until `stop` is set, with a pause of about `pause` seconds between two."""
+    def run(self, stop, seed):
+        """Send requests until `stop` is set, with a pause of about `PAUSE` between two."""
         self._random = random.Random(seed)
-        while not stop.wait(self._random.random() * 2 * pause):
+        while not stop.wait(self._random.random() * 2 * PAUSE):
             count = self._random.randint(1, self._transport.max_updates)
             self._send_until_answered([self._next() for _ in range(count)], stop)
         self._disconnect()
@@ -141,14 +135,6 @@ class Client:
         dice = self._random.random()
         if self._started and dice < 0.2:
             return self._random.choice(self._started if dice < 0.1 else self._started[-3:])
-        update = self._new()
-        if dice > 0.97:
-            update["score_value"] = "not a number"
-        else:
-            self._started.append(update)
-        return update
-
-    def _new(self):
         age = timedelta(hours=1) if self._random.random() < 0.1 else timedelta()
         update = {
             "user_id": self._random.choice(self._players),
@@ -158,6 +144,10 @@ class Client:
         }
         if self._random.random() < 0.5:
             update["nonce"] = uuid.UUID(int=self._random.getrandbits(128)).hex
+        if dice > 0.97:
+            update["score_value"] = "not a number"
+        else:
+            self._started.append(update)
         return update
 
     def _send_until_answered(self, updates, stop):
@@ -203,33 +193,24 @@ class Workload:
 
     TRANSPORTS = (HttpTransport, HttpTransport, EventTransport, EventTransport, BatchTransport)
 
-    def __init__(self, urls, scorer, players, folder, seed=0, pause=0.02):
-        """Start the clients. `pause` is the average seconds between two requests of each."""
-        started = []
-        self.logs = [folder / f"client-{number}.jsonl" for number in range(len(self.TRANSPORTS))]
-        self._clients = [
-            Client(transport, urls, scorer.token, players, Log(path, scorer.user_id), started)
-            for transport, path in zip(self.TRANSPORTS, self.logs, strict=True)
-        ]
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=client.run, args=(self._stop, pause, f"{seed}-{number}"))
-            for number, client in enumerate(self._clients)
-        ]
-        for thread in self._threads:
+    def __init__(self, urls, scorer, players, folder, seed):
+        self._stop, self._clients, self._threads, started = threading.Event(), [], [], []
+        for number, transport in enumerate(self.TRANSPORTS):
+            log = Log(folder / f"client-{number}.jsonl", scorer.user_id)
+            client = Client(transport, urls, scorer.token, players, log, started)
+            thread = threading.Thread(target=client.run, args=(self._stop, f"{seed}-{number}"))
+            self._clients.append(client)
+            self._threads.append(thread)
             thread.start()
 
     def count(self, counter):
-        """Return the current sum of a counter of `Log`: `acknowledged`, `lost` or `replays`."""
+        """Return the current sum of a counter of `Log`."""
         return sum(getattr(client.log, counter) for client in self._clients)
 
-    def wait_for_more(self, count, seconds=60):
-        """Wait until `count` more updates are acknowledged. Raises TimeoutError."""
-        target, deadline = self.count("acknowledged") + count, time.monotonic() + seconds
-        while self.count("acknowledged") < target:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"not {count} more updates within {seconds} s")
-            time.sleep(0.005)
+    def wait_for_more(self, count):
+        """Wait until `count` more updates are acknowledged. Fails after a minute."""
+        target = self.count("acknowledged") + count
+        wait_until(lambda: self.count("acknowledged") >= target, 60)
 
     def stop(self):
         """Stop the clients after their current requests. Blocks until they have ended."""

@@ -46,15 +46,8 @@ def fuzz(target, seconds):
             "-print_final_stats=1",
             corpus,
         ]
-        command = [
-            sys.executable,
-            "-m",
-            "stress.fuzz",
-            "--in-process",
-            "--target",
-            target,
-            *options,
-        ]
+        arguments = f"-m stress.fuzz --in-process --target {target}".split()
+        command = [sys.executable, *arguments, *options]
         # The timeout is far above -max_total_time, for a process that hangs.
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120)
     output = re.sub("INFO: .*\n", "", done.stderr) + done.stdout

@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import functools
-import itertools
 import logging
 import shutil
 import sqlite3
@@ -26,7 +25,6 @@ from tests.support.servers import SECRETS
 
 ROLES = ("player", "scorer", "admin")
 LOGGERS = ("scoreboard", "scoreboard.audit", "engineio.server", "socketio.server")
-USER_NUMBERS = itertools.count(1)
 # Engine.IO logs this as an error although client input caused it.
 IGNORED_ERROR = "(further occurrences of this error will be logged with level INFO)"
 
@@ -53,7 +51,7 @@ class FuzzedApplication:
         self.connections.on_first_connection(lambda: None)  # no background maintenance
         self.engine = self.app.extensions["socketio"].server.eio
         self._database = sqlite3.connect(folder / "scoreboard.db")
-        self._accepted = self._recorded = 0
+        self.has_accepted, self.recorded = False, 0
         self.users = {}
         self.create_users()
 
@@ -61,7 +59,7 @@ class FuzzedApplication:
         """Create new users: the previous ones may be suspended or signed out."""
         with self.app.app_context():
             for role in ROLES:
-                name = f"{role}-{next(USER_NUMBERS)}"
+                name = f"{role}-{uuid.uuid4().hex[:8]}"
                 user_id = accounts.create(name, f"{name}@example.com", None, role).user_id
                 token = tokens.issue_access(user_id, role)
                 self.users[role] = SimpleNamespace(user_id=user_id, token=token)
@@ -79,10 +77,11 @@ class FuzzedApplication:
     def checked(self):
         """Fail if code in the context logs an error or makes an unreported database change.
 
-        `accept` and `record` report changes. Slow functions, such as password hashes, are patched.
+        `recorded` counts accepted updates, `has_accepted` reports changes of other tables. Slow
+        functions, such as password hashes, are patched.
         """
         errors, before, rows = _ErrorCollector(), self._state(), self._rows()
-        self._accepted = self._recorded = 0
+        self.has_accepted, self.recorded = False, 0
         with contextlib.ExitStack() as stack:
             for patch in self._patches():
                 stack.enter_context(patch)
@@ -93,18 +92,10 @@ class FuzzedApplication:
         assert not errors.lines, errors.lines
         assert not self.connections._all, "a connection was not removed"
         assert not self.engine.sockets, "a session was not removed"
-        assert self._rows() - rows == self._recorded
-        if not self._accepted and not self._recorded:
+        assert self._rows() - rows == self.recorded
+        if not self.has_accepted and not self.recorded:
             after = self._state()
             assert after == before, f"the database was changed: from {before} to {after}"
-
-    def accept(self):
-        """Report a success response: tables other than `scores` may have changed."""
-        self._accepted += 1
-
-    def record(self, receipts):
-        """Report accepted updates: each must be in the history."""
-        self._recorded += receipts
 
     def _rows(self):
         [rows] = self._database.execute("SELECT count(*) FROM scores").fetchone()
@@ -126,7 +117,7 @@ class FuzzedApplication:
     def _patches(self):
         def update(*args):
             response = _UPDATE(*args)
-            self.record(response["status"] == 200)
+            self.recorded += response["status"] == 200
             return response
 
         inline = SimpleNamespace(spawn=lambda work, *args: work(*args))
