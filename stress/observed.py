@@ -26,6 +26,8 @@ from pathlib import Path
 
 import greenlet
 
+from scoreboard.services import services
+
 SECONDS = 2.0
 # Object types per sample, the most frequent ones; and calls per stack.
 MOST_KINDS = 400
@@ -121,13 +123,12 @@ def _held():
     if app is None:  # the server is still starting
         return {}
     from scoreboard.concurrency import runtime
-    from scoreboard.observability import audit
 
-    audience, server = app.extensions["audience"], app.extensions["socketio"].server
+    audience, server = services(app).subscribers, services(app).socketio.server
     return {
         "watched sockets": len(runtime.watched),
-        "attempts": len(audit.in_progress),
-        "connections": len(app.extensions["connections"]._all),
+        "attempts": len(services(app).attempts_in_progress),
+        "connections": len(services(app).connections._all),
         "viewers": len(audience.sockets) + len(audience.viewers),
         "sessions": len(server.eio.sockets),
         "environments": len(server.environ),

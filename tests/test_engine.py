@@ -26,6 +26,7 @@ from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio import session as engine_session
 from scoreboard.realtime.socketio.packets import StrictPacket
 from scoreboard.realtime.websocket import connection as websocket
+from scoreboard.services import services
 
 
 class TestTheLibrary:
@@ -241,13 +242,13 @@ class TestOutbox:
         slow.attach(pair.websocket)
         hub.subscribe_socket(app, slow)
         hub.subscribe_websocket(app, reading)
-        version = app.extensions["feed"]._version
+        version = services(app).feed._version
         count = websocket.MAX_BACKLOG_BYTES // 50_000 + 10
 
         with app.app_context():
             for number in range(1, count + 1):
                 update = {"user_id": "x" * 50_000, "new_score": number}
-                app.extensions["feed"].offer(Batch(version + number, [update], TOP_10))
+                services(app).feed.offer(Batch(version + number, [update], TOP_10))
 
         received, code = pair.frames_until_close()
         everything = [each for frames in reading.frames for each in texts(frames)]
@@ -270,8 +271,8 @@ class TestSession:
 
     @pytest.fixture
     def session(self, app):
-        app.extensions["connections"].on_first_connection(lambda: None)  # the keeper, for good
-        library = app.extensions["socketio"].server.eio
+        services(app).connections.on_first_connection(lambda: None)  # the keeper, for good
+        library = services(app).socketio.server.eio
         library.handle_request(
             {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"},
             lambda *answer: None,
@@ -301,13 +302,13 @@ class TestSession:
         assert pair.wait() is None
         assert session.closed
         assert session.sid not in session.server.sockets
-        assert not app.extensions["connections"]._all
+        assert not services(app).connections._all
 
     @pytest.mark.usefixtures("upgraded")
     def test_no_viewer_has_a_room_of_its_own_and_all_leave_the_one_of_all(
         self, app, session, player, pair
     ):
-        rooms = app.extensions["socketio"].server.manager.rooms
+        rooms = services(app).socketio.server.manager.rooms
 
         session.receive(engine.message("0" + json.dumps({"token": player.token})))
         held = {room: len(members) for room, members in rooms["/"].items()}
@@ -324,12 +325,12 @@ class TestSession:
         assert pair.take_frames(1) == [(1, b"2")]
         session.last_ping = -math.inf
 
-        app.extensions["connections"]._with_each_sweep()
+        services(app).connections._with_each_sweep()
 
         assert pair.take_frames(2) == [(8, (1000).to_bytes(2, "big"))]
         assert pair.wait() is None
         assert session.sid not in session.server.sockets
-        assert not app.extensions["connections"]._all
+        assert not services(app).connections._all
 
     def test_a_websocket_that_its_session_never_moved_to_ends_with_it(self, session, pair):
         session.receive(packet.Packet(packet.CLOSE))

@@ -6,6 +6,8 @@ import pytest
 import requests
 from serving import RUN_MODES, Server
 
+from scoreboard.services import services
+
 PLACES = [
     ("GET", "/"),
     ("GET", "/docs"),
@@ -94,7 +96,7 @@ def test_nor_is_a_receipt(client, player):
 
 
 def test_nor_is_a_polling_session(app, client):
-    app.extensions["connections"].on_first_connection(lambda: None)
+    services(app).connections.on_first_connection(lambda: None)
 
     answer = client.get("/ws/scoreboard/?EIO=4&transport=polling")
 

@@ -12,9 +12,11 @@ from serving import RUN_MODES
 from viewers import PlainViewer, SocketIoViewer, missing, wait_until
 
 from scoreboard.leaderboard.top10 import Batch
+from scoreboard.observability.metrics import Metrics
 from scoreboard.realtime.backplane import RedisBackplane
 from scoreboard.realtime.feed import Feed
 from scoreboard.realtime.websocket.connection import MAX_BACKLOG_BYTES, WebSocket
+from scoreboard.services import services
 
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
 # Nobody listens on port 1: what is there refuses at once.
@@ -93,7 +95,7 @@ class TestReadiness:
 
         monkeypatch.setattr("scoreboard.db.transactions.Database.transaction", fail)
         # As if the last write was long ago, or its outcome would be the answer.
-        monkeypatch.setattr(app.extensions["database"], "_wrote_at", float("-inf"))
+        monkeypatch.setattr(services(app).database, "_wrote_at", float("-inf"))
         # Our lines go to their own handlers and no further; here they go to this one as well.
         monkeypatch.setattr(logging.getLogger("scoreboard"), "propagate", True)
 
@@ -224,7 +226,7 @@ class TestTheMetrics:
         told = []
         monkeypatch.setattr(RedisBackplane, "_publish", lambda self, data: told.append(data))
 
-        RedisBackplane(NO_REDIS, print, print).share(Batch(1, [], {}, received=[12.5]))
+        RedisBackplane(NO_REDIS, print, print, Metrics()).share(Batch(1, [], {}, received=[12.5]))
 
         assert "12.5" not in str(told)
         assert Batch(**told[0]["data"][0]).received == []
