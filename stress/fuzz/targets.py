@@ -213,7 +213,9 @@ def _playing(here, connected):
     """Return a session that has upgraded to a WebSocket, and the client's side of it."""
     session = _session(here)
     playing = _Playing()
-    engine.EngineWebSocket(session._websocket_handler, session.server)._open(playing.websocket)
+    engine.EngineWebSocket(print, session._websocket_handler, session.server)._open(
+        playing.websocket
+    )
     for text in ("2probe", "5"):
         session.websocket.received(text)
     if connected:
