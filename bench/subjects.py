@@ -18,11 +18,12 @@ import uuid
 from pathlib import Path
 from typing import ClassVar
 
-import databases
 import jwt
 import psycopg
 import requests
-from serving import PASSWORD, SECRETS, Server
+
+from tests.support import databases
+from tests.support.servers import PASSWORD, SECRETS, Server
 
 from . import ROOT
 from .load import Lost

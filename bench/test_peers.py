@@ -7,9 +7,9 @@ import itertools
 
 import pytest
 import requests
-from viewers import SocketIoViewer
 
 from bench.subjects import FastApi, Node, token
+from tests.support.subscribers import SocketIoViewer
 
 NONCES = itertools.count(10_000_000)
 

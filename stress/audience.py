@@ -12,7 +12,8 @@ from typing import Any
 
 import socketio
 import websocket
-from viewers import SocketIoViewer
+
+from tests.support.subscribers import SocketIoViewer
 
 from .mixed.sockets import reset
 

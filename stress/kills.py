@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import databases
-from services import OwnRedis
-from serving import Person, several
+from tests.support import databases
+from tests.support.backing_services import OwnRedis
+from tests.support.servers import Person, several
 
 from . import checker
 from . import history as histories

@@ -25,7 +25,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import requests
-from viewers import PATH
+
+from tests.support.subscribers import PATH
 
 from . import checker, flatness
 from . import history as histories

@@ -5,10 +5,10 @@ import json
 import os
 from pathlib import Path
 
-import databases
-from services import OwnRedis
-from serving import Server
-from viewers import wait_until
+from tests.support import databases
+from tests.support.backing_services import OwnRedis
+from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 
 class Observed(Server):

@@ -1,16 +1,10 @@
 """The fixtures. `app` and what hangs on it runs in this process, `server` is a real one."""
 
 import itertools
-import json
 import logging
 import uuid
-from datetime import UTC, datetime, timedelta
 
-import databases
-import jwt
 import pytest
-from services import OwnRedis
-from serving import RUN_MODES, SECRETS, Person, Server, Several, several
 from werkzeug.routing import Rule
 
 from config import Config
@@ -18,10 +12,17 @@ from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
 from scoreboard.extensions import db
 from scoreboard.realtime import hub
+from tests.support import databases
+from tests.support.backing_services import OwnRedis
+from tests.support.frames import texts
+from tests.support.servers import RUN_MODES, SECRETS, Person, Server, Several, several
 
 NUMBERS = itertools.count()
 # Few tests that take long: begun last, they would be waited for.
-LONG = ("soak", "floods", "kills", "processes", "page", "admin_page", "real_results", "readme")
+LONG = (
+    *("soak", "floods", "kills", "processes"),
+    *("board_page", "admin_page", "real_results", "readme"),
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -153,17 +154,6 @@ def unforeseen():
     logger.removeHandler(handler)
 
 
-def texts(frames):
-    """Yield the messages in a run of WebSocket text frames, as RFC 6455, section 5.2, has them."""
-    while frames:
-        assert frames[0] == 0x81
-        length, start = frames[1], 2
-        if length == 126:
-            length, start = int.from_bytes(frames[2:4], "big"), 4
-        yield json.loads(frames[start : start + length])
-        frames = frames[start + length :]
-
-
 @pytest.fixture(scope="module", params=[*RUN_MODES, "three processes"])
 def server(request, tmp_path_factory):
     """Return a real server, once for each way to run it."""
@@ -198,18 +188,3 @@ def watching():
     yield keep
     for viewer in opened:
         viewer.close()
-
-
-def mint(sub, key=SECRETS["JWT_SECRET_KEY"], algorithm="HS256", without=(), **claims):
-    """Return a token as a team's own sign-in would mint it, or almost."""
-    now = datetime.now(UTC)
-    whole = {
-        "sub": sub,
-        "role": "player",
-        "type": "access",
-        "jti": uuid.uuid4().hex,
-        "iat": now,
-        "exp": now + timedelta(minutes=5),
-        **claims,
-    }
-    return jwt.encode({k: v for k, v in whole.items() if k not in without}, key, algorithm)

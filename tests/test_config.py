@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from serving import ROOT, SECRETS
 
 from config import POLICIES, Config, SettingError
 from scoreboard.scores import policy
+from tests.support.servers import ROOT, SECRETS
 
 
 def test_without_any_setting_it_is_sqlite_in_the_instance_folder(tmp_path):

@@ -6,28 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from serving import ROOT
+
+from tests.support.routes import PUBLIC_BOARD_ROUTES, PUBLIC_ROUTES
+from tests.support.servers import ROOT
 
 PACKAGE = sorted((ROOT / "scoreboard").rglob("*.py"))
-TESTS = sorted((ROOT / "tests").glob("*.py"))
-PUBLIC_ROUTES = {
-    "web.static",
-    "web.board",
-    "web.docs",
-    "web.swagger_ui",
-    "web.admin",
-    "web.embed",
-    "scores.top10",
-    "auth.register",
-    "auth.login",
-    "auth.viewer",
-    "docs.openapi_json",
-    "docs.asyncapi_json",
-    "ops.healthz",
-    "ops.readyz",
-    "ops.metrics",  # public unless METRICS_TOKEN is set
-}
-PUBLIC_BOARD_ROUTES = {"leaderboard.page", "leaderboard.neighbours"}
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
 
 
 def name(path):

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-import databases
-from serving import SECRETS
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from config import Config
@@ -23,6 +21,8 @@ from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.concurrency import runtime
 from scoreboard.extensions import Base
 from scoreboard.realtime.socketio import updates
+from tests.support import databases
+from tests.support.servers import SECRETS
 
 ROLES = ("player", "scorer", "admin")
 LOGGERS = ("scoreboard", "scoreboard.audit", "engineio.server", "socketio.server")

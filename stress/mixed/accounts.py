@@ -3,7 +3,7 @@
 import random
 import uuid
 
-from serving import PASSWORD
+from tests.support.servers import PASSWORD
 
 from .load import Actor
 

@@ -5,7 +5,8 @@ import random
 import uuid
 
 import websocket
-from viewers import PATH
+
+from tests.support.subscribers import PATH
 
 from .load import Actor
 from .sockets import reset, status_of

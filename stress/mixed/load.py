@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 import requests
-from serving import SECRETS
+
+from tests.support.servers import SECRETS
 
 SECONDS = 20  # timeout of a response
 PLAYERS, VICTIMS, CHECKED = 60, 10, 30

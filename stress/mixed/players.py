@@ -2,7 +2,7 @@
 
 import random
 
-from viewers import SocketIoViewer
+from tests.support.subscribers import SocketIoViewer
 
 from .load import Actor
 

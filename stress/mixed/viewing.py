@@ -6,7 +6,9 @@ import socket
 import time
 
 import websocket
-from viewers import PATH, SECONDS, PlainViewer, SocketIoViewer
+
+from tests.support.subscribers import PATH, PlainViewer, SocketIoViewer
+from tests.support.waiting import SECONDS
 
 from .load import Actor
 from .sockets import reset

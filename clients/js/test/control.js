@@ -1,4 +1,4 @@
-// What the tests do to the server, by way of tests/test_js_client.py, and to the line in between.
+// What the tests do to the server, by way of tests/end_to_end/test_js_client.py, and to the line in between.
 import net from "node:net";
 import { connect } from "scoreboard-client";
 

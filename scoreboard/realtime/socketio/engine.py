@@ -4,7 +4,7 @@ The library gives every client a queue and a task that empties it: 30 µs of CPU
 client, and two stacks per client. Here a client with a WebSocket has neither: packets are written
 to the WebSocket at once, and a broadcast is framed once for all clients. Polling clients keep the
 library's queue. This module and `session.py` depend on the library's internals;
-`tests/test_engine.py` checks all of them and fails when a new version changes one.
+`tests/realtime/test_engine.py` checks all of them and fails when a new version changes one.
 """
 
 import functools

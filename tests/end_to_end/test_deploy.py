@@ -1,0 +1,102 @@
+"""A dry run of the deploy, as a Heroku-style platform does it."""
+
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+from tests.support import databases
+from tests.support.backing_services import OwnRedis
+from tests.support.prerequisites import missing
+from tests.support.servers import ROOT, free_port
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Return a clean clone of what is committed."""
+    folder = tmp_path / "clone"
+    done = subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], capture_output=True)
+    if done.returncode:
+        missing("not a git checkout")
+    return folder
+
+
+@pytest.fixture
+def redis(tmp_path):
+    redis = OwnRedis(tmp_path)
+    yield redis
+    redis.stop()
+
+
+def procfile(clone):
+    lines = (clone / "Procfile").read_text().splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def environment(clone, **given):
+    """Return the environment that app.json asks for, secrets generated."""
+    wanted = json.loads((clone / "app.json").read_text())["env"]
+    values = {
+        name: secrets.token_hex(32) if spec.get("generator") == "secret" else spec.get("value")
+        for name, spec in wanted.items()
+    }
+    path = f"{clone / '.heroku' / 'bin'}:{os.environ['PATH']}"
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    return {**{k: v for k, v in values.items() if v}, **pip, "PATH": path, **given}
+
+
+def test_what_is_committed_can_be_pushed_to_a_platform(clone, redis):
+    port = free_port()
+    environ = environment(
+        clone,
+        PORT=str(port),
+        DYNO="web.1",
+        WEB_CONCURRENCY="4",
+        DATABASE_URL=databases.new_postgres().replace("postgresql://", "postgres://"),
+        REDIS_URL=redis.url,
+        HOME=str(clone),
+    )
+
+    def run(command):
+        subprocess.run(shlex.split(command), cwd=clone, env=environ, check=True, timeout=300)
+
+    run(f"{sys.executable} -m venv .heroku")
+    run("pip install --quiet --disable-pip-version-check -r requirements.txt")
+    run(procfile(clone)["release"])
+    web = subprocess.Popen(shlex.split(procfile(clone)["web"]), cwd=clone, env=environ)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(url) or web.poll() is not None, seconds=30)
+        ann = {"username": "ann", "password": "correct horse"}
+        register = {**ann, "email": "ann@example.com"}
+        requests.post(f"{url}/api/auth/register", json=register, timeout=10)
+        session = requests.post(f"{url}/api/auth/login", json=ann, timeout=10).json()
+        update = {
+            "user_id": session["user_id"],
+            "score_value": 120,
+            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        headers = {"Authorization": f"Bearer {session['access_token']}"}
+
+        posted = requests.post(f"{url}/api/score/update", json=update, headers=headers, timeout=10)
+
+        assert posted.status_code == 200
+        board = requests.get(f"{url}/api/score/top10", timeout=10).json()
+        assert board == {"top_10_scores": [{"user_id": session["user_id"], "score": 120}]}
+    finally:
+        web.terminate()
+        assert web.wait(10) == 0
+
+
+def answers(url):
+    try:
+        return requests.get(f"{url}/readyz", timeout=5).ok
+    except requests.ConnectionError:
+        return False

@@ -1,0 +1,344 @@
+"""A database that hangs, is locked, read-only or gone costs its clients seconds, not minutes."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import requests
+
+from scoreboard.db import engine as engines
+from tests.support import databases
+from tests.support.backing_services import OwnPostgres
+from tests.support.prerequisites import missing
+from tests.support.servers import ROOT, RUN_MODES, Server, free_port
+from tests.support.subscribers import PlainViewer
+from tests.support.tokens import mint
+from tests.support.waiting import wait_until
+
+MANY = 100
+
+
+@pytest.fixture(params=RUN_MODES)
+def mode(request):
+    return request.param
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    postgres = OwnPostgres(tmp_path)
+    yield postgres
+    postgres.resume()
+    postgres.stop()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts a server; it is stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(mode="python wsgi.py", **settings):
+            folder = tmp_path / f"server-{len(os.listdir(tmp_path))}"
+            folder.mkdir()
+            server = Server(folder, mode, **settings)
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+def send_all(server, player, count=MANY):
+    """Post that many updates at the same time; return the statuses. Each has to be answered."""
+    with ThreadPoolExecutor(count) as pool:
+        updates = [player.update(value, nonce=f"nonce-{value:03}") for value in range(count)]
+        return list(pool.map(lambda update: server.post(player.token, update).status_code, updates))
+
+
+def recovers(server, player):
+    """Wait until an update is accepted again."""
+    wait_until(lambda: server.post(player.token, player.update(1000)).status_code == 200, 20)
+
+
+class TestAPostgresThatHangs:
+    @pytest.fixture
+    def server(self, postgres, start, mode):
+        databases.migrated(postgres.url)
+        return start(mode, DATABASE_URL=postgres.url)
+
+    @pytest.fixture
+    def player(self, server):
+        return server.user("Ann")
+
+    def test_every_update_is_answered_and_accepted_again_afterwards(self, postgres, server, player):
+        postgres.pause()
+
+        statuses = send_all(server, player)
+
+        assert statuses == [500] * MANY
+        postgres.resume()
+        recovers(server, player)
+
+    def test_the_health_check_and_the_last_known_top_10_are_answered(
+        self, postgres, server, player
+    ):
+        server.post(player.token, player.update(7))
+        before = server.top10()
+        postgres.pause()
+        send_all(server, player, 10)
+
+        assert requests.get(f"{server.url}/healthz", timeout=5).status_code == 200
+        assert server.top10() == before
+
+    def test_it_is_not_ready(self, postgres, server):
+        postgres.pause()
+
+        assert requests.get(f"{server.url}/readyz", timeout=15).status_code == 503
+
+
+def test_connections_expire_while_postgres_hangs(postgres, start):
+    databases.migrated(postgres.url)
+    server = start(DATABASE_URL=postgres.url)
+    player = server.user("Ann")
+    token = mint(player.user_id, exp=datetime.now(UTC) + timedelta(seconds=3))
+    viewer = PlainViewer(server.url, token)
+    viewer.wait_for_count(1)
+
+    postgres.pause()
+
+    assert viewer.ended.wait(20)
+    assert viewer.code == 4401
+
+
+def test_a_process_that_freezes_in_a_transaction_does_not_hold_the_others(start, mode):
+    url = databases.new_database()
+    server = start(mode, DATABASE_URL=url)
+    player = server.user("Ann")
+    with contextlib.closing(psycopg.connect(url)) as frozen:
+        begin = engines.begin_postgres(read_only=False, timeout=3)
+        frozen.autocommit = True
+        frozen.execute(begin)
+        frozen.execute("SELECT * FROM board_version FOR UPDATE")
+
+        statuses = send_all(server, player, 10)
+
+        assert set(statuses) <= {200, 500}
+        recovers(server, player)
+
+
+def test_updates_behind_a_locked_row_are_all_answered(start, mode):
+    url = databases.new_database()
+    server = start(mode, DATABASE_URL=url)
+    player = server.user("Ann")
+    with psycopg.connect(url) as other:
+        other.execute("SELECT * FROM board_version FOR UPDATE")
+
+        statuses = send_all(server, player)
+
+        assert statuses == [500] * MANY
+    recovers(server, player)
+
+
+def test_updates_behind_a_locked_sqlite_file_are_all_answered_and_reads_go_on(start, mode):
+    server = start(mode)
+    player = server.user("Ann")
+    path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        statuses = send_all(server, player)
+
+        assert statuses == [500] * MANY
+        assert requests.get(f"{server.url}/api/leaderboard", timeout=5).status_code == 200
+        other.execute("ROLLBACK")
+    recovers(server, player)
+
+
+def test_a_database_that_became_read_only_is_not_ready_and_heals_without_a_restart(start, mode):
+    url = databases.new_database()
+    name = url.rpartition("/")[2]
+    server = start(mode, DATABASE_URL=url)
+    player = server.user("Ann")
+    assert server.post(player.token, player.update(1)).status_code == 200
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert server.post(player.token, player.update(2)).status_code == 500
+
+        assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 503
+        admin.execute("SET default_transaction_read_only = off")
+        admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    recovers(server, player)
+    wait_until(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 200)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_isolation = 'repeatable read'",
+        "datestyle = 'German, DMY'",
+        "timezone = 'Asia/Kolkata'",
+        "client_encoding = 'LATIN1'",
+    ],
+)
+def test_defaults_that_the_database_sets_change_nothing(start, setting):
+    url = databases.new_database()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET {setting}")
+    first, second = start(DATABASE_URL=url), start(DATABASE_URL=url)
+    player = first.user("Ännchen")
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(
+            pool.map(
+                lambda value: (
+                    (first, second)[value % 2]
+                    .post(player.token, player.update(value, nonce=f"nonce-{value:03}"))
+                    .status_code
+                ),
+                range(60),
+            )
+        )
+
+    assert statuses == [200] * 60
+
+
+def test_a_date_style_of_the_database_does_not_hide_a_revoked_token(start):
+    url = databases.new_database()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET datestyle = 'German, DMY'")
+    server = start(DATABASE_URL=url)
+    player = server.user("Ann")
+    headers = {"Authorization": f"Bearer {player.token}"}
+    requests.post(f"{server.url}/api/auth/logout", headers=headers, timeout=10)
+
+    answer = server.post(player.token, player.update(1))
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "token_revoked")
+
+
+class TestSqliteFile:
+    def test_it_is_the_whole_database_after_a_stop(self, start, tmp_path):
+        server = start()
+        player = server.user("Ann")
+        server.post(player.token, player.update(120))
+        server.stop()
+        path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+
+        copy = tmp_path / "copy.db"
+        copy.write_bytes(Path(path).read_bytes())
+
+        with contextlib.closing(sqlite3.connect(copy)) as database:
+            assert database.execute("SELECT score FROM standings").fetchall() == [(120,)]
+
+    def test_only_its_owner_can_read_it(self, start):
+        server = start()
+        path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+
+        modes = {stat.S_IMODE(os.stat(path + end).st_mode) for end in ("", "-wal", "-shm")}
+
+        assert modes == {0o600}
+
+    def test_one_that_cannot_be_written_to_stops_the_start_in_one_line(self, start):
+        server = start()
+        server.stop()
+        path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+        obey_modes = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        os.chmod(path, 0o444)
+        os.chmod(os.path.dirname(path), 0o555)
+
+        done = subprocess.run(
+            [*(obey_modes if os.geteuid() == 0 else []), sys.executable, "wsgi.py"],
+            env=server.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+        assert done.returncode == 1
+        assert done.stderr.strip().splitlines()[-1] == (
+            "scoreboard: setting DATABASE_URL names no file that can be opened and written to"
+        )
+
+
+def test_a_database_whose_encoding_cannot_hold_every_name_stops_the_start(tmp_path):
+    url = databases.migrated(databases.new_postgres("template0 ENCODING 'LATIN1' LOCALE 'C'"))
+
+    with pytest.raises(AssertionError, match="encoding is LATIN1: create it with ENCODING 'UTF8'"):
+        Server(tmp_path, DATABASE_URL=url)
+
+
+@pytest.fixture
+def pooler(tmp_path):
+    """Return a function that puts PgBouncer in transaction mode in front of a database."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not program:
+        missing("pgbouncer is not installed")
+    running = []
+
+    def start(url):
+        port, name = free_port(), url.rpartition("/")[2]
+        given = urlsplit(url)
+        (tmp_path / "users.txt").write_text(f'"{given.username}" ""\n')
+        (tmp_path / "pgbouncer.ini").write_text(
+            f"[databases]\n{name} = host={given.hostname} port={given.port} user={given.username}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = trust\nauth_file = {tmp_path}/users.txt\n"
+            "pool_mode = transaction\ndefault_pool_size = 4\n"
+        )
+        tmp_path.chmod(0o755)
+        for parent in tmp_path.parents[:3]:
+            parent.chmod(0o755)
+        as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+        running.append(
+            subprocess.Popen(
+                [program, *as_nobody, str(tmp_path / "pgbouncer.ini")],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        pooled = f"postgresql://{given.username}@127.0.0.1:{port}/{name}"
+
+        def answers():
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(pooled, connect_timeout=5).close()
+                return True
+
+        wait_until(answers)
+        return pooled
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_pooler_in_transaction_mode_changes_nothing(pooler, start):
+    pooled = pooler(databases.new_database())
+    first, second = start(DATABASE_URL=pooled), start(DATABASE_URL=pooled)
+    people = [first.user(f"Player-{number}") for number in range(5)]
+
+    def update_and_read(value):
+        server, player = (first, second)[value % 2], people[value % 5]
+        status = server.post(player.token, player.update(value)).status_code
+        page = requests.get(f"{server.url}/api/leaderboard?limit=5", timeout=10)
+        return status, page.status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(update_and_read, range(200)))
+
+    assert statuses == {(200, 200)}
+    assert "prepared statement" not in first.log() + second.log()

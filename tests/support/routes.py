@@ -1,0 +1,20 @@
+"""The endpoints that need no token."""
+
+PUBLIC_ROUTES = {
+    "web.static",
+    "web.board",
+    "web.docs",
+    "web.swagger_ui",
+    "web.admin",
+    "web.embed",
+    "scores.top10",
+    "auth.register",
+    "auth.login",
+    "auth.viewer",
+    "docs.openapi_json",
+    "docs.asyncapi_json",
+    "ops.healthz",
+    "ops.readyz",
+    "ops.metrics",  # public unless METRICS_TOKEN is set
+}
+PUBLIC_BOARD_ROUTES = {"leaderboard.page", "leaderboard.neighbours"}
