@@ -25,8 +25,27 @@ LONG = (
 )
 
 
+# Folders, and names that a module imports or a test requests, of tests that start processes.
+PROCESS_FOLDERS = {"end_to_end", "faults", "stress"}
+PROCESS_NAMES = {"Server", "several", "server", "subprocess", "OwnPostgres", "OwnRedis", "chromium"}
+
+
+def starts_processes(item):
+    """Whether a test starts processes, such as a server, Postgres or a browser."""
+    names = vars(item.module).keys() | set(item.fixturenames)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return (
+        item.path.parent.name in PROCESS_FOLDERS
+        or not PROCESS_NAMES.isdisjoint(names)
+        or parameters.get("database_url") == "postgres"
+    )
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with the files that take longest; the others keep their order."""
+    """Mark the tests that start processes; begin with the files that take longest."""
+    for item in items:
+        if starts_processes(item):
+            item.add_marker("processes")
     long = [f"test_{name}" for name in LONG]
     items.sort(key=lambda item: long.index(name) if (name := item.path.stem) in long else len(long))
 
