@@ -20,7 +20,7 @@ check: .venv/dev ## Check format, style and types, and run the unit tests, in un
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy scoreboard config.py wsgi.py
-	$(BIN)/python -m pytest -m "not processes"
+	$(BIN)/python -m pytest -n auto -m "not processes"
 
 lint: .venv/dev ## Check format, style, types and unsafe code patterns.
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """The fixtures. `app` and what hangs on it runs in this process, `server` is a real one."""
 
+import functools
 import itertools
 import logging
 import uuid
@@ -9,7 +10,7 @@ from werkzeug.routing import Rule
 
 from config import Config
 from scoreboard import create_app
-from scoreboard.auth import accounts, tokens
+from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import db
 from scoreboard.realtime import hub
 from tests.support import databases
@@ -67,6 +68,15 @@ def _compile_rules_once():
 
 
 _compile_rules_once()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_password_hashes():
+    """Hash passwords in this process at a low cost; the default takes tens of milliseconds."""
+    cheap = functools.partial(passwords.generate_password_hash, method="scrypt:1024:8:1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "generate_password_hash", cheap)
+        yield
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
