@@ -70,15 +70,6 @@ def _compile_rules_once():
 _compile_rules_once()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def cheap_password_hashes():
-    """Hash passwords in this process at a low cost; the default takes tens of milliseconds."""
-    cheap = functools.partial(passwords.generate_password_hash, method="scrypt:1024:8:1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passwords, "generate_password_hash", cheap)
-        yield
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request, tmp_path):
     """Return an empty database with tables; every test in this process runs on both kinds."""
@@ -122,6 +113,15 @@ def app(make_app, settings):
     app = make_app(**settings)
     with app.app_context():
         yield app
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_password_hashes():
+    """Hash passwords in this process at a low cost; the default takes tens of milliseconds."""
+    cheap = functools.partial(passwords.generate_password_hash, method="scrypt:1024:8:1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "generate_password_hash", cheap)
+        yield
 
 
 @pytest.fixture
