@@ -28,7 +28,10 @@ LONG = (
 
 # Folders, and names that a module imports or a test requests, of tests that start processes.
 PROCESS_FOLDERS = {"end_to_end", "faults", "stress"}
-PROCESS_NAMES = {"Server", "several", "server", "subprocess", "OwnPostgres", "OwnRedis", "chromium"}
+PROCESS_NAMES = {
+    *("Server", "several", "server", "subprocess"),
+    *("OwnPostgres", "OwnRedis", "databases", "chromium"),
+}
 
 
 def starts_processes(item):
