@@ -5,7 +5,7 @@ BIN := .venv/bin
 SECONDS ?= 60
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
-.PHONY: help run test lint audit bench kills floods fuzz soak format
+.PHONY: help run test check lint audit compile bench kills floods fuzz soak format
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -16,6 +16,12 @@ run: .venv/run ## Serve the scoreboard on http://127.0.0.1:5000 with SQLite.
 test: .venv/dev $(if $(shell command -v npm),$(NODE_MODULES)) ## Run the tests.
 	$(BIN)/python -m pytest $(TESTS)
 
+check: .venv/dev ## Check format, style and types, and run the unit tests, in under a minute.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy scoreboard config.py wsgi.py
+	$(BIN)/python -m pytest -n auto -m "not processes"
+
 lint: .venv/dev ## Check format, style, types and unsafe code patterns.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -24,6 +30,13 @@ lint: .venv/dev ## Check format, style, types and unsafe code patterns.
 
 audit: .venv/dev ## Check the packages for known vulnerabilities (needs the network).
 	$(BIN)/pip-audit --requirement requirements.txt
+
+compile: .venv/uv ## Write requirements*.txt, every package with its exact version, from requirements*.in.
+	for name in requirements requirements-dev; do \
+	  .venv/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --annotation-style line \
+	    --no-emit-package pip --custom-compile-command "make compile" \
+	    --output-file $$name.txt $$name.in || exit 1; \
+	done
 
 bench: .venv/dev ## Compare the speed with Node and FastAPI (in bench/peers) and print a table.
 	$(BIN)/python -m bench
@@ -46,15 +59,19 @@ format: .venv/dev ## Format the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.venv/run: requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run: requirements.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/dev: requirements.txt requirements-dev.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+.venv/dev: requirements.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch .venv/run $@
+
+.venv/uv: | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --target $@ uv==0.13.9
 
 %/node_modules/.package-lock.json: %/package.json %/package-lock.json
 	cd $* && npm ci --no-fund --no-audit

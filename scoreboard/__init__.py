@@ -18,10 +18,10 @@ from . import (
     ops,
     realtime,
     scores,
+    services,
     web,
 )
 from .anomalies import service as anomalies
-from .auth import tokens
 from .leaderboard import service as reads
 from .ops import doctor
 from .realtime import hub
@@ -37,16 +37,18 @@ def create_app(config: Config | None = None) -> Flask:
     """
     app = Flask(__name__, instance_relative_config=True, static_folder=None)
     app.config.from_object(config or Config.from_environment())
+    services.init_app(app)
     observability.init_app(app)
     extensions.init_app(app)
     db.init_app(app)
     http.init_app(app)
-    tokens.init_app(app)
+    auth.init_app(app)
     anomalies.init_app(app)
     reads.init_app(app)
     hub.init_app(app)
     submit.init_app(app, publish=hub.publish, observe=anomalies.observe)
     realtime.init_app(app)
+    apidocs.init_app(app)
     middleware.init_app(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

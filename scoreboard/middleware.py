@@ -9,6 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from .http.request import client_address
 from .realtime.websocket import endpoint as plain
 from .scores import fast_path
+from .services import services
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
@@ -91,7 +92,7 @@ def origins(app: Flask, inner: Application) -> Application:
 
     Flask-CORS and Engine.IO then send CORS headers to all remaining origins.
     """
-    allowed = app.extensions["origins"]
+    allowed = services(app).origins
 
     def remove(environ: Environ, start_response: Any) -> Iterable[bytes]:
         if "HTTP_ORIGIN" in environ and not allowed.allows(environ):

@@ -34,8 +34,7 @@ from tests.support.waiting import wait_until
 from .actions import World, new_token, new_update
 
 WORKERS, PAUSE = 8, 0.5  # average seconds between two actions of a worker
-# More concurrent requests than any pool has connections, so that all pools are full at rest.
-WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE = 60, 20, 0.2
+WARM_UP_SECONDS, WARM_UP_WORKERS, WARM_UP_PAUSE = 60, 12, 0.1
 # In which everything of closed clients must be gone: a session that is not polled ends after 45 s.
 REST_SECONDS = 90
 SAMPLE_INTERVAL = 2  # seconds

@@ -1,15 +1,15 @@
 """The fixtures. `app` and what hangs on it runs in this process, `server` is a real one."""
 
+import functools
 import itertools
 import logging
 import uuid
 
 import pytest
-from werkzeug.routing import Rule
 
 from config import Config
 from scoreboard import create_app
-from scoreboard.auth import accounts, tokens
+from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import db
 from scoreboard.realtime import hub
 from tests.support import databases
@@ -19,35 +19,44 @@ from tests.support.servers import RUN_MODES, SECRETS, Person, Server, Several, s
 
 NUMBERS = itertools.count()
 # Few tests that take long: begun last, they would be waited for.
-LONG = (
-    *("soak", "floods", "kills", "processes"),
-    *("board_page", "admin_page", "real_results", "readme"),
-)
+LONG = [
+    "soak",
+    "floods",
+    "kills",
+    "processes",
+    "board_page",
+    "admin_page",
+    "real_results",
+    "readme",
+]
+
+
+# Folders, and names that a module imports or a test requests, of tests that start processes.
+PROCESS_FOLDERS = {"end_to_end", "faults", "stress"}
+PROCESS_NAMES = {
+    *("Server", "several", "server", "subprocess"),
+    *("OwnPostgres", "OwnRedis", "databases", "chromium"),
+}
+
+
+def starts_processes(item):
+    """Whether a test starts processes, such as a server, Postgres or a browser."""
+    names = vars(item.module).keys() | set(item.fixturenames)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return (
+        item.path.parent.name in PROCESS_FOLDERS
+        or not PROCESS_NAMES.isdisjoint(names)
+        or parameters.get("database_url") == "postgres"
+    )
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the files that take longest; the others keep their order."""
+    """Mark the tests that start processes; begin with the files that take longest."""
+    for item in items:
+        if starts_processes(item):
+            item.add_marker("processes")
     long = [f"test_{name}" for name in LONG]
     items.sort(key=lambda item: long.index(name) if (name := item.path.stem) in long else len(long))
-
-
-def _compile_rules_once():
-    """Have Flask compile each rule once: to do it for every application is most of making one.
-
-    What is compiled takes the rule as an argument, so all that are written the same can share it.
-    """
-    compiled, compile_builder = {}, Rule._compile_builder
-
-    def once(rule, append_unknown=True):
-        key = rule.rule, rule.host, rule.subdomain, repr(rule.defaults), append_unknown
-        if key not in compiled:
-            compiled[key] = compile_builder(rule, append_unknown)
-        return compiled[key]
-
-    Rule._compile_builder = once
-
-
-_compile_rules_once()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -93,6 +102,15 @@ def app(make_app, settings):
     app = make_app(**settings)
     with app.app_context():
         yield app
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_password_hashes():
+    """Hash passwords in this process at a low cost; the default takes tens of milliseconds."""
+    cheap = functools.partial(passwords.generate_password_hash, method="scrypt:1024:8:1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "generate_password_hash", cheap)
+        yield
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from ..db import transactions as database
 from ..errors import NotFound, NotPermitted
 from ..http.request import Origin
 from ..models import Standing, User
-from ..observability import audit, metrics
+from ..observability import audit
 from ..scores import history
 from ..scores.policy import POLICIES
+from ..services import services
 from .schemas import (
     marks_query_schema,
     role_schema,
@@ -98,8 +99,8 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     known = score_reference_schema.load({"score_id": score_id})["score_id"]
     reason = void_schema.load(json_object(body))["reason"]
     policy = POLICIES[current_app.config["SCORE_POLICY"]]
-    change = current_app.extensions["ledger"].change
-    voided = history.void(known, by.user_id, reason, policy, change)
+    with services().void_lock:
+        voided = history.void(known, by.user_id, reason, policy, services().ledger.change)
     whom = {"user_id": voided.user_id, "score_id": known}
     audit.moderation(by.origin, by.user_id, "void", whom, reason)
     return voided
@@ -113,7 +114,7 @@ def _act(
     _account(known)
     change(known)
     audit.moderation(by.origin, by.user_id, act, {"user_id": known}, reason=None)
-    metrics.ACCOUNT_EVENTS.labels(act.partition(" ")[0], "accepted").inc()
+    services().metrics.account_events.labels(act.partition(" ")[0], "accepted").inc()
     return _account(known)
 
 
@@ -130,7 +131,7 @@ def _show(user_id: str, hidden_at: datetime | None) -> None:
         standing = update(Standing).where(Standing.user_id == user_id)
         connection.execute(standing.values(hidden=hidden_at is not None))
 
-    current_app.extensions["ledger"].change(write)
+    services().ledger.change(write)
 
 
 def _end_sessions(user_id: str, values: dict[str, Any] | None = None) -> None:
@@ -143,7 +144,7 @@ def _end_sessions(user_id: str, values: dict[str, Any] | None = None) -> None:
         tokens.revoke_all(connection, user_id, datetime.fromtimestamp(tokens.LAST_MOMENT, UTC))
 
     database.transaction(write)
-    current_app.extensions["session_revoked"](tokens.user_token_id(user_id), datetime.now(UTC))
+    services().session_revoked(tokens.user_token_id(user_id), datetime.now(UTC))
 
 
 def _set(connection: Connection, user_id: str, values: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from flask import current_app
 
 from ..http.json import loads
-from ..observability import metrics, recent
+from ..services import services
 from .schemas import audit_query_schema
 from .service import Moderator
 
@@ -20,9 +20,9 @@ def overview(by: Moderator) -> dict[str, Any]:
                 "accepted": counts.pop("accepted", 0),
                 "refused": counts,
             }
-            for minute, counts in recent.seen.minutes()
+            for minute, counts in services().recent.minutes()
         ],
-        "connections": metrics.connections(),
+        "connections": services().metrics.open_connections(),
     }
 
 
@@ -33,8 +33,8 @@ def audit_tail(by: Moderator, query: dict[str, str]) -> dict[str, Any]:
     names another process, since each process numbers its own lines.
     """
     asked = audit_query_schema.load(query)
-    same = asked.get("process", recent.seen.name) == recent.seen.name
-    lines = recent.seen.lines(asked.get("after", 0) if same else 0)
+    same = asked.get("process", services().recent.name) == services().recent.name
+    lines = services().recent.lines(asked.get("after", 0) if same else 0)
     return {
         "process": _process(),
         "lines": [{"seq": number, **loads(line)} for number, line in lines],
@@ -43,7 +43,7 @@ def audit_tail(by: Moderator, query: dict[str, str]) -> dict[str, Any]:
 
 def _process() -> dict[str, Any]:
     return {
-        "name": recent.seen.name,
+        "name": services().recent.name,
         "dyno": current_app.config["DYNO"],
-        "since": recent.seen.since,
+        "since": services().recent.since,
     }

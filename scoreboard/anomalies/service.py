@@ -5,11 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask
 
 from ..concurrency import runtime
 from ..http.request import Origin
-from ..observability import audit, metrics
+from ..observability import audit
+from ..services import services
 from . import flags as marks
 from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
 
@@ -51,7 +52,7 @@ class AnomalyDetector:
     def _report(self, hit: Hit, origin: Origin) -> None:
         """Log and count a hit, and flag its user in the background, once per rule and hour."""
         audit.anomaly(origin, *hit)
-        metrics.ANOMALIES.labels(hit.rule).inc()
+        services(self._app).metrics.anomalies.labels(hit.rule).inc()
         now = self.now()
         key = (hit.user_id, hit.rule, marks.hour_of(now))
         with self._lock:
@@ -67,9 +68,9 @@ class AnomalyDetector:
 
 def init_app(app: Flask) -> None:
     """Create the application's detector."""
-    app.extensions["activity"] = AnomalyDetector(app)
+    services(app).anomalies = AnomalyDetector(app)
 
 
 def observe(attempt: audit.Attempt) -> None:
     """Check a finished attempt with the rules of the current application."""
-    current_app.extensions["activity"].observe(attempt)
+    services().anomalies.observe(attempt)

@@ -1,22 +1,13 @@
 """Build the AsyncAPI document from asyncapi.toml and the schemas of the messages."""
 
-from flask import Flask
-
 from ..realtime.schemas import ScoreUpdateSchema, Top10UpdateSchema
 from ..scores.schemas import receipt_schema, update_schema
 from . import openapi, reference
 from .schemas import Document, Json, example_of
 
 
-def of(app: Flask) -> Json:
-    """Return the AsyncAPI 3.0 document of this application, built once. May yield to the loop."""
-    if "asyncapi" not in app.extensions:
-        app.extensions["asyncapi"] = _document(openapi.of(app))
-    document: Json = app.extensions["asyncapi"]
-    return document
-
-
-def _document(endpoints: Json) -> Json:
+def document(endpoints: Json) -> Json:
+    """Return the AsyncAPI 3.0 document; `endpoints` is the OpenAPI document."""
     document, made = reference.load("asyncapi"), Document("", openapi.VERSION)
     channels, messages = document["channels"], document["components"]["messages"]
     schemas = document["components"]["schemas"] = made.components.schemas

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 
 from ..http.documented import documented
-from . import asyncapi, openapi
+from ..services import services
 
 bp = Blueprint("docs", __name__, url_prefix="/api")
 
@@ -14,11 +14,11 @@ bp = Blueprint("docs", __name__, url_prefix="/api")
 @documented({200: "application/json"})
 def openapi_json() -> dict[str, Any]:
     """Get the OpenAPI 3.1 document of all endpoints."""
-    return openapi.of(current_app)
+    return services().api_documents.openapi()
 
 
 @bp.get("/asyncapi.json")
 @documented({200: "application/json"})
 def asyncapi_json() -> dict[str, Any]:
     """Get the AsyncAPI 3.0 document of the live messages."""
-    return asyncapi.of(current_app)
+    return services().api_documents.asyncapi()

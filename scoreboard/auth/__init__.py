@@ -1,5 +1,15 @@
 """Authentication: registration, sign-in and tokens."""
 
+from flask import Flask
+
+from ..services import services
+from . import passwords, tokens
 from .routes import bp
 
-__all__ = ["bp"]
+__all__ = ["bp", "init_app"]
+
+
+def init_app(app: Flask) -> None:
+    """Create the application's password queue and the coalescer of its token checks."""
+    services(app).password_queue = passwords.new_queue()
+    tokens.init_app(app)

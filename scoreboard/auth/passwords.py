@@ -1,6 +1,6 @@
 """Hash and check passwords in low-priority threads, a few at a time.
 
-Requests hold a slot of `queue` while they call `hash_password` or `matches`.
+Requests hold a slot of `services().password_queue` while they call `hash_password` or `matches`.
 """
 
 import contextlib
@@ -28,7 +28,10 @@ RETRY_AFTER = 5  # seconds
 # https://man7.org/linux/man-pages/man7/sched.7.html
 NICE = 10
 
-queue = FairQueue(SLOTS, MAX_WAITING, MAX_WAITING_PER_ADDRESS, RETRY_AFTER)
+
+def new_queue() -> FairQueue:
+    """Return an empty queue for the work of this module."""
+    return FairQueue(SLOTS, MAX_WAITING, MAX_WAITING_PER_ADDRESS, RETRY_AFTER)
 
 
 def composed(password: str) -> str:

@@ -1,12 +1,13 @@
 """The auth endpoints. Those that issue accounts or tokens are rate limited per address."""
 
-from typing import Any
+from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Flask, Response, request
+from flask.blueprints import BlueprintSetupState
 
-from ..extensions import limiter
 from ..http import request as requests
 from ..http.documented import documented
+from ..services import services
 from . import service
 from .schemas import (
     account_schema,
@@ -17,8 +18,13 @@ from .schemas import (
 )
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
-auth_limit = limiter.limit(lambda: current_app.config["AUTH_RATE_LIMIT"])
-viewer_limit = limiter.limit(lambda: current_app.config["VIEWER_RATE_LIMIT"])
+# Settings with the rate limits per address, by view.
+LIMITS = {
+    "register": "AUTH_RATE_LIMIT",
+    "login": "AUTH_RATE_LIMIT",
+    "refresh": "AUTH_RATE_LIMIT",
+    "viewer": "VIEWER_RATE_LIMIT",
+}
 
 
 @bp.after_request
@@ -33,7 +39,6 @@ def close_after_failed_sign_in(response: Response) -> Response:
 
 
 @bp.post("/register")
-@auth_limit
 @documented(
     {201: account_schema},
     body=register_schema,
@@ -45,7 +50,6 @@ def register() -> tuple[dict[str, Any], int]:
 
 
 @bp.post("/login")
-@auth_limit
 @documented(
     {200: tokens_schema},
     body=login_schema,
@@ -57,7 +61,6 @@ def login() -> dict[str, Any]:
 
 
 @bp.post("/refresh")
-@auth_limit
 @documented({200: tokens_schema}, needs="refresh", errors=["token_reused", "rate_limited"])
 def refresh() -> dict[str, Any]:
     """Exchange a refresh token, sent as the Bearer token, for a new pair.
@@ -87,8 +90,17 @@ def me() -> dict[str, Any]:
 
 
 @bp.post("/viewer")
-@viewer_limit
 @documented({200: viewer_token_schema}, errors=["board_not_public", "rate_limited"])
 def viewer() -> dict[str, Any]:
     """Issue a read-only token for a public board. Needs no sign-in."""
     return service.viewer()
+
+
+@bp.record
+def apply_limits(state: BlueprintSetupState) -> None:
+    """Wrap the views of `LIMITS` in the rate limits of the application, which counts its own."""
+    app = cast(Flask, state.app)
+    limiter = services(app).limiter
+    for name, setting in LIMITS.items():
+        view: Any = app.view_functions[f"{bp.name}.{name}"]
+        app.view_functions[f"{bp.name}.{name}"] = limiter.limit(app.config[setting])(view)

@@ -11,6 +11,7 @@ from ..db import transactions as database
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
 from ..http.request import Origin
 from ..observability import audit
+from ..services import services
 from . import accounts, names, passwords, tokens
 from .schemas import login_schema, register_schema
 from .signatures import PUBLIC_VIEWER
@@ -30,7 +31,7 @@ def register(body: object, origin: Origin) -> accounts.Account:
         if names.is_reserved(given["username"]):
             message = "This username is reserved: choose another."
             raise InvalidInput(message, {"username": ["Reserved."]}, "name_reserved")
-        with passwords.queue.slot(origin.address):
+        with services().password_queue.slot(origin.address):
             password_hash = passwords.hash_password(given["password"])
         account = accounts.create(given["username"], given["email"], password_hash, role="player")
         event.user_id = account.user_id
@@ -47,7 +48,7 @@ def login(body: object, origin: Origin) -> dict[str, Any]:
         given = login_schema.load(json_object(body))
         guessed = f"{origin.address}/{names.name_key(given['username'])}"
         _check_guesses(guessed)
-        with passwords.queue.slot(origin.address):
+        with services().password_queue.slot(origin.address):
             _check_guesses(guessed)  # again: other attempts may have failed during the wait
             account = accounts.by_name(given["username"])
             event.user_id = account.user_id if account else None
@@ -92,7 +93,7 @@ def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
 
         role = database.transaction(rotate)
         if role is None:
-            current_app.extensions["session_revoked"](family, datetime.now(UTC))
+            services().session_revoked(family, datetime.now(UTC))
             message = "This refresh token was used before: sign in again."
             raise NotAuthenticated(message, "token_reused")
         return tokens.issue_pair(claims["sub"], role, family)
@@ -114,7 +115,7 @@ def logout(token: str | None, origin: Origin) -> None:
             tokens.revoke(connection, name, until)
 
         database.transaction(end)
-        current_app.extensions["session_revoked"](name, datetime.now(UTC))
+        services().session_revoked(name, datetime.now(UTC))
 
 
 def me(token: str | None) -> accounts.Account:

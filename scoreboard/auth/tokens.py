@@ -23,6 +23,7 @@ from ..db import transactions as database
 from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
 from ..permissions import ROLES, Caller
+from ..services import services
 from .signatures import CLOCK_LEEWAY, PUBLIC_VIEWER, Claims, verified
 
 SCHEME = "Bearer"
@@ -55,7 +56,7 @@ def _users_and_revoked(dialect: str) -> Executable:
 
 def init_app(app: Flask) -> None:
     """Create the coalescer that looks up the users of concurrent requests in one query."""
-    app.extensions["roles"] = Coalescer(_roles, MAX_BATCH_SIZE)
+    services(app).roles = Coalescer(_roles, MAX_BATCH_SIZE)
 
 
 def authenticate(token: str | None) -> Caller:
@@ -65,7 +66,7 @@ def authenticate(token: str | None) -> Caller:
     Blocks for one query, shared with concurrent calls. Raises NotAuthenticated or Overloaded.
     """
     claims = read(token, "access")
-    role: str = current_app.extensions["roles"].ask(claims)
+    role: str = services().roles.ask(claims)
     user_id = None if claims["sub"] == PUBLIC_VIEWER else claims["sub"]
     return Caller(user_id, role, claims["iat"], claims["exp"], token_ids(claims))
 

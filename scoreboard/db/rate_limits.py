@@ -9,15 +9,17 @@ from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import redis
-from flask import current_app
+from flask import Flask, current_app
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
 from limits import parse_many
 from limits.storage import MovingWindowSupport, Storage
 
 from ..concurrency import runtime
 from ..concurrency.coalescer import Coalescer
-from ..extensions import limiter
 from ..http.json import dumps
-from ..observability import metrics
+from ..observability.metrics import Metrics
+from ..services import services
 from . import redis_client
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,14 @@ class Room(NamedTuple):
     retry_after: float
 
 
+def init_app(app: Flask) -> None:
+    """Create the application's Flask-Limiter and the rate limits that it counts in."""
+    options: Any = {"metrics": services(app).metrics}
+    limiter = Limiter(get_remote_address, app=app, storage_options=options)
+    services(app).limiter = limiter
+    services(app).rate_limits = cast(MemoryLimits, limiter.storage)
+
+
 def count(setting: str, amounts: Mapping[str, int]) -> Sequence[Room]:
     """Count the given number of hits for each key, or as many as the limits allow.
 
@@ -96,7 +106,7 @@ def count(setting: str, amounts: Mapping[str, int]) -> Sequence[Room]:
     """
     limits = _parse(setting, current_app.config[setting])
     asked = [Asked(key, amount, limits) for key, amount in amounts.items()]
-    return cast(MemoryLimits, limiter.storage).acquire(asked)
+    return services().rate_limits.acquire(asked)
 
 
 @functools.cache
@@ -135,6 +145,10 @@ class MemoryLimits(MovingWindowSupport, Storage):
         """Return the time of the oldest hit in the window, and the number of hits in it."""
         (room,) = self.acquire([Asked(key, 0, [Limit("", limit, expiry)])])
         return time.time() + room.retry_after - expiry, limit - room.amount
+
+    def is_reachable(self, timeout: float) -> bool:
+        """Whether the store responds within `timeout` seconds: memory always does."""
+        return True
 
     def _unsupported(self, *args: Any, **options: Any) -> Any:
         raise NotImplementedError("only moving windows are supported")
@@ -176,7 +190,8 @@ class RedisLimits(MemoryLimits):
 
     STORAGE_SCHEME = ["limits+redis", "limits+rediss"]  # noqa: RUF012 - the library's name
 
-    def __init__(self, uri: str, wrap_exceptions: bool = False, **_: Any) -> None:
+    def __init__(self, uri: str, metrics: Metrics, wrap_exceptions: bool = False) -> None:
+        self._metrics = metrics
         super().__init__(uri, wrap_exceptions)
         client = redis_client.connect(uri.removeprefix("limits+"), SOCKET_TIMEOUT)
         self._script = client.register_script(SCRIPT)
@@ -216,7 +231,7 @@ class RedisLimits(MemoryLimits):
         try:
             rooms = runtime.within(timeout, self._run, asked)
         except Exception as error:
-            metrics.REDIS_ERRORS.inc()
+            self._metrics.redis_errors.inc()
             if not self._is_away:
                 foreseen, name = (redis.RedisError, TimeoutError), type(error).__name__
                 shown = not isinstance(error, foreseen)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import orjson
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from flask import Flask, current_app
+from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import (
     BigInteger,
@@ -45,7 +45,7 @@ from ..errors import FAILURES as FAILURES
 from ..errors import DatabaseUnavailable
 from ..extensions import Base, db, migrate
 from ..models import BoardVersion, RevokedToken
-from ..observability import metrics
+from ..services import services
 from . import engine as engines
 
 T = TypeVar("T")
@@ -253,7 +253,7 @@ def init_app(app: Flask) -> None:
     Raises SystemExit if the SQLite file cannot be opened and written to.
     """
     with app.app_context():
-        database = app.extensions["database"] = Database(db.engine)
+        database = services(app).database = Database(db.engine)
         if database.is_sqlite:
             engines.prepare_sqlite(db.engine)
             atexit.register(_close, weakref.ref(database))
@@ -282,9 +282,11 @@ def _bring_up_to_date(database: Database) -> None:
         )
 
 
-def _current() -> Database:
-    database: Database = current_app.extensions["database"]
-    return database
+@contextlib.contextmanager
+def _current() -> Iterator[Database]:
+    """Provide the database of the current application, and count its failures."""
+    with services().metrics.database_errors.count_exceptions(FAILURES):
+        yield services().database
 
 
 def is_up_to_date() -> bool:
@@ -298,10 +300,9 @@ def is_writable() -> bool:
 
     Never raises. It takes as long as a `transaction` may.
     """
-    return _current().is_writable()
+    return services().database.is_writable()
 
 
-@metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def read(work: Callable[[Connection], T]) -> T:
     """Return the result of `work`, whose reads all see one snapshot.
 
@@ -309,28 +310,28 @@ def read(work: Callable[[Connection], T]) -> T:
     `FAILURES` if the database fails or does not respond within `DEADLINE` seconds, and Overloaded
     if too many callers already wait.
     """
-    return _current().read(work)
+    with _current() as database:
+        return database.read(work)
 
 
-@metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def query(statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Any]:
     """Return the rows of one statement. Raises what `read` raises.
 
     Faster than `read`: a single statement sees one snapshot without a transaction.
     """
-    return _current().read(lambda c: c.execute(statement, parameters).all(), begin="")
+    with _current() as database:
+        return database.read(lambda c: c.execute(statement, parameters).all(), begin="")
 
 
-@metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def long_read(work: Callable[[Connection], T]) -> T:
     """Return the result of `work`, as `read` does, for reads that take longer.
 
     On SQLite `work` runs in a thread, with the restrictions described at `transaction`.
     """
-    return _current().read(work, in_thread=True)
+    with _current() as database:
+        return database.read(work, in_thread=True)
 
 
-@metrics.DATABASE_ERRORS.count_exceptions(FAILURES)
 def transaction(
     work: Callable[[Connection], T], timeout: float | None = None, reserved: bool = False
 ) -> T:
@@ -347,7 +348,8 @@ def transaction(
     Raises one of `FAILURES` if the database fails or does not respond in time (it is then unknown
     whether a commit in progress took effect), and Overloaded if too many callers wait.
     """
-    return _current().transaction(work, timeout, reserved)
+    with _current() as database:
+        return database.transaction(work, timeout, reserved)
 
 
 def _begin_and_work(connection: Connection, work: Callable[[Connection], T]) -> T:
@@ -393,7 +395,7 @@ def any_of(values: Collection[str], dialect: str) -> Any:
 
 def dialect() -> str:
     """Return the name of the database's dialect: `sqlite` or `postgresql`."""
-    return str(_current().engine.dialect.name)
+    return str(services().database.engine.dialect.name)
 
 
 def insert(table: type[Base], dialect: str) -> Any:

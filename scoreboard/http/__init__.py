@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from ..services import services
 from . import responses
 from .json import OrjsonProvider
 from .origins import AllowedOrigins
@@ -12,7 +13,5 @@ def init_app(app: Flask) -> None:
     """Set up JSON, error responses, the rule of origins and the refusal limiter."""
     app.json = OrjsonProvider(app)
     responses.init_app(app)
-    app.extensions["origins"] = AllowedOrigins(app.config["CORS_ORIGINS"])
-    app.extensions["refusal_limiter"] = RefusalLimiter(
-        behind_proxy=app.config["TRUSTED_PROXIES"] > 0
-    )
+    services(app).origins = AllowedOrigins(app.config["CORS_ORIGINS"])
+    services(app).refusal_limiter = RefusalLimiter(behind_proxy=app.config["TRUSTED_PROXIES"] > 0)

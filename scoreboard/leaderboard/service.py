@@ -15,6 +15,7 @@ from ..errors import InvalidInput, NotPermitted, ScoreboardError
 from ..http.etags import CacheableBody, etag_of
 from ..http.fields import moment
 from ..http.json import dumps
+from ..services import services
 from . import ranking as leaderboard
 from . import top10 as top10_cache
 from .ranking import Last, Place, View
@@ -27,8 +28,8 @@ MAX_BATCH_SIZE = 10
 
 def init_app(app: Flask) -> None:
     """Create the application's coalescer of leaderboard reads."""
-    app.extensions["reads"] = _Reads()
-    app.extensions["top10_cache"] = top10_cache.Top10Cache(lambda: _read_board(app))
+    services(app).leaderboard_reads = LeaderboardReads()
+    services(app).top10_cache = top10_cache.Top10Cache(lambda: _read_board(app))
 
 
 def _read_board(app: Flask) -> Batch | None:
@@ -38,8 +39,7 @@ def _read_board(app: Flask) -> Batch | None:
 
 def top10() -> CacheableBody:
     """Return the top 10, highest first, as the endpoint sends it. May block for a read."""
-    content: CacheableBody = current_app.extensions["top10_cache"].get()
-    return content
+    return services().top10_cache.get()
 
 
 def page(query: dict[str, str], token: str | None, known: Collection[str]) -> CacheableBody:
@@ -108,11 +108,11 @@ def _etag(stamp: str, asked: list[Any]) -> str:
 
 
 def _read(read: Callable[[View], Any]) -> tuple[View, Any]:
-    view, found = current_app.extensions["reads"].ask(read)
+    view, found = services().leaderboard_reads.ask(read)
     return view, found
 
 
-class _Reads:
+class LeaderboardReads:
     """Coalesces concurrent reads: they share one view of the board and its total."""
 
     def __init__(self) -> None:

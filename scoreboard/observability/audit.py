@@ -15,7 +15,7 @@ from ..errors import ScoreboardError, translate
 from ..http.fields import number
 from ..http.request import Origin
 from ..permissions import Caller
-from . import metrics, recent
+from ..services import services
 
 log = logging.getLogger("scoreboard.audit")
 _encode = json.JSONEncoder().encode
@@ -48,7 +48,7 @@ class Attempt:
     is_batch: bool = False
 
     def __enter__(self) -> "Attempt":
-        in_progress.add(self)
+        services().attempts_in_progress.add(self)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -61,11 +61,7 @@ class Attempt:
             elif error is None and not self.is_batch:
                 end_all([(self, None)])
         finally:
-            in_progress.discard(self)
-
-
-# Attempts in progress. Shutdown waits for them.
-in_progress: set[Attempt] = set()
+            services().attempts_in_progress.discard(self)
 
 
 def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:
@@ -75,7 +71,7 @@ def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:
         attempts.append(attempt)
         codes.append(error.code if error else "accepted")
         lines.append(_end(attempt, error.status if error else 200, codes[-1]))
-    recent.seen.keep(lines, codes)
+    services().recent.keep(lines, codes)
     if log.isEnabledFor(logging.INFO):
         # `log.info` would also look up its caller, which doubles the time.
         log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "\n".join(lines), (), None))
@@ -91,7 +87,7 @@ def _end(attempt: Attempt, status: int, code: str) -> str:
     """
     seconds = time.perf_counter() - attempt.started
     attempt.status, attempt.code = status, code
-    metrics.count_update(code, seconds)
+    services().metrics.count_update(code, seconds)
     caller, role = attempt.claimed or (None, None)
     if attempt.caller:
         caller, role = attempt.caller.user_id, attempt.caller.role
@@ -122,7 +118,7 @@ def account_event(origin: Origin, event: str) -> Iterator[Attempt]:
         code = translate(error).code
         raise
     finally:
-        metrics.ACCOUNT_EVENTS.labels(event, code).inc()
+        services().metrics.account_events.labels(event, code).inc()
         _log(logging.INFO, "auth", origin, act=event, user_id=attempt.user_id, code=code)
 
 
@@ -142,7 +138,7 @@ def anomaly(origin: Origin, rule: str, user_id: str | None, detail: str) -> None
 def _log(level: int, event: str, origin: Origin, /, **fields: Any) -> None:
     where = {"request_id": origin.request_id, "door": origin.door, "address": origin.address}
     line = json.dumps({"time": _now(), "event": event, **where, **fields})
-    recent.seen.keep([line])
+    services().recent.keep([line])
     log.log(level, line)
 
 

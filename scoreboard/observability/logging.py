@@ -12,12 +12,10 @@ import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from flask import Flask
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from ..errors import FAILURES
-from . import metrics
 from .log_writer import Writer
 
 AUDIT = "scoreboard.audit"
@@ -113,21 +111,19 @@ _stdout = Writer(logging.LogRecord.getMessage, _audit_notice)
 _stderr = Writer(_render, _notice)
 
 
-class _Dropped(Collector):
+class DroppedLines(Collector):
     """The counts of dropped lines. A native thread counts them and must not use metric locks."""
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        help_text = "Log lines that the reader of the stream did not take"
+        """Yield one counter, labelled by stream."""
+        help_text = "Log lines dropped because the reader of the stream was too slow"
         dropped = CounterMetricFamily("scoreboard_log_lines_dropped", help_text, labels=["stream"])
         dropped.add_metric(["stdout"], _stdout.dropped)
         dropped.add_metric(["stderr"], _stderr.dropped)
         yield dropped
 
 
-metrics.REGISTRY.register(_Dropped())
-
-
-def init_app(app: Flask) -> None:
+def init_app() -> None:
     """Write audit lines to standard output, unchanged, and all others to standard error."""
     _stdout.use(sys.stdout)
     _stderr.use(sys.stderr)

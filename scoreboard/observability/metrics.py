@@ -1,7 +1,4 @@
-"""Define the Prometheus metrics of this process.
-
-Each process has its own metrics and must be scraped separately. Label values come from fixed sets,
-never from client input, so clients cannot create series.
+"""The Prometheus metrics of one application.
 
 Metrics take green locks, so functions that run in a native thread (`run_in_thread`) must not use
 them.
@@ -11,13 +8,7 @@ import functools
 import time
 from collections.abc import Iterable
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 SOCKET_IO = "socket.io"
 WEBSOCKET = "websocket"
@@ -28,108 +19,68 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 # Otherwise every counter has a second series with its creation time.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-REGISTRY = CollectorRegistry()
 
-UPDATES = Counter(
-    "scoreboard_updates",
-    "Attempts to update a score, by how they ended: accepted, or the code of the error",
-    ["code"],
-    registry=REGISTRY,
-)
-UPDATE_SECONDS = Histogram(
-    "scoreboard_update_seconds",
-    "How long an attempt to update a score took, however it ended",
-    buckets=SECONDS,
-    registry=REGISTRY,
-)
-PUSH_SECONDS = Histogram(
-    "scoreboard_post_to_push_seconds",
-    "From an update's arrival until it was handed to all viewers of this process",
-    buckets=SECONDS,
-    registry=REGISTRY,
-)
-CONNECTIONS = Gauge(
-    "scoreboard_connections",
-    "Live connections, those yet to authenticate included",
-    ["kind"],
-    registry=REGISTRY,
-)
-DELIVERIES = Counter(
-    "scoreboard_deliveries",
-    "Messages handed to viewers, each as often as there were viewers",
-    ["kind"],
-    registry=REGISTRY,
-)
-SLOW_CLIENTS = Counter(
-    "scoreboard_slow_clients",
-    "Connections closed because they could not keep up",
-    registry=REGISTRY,
-)
-LOOP_LAG_SECONDS = Histogram(
-    "scoreboard_loop_lag_seconds",
-    "How late a task came that is due every half second, once somebody has connected",
-    buckets=SECONDS,
-    registry=REGISTRY,
-)
-ANOMALIES = Counter(
-    "scoreboard_unusual_activity",
-    "Broken rules of what is usual",
-    ["rule"],
-    registry=REGISTRY,
-)
-ACCOUNT_EVENTS = Counter(
-    "scoreboard_auth_events",
-    "Registrations, sign-ins, refreshes, sign-outs, and what moderators did to users, by how "
-    "they ended: accepted, or the code of the error",
-    ["event", "outcome"],
-    registry=REGISTRY,
-)
-MAINTENANCE_FAILURES = Counter(
-    "scoreboard_keeper_failures",
-    "Tasks beside the requests that failed and will be tried again",
-    ["task"],
-    registry=REGISTRY,
-)
-DATABASE_ERRORS = Counter(
-    "scoreboard_database_errors",
-    "Reads and transactions that the database failed",
-    registry=REGISTRY,
-)
-REDIS_ERRORS = Counter(
-    "scoreboard_redis_errors",
-    "Commands that Redis failed or took too long for",
-    registry=REGISTRY,
-)
+class Metrics:
+    """The metrics of one application in one process; each process must be scraped separately.
 
-# Create these series at zero: `rate` misses the first increment of a series without one.
-UPDATES.labels("accepted")
-ACCOUNT_EVENTS.labels("login", "wrong_credentials")
-ACCOUNT_EVENTS.labels("refresh", "token_reused")
-for event in ("register", "login", "refresh", "logout"):
-    ACCOUNT_EVENTS.labels(event, "accepted")
-for kind in (SOCKET_IO, WEBSOCKET):
-    CONNECTIONS.labels(kind)
-    DELIVERIES.labels(kind)
+    Label values come from fixed sets, never from client input, so clients cannot create series.
+    """
 
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        counter = functools.partial(Counter, registry=self.registry)
+        histogram = functools.partial(Histogram, registry=self.registry, buckets=SECONDS)
+        text = "Attempts to update a score, by outcome: accepted, or the error code"
+        self.updates = counter("scoreboard_updates", text, ["code"])
+        text = "Duration of an attempt to update a score"
+        self.update_seconds = histogram("scoreboard_update_seconds", text)
+        text = "Time from an update's arrival until it was sent to all subscribers of this process"
+        self.push_seconds = histogram("scoreboard_post_to_push_seconds", text)
+        text = "Live connections, including unauthenticated ones"
+        self.connections = Gauge("scoreboard_connections", text, ["kind"], registry=self.registry)
+        text = "Messages sent to subscribers, counted once per subscriber"
+        self.deliveries = counter("scoreboard_deliveries", text, ["kind"])
+        text = "Connections closed because the client was too slow"
+        self.slow_clients = counter("scoreboard_slow_clients", text)
+        text = "Delay of a task that is due every half second, from the first connection on"
+        self.loop_lag_seconds = histogram("scoreboard_loop_lag_seconds", text)
+        text = "Anomalies found, by rule"
+        self.anomalies = counter("scoreboard_unusual_activity", text, ["rule"])
+        text = "Account events and moderation of users, by outcome: accepted, or the error code"
+        self.account_events = counter("scoreboard_auth_events", text, ["event", "outcome"])
+        text = "Failed runs of maintenance tasks, which are retried"
+        self.maintenance_failures = counter("scoreboard_keeper_failures", text, ["task"])
+        text = "Database reads and transactions that failed"
+        self.database_errors = counter("scoreboard_database_errors", text)
+        text = "Redis commands that failed or timed out"
+        self.redis_errors = counter("scoreboard_redis_errors", text)
+        self._create_series()
+        # Cache the counter of each code: `labels` takes longer than `inc`.
+        self._updates_of = functools.cache(self.updates.labels)
 
-# Cache the counter of each code: `labels` takes longer than `inc`.
-_updates = functools.cache(UPDATES.labels)
+    def _create_series(self) -> None:
+        """Create series at zero: `rate` misses the first increment of a series without one."""
+        self.updates.labels("accepted")
+        self.account_events.labels("login", "wrong_credentials")
+        self.account_events.labels("refresh", "token_reused")
+        for event in ("register", "login", "refresh", "logout"):
+            self.account_events.labels(event, "accepted")
+        for kind in (SOCKET_IO, WEBSOCKET):
+            self.connections.labels(kind)
+            self.deliveries.labels(kind)
 
+    def count_update(self, code: str, seconds: float) -> None:
+        """Count an attempt with its outcome and its duration in seconds."""
+        self._updates_of(code).inc()
+        self.update_seconds.observe(seconds)
 
-def count_update(code: str, seconds: float) -> None:
-    """Count an attempt with its outcome and its duration in seconds."""
-    _updates(code).inc()
-    UPDATE_SECONDS.observe(seconds)
+    def count_pushed(self, received: Iterable[float]) -> None:
+        """Record updates as pushed now; `received` are their arrival times (`perf_counter`)."""
+        now = time.perf_counter()
+        for moment in received:
+            self.push_seconds.observe(now - moment)
 
-
-def count_pushed(received: Iterable[float]) -> None:
-    """Record updates as pushed now; `received` are their arrival times (`time.perf_counter`)."""
-    now = time.perf_counter()
-    for moment in received:
-        PUSH_SECONDS.observe(now - moment)
-
-
-def connections() -> dict[str, int]:
-    """Return the number of live connections of this process, by kind."""
-    samples = (sample for metric in CONNECTIONS.collect() for sample in metric.samples)
-    return {sample.labels["kind"]: int(sample.value) for sample in samples}
+    def open_connections(self) -> dict[str, int]:
+        """Return the number of live connections of this process, by kind."""
+        samples = (sample for metric in self.connections.collect() for sample in metric.samples)
+        return {sample.labels["kind"]: int(sample.value) for sample in samples}

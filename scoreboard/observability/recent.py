@@ -63,6 +63,3 @@ class Recent:
             first = self._line_count - len(self._lines) + 1
             start = max(first, after + 1)
             return list(enumerate(islice(self._lines, start - first, None), start))
-
-
-seen = Recent()

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 from flask import Flask
 
 from ..concurrency import runtime
 from ..db import transactions as database
-from ..extensions import db, limiter
+from ..extensions import db
+from ..services import services
 
 log = logging.getLogger(__name__)
 
@@ -246,6 +247,6 @@ def _database() -> Finding:
 def _redis(url: str) -> Finding:
     if not url:
         return Finding("redis", None, "not used, nor needed by one process")
-    if not cast(Any, limiter.storage).is_reachable(REDIS_TIMEOUT):
+    if not services().rate_limits.is_reachable(REDIS_TIMEOUT):
         return Finding("redis", "REDIS_URL does not answer: is it right, is it running?")
     return Finding("redis", None)

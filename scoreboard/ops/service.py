@@ -3,15 +3,14 @@
 import hmac
 import logging
 import time
-from typing import Any, cast
+from typing import Any
 
 from flask import current_app
 from prometheus_client import generate_latest
 
 from ..db import transactions as database
 from ..errors import NotAuthenticated
-from ..extensions import limiter
-from ..observability import metrics
+from ..services import services
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ def exposition(token: str | None) -> bytes:
         raise NotAuthenticated("Send METRICS_TOKEN as the Bearer token.", "token_missing")
     if wanted and not hmac.compare_digest((token or "").encode(), wanted.encode()):
         raise NotAuthenticated("The token is not the METRICS_TOKEN of this server.")
-    return generate_latest(metrics.REGISTRY)
+    return generate_latest(services().metrics.registry)
 
 
 def _database() -> str:
@@ -52,9 +51,9 @@ def _database() -> str:
 def _redis(url: str) -> str:
     if not url:
         return "not used"
-    return "ok" if cast(Any, limiter.storage).is_reachable(REDIS_TIMEOUT) else "failing"
+    return "ok" if services().rate_limits.is_reachable(REDIS_TIMEOUT) else "failing"
 
 
 def _last_broadcast() -> float | None:
-    sent_at = current_app.extensions["audience"].sent_at
+    sent_at = services().subscribers.sent_at
     return None if sent_at is None else round(time.monotonic() - sent_at, 1)

@@ -13,7 +13,7 @@ import socketio
 from ..concurrency import runtime
 from ..db import redis_client
 from ..leaderboard.top10 import Batch
-from ..observability import metrics
+from ..observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +72,16 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
     """
 
     def __init__(
-        self, url: str, welcome: Callable[[str], object], receive: Callable[[Batch], object]
+        self,
+        url: str,
+        welcome: Callable[[str], object],
+        receive: Callable[[Batch], object],
+        metrics: Metrics,
     ) -> None:
         options = {"socket_connect_timeout": PUBLISH_TIMEOUT, "socket_keepalive": True}
         options |= redis_client.tls_options(url)
         super().__init__(welcome, url, channel=CHANNEL, redis_options=options)
-        self._receive = receive
+        self._receive, self._metrics = receive, metrics
         self._client = redis_client.connect(url, PUBLISH_TIMEOUT)
         self._waiting: deque[str] = deque(maxlen=MAX_WAITING_PACKETS)
         self._news = threading.Semaphore(0)
@@ -114,7 +118,7 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
                 self._client.publish(self.channel, message)
                 working = True
             except redis.RedisError as error:
-                metrics.REDIS_ERRORS.inc()
+                self._metrics.redis_errors.inc()
                 # The other processes read these batches from the database.
                 self._waiting.clear()
                 if working:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ..concurrency import runtime
 from ..errors import Stopping, TooManyConnections
-from ..observability import metrics
+from ..observability.metrics import Metrics
 from ..permissions import Caller
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class Connection:
 class Connections:
     """The connections of this process, and their counts by address and user."""
 
-    def __init__(self, per_address: int) -> None:
+    def __init__(self, per_address: int, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._per_address = per_address
         self._max_connections = sys.maxsize
         self._all: set[Connection] = set()
@@ -104,7 +105,7 @@ class Connections:
             longest = next(iter(waiting)) if len(waiting) > self._per_address else None
             waiting.pop(longest, None)
             self._all.add(connection)
-            metrics.CONNECTIONS.labels(connection.kind).inc()
+            self._metrics.connections.labels(connection.kind).inc()
             connection.deadline = now + AUTHENTICATION_TIMEOUT
             connection.pinged_at = now
             first, self._when_first = self._when_first, None
@@ -147,7 +148,7 @@ class Connections:
         with self._lock:
             if connection in self._all:
                 self._all.discard(connection)
-                metrics.CONNECTIONS.labels(connection.kind).dec()
+                self._metrics.connections.labels(connection.kind).dec()
                 self._count_out(connection)
 
     def end_sessions(self, ended: Mapping[str, float]) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from flask import Flask, current_app
+from flask import Flask
 
-from ..extensions import socketio
 from ..http.json import dumps
 from ..leaderboard import top10
 from ..leaderboard.top10 import Batch
-from ..observability import metrics
+from ..observability.metrics import SOCKET_IO, WEBSOCKET, Metrics
+from ..services import services
 from .connections import Connections
 from .feed import Feed
 from .socketio import engine
@@ -21,10 +21,11 @@ from .websocket.framing import text_frame
 log = logging.getLogger(__name__)
 
 
-class Audience:
+class Subscribers:
     """The Socket.IO and WebSocket subscribers of this process, and the last top 10 sent to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self.sockets: set[engine.Outbox] = set()
         self.viewers: set[Any] = set()
         self.board: dict[str, Any] | None = None
@@ -42,7 +43,7 @@ class Audience:
         if messages:
             try:
                 self._send(messages)
-                metrics.count_pushed(batch.received)
+                self._metrics.count_pushed(batch.received)
             except Exception:
                 log.exception("a broadcast failed")
 
@@ -62,35 +63,36 @@ class Audience:
             for viewer in list(self.viewers):
                 viewer.push(frames)
         self.sent_at = time.monotonic()
-        metrics.DELIVERIES.labels(metrics.SOCKET_IO).inc(len(messages) * len(self.sockets))
-        metrics.DELIVERIES.labels(metrics.WEBSOCKET).inc(len(messages) * len(self.viewers))
+        self._metrics.deliveries.labels(SOCKET_IO).inc(len(messages) * len(self.sockets))
+        self._metrics.deliveries.labels(WEBSOCKET).inc(len(messages) * len(self.viewers))
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its audience."""
-    audience, connections = Audience(), Connections(app.config["CONNECTIONS_PER_ADDRESS"])
+    """Create the application's subscribers, connections and feed."""
+    parts = services(app)
+    subscribers = parts.subscribers = Subscribers(parts.metrics)
+    connections = Connections(app.config["CONNECTIONS_PER_ADDRESS"], parts.metrics)
+    parts.connections = connections
+    parts.feed = Feed(top10.since, subscribers.deliver)
 
     def session_revoked(token_id: str, until: datetime) -> None:
         """Close the connections made with a token of this id that was issued until then."""
         connections.end_sessions({token_id: until.timestamp()})
 
-    app.extensions["audience"] = audience
-    app.extensions["connections"] = connections
-    app.extensions["feed"] = Feed(top10.since, audience.deliver)
-    app.extensions["session_revoked"] = session_revoked
+    parts.session_revoked = session_revoked
 
 
 def publish(batch: Batch) -> None:
     """Send a committed batch to all viewers of this process, and on to the other processes."""
-    current_app.extensions["top10_cache"].offer(batch)
-    current_app.extensions["feed"].offer(batch)
-    socketio.server.manager.share(batch)
+    services().top10_cache.offer(batch)
+    services().feed.offer(batch)
+    services().socketio.server.manager.share(batch)
 
 
 def subscribe_socket(app: Flask, outbox: engine.Outbox) -> None:
     """Add a Socket.IO subscriber and send it the current top 10 first. May block for a read."""
 
-    def subscribe(hub: Audience) -> None:
+    def subscribe(hub: Subscribers) -> None:
         message = hub.present()
         packets = [_event(message, dumps(message).decode())]
         outbox.push(engine.frames(packets), packets)
@@ -102,22 +104,22 @@ def subscribe_socket(app: Flask, outbox: engine.Outbox) -> None:
 def subscribe_websocket(app: Flask, viewer: Any) -> None:
     """Add a WebSocket subscriber and send it the current top 10 first. May block for a read."""
 
-    def subscribe(hub: Audience) -> None:
+    def subscribe(hub: Subscribers) -> None:
         viewer.push(text_frame(dumps(hub.present()).decode()))
         hub.viewers.add(viewer)
 
     _subscribe(app, subscribe)
 
 
-def _subscribe(app: Flask, subscribe: Callable[[Audience], object]) -> None:
+def _subscribe(app: Flask, subscribe: Callable[[Subscribers], object]) -> None:
     with app.app_context():
-        app.extensions["feed"].admit(lambda: subscribe(app.extensions["audience"]))
+        services(app).feed.admit(lambda: subscribe(services(app).subscribers))
 
 
 def unsubscribe(app: Flask, subscriber: Any) -> None:
     """Stop sending to a subscriber of either protocol."""
-    app.extensions["audience"].sockets.discard(subscriber)
-    app.extensions["audience"].viewers.discard(subscriber)
+    services(app).subscribers.sockets.discard(subscriber)
+    services(app).subscribers.viewers.discard(subscriber)
 
 
 def _event(message: dict[str, Any], text: str) -> Any:

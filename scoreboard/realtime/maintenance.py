@@ -12,7 +12,7 @@ from ..auth import tokens
 from ..concurrency import runtime
 from ..db import transactions as database
 from ..models import BoardVersion, RevokedToken
-from ..observability import metrics
+from ..services import services
 from .connections import UNAUTHORIZED
 
 log = logging.getLogger(__name__)
@@ -24,13 +24,13 @@ LOOK_BACK = timedelta(seconds=15)
 
 def init_app(app: Flask) -> None:
     """Start the maintenance when the first connection opens."""
-    app.extensions["connections"].on_first_connection(lambda: _start(app))
+    services(app).connections.on_first_connection(lambda: _start(app))
 
 
 def _start(app: Flask) -> None:
-    app.extensions["socketio"].server.manager.initialize()
+    services(app).socketio.server.manager.initialize()
     # Two tasks: a slow database must not delay expiry and pings.
-    runtime.spawn(_repeat, app, (_close_expired,), metrics.LOOP_LAG_SECONDS.observe)
+    runtime.spawn(_repeat, app, (_close_expired,), services(app).metrics.loop_lag_seconds.observe)
     runtime.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
 
 
@@ -49,17 +49,17 @@ def _repeat(
                 with app.app_context():
                     task(app)
             except Exception as error:
-                metrics.MAINTENANCE_FAILURES.labels(task.__name__.strip("_")).inc()
+                services(app).metrics.maintenance_failures.labels(task.__name__.strip("_")).inc()
                 log.warning("%s failed", task.__name__.strip("_"), exc_info=error)
 
 
 def _close_expired(app: Flask) -> None:
-    app.extensions["connections"].sweep(time.monotonic())
+    services(app).connections.sweep(time.monotonic())
 
 
 def _catch_up(app: Flask) -> None:
     version = database.read(lambda c: c.execute(select(BoardVersion.version)).scalar_one())
-    app.extensions["feed"].catch_up_if_behind(version)
+    services(app).feed.catch_up_if_behind(version)
 
 
 class Sessions:
@@ -79,7 +79,7 @@ class Sessions:
         rows = database.read(lambda c: c.execute(statement).all())
         # In one pass: thousands may have signed out while thousands are connected.
         ended = {token_id: revoked_at.timestamp() for token_id, revoked_at in rows}
-        app.extensions["connections"].end_sessions(ended)
+        services(app).connections.end_sessions(ended)
         self._looked_at = now
 
 
@@ -88,7 +88,7 @@ def _end_refused(app: Flask) -> None:
 
     Checks one batch per call: with thousands connected, each is checked every few seconds.
     """
-    held = app.extensions["connections"].next_user_connections(tokens.MAX_BATCH_SIZE)
+    held = services(app).connections.next_user_connections(tokens.MAX_BATCH_SIZE)
     refused = tokens.refused({each.token for each in held if each.token}) if held else {}
     for connection in held:
         if connection.token in refused:

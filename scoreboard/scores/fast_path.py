@@ -15,6 +15,7 @@ from ..http import request as requests
 from ..http.etags import headers, is_known
 from ..http.json import dumps
 from ..http.responses import refuse, respond
+from ..services import services
 from . import submit as service
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -26,14 +27,14 @@ LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 def middleware(app: Flask, inner: Application) -> Application:
     """Return `inner` wrapped so that plain top 10 and update requests never reach Flask."""
     max_length = app.config["MAX_CONTENT_LENGTH"]
-    top10_cache = app.extensions["top10_cache"]
+    top10_cache = services(app).top10_cache
 
     def top10(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         content = top10_cache.get()
         if is_known(content.etag, environ):
             start_response("304 Not Modified", list(headers(content.etag).items()))
             return []
-        return respond(200, content.body, start_response, headers(content.etag))
+        return respond(200, content.body or b"", start_response, headers(content.etag))
 
     def update(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with app.app_context():

@@ -6,7 +6,6 @@ scores, so most are read and folded before the transaction, which reads only the
 
 import contextlib
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ PORTION = 1000
 # Attempts; one fails if another process voids a score of the same user during the read.
 MAX_TRIES = 5
 # One void at a time per process: of concurrent ones, all but one would have to read again.
-_one_at_a_time = threading.Lock()
 # Runs the function in a transaction that locks the board version, as Ledger.change does.
 Change = Callable[[Callable[[Connection], "VoidedScore"]], "VoidedScore"]
 
@@ -90,16 +88,15 @@ def void(
 ) -> VoidedScore:
     """Void a score and recompute its user's standing from the other scores.
 
-    The score stays in the history, so the same request remains a replay. Holds a lock of the
-    process. With a long history this takes seconds, yielding to other work; the transaction, run by
-    `change`, takes milliseconds. Raises NotFound, Conflict if the score is already voided or cannot
-    be, and ServerError if other processes keep voiding scores of the same user.
+    The score stays in the history, so the same request remains a replay. With a long history this
+    takes seconds, yielding to other work; the transaction, run by `change`, takes milliseconds.
+    Raises NotFound, Conflict if the score is already voided or cannot be, and ServerError if other
+    processes keep voiding scores of the same user.
     """
-    with _one_at_a_time:
-        for _ in range(MAX_TRIES):
-            work = functools.partial(_void, _others(score_id, policy), voided_by, reason)
-            with contextlib.suppress(_OutdatedError):
-                return change(work)
+    for _ in range(MAX_TRIES):
+        work = functools.partial(_void, _others(score_id, policy), voided_by, reason)
+        with contextlib.suppress(_OutdatedError):
+            return change(work)
     raise ServerError
 
 

@@ -1,5 +1,6 @@
 """Score submission: the one path of every update, from any transport, to the ledger."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from ..http.fields import number
 from ..http.request import Origin
 from ..observability import audit
 from ..permissions import Caller
+from ..services import services
 from .ledger import Ledger, Publish
 from .policy import DECIMALS, POLICIES, has_few_decimals
 from .records import Receipt, Update
@@ -31,8 +33,9 @@ def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], ob
 
     `publish` is called with each committed batch, `observe` with each attempt that has ended.
     """
-    app.extensions["ledger"] = Ledger(POLICIES[app.config["SCORE_POLICY"]], publish)
-    app.extensions["observe_attempt"] = observe
+    services(app).ledger = Ledger(POLICIES[app.config["SCORE_POLICY"]], publish)
+    services(app).void_lock = threading.Lock()
+    services(app).observe_attempt = observe
 
 
 def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
         user_id = _authorize(attempt.caller, loaded["user_id"])
         _limit(loaded["user_id"])
         update = _update(loaded, submitted_by=user_id)
-        receipt = current_app.extensions["ledger"].record(update, attempt.started)
+        receipt = services().ledger.record(update, attempt.started)
         attempt.score = receipt.score
         return receipt.body()
 
@@ -65,9 +68,7 @@ def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any
     ScoreboardError, with nothing changed, if the batch as a whole is refused.
     """
     with (
-        audit.Attempt(
-            origin, observe=current_app.extensions["observe_attempt"], is_batch=True
-        ) as batch,
+        audit.Attempt(origin, observe=services().observe_attempt, is_batch=True) as batch,
         _overload_as_500(),
     ):
         with _naming(batch, token):
@@ -80,13 +81,13 @@ def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any
         ]
         judged = _judge(attempts, bodies, submitted_by)
         updates = [each for each in judged if isinstance(each, Update)]
-        recorded = iter(current_app.extensions["ledger"].record_all(updates, batch.started))
+        recorded = iter(services().ledger.record_all(updates, batch.started))
         outcomes = [next(recorded) if isinstance(each, Update) else each for each in judged]
         return {"results": _results(attempts, outcomes)}
 
 
 def _attempt(origin: Origin, is_batch: bool = False) -> audit.Attempt:
-    observe = current_app.extensions["observe_attempt"]
+    observe = services().observe_attempt
     return audit.Attempt(origin, observe=observe, is_batch=is_batch)
 
 

@@ -15,6 +15,7 @@ from flask import Flask
 from ..concurrency import runtime
 from ..ops import doctor
 from ..scores.submit import MAX_BATCH_BYTES
+from ..services import services
 from .listener import Listener, listen
 from .shutdown import stop, stop_signal
 
@@ -39,8 +40,8 @@ def run(app: Flask) -> None:
     listener = Listener(
         sockets,
         app,
-        live=app.extensions["connections"],
-        limiter=app.extensions["refusal_limiter"],
+        live=services(app).connections,
+        limiter=services(app).refusal_limiter,
         behind_proxy=app.config["TRUSTED_PROXIES"] > 0,
         max_body_size=MAX_BATCH_BYTES,
     )

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from flask import Flask
 
 from ..concurrency import runtime
-from ..observability import audit
 from ..observability import logging as logs
+from ..services import services
 from .listener import Listener
 
 log = logging.getLogger(__name__)
@@ -59,9 +59,9 @@ def stop(app: Flask, listener: Listener) -> None:
     listener.stop_accepting()
     settled = time.monotonic() + IN_FLIGHT_TIME
     deadline = time.monotonic() + STOP_TIMEOUT
-    connections = app.extensions["connections"]
+    connections = services(app).connections
     connections.stop()
-    _wait_until(lambda: not audit.in_progress, deadline)
+    _wait_until(lambda: not services(app).attempts_in_progress, deadline)
     runtime.sleep(POLL_INTERVAL)  # send the last acknowledgements and messages
 
     def is_over() -> bool:
@@ -71,7 +71,7 @@ def stop(app: Flask, listener: Listener) -> None:
 
     _wait_until(is_over, deadline)
     # Writes SQLite's write-ahead log back, so that the file is the complete database.
-    app.extensions["database"].close()
+    services(app).database.close()
     if listener.unanswered:
         log.warning("stopped with %s requests unanswered", listener.unanswered)
         # A normal exit would wait for threads that are blocked by the database.

@@ -8,8 +8,9 @@ import flask_swagger_ui
 from flask import Blueprint, Response, current_app, request, send_from_directory
 from werkzeug.http import parse_date, parse_if_range_header
 
-from ..apidocs import asyncapi, reference
+from ..apidocs import reference
 from ..http import request as requests
+from ..services import services
 from .pages import page
 
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -39,7 +40,7 @@ def admin() -> Response:
 @bp.get("/docs")
 def docs() -> Response:
     """Show the endpoints in Swagger UI, followed by the live messages and error codes."""
-    values = {"live": asyncapi.of(current_app), "codes": reference.codes()}
+    values = {"live": services().api_documents.asyncapi(), "codes": reference.codes()}
     return page("docs.html", **values, pretty=partial(json.dumps, indent=2))
 
 

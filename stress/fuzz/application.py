@@ -20,6 +20,7 @@ from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.concurrency import runtime
 from scoreboard.extensions import Base
 from scoreboard.realtime.socketio import updates
+from scoreboard.services import services
 from tests.support import databases
 from tests.support.servers import SECRETS
 
@@ -46,10 +47,10 @@ class FuzzedApplication:
         limits = dict.fromkeys(names, "100000000/minute")
         self.app = create_app(Config.from_environment({"DATABASE_URL": url, **SECRETS, **limits}))
         # Otherwise sessions are closed after 300 refusals, and most inputs are refused.
-        self.app.extensions["refusal_limiter"].count = lambda address: None
-        self.connections = self.app.extensions["connections"]
+        services(self.app).refusal_limiter.count = lambda address: None
+        self.connections = services(self.app).connections
         self.connections.on_first_connection(lambda: None)  # no background maintenance
-        self.engine = self.app.extensions["socketio"].server.eio
+        self.engine = services(self.app).socketio.server.eio
         self._database = sqlite3.connect(folder / "scoreboard.db")
         self.has_accepted, self.recorded = False, 0
         self.users = {}

@@ -190,7 +190,8 @@ def _open_websocket(fuzzed, connected):
     """Return a session that has upgraded to a WebSocket, and the client's side of it."""
     session = _session(fuzzed)
     client = _WebSocketClient()
-    engine.EngineWebSocket(session._websocket_handler, session.server)._open(client.websocket)
+    adapter = engine.EngineWebSocket(print, session._websocket_handler, session.server)
+    adapter._open(client.websocket)
     for text in ("2probe", "5"):
         session.websocket.received(text)
     if connected:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from scoreboard.anomalies import flags as marks
-from scoreboard.observability import recent
 from scoreboard.observability.recent import MAX_LINES, MINUTES, Recent
-from scoreboard.realtime.connections import Connection, Connections
+from scoreboard.realtime.connections import Connection
+from scoreboard.services import services
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
@@ -35,7 +35,7 @@ def seen(clock):
 @pytest.fixture
 def fresh(app, monkeypatch, seen):
     """Return what this process saw of late, which is nothing yet."""
-    monkeypatch.setattr(recent, "seen", seen)
+    monkeypatch.setattr(services(app), "recent", seen)
     return seen
 
 
@@ -180,8 +180,8 @@ class TestOverview:
                 "since": "2026-01-01T12:00:00Z",
             }
 
-    def test_it_counts_the_connections_of_each_kind(self, ask):
-        connections, connection = Connections(10), Connection("127.0.0.1", "websocket")
+    def test_it_counts_the_connections_of_each_kind(self, app, ask):
+        connections, connection = services(app).connections, Connection("127.0.0.1", "websocket")
 
         before = ask("overview").json["connections"]
         connections.open(connection)

@@ -14,9 +14,9 @@ from scoreboard.anomalies.rules import Jump, Refusals, Regularity, UsersPerAddre
 from scoreboard.db import transactions as database
 from scoreboard.http.request import Origin
 from scoreboard.models import Mark
-from scoreboard.observability import metrics
 from scoreboard.observability.audit import Attempt
 from scoreboard.permissions import Caller
+from scoreboard.services import services
 from tests.support.servers import RUN_MODES
 from tests.support.waiting import wait_until
 
@@ -215,11 +215,11 @@ class TestMemory:
 
 
 @pytest.fixture
-def counted():
+def counted(app):
     """Return a function that tells how often a rule was broken since the test began."""
 
     def read(rule):
-        return metrics.REGISTRY.get_sample_value(
+        return services(app).metrics.registry.get_sample_value(
             "scoreboard_unusual_activity_total", {"rule": rule}
         )
 
@@ -284,7 +284,7 @@ class TestHit:
         assert counted("jump") == 1
 
     def test_it_marks_the_user(self, app, client, player):
-        app.extensions["activity"].now = lambda: NOON + timedelta(minutes=7)
+        services(app).anomalies.now = lambda: NOON + timedelta(minutes=7)
 
         self.jump(client, player)
 
@@ -323,11 +323,11 @@ class TestMarks:
         monkeypatch.setattr(
             "scoreboard.concurrency.runtime.spawn", lambda *work: started.append(work)
         )
-        app.extensions["activity"].now = lambda: NOON
+        services(app).anomalies.now = lambda: NOON
         return started
 
     def report(self, app, hour, user="ann", rule="jump"):
-        activity = app.extensions["activity"]
+        activity = services(app).anomalies
         activity.now = lambda: NOON + timedelta(hours=hour)
         activity._report(rules.Hit(rule, user, "why"), Origin("http", "a", "r"))
 
@@ -369,7 +369,7 @@ class TestFailure:
         self, app, client, player, caplog, counted
     ):
         logging.getLogger("scoreboard").addHandler(caplog.handler)
-        app.extensions["activity"].rules.insert(0, self.Broken())
+        services(app).anomalies.rules.insert(0, self.Broken())
 
         answers = [post(client, player, player.update(value)) for value in (1, 2, 3, 4, 5, 999)]
 
@@ -414,7 +414,7 @@ def test_on_a_real_server_a_hit_is_marked_beside_the_requests(server):
     ids=str,
 )
 def test_0_turns_a_rule_off(app, missing):
-    on = {type(rule) for rule in app.extensions["activity"].rules}
+    on = {type(rule) for rule in services(app).anomalies.rules}
 
     assert on == {Jump, Refusals, UsersPerAddress, Regularity} - {missing}
 

@@ -18,6 +18,7 @@ from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.concurrency.fair_queue import FairQueue
 from scoreboard.db import transactions as database
 from scoreboard.models import RevokedToken, User
+from scoreboard.services import services
 from tests.support.servers import SECRETS
 from tests.support.tokens import mint
 
@@ -406,7 +407,7 @@ class TestTokens:
         )
 
         asked = [good.token, gone.token, nobody, dead.token, scorer.token]
-        answers = app.extensions["roles"].ask_all([tokens.read(t, "access") for t in asked])
+        answers = services(app).roles.ask_all([tokens.read(t, "access") for t in asked])
 
         assert [getattr(answer, "code", answer) for answer in answers] == [
             "player",
@@ -508,9 +509,9 @@ class TestGuessing:
         assert 2 <= tried < 2 + passwords.SLOTS
 
 
-def test_a_full_queue_of_passwords_is_told_to_come_back(client, monkeypatch):
+def test_a_full_queue_of_passwords_is_told_to_come_back(app, client, monkeypatch):
     full = FairQueue(slots=0, max_waiting=0, max_per_address=0, retry_after=5)
-    monkeypatch.setattr(passwords, "queue", full)
+    monkeypatch.setattr(services(app), "password_queue", full)
 
     for answer in (login(client), register(client)):
         assert (answer.status_code, code(answer)) == (503, "overloaded")

@@ -7,6 +7,7 @@ import pytest
 
 from scoreboard.db import rate_limits as limit_storage
 from scoreboard.db.rate_limits import Asked, Limit, MemoryLimits, RedisLimits
+from scoreboard.observability import metrics
 from scoreboard.ops import doctor
 from tests.support.backing_services import OwnRedis
 from tests.support.waiting import wait_until
@@ -107,7 +108,7 @@ class TestAsManyAsThereIsRoomFor:
             yield MemoryLimits()
             return
         redis = OwnRedis(tmp_path)
-        yield RedisLimits(f"limits+{redis.url}")
+        yield RedisLimits(f"limits+{redis.url}", metrics.Metrics())
         redis.stop()
 
     def test_what_there_is_no_room_for_is_not_counted(self, storage):
@@ -161,7 +162,7 @@ class TestAnOutage:
 
     @pytest.fixture
     def storage(self, redis, clock):
-        return RedisLimits(f"limits+{redis.url}")
+        return RedisLimits(f"limits+{redis.url}", metrics.Metrics())
 
     @pytest.fixture
     def asked(self, storage, monkeypatch):

@@ -24,6 +24,7 @@ from tests.support.prerequisites import missing
 from tests.support.servers import ROOT, Server
 
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 TEXTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = {"sh", "js", "python"}
 # What is no program (json, text, nginx, html), or what makes or leaves the machine (console).
@@ -121,7 +122,7 @@ class Reader:
             assert status == 0, f"{block.code}\n{shown}"
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=name)
+@pytest.mark.parametrize("path", [CONTRIBUTING, *TEXTS], ids=name)
 def test_every_block_of_code_is_run_or_cannot_be(path):
     for block in blocks(path.read_text()):
         assert block.language in RUN | NOT_RUN, block.code
@@ -236,7 +237,30 @@ def answer(status, body):
     return response
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=name)
+def test_the_command_in_contributing_runs_one_class_of_tests():
+    (command,) = [
+        block.code for block in blocks(CONTRIBUTING.read_text()) if block.language == "sh"
+    ]
+
+    done = subprocess.run(
+        ["bash", "-euc", command.replace(".venv/bin/python", sys.executable)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", [CONTRIBUTING, *TEXTS], ids=name)
+def test_every_make_target_that_is_named_exists(path):
+    makefile = (ROOT / "Makefile").read_text()
+
+    for target in re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(), re.MULTILINE):
+        assert f"\n{target}: " in makefile, target
+
+
+@pytest.mark.parametrize("path", [CONTRIBUTING, *TEXTS], ids=name)
 def test_every_link_to_a_file_leads_to_one(path):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
         assert (path.parent / target).exists(), target

@@ -26,6 +26,7 @@ from scoreboard.permissions import Caller
 from scoreboard.realtime import connections, maintenance
 from scoreboard.realtime.connections import PING_INTERVAL, Connection, Connections
 from scoreboard.scores.records import Update
+from scoreboard.services import services
 from tests.support import databases
 from tests.support.backing_services import OwnRedis
 from tests.support.clocks import HOUR, Clock
@@ -86,7 +87,7 @@ class TestOrder:
     def record(self, app, *user_ids, identity="x"):
         updates = [Update(user, 5.0, START, identity, user) for user in user_ids]
         with app.app_context():
-            return app.extensions["ledger"].record_all(updates, time.perf_counter())
+            return services(app).ledger.record_all(updates, time.perf_counter())
 
     def test_ties_rank_by_the_commits_of_processes_whose_clocks_differ(self, apps, set_clock):
         users = self.users(apps[0], 10)
@@ -186,7 +187,7 @@ class TestLimitsInRedis:
     @pytest.fixture
     def storage(self, own_redis):
         own_redis.client.flushall()
-        return RedisLimits(f"limits+{own_redis.url}")
+        return RedisLimits(f"limits+{own_redis.url}", metrics.Metrics())
 
     @pytest.fixture
     def let_pass(self, own_redis):
@@ -298,7 +299,7 @@ class TestConnections:
             close=lambda code, reason: told.append(reason),
             ping=lambda: told.append("ping"),
         )
-        self.all = Connections(per_address=10)
+        self.all = Connections(per_address=10, metrics=metrics.Metrics())
         self.all.open(one)
         return one
 
@@ -369,10 +370,10 @@ class TestEndedSessions:
         connection = Connection(
             "127.0.0.1", metrics.WEBSOCKET, close=lambda code, reason: closed.append(reason)
         )
-        app.extensions["connections"].on_first_connection(lambda: None)
-        app.extensions["connections"].open(connection)
+        services(app).connections.on_first_connection(lambda: None)
+        services(app).connections.open(connection)
         caller = Caller("ann", "player", 0, time.time() + HOUR, ("ann's",))
-        app.extensions["connections"].admit(connection, caller, "token")
+        services(app).connections.admit(connection, caller, "token")
         return closed
 
     @pytest.fixture

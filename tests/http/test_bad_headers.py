@@ -5,6 +5,8 @@ import json
 import pytest
 from werkzeug.sansio import request as sansio
 
+from scoreboard.services import services
+
 BEYOND = ["Mon, 01 Jan 99999999999 00:00:00 GMT", "1 Jan 9999999999 0:0"]
 FILES = ["/web/board/page.js", "/embed.js"]
 WEBSOCKET = {
@@ -25,8 +27,8 @@ HALF = [
 
 @pytest.fixture
 def library(app):
-    app.extensions["connections"].on_first_connection(lambda: None)  # the keeper, for good
-    return app.extensions["socketio"].server.eio
+    services(app).connections.on_first_connection(lambda: None)  # the keeper, for good
+    return services(app).socketio.server.eio
 
 
 @pytest.mark.parametrize("date", BEYOND)
@@ -151,7 +153,7 @@ def test_a_poll_that_half_asks_for_a_websocket_is_told_what_is_missing(client, p
 
 
 def test_a_connection_too_many_is_refused_with_the_status_of_its_code(app, client, library):
-    app.extensions["connections"].stopping = True
+    services(app).connections.stopping = True
 
     answer = client.get("/ws/scoreboard/?EIO=4&transport=polling")
 

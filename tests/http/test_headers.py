@@ -5,6 +5,7 @@ import socket
 import pytest
 import requests
 
+from scoreboard.services import services
 from tests.support.servers import RUN_MODES, Server
 
 PLACES = [
@@ -95,7 +96,7 @@ def test_nor_is_a_receipt(client, player):
 
 
 def test_nor_is_a_polling_session(app, client):
-    app.extensions["connections"].on_first_connection(lambda: None)
+    services(app).connections.on_first_connection(lambda: None)
 
     answer = client.get("/ws/scoreboard/?EIO=4&transport=polling")
 

@@ -51,7 +51,7 @@ def test_an_accepted_update_leaves_one_line(client, player, lines):
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "fe80::1%eth0", 'a"b\\c\n\u00e9\u2028\ud800'])
 @pytest.mark.parametrize("value", [None, 7.0, -0.5, 1e-07, 0.1 + 0.2, 2.0**53 - 1])
-def test_a_line_has_the_text_of_the_standard_library(caplog, address, value):
+def test_a_line_has_the_text_of_the_standard_library(app, caplog, address, value):
     caplog.set_level(logging.INFO, "scoreboard.audit")
     logging.getLogger("scoreboard.audit").addHandler(caplog.handler)
     with Attempt(Origin("http", address, "request-0001"), score_value=value):

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from scoreboard.db import transactions as database
 from scoreboard.models import RevokedToken
-from scoreboard.observability import metrics
+from scoreboard.services import services
 
 ANN = {"username": "Ann", "email": "ann@example.com", "password": "correct horse"}
 LOGIN = {"username": "Ann", "password": "correct horse"}
@@ -31,7 +31,7 @@ def lines(app, caplog):
 
 def count(event, outcome):
     labels = {"event": event, "outcome": outcome}
-    return metrics.REGISTRY.get_sample_value("scoreboard_auth_events_total", labels) or 0
+    return services().metrics.registry.get_sample_value("scoreboard_auth_events_total", labels) or 0
 
 
 def post(client, path, body=None, token=None):

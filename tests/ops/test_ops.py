@@ -9,9 +9,11 @@ import redis
 import requests
 
 from scoreboard.leaderboard.top10 import Batch
+from scoreboard.observability.metrics import Metrics
 from scoreboard.realtime.backplane import RedisBackplane
 from scoreboard.realtime.feed import Feed
 from scoreboard.realtime.websocket.connection import MAX_BACKLOG_BYTES, WebSocket
+from scoreboard.services import services
 from tests.support.metrics import series
 from tests.support.prerequisites import missing
 from tests.support.servers import RUN_MODES
@@ -26,14 +28,9 @@ TOKEN = "metrics-token-of-the-tests"
 
 
 @pytest.fixture
-def moved(client):
-    """Return a function that tells by how much a series has moved since the test began."""
-
-    def read():
-        return series(client.get("/metrics").text)
-
-    before = read()
-    return lambda *name: read().get(name, 0) - before.get(name, 0)
+def counted(client):
+    """Return a function that returns the current value of a series of the application."""
+    return lambda *name: series(client.get("/metrics").text).get(name, 0)
 
 
 @pytest.fixture
@@ -85,7 +82,7 @@ class TestReadiness:
 
         monkeypatch.setattr("scoreboard.db.transactions.Database.transaction", fail)
         # As if the last write was long ago, or its outcome would be the answer.
-        monkeypatch.setattr(app.extensions["database"], "_wrote_at", float("-inf"))
+        monkeypatch.setattr(services(app).database, "_wrote_at", float("-inf"))
         # Our lines go to their own handlers and no further; here they go to this one as well.
         monkeypatch.setattr(logging.getLogger("scoreboard"), "propagate", True)
 
@@ -169,15 +166,15 @@ class TestTheGuard:
 
 
 class TestTheMetrics:
-    def test_updates_are_counted_by_how_they_ended(self, client, player, make_user, moved):
+    def test_updates_are_counted_by_how_they_ended(self, client, player, make_user, counted):
         post(client, player, player.update(7))
         post(client, player, player.update(7))
         post(client, player, player.update("seven"))
         post(client, player, make_user().update(7))
 
         codes = ("accepted", "replayed", "invalid_input", "not_permitted")
-        assert [moved("scoreboard_updates_total", code) for code in codes] == [1, 1, 1, 1]
-        assert moved("scoreboard_update_seconds_count") == 4
+        assert [counted("scoreboard_updates_total", code) for code in codes] == [1, 1, 1, 1]
+        assert counted("scoreboard_update_seconds_count") == 4
 
     def test_no_label_is_what_a_client_sent(self, client, player):
         post(client, player, {**player.update("forged"), "nonce": "forged-7", "forged": "forged"})
@@ -186,20 +183,20 @@ class TestTheMetrics:
 
         assert "forged" not in client.get("/metrics").text
 
-    def test_every_message_counts_once_for_each_viewer(self, client, player, watcher, moved):
+    def test_every_message_counts_once_for_each_viewer(self, client, player, watcher, counted):
         post(client, player, player.update(7))
 
         assert len(watcher.messages()) == 2
-        assert moved("scoreboard_deliveries_total", "websocket") == 2
-        assert moved("scoreboard_deliveries_total", "socket.io") == 0
+        assert counted("scoreboard_deliveries_total", "websocket") == 2
+        assert counted("scoreboard_deliveries_total", "socket.io") == 0
 
     def test_what_was_pushed_is_measured_and_what_was_refused_is_not(
-        self, client, player, watcher, moved
+        self, client, player, watcher, counted
     ):
         post(client, player, player.update(7))
         post(client, player, player.update(7))
 
-        assert moved("scoreboard_post_to_push_seconds_count") == 1
+        assert counted("scoreboard_post_to_push_seconds_count") == 1
 
     def test_an_update_that_had_to_wait_for_another_process_is_measured_too(self):
         delivered = []
@@ -216,41 +213,45 @@ class TestTheMetrics:
         told = []
         monkeypatch.setattr(RedisBackplane, "_publish", lambda self, data: told.append(data))
 
-        RedisBackplane(NO_REDIS, print, print).share(Batch(1, [], {}, received=[12.5]))
+        RedisBackplane(NO_REDIS, print, print, Metrics()).share(Batch(1, [], {}, received=[12.5]))
 
         assert "12.5" not in str(told)
         assert Batch(**told[0]["data"][0]).received == []
 
-    def test_a_client_closed_for_being_slow_is_counted_once(self, moved):
+    def test_a_client_closed_for_being_slow_is_counted_once(self, counted):
         server, client = socket.socketpair()
         with server, client:
             server.settimeout(10)
             opened = WebSocket(server, max_message_size=100)
+            opened.on_slow = services().metrics.slow_clients.inc
 
             opened.push(bytes(MAX_BACKLOG_BYTES + 1))
             opened.push(bytes(MAX_BACKLOG_BYTES + 1))
 
-        assert moved("scoreboard_slow_clients_total") == 1
+        assert counted("scoreboard_slow_clients_total") == 1
 
-    def test_what_the_database_fails_is_counted(self, moved, without_database):
+    def test_what_the_database_fails_is_counted(self, without_database):
         answer = without_database.get("/api/score/top10")
 
         assert answer.status_code == 500
-        assert moved("scoreboard_database_errors_total") == 1
+        counts = series(without_database.get("/metrics").text)
+        assert counts["scoreboard_database_errors_total",] == 1
 
-    def test_what_the_database_answers_is_not(self, client, moved):
+    def test_what_the_database_answers_is_not(self, client, counted):
         body = {"username": "ann", "email": "ann@example.com", "password": "correct horse"}
         client.post("/api/auth/register", json=body)
 
         answer = client.post("/api/auth/register", json=body)
 
         assert answer.status_code == 409
-        assert moved("scoreboard_database_errors_total") == 0
+        assert counted("scoreboard_database_errors_total") == 0
 
-    def test_what_redis_fails_is_counted(self, make_app, moved):
-        make_app(REDIS_URL=NO_REDIS).test_client().get("/readyz")
+    def test_what_redis_fails_is_counted(self, make_app):
+        client = make_app(REDIS_URL=NO_REDIS).test_client()
 
-        assert moved("scoreboard_redis_errors_total") == 1
+        client.get("/readyz")
+
+        assert series(client.get("/metrics").text)["scoreboard_redis_errors_total",] == 1
 
 
 # In one process: what it counts is its own.

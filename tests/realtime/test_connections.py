@@ -18,7 +18,7 @@ def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
     def fail(code, reason):
         raise KeyError("gone")
 
-    connections = Connections(per_address=10)
+    connections = Connections(per_address=10, metrics=metrics.Metrics())
     for close in (fail, lambda code, reason: closed.append(code), fail):
         connections.open(Connection("127.0.0.1", metrics.WEBSOCKET, close))
 
@@ -28,7 +28,7 @@ def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
 
 
 def test_everybody_has_a_turn_between_two_that_are_due_and_who_is_gone_by_then_is_left(monkeypatch):
-    connections, closed = Connections(per_address=10), []
+    connections, closed = Connections(per_address=10, metrics=metrics.Metrics()), []
     several = [Connection("127.0.0.1", metrics.WEBSOCKET) for _ in range(3)]
     for connection in several:
         connection.close = lambda code, reason, connection=connection: closed.append(connection)
@@ -47,7 +47,7 @@ def test_everybody_has_a_turn_between_two_that_are_due_and_who_is_gone_by_then_i
 
 
 def test_what_ends_sessions_closes_those_of_before_and_of_that_name_alone():
-    connections, closed = Connections(per_address=10), []
+    connections, closed = Connections(per_address=10, metrics=metrics.Metrics()), []
     for name, issued_at in (("ann", 10), ("ann", 21), ("bob", 10)):
         connection = Connection("127.0.0.1", metrics.WEBSOCKET)
         connection.close = lambda code, why, who=(name, issued_at): closed.append((who, code, why))
@@ -61,7 +61,7 @@ def test_what_ends_sessions_closes_those_of_before_and_of_that_name_alone():
 
 
 def test_everybody_has_a_turn_between_two_whose_session_was_ended(monkeypatch):
-    connections, went_on = Connections(per_address=10), []
+    connections, went_on = Connections(per_address=10, metrics=metrics.Metrics()), []
     for _ in range(3):
         connection = Connection("127.0.0.1", metrics.WEBSOCKET)
         connection.close = lambda code, why: went_on.append("closed")
@@ -76,7 +76,7 @@ def test_everybody_has_a_turn_between_two_whose_session_was_ended(monkeypatch):
 
 @pytest.mark.parametrize("look", ["sweep", "end_sessions", "close_dead_clients"])
 def test_everybody_has_a_turn_while_thousands_are_looked_at(monkeypatch, look):
-    connections, turns_ = Connections(per_address=1000), []
+    connections, turns_ = Connections(per_address=1000, metrics=metrics.Metrics()), []
     session = SimpleNamespace(closed=False, closing=True, queue=SimpleNamespace(qsize=lambda: 0))
     sessions = dict.fromkeys(range(300), session)
     for _ in sessions:
@@ -96,7 +96,7 @@ def test_everybody_has_a_turn_while_thousands_are_looked_at(monkeypatch, look):
 
 
 def test_who_has_yet_to_authenticate_is_counted_by_address():
-    connections = Connections(per_address=10)
+    connections = Connections(per_address=10, metrics=metrics.Metrics())
     several = [Connection(address, metrics.WEBSOCKET) for address in ("a", "a", "a", "b")]
     for connection in several:
         connections.open(connection)
@@ -107,7 +107,7 @@ def test_who_has_yet_to_authenticate_is_counted_by_address():
 
 
 def test_the_connections_of_users_come_round_some_at_a_time():
-    connections = Connections(per_address=10)
+    connections = Connections(per_address=10, metrics=metrics.Metrics())
     for user_id in (None, "ann", "ann", "bob", None, "eve", "joe"):
         connection = Connection("127.0.0.1", metrics.WEBSOCKET)
         connections.open(connection)
@@ -130,7 +130,7 @@ class TestWhoHasYetToAuthenticate:
 
     @pytest.fixture
     def connections(self):
-        return Connections(per_address=self.MOST)
+        return Connections(per_address=self.MOST, metrics=metrics.Metrics())
 
     @pytest.fixture
     def open_one(self, connections, closed):

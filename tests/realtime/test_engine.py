@@ -22,6 +22,7 @@ from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio import session as engine_session
 from scoreboard.realtime.socketio.packets import StrictPacket
 from scoreboard.realtime.websocket import connection as websocket
+from scoreboard.services import services
 from tests.support.frames import texts
 from tests.support.servers import RUN_MODES, Server
 from tests.support.subscribers import NodeViewer, SocketIoViewer
@@ -39,7 +40,7 @@ class TestTheLibrary:
 
     @pytest.fixture
     def session(self, library):
-        engine.install(library)
+        engine.install(library, on_slow=lambda: None)
         library.sockets["sid"] = engineio.socket.Socket(library, "sid")
         return library.sockets["sid"]
 
@@ -133,7 +134,7 @@ class TestSignsOfLife:
     @pytest.fixture
     def session(self):
         library = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False).eio
-        engine.install(library)
+        engine.install(library, on_slow=lambda: None)
         library.sockets["sid"] = session = engineio.socket.Socket(library, "sid")
         engine.before_connect(session)
         session.connected = True
@@ -242,13 +243,13 @@ class TestOutbox:
         slow.attach(pair.websocket)
         hub.subscribe_socket(app, slow)
         hub.subscribe_websocket(app, reading)
-        version = app.extensions["feed"]._version
+        version = services(app).feed._version
         count = websocket.MAX_BACKLOG_BYTES // 50_000 + 10
 
         with app.app_context():
             for number in range(1, count + 1):
                 update = {"user_id": "x" * 50_000, "new_score": number}
-                app.extensions["feed"].offer(Batch(version + number, [update], TOP_10))
+                services(app).feed.offer(Batch(version + number, [update], TOP_10))
 
         received, code = pair.frames_until_close()
         everything = [each for frames in reading.frames for each in texts(frames)]
@@ -271,8 +272,8 @@ class TestSession:
 
     @pytest.fixture
     def session(self, app):
-        app.extensions["connections"].on_first_connection(lambda: None)  # the keeper, for good
-        library = app.extensions["socketio"].server.eio
+        services(app).connections.on_first_connection(lambda: None)  # the keeper, for good
+        library = services(app).socketio.server.eio
         library.handle_request(
             {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"},
             lambda *answer: None,
@@ -282,7 +283,7 @@ class TestSession:
     @pytest.fixture
     def pair(self, session):
         pair = Pair()
-        driver = engine.EngineWebSocket(session._websocket_handler, session.server)
+        driver = engine.EngineWebSocket(print, session._websocket_handler, session.server)
         driver._open(pair.websocket)
         yield pair
         pair.close()
@@ -302,13 +303,13 @@ class TestSession:
         assert pair.wait() is None
         assert session.closed
         assert session.sid not in session.server.sockets
-        assert not app.extensions["connections"]._all
+        assert not services(app).connections._all
 
     @pytest.mark.usefixtures("upgraded")
     def test_no_viewer_has_a_room_of_its_own_and_all_leave_the_one_of_all(
         self, app, session, player, pair
     ):
-        rooms = app.extensions["socketio"].server.manager.rooms
+        rooms = services(app).socketio.server.manager.rooms
 
         session.receive(engine.message("0" + json.dumps({"token": player.token})))
         held = {room: len(members) for room, members in rooms["/"].items()}
@@ -325,12 +326,12 @@ class TestSession:
         assert pair.take_frames(1) == [(1, b"2")]
         session.last_ping = -math.inf
 
-        app.extensions["connections"]._with_each_sweep()
+        services(app).connections._with_each_sweep()
 
         assert pair.take_frames(2) == [(8, (1000).to_bytes(2, "big"))]
         assert pair.wait() is None
         assert session.sid not in session.server.sockets
-        assert not app.extensions["connections"]._all
+        assert not services(app).connections._all
 
     def test_a_websocket_that_its_session_never_moved_to_ends_with_it(self, session, pair):
         session.receive(packet.Packet(packet.CLOSE))
@@ -342,7 +343,9 @@ class TestSession:
         session.closing = True
         pair = Pair()
 
-        engine.EngineWebSocket(session._websocket_handler, session.server)._open(pair.websocket)
+        engine.EngineWebSocket(print, session._websocket_handler, session.server)._open(
+            pair.websocket
+        )
 
         assert pair.frames_until_close() == ([], 1002)
 

@@ -15,12 +15,12 @@ from sqlalchemy.exc import DataError, OperationalError
 from scoreboard.db import transactions as database
 from scoreboard.db.rate_limits import RedisLimits
 from scoreboard.models import MAX_SCORE, Score
-from scoreboard.observability import audit
 from scoreboard.scores import ledger as ledgers
 from scoreboard.scores import records
 from scoreboard.scores.ledger import MAX_BATCH_SIZE, Ledger
 from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Receipt, Update
+from scoreboard.services import services
 from tests.support.subscribers import PlainViewer, SocketIoViewer
 from tests.support.waiting import wait_until
 
@@ -276,11 +276,11 @@ class TestAsAWhole:
     def test_its_form_is_looked_at_before_its_token(self, client):
         assert client.post(URL, json={"updates": []}).status_code == 400
 
-    def test_nothing_is_under_way_after_it(self, client, scorer, player):
+    def test_nothing_is_under_way_after_it(self, app, client, scorer, player):
         post(client, scorer, [player.update(1), None])
         post(client, scorer, None)
 
-        assert not audit.in_progress
+        assert not services(app).attempts_in_progress
 
 
 class TestWatched:
@@ -324,7 +324,7 @@ class TestWatched:
         self, app, client, scorer, player, monkeypatch
     ):
         hits = []
-        activity = app.extensions["activity"]
+        activity = services(app).anomalies
         monkeypatch.setattr(activity, "_report", lambda hit, origin: hits.append(hit))
 
         results(client, scorer, [player.update(value) for value in (1, 2, 3, 4, 5, 6, 1000)])

@@ -8,6 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from scoreboard.extensions import db
 from scoreboard.models import MAX_SCORE
+from scoreboard.services import services
 
 URL = "/api/score/update"
 
@@ -291,7 +292,7 @@ class TestMessages:
             def push(self, frames):
                 raise RuntimeError
 
-        app.extensions["audience"].viewers.add(Broken())
+        services(app).subscribers.viewers.add(Broken())
 
         assert post(client, player, player.update(7)).status_code == 200
 

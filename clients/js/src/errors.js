@@ -16,13 +16,13 @@ export class ScoreboardError extends Error {
 }
 
 /**
- * Returns the error as one of ours; without a code, the server could not be reached.
+ * Converts any error to a ScoreboardError. Its code is `unreachable` if the error has none.
  * @param {any} error
  */
 export function asScoreboardError(error) {
   if (error instanceof ScoreboardError) return error;
   const { code, status, message = String(error) } = error ?? {};
-  // The code of a DOMException, as of a timeout, is a number of its own.
-  const ours = typeof code === "string" ? code : "unreachable";
-  return new ScoreboardError({ code: ours, status, message }, { cause: error });
+  // The code of a DOMException, for example of a timeout, is a number.
+  const name = typeof code === "string" ? code : "unreachable";
+  return new ScoreboardError({ code: name, status, message }, { cause: error });
 }

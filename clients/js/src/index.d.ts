@@ -4,24 +4,24 @@ export interface Entry {
   readonly score: number;
 }
 
-/** An accepted update: whose, and the score after it. */
+/** An accepted update: the user, and the resulting score. */
 export interface ScoreUpdate {
   readonly user_id: string;
   readonly new_score: number;
 }
 
-/** What the server says of an update once it is on disk. */
+/** The server's response to an update, sent when the update is on disk. */
 export interface Receipt {
   user_id: string;
   /** The user's score after the update. */
   score: number;
   score_id: number;
   created_at: string;
-  /** Whether this update set the score; an older one than the score's is history only. */
+  /** Whether this update set the score. One older than the current score is only recorded. */
   applied: boolean;
 }
 
-/** An update as it is sent, every time it is. */
+/** An update as it is sent; every retry sends the same. */
 export interface Update {
   user_id: string;
   score_value: number;
@@ -30,47 +30,48 @@ export interface Update {
 }
 
 /**
- * - `connecting`: not there yet, or on the way back
+ * - `connecting`: connecting or reconnecting
  * - `live`: connected
- * - `offline`: the last try to connect failed; the next one comes by itself
- * - `refused`: the server does not accept the token, nor a newer one; nothing comes by itself
- * - `closed`: by `close()`
+ * - `offline`: the last attempt to connect failed; the client tries again automatically
+ * - `refused`: the server refused the token and a newer one; the client does not try again
+ * - `closed`: closed by `close()`
  */
 export type State = "connecting" | "live" | "offline" | "refused" | "closed";
 
 /**
- * Returns an access token. It is called once at first and again with `stale`, the token it gave
- * last, when that one is about to expire or counts no more; a newer one is wanted then.
+ * Returns an access token. It is called once without an argument. It is called again with `stale`,
+ * the last token it returned, when that token is about to expire or was refused; then it must
+ * return a newer one.
  *
- * What it throws is tried again, less and less often, unless it has a `status` from 400 to 499
- * (but 429): that is final, and the scoreboard `refused`.
+ * If it throws, it is called again after an increasing delay, unless the error has a `status` from
+ * 400 to 499 other than 429: that is final, and the state becomes `refused`.
  */
 export type TokenSource = (stale?: string) => string | Promise<string>;
 
 export interface Options {
-  /** An access token, or where to get one. Without it: a token that may only watch. */
+  /** An access token, or a function that returns one. The default is a read-only token. */
   token?: string | TokenSource;
 }
 
 export interface SubmitOptions {
-  /** When the score was reached; by default now. A string is ISO 8601. */
+  /** When the score was reached, as a Date or in ISO 8601. The default is now. */
   timestamp?: Date | string;
-  /** The name of this update, 8 to 64 characters of `A-Z a-z 0-9 _ -`; by default a new one. */
+  /** Identifies this update: 8 to 64 characters of `A-Z a-z 0-9 _ -`. The default is random. */
   nonce?: string;
-  /** How many milliseconds to keep trying; by default 30,000. */
+  /** How many milliseconds to retry. The default is 30,000. */
   timeout?: number;
-  /** Ends the trying when it aborts; the promise is rejected with its reason. */
+  /** Stops retrying when it aborts; the promise rejects with its reason. */
   signal?: AbortSignal;
 }
 
-/** What each event hands to its handlers. */
+/** The value that each event passes to its handlers. */
 export interface Events {
-  /** The board, when it has changed, and once at first. */
+  /** The first board, and every changed one. */
   board: readonly Entry[];
-  /** Every accepted update, on the board or not. */
+  /** Every accepted update, also of users who are not on the board. */
   score: ScoreUpdate;
   state: State;
-  /** Every try to connect, or to get a token, that failed. */
+  /** Every failed attempt to connect or to get a token. */
   error: ScoreboardError;
 }
 
@@ -79,55 +80,55 @@ export interface Scoreboard {
   readonly board: readonly Entry[];
   readonly state: State;
 
-  /** Calls the handler with every such event; returns the function that ends it. */
+  /** Calls the handler for every such event; returns a function that ends the subscription. */
   on<Name extends keyof Events>(name: Name, handler: (value: Events[Name]) => void): () => void;
 
-  /** Calls the handler when `board` or `state` has changed, as React's `useSyncExternalStore` asks. */
+  /** Calls the handler when `board` or `state` changes, for React's `useSyncExternalStore`. */
   subscribe(handler: () => void): () => void;
 
   /**
-   * Submits a score; returns its receipt. However often it has to be sent for that, it counts once.
+   * Submits a score and returns its receipt. The score counts once, however often it is sent.
    *
-   * Rejects with a ScoreboardError: with the server's code if it refuses the update or the token,
-   * with `timeout` or `closed` if there was no answer until then. What was sent may then have been
-   * counted or not; `submit(userId, value, error.update)` goes on with the very same update.
+   * Rejects with a ScoreboardError: with the server's code if the server refuses the update or the
+   * token, with `timeout` or `closed` if there was no response. In that case the update may or may
+   * not have been recorded; `submit(userId, value, error.update)` continues with the same update.
    */
   submit(userId: string, value: number, options?: SubmitOptions): Promise<Receipt>;
 
-  /** Ends the connection, and everything that waits for it. */
+  /** Closes the connection and rejects all pending submits. */
   close(): void;
 }
 
-/** Connects to the scoreboard at this origin, and stays connected until `close()`. */
+/** Connects to the scoreboard at this origin and reconnects until `close()`. */
 export function connect(origin: string, options?: Options): Scoreboard;
 
 /** A user who has signed in. */
 export interface Session {
   readonly userId: string;
   /**
-   * For `connect`: the current access token, or a new one if it has gone stale.
+   * Returns the current access token, or a new one if it is about to expire. Pass it to `connect`.
    *
-   * Rejects with `unreachable` if the server does not answer for some seconds: call it again. Only
-   * with a `status` of 401 is the session over.
+   * Rejects with `unreachable` if the server does not respond for some seconds; call it again then.
+   * Only an error with `status` 401 means that the session has ended.
    */
   readonly token: (stale?: string) => Promise<string>;
-  /** Ends the sign-in, everywhere it is in use. */
+  /** Ends the session and closes its connections. */
   signOut(): Promise<void>;
 }
 
 /** Signs in with name and password. Rejects with a ScoreboardError. */
 export function signIn(origin: string, username: string, password: string): Promise<Session>;
 
-/** What went wrong. `code` is stable, `message` is a sentence for people. */
+/** An error. `code` is stable; `message` is a sentence for people. */
 export class ScoreboardError extends Error {
   constructor(detail: ErrorDetail, options?: { cause?: unknown });
-  /** As the server has it, or one of ours: `timeout`, `closed`, `unreachable`, `signed_out`. */
+  /** A code of the server, or `timeout`, `closed`, `unreachable` or `signed_out`. */
   readonly code: string;
-  /** The status that the server answered with, if it did. */
+  /** The HTTP status of the response, if there was one. */
   readonly status: number | undefined;
-  /** What is wrong with which field, if the server said so. */
+  /** The errors of each field, if the server sent them. */
   readonly fields: Record<string, string[]> | undefined;
-  /** The update that has no receipt, as it was sent. */
+  /** The update without a receipt, as it was sent. */
   readonly update: Update | undefined;
 }
 

@@ -4,14 +4,14 @@ import { ScoreboardError, asScoreboardError } from "./errors.js";
 import { viewer } from "./session.js";
 
 // Milliseconds.
-const GIVE_UP = 30_000;
-const ACKNOWLEDGED_WITHIN = 5_000;
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 5_000;
-const LONGEST_TIMER = 2 ** 31 - 1;
+const SUBMIT_TIMEOUT = 30_000;
+const ACKNOWLEDGEMENT_TIMEOUT = 5_000;
+const MIN_RETRY_DELAY = 500;
+const MAX_RETRY_DELAY = 5_000;
+const MAX_TIMER_DELAY = 2 ** 31 - 1;
 
-// Refusals that say nothing about the token.
-const PASSING = ["server_error", "stopping", "too_many_connections"];
+// Errors that do not mean that the token is invalid.
+const TEMPORARY = ["server_error", "stopping", "too_many_connections"];
 
 /** @implements {api.Scoreboard} */
 class LiveScoreboard {
@@ -22,9 +22,9 @@ class LiveScoreboard {
 
   /** @type {Record<keyof api.Events, Set<(value: any) => void>>} */
   #handlers = { board: new Set(), score: new Set(), state: new Set(), error: new Set() };
-  /** What rejects each submit that waits. @type {Set<(reason: api.ErrorDetail) => void>} */
-  #waiting = new Set();
-  /** Why nothing more comes. @type {api.ErrorDetail | undefined} */
+  /** These reject the pending submits. @type {Set<(reason: api.ErrorDetail) => void>} */
+  #pending = new Set();
+  /** Why it was closed or refused. @type {api.ErrorDetail | undefined} */
   #end;
   #lastTimestamp = 0;
   #boardAsText = "";
@@ -34,7 +34,7 @@ class LiveScoreboard {
   #token;
   #renewAt = Infinity;
   #renewing = false;
-  /** How often in a row a token was refused, and how often getting on failed. */
+  /** How many tokens in succession were refused, and how many attempts to connect failed. */
   #refusals = 0;
   #failures = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -54,20 +54,20 @@ class LiveScoreboard {
       auth: (send) => send({ token: this.#token }),
       autoConnect: false,
       forceNew: true,
-      reconnectionDelay: FIRST_PAUSE,
+      reconnectionDelay: MIN_RETRY_DELAY,
       timeout: 10_000,
     });
     this.#socket.on("connect", () => this.#connected());
     this.#socket.on("connect_error", (error) => this.#notConnected(error));
     this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
     this.#socket.on("top_10_update", ({ data }) => this.#show(data.top_10_scores));
-    this.#socket.on("score_update", ({ data }) => this.#tell("score", data));
+    this.#socket.on("score_update", ({ data }) => this.#emit("score", data));
     this.#renew();
   }
 
   /** @type {api.Scoreboard["on"]} */
   on(name, handler) {
-    // A function of its own, so that a handler may be there twice.
+    // A new function, so that the same handler can be registered twice.
     /** @param {any} value */
     const call = (value) => handler(value);
     this.#handlers[name].add(call);
@@ -81,7 +81,8 @@ class LiveScoreboard {
   };
 
   /** @type {api.Scoreboard["submit"]} */
-  async submit(userId, value, { timestamp, nonce = newNonce(), timeout = GIVE_UP, signal } = {}) {
+  async submit(userId, value, options = {}) {
+    const { timestamp, nonce = newNonce(), timeout = SUBMIT_TIMEOUT, signal } = options;
     if (signal?.aborted) throw reasonOf(signal);
     const update = {
       user_id: userId,
@@ -93,33 +94,33 @@ class LiveScoreboard {
     /** @type {unknown} */
     let cause;
     /** @type {(reason: unknown) => void} */
-    let giveUp = () => {};
-    const over = new Promise((_, reject) => (giveUp = reject));
+    let abort = () => {};
+    const ended = new Promise((_, reject) => (abort = reject));
     /** @param {api.ErrorDetail} reason */
-    const end = (reason) => giveUp(new ScoreboardError({ ...reason, update }, { cause }));
-    const aborted = () => signal && giveUp(reasonOf(signal));
-    const timer = setTimeout(() => end(late(timeout)), timeout);
+    const end = (reason) => abort(new ScoreboardError({ ...reason, update }, { cause }));
+    const aborted = () => signal && abort(reasonOf(signal));
+    const timer = setTimeout(() => end(timedOut(timeout)), timeout);
     signal?.addEventListener("abort", aborted);
-    this.#waiting.add(end);
+    this.#pending.add(end);
     if (this.#end) end(this.#end);
 
     try {
       for (let refusals = 0; ; refusals++) {
-        const answer = await this.#acknowledgement(update, over);
-        if (answer.status === 200) return answer.body;
-        const { receipt, ...detail } = answer.body.error;
-        // It was counted before, and the answer lost.
+        const response = await this.#acknowledgement(update, ended);
+        if (response.status === 200) return response.body;
+        const { receipt, ...detail } = response.body.error;
+        // An earlier attempt counted, but its response was lost.
         if (receipt) return receipt;
-        cause = new ScoreboardError({ ...detail, status: answer.status, update });
-        const dead = answer.status === 401 && detail.code !== "not_permitted";
-        if (!dead && answer.status !== 429 && answer.status < 500) throw cause;
-        if (dead) this.#renew();
-        await Promise.race([over, sleep(pause(refusals))]);
+        cause = new ScoreboardError({ ...detail, status: response.status, update });
+        const isTokenInvalid = response.status === 401 && detail.code !== "not_permitted";
+        if (!isTokenInvalid && response.status !== 429 && response.status < 500) throw cause;
+        if (isTokenInvalid) this.#renew();
+        await Promise.race([ended, sleep(retryDelay(refusals))]);
       }
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", aborted);
-      this.#waiting.delete(end);
+      this.#pending.delete(end);
     }
   }
 
@@ -128,15 +129,15 @@ class LiveScoreboard {
   }
 
   /**
-   * Sends the update, again after each lost connection, until there is an acknowledgement.
+   * Sends the update until it is acknowledged; after each lost connection, sends it again.
    * @param {api.Update} update
-   * @param {Promise<any>} over
+   * @param {Promise<any>} ended
    */
-  async #acknowledgement(update, over) {
+  async #acknowledgement(update, ended) {
     for (;;) {
-      await Promise.race([over, this.#live()]);
-      const answer = await Promise.race([over, this.#send(update)]);
-      if (answer) return answer;
+      await Promise.race([ended, this.#live()]);
+      const response = await Promise.race([ended, this.#send(update)]);
+      if (response) return response;
     }
   }
 
@@ -147,18 +148,18 @@ class LiveScoreboard {
   }
 
   /**
-   * Resolves to the acknowledgement, or to nothing once this connection will not bring it.
+   * Resolves to the acknowledgement, or to undefined if this connection cannot deliver it.
    * @param {api.Update} update
    */
   #send(update) {
     const sentOn = this.#socket.id;
     return new Promise((resolve) => {
-      this.#socket.timeout(ACKNOWLEDGED_WITHIN).emit(
+      this.#socket.timeout(ACKNOWLEDGEMENT_TIMEOUT).emit(
         "update_score",
         update,
-        /** @param {unknown} error @param {unknown} answer */ (error, answer) => {
-          resolve(error ? undefined : answer);
-          // A connection may be dead without either side being told.
+        /** @param {unknown} error @param {unknown} response */ (error, response) => {
+          resolve(error ? undefined : response);
+          // A connection can be dead although neither side has noticed.
           if (error && this.#socket.connected && this.#socket.id === sentOn) this.#reconnect();
         },
       );
@@ -166,8 +167,8 @@ class LiveScoreboard {
   }
 
   /**
-   * Under `latest` the newest timestamp is the score: it is the last call's, also where two share
-   * a millisecond and the first is sent again after the second.
+   * Returns a timestamp later than those before, also within the same millisecond: with the policy
+   * `latest`, the newest timestamp sets the score, and a retry can arrive after a later update.
    * @param {Date | string} [given]
    */
   #timestamp(given) {
@@ -178,7 +179,7 @@ class LiveScoreboard {
     return typeof given === "string" ? given : given.toISOString();
   }
 
-  /** Gets a token that is newer than the present one, and connects with it. */
+  /** Gets a newer token and connects with it. */
   async #renew() {
     if (this.#renewing || this.#end) return;
     this.#renewing = true;
@@ -190,7 +191,7 @@ class LiveScoreboard {
       if (this.#token !== stale) this.#renewAt = Date.now() + freshFor(this.#token);
       if (this.#token !== stale || !this.#socket.connected) this.#reconnect();
     } catch (error) {
-      this.#noToken(asScoreboardError(error));
+      this.#tokenFailed(asScoreboardError(error));
     } finally {
       this.#renewing = false;
     }
@@ -201,7 +202,7 @@ class LiveScoreboard {
   }
 
   /** @param {ScoreboardError} error */
-  #noToken(error) {
+  #tokenFailed(error) {
     if (this.#end) return;
     const { status = 0 } = error;
     if (status >= 400 && status < 500 && status !== 429) return this.#refuse(error);
@@ -213,19 +214,19 @@ class LiveScoreboard {
     clearTimeout(this.#timer);
     const left = this.#renewAt - Date.now();
     if (left < Infinity) this.#after(left, () => this.#renew());
-    this.#become("live");
+    this.#setState("live");
   }
 
   /** @param {Error & {data?: any}} error */
   #notConnected({ data, message }) {
     if (this.#socket.active) {
-      // Socket.IO tries again by itself.
-      this.#become("offline");
-      this.#tell("error", asScoreboardError({ message }));
+      // Socket.IO reconnects automatically.
+      this.#setState("offline");
+      this.#emit("error", asScoreboardError({ message }));
       return;
     }
     const refusal = new ScoreboardError({ message, code: "refused", ...data });
-    if (PASSING.includes(refusal.code)) {
+    if (TEMPORARY.includes(refusal.code)) {
       this.#failed(refusal, () => this.#socket.connect());
     } else if (this.#refusals++) {
       this.#refuse(refusal);
@@ -237,25 +238,26 @@ class LiveScoreboard {
   /** @param {string} reason */
   #disconnected(reason) {
     if (this.#end) return;
-    this.#become("connecting");
-    // The token counts no more. All else is our own doing, or Socket.IO comes back by itself.
+    this.#setState("connecting");
+    // The token has expired or was revoked. Otherwise this client closed the connection, or
+    // Socket.IO reconnects automatically.
     if (reason === "io server disconnect") this.#renew();
   }
 
   /**
    * @param {ScoreboardError} error
-   * @param {() => void} again
+   * @param {() => void} retry
    */
-  #failed(error, again) {
-    this.#after(pause(this.#failures++), again);
-    if (!this.#socket.connected) this.#become("offline");
-    this.#tell("error", error);
+  #failed(error, retry) {
+    this.#after(retryDelay(this.#failures++), retry);
+    if (!this.#socket.connected) this.#setState("offline");
+    this.#emit("error", error);
   }
 
   /** @param {ScoreboardError} error */
   #refuse(error) {
     this.#finish("refused", error);
-    this.#tell("error", error);
+    this.#emit("error", error);
   }
 
   /**
@@ -267,17 +269,17 @@ class LiveScoreboard {
     this.#end ??= { code, message, status };
     clearTimeout(this.#timer);
     this.#socket.disconnect();
-    this.#waiting.forEach((end) => end({ code, message, status }));
-    this.#become(state);
+    this.#pending.forEach((end) => end({ code, message, status }));
+    this.#setState(state);
   }
 
   /**
    * @param {number} milliseconds
-   * @param {() => void} act
+   * @param {() => void} action
    */
-  #after(milliseconds, act) {
+  #after(milliseconds, action) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(act, Math.min(milliseconds, LONGEST_TIMER));
+    this.#timer = setTimeout(action, Math.min(milliseconds, MAX_TIMER_DELAY));
   }
 
   /** @param {api.Entry[]} board */
@@ -286,14 +288,14 @@ class LiveScoreboard {
     if (text === this.#boardAsText) return;
     this.#boardAsText = text;
     this.board = Object.freeze(board);
-    this.#tell("board", this.board);
+    this.#emit("board", this.board);
   }
 
   /** @param {api.State} state */
-  #become(state) {
+  #setState(state) {
     if (state === this.state) return;
     this.state = state;
-    this.#tell("state", state);
+    this.#emit("state", state);
   }
 
   /**
@@ -301,12 +303,12 @@ class LiveScoreboard {
    * @param {Name} name
    * @param {api.Events[Name]} value
    */
-  #tell(name, value) {
+  #emit(name, value) {
     for (const handler of [...this.#handlers[name]]) {
       try {
         handler(value);
       } catch (error) {
-        // Theirs, not ours: reported as an uncaught one, and the others are called all the same.
+        // Report the error of a handler as uncaught, and still call the other handlers.
         queueMicrotask(() => {
           throw error;
         });
@@ -320,14 +322,15 @@ export function connect(origin, options = {}) {
   return new LiveScoreboard(origin, options);
 }
 
-/** A name that no other update of this user has. It is no secret, and need not be hard to guess. */
+/** Returns a unique identifier of an update. It need not be hard to guess. */
 function newNonce() {
   const random = () => Math.random().toString(36).slice(2);
   return `${Date.now().toString(36)}-${random()}${random()}`;
 }
 
 /**
- * How long a new token is fresh, by its own times alone: the clock here may be wrong.
+ * Returns for how many milliseconds a new token can be used. Uses only the times in the token,
+ * because the local clock may be wrong.
  * @param {string} token
  */
 function freshFor(token) {
@@ -341,7 +344,7 @@ function freshFor(token) {
 }
 
 /**
- * Why it was aborted; some of the browsers that this supports do not say.
+ * Returns the reason of the abort; some supported browsers have no `signal.reason`.
  * @param {AbortSignal} signal
  */
 function reasonOf(signal) {
@@ -349,17 +352,17 @@ function reasonOf(signal) {
 }
 
 /** @param {number} milliseconds */
-function late(milliseconds) {
+function timedOut(milliseconds) {
   const message = `There was no receipt within ${milliseconds / 1000} s.`;
   return { code: "timeout", message };
 }
 
 /**
- * How long to wait after so many failures.
+ * Returns how many milliseconds to wait after so many failures.
  * @param {number} failures
  */
-function pause(failures) {
-  return Math.min(FIRST_PAUSE * 2 ** failures, LONGEST_PAUSE) * (0.5 + Math.random() / 2);
+function retryDelay(failures) {
+  return Math.min(MIN_RETRY_DELAY * 2 ** failures, MAX_RETRY_DELAY) * (0.5 + Math.random() / 2);
 }
 
 /** @param {number} milliseconds */

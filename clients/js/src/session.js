@@ -2,51 +2,51 @@
 import { ScoreboardError, asScoreboardError } from "./errors.js";
 
 // Milliseconds.
-const ANSWER_WITHIN = 10_000;
-const FIRST_RETRY = 500;
+const REQUEST_TIMEOUT = 10_000;
+const MIN_RETRY_DELAY = 500;
 
-// How often a refresh that got no answer is sent again, before `token` rejects.
+// How often a refresh without a response is repeated before `token` rejects.
 const MAX_RETRIES = 3;
 
 /**
- * Posts to one of the auth endpoints. Rejects with a ScoreboardError.
+ * Sends a POST request to an auth endpoint. Rejects with a ScoreboardError.
  * @param {string} origin
  * @param {string} name
  * @param {{body?: object, bearer?: string}} [request]
  */
 async function post(origin, name, { body, bearer } = {}) {
-  let answer, content;
-  // AbortSignal.timeout is not in all the browsers that this supports.
-  const patience = new AbortController();
-  const late = new Error(`There was no answer within ${ANSWER_WITHIN / 1000} s.`);
-  const timer = setTimeout(() => patience.abort(late), ANSWER_WITHIN);
+  let response, content;
+  // Some supported browsers have no AbortSignal.timeout.
+  const controller = new AbortController();
+  const late = new Error(`There was no response within ${REQUEST_TIMEOUT / 1000} s.`);
+  const timer = setTimeout(() => controller.abort(late), REQUEST_TIMEOUT);
   try {
-    answer = await fetch(new URL(`/api/auth/${name}`, origin), {
+    response = await fetch(new URL(`/api/auth/${name}`, origin), {
       method: "POST",
       headers: {
         ...(body && { "Content-Type": "application/json" }),
         ...(bearer && { Authorization: `Bearer ${bearer}` }),
       },
       body: body && JSON.stringify(body),
-      signal: patience.signal,
+      signal: controller.signal,
     });
-    content = answer.status === 204 ? undefined : await answer.json();
+    content = response.status === 204 ? undefined : await response.json();
   } catch (error) {
-    // No answer, or one of a proxy.
+    // There was no response, or a proxy sent one that is not JSON.
     throw asScoreboardError(error);
   } finally {
     clearTimeout(timer);
   }
-  if (answer.ok) return content;
+  if (response.ok) return content;
   if (!content?.error?.code) {
-    // Not our server's: no reason to give the session up.
-    throw asScoreboardError(`Something in between answered ${answer.status}.`);
+    // A proxy sent the response, so it does not end the session.
+    throw asScoreboardError(`A proxy responded with status ${response.status}.`);
   }
-  throw new ScoreboardError({ status: answer.status, ...content.error });
+  throw new ScoreboardError({ status: response.status, ...content.error });
 }
 
 /**
- * Returns a source of tokens that may only watch.
+ * Returns a source of read-only tokens.
  * @param {string} origin
  * @returns {() => Promise<string>}
  */
@@ -81,7 +81,7 @@ class OpenSession {
       throw new ScoreboardError({ code: "signed_out", status: 401, message });
     }
     if (stale === this.#pair.access_token || Date.now() > this.#freshUntil) {
-      // A refresh token is good for one use: all who need a new token wait for the same answer.
+      // A refresh token can be used once, so concurrent callers share one request.
       this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
       await this.#refreshing;
     }
@@ -89,8 +89,8 @@ class OpenSession {
   };
 
   /**
-   * Gets a new pair. The server may have used the token up and its answer be lost: it takes the
-   * same token again for 30 seconds. Only an error with its `status` says that the session is over.
+   * Gets a new pair of tokens. If the response is lost, it sends the same refresh token again,
+   * which the server accepts for 30 seconds. Only an error with a `status` ends the session.
    */
   async #refresh() {
     for (let failures = 0; ; failures++) {
@@ -102,16 +102,16 @@ class OpenSession {
         const { status = 500 } = /** @type {ScoreboardError} */ (error);
         if (status < 500 || failures === MAX_RETRIES) throw error;
       }
-      const wait = FIRST_RETRY * 2 ** failures * (0.5 + Math.random() / 2);
+      const wait = MIN_RETRY_DELAY * 2 ** failures * (0.5 + Math.random() / 2);
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
 
   async signOut() {
     const { access_token, refresh_token } = this.#pair;
-    // The server takes either token, so there is no need to refresh first.
+    // The server accepts either token, so no refresh is needed first.
     const bearer = Date.now() < this.#freshUntil ? access_token : refresh_token;
-    // Before the server closes the connections, or they would come for a new token.
+    // Set this first: when the server closes the connections, they request a new token.
     this.#signedOut = true;
     try {
       await post(this.#origin, "logout", { bearer });
@@ -123,7 +123,7 @@ class OpenSession {
 }
 
 /**
- * Until when a pair of tokens that came just now is fresh.
+ * Returns until when a new pair of tokens can be used.
  * @param {{expires_in: number}} pair
  */
 function fresh(pair) {

@@ -1,59 +1,59 @@
-// What the tests do to the server, by way of tests/end_to_end/test_js_client.py, and to the line in between.
+// Helpers that control the server, through tests/end_to_end/test_js_client.py, and the network.
 import net from "node:net";
 import { connect } from "scoreboard-client";
 
 export const ORIGIN = process.env.ORIGIN;
 const EVENTS = ["board", "score", "state", "error"];
 
-/** Has one thing done; returns what came of it. */
-export async function control(what, details = {}) {
+/** Runs a command of the control server and returns its result. */
+export async function control(command, details = {}) {
   const body = JSON.stringify(details);
-  const answer = await fetch(`${process.env.CONTROL}/${what}`, { method: "POST", body });
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer.json();
+  const response = await fetch(`${process.env.CONTROL}/${command}`, { method: "POST", body });
+  if (!response.ok) throw new Error(await response.text());
+  return response.json();
 }
 
-/** Connects for the length of a test. `told` is every event so far, as [name, value]. */
+/** Connects until the end of the test. `events` has every event so far, as [name, value]. */
 export function open(t, options, origin = ORIGIN) {
   const scoreboard = connect(origin, options);
-  const told = [];
-  for (const name of EVENTS) scoreboard.on(name, (value) => told.push([name, value]));
+  const events = [];
+  for (const name of EVENTS) scoreboard.on(name, (value) => events.push([name, value]));
   t.after(() => scoreboard.close());
-  return { scoreboard, told };
+  return { scoreboard, events };
 }
 
-/** Connects as a new player, and waits until that has worked. */
+/** Connects as a new player and waits for the connection. */
 export async function play(t, origin = ORIGIN) {
   const player = await control("user", {});
-  const { scoreboard, told } = open(t, { token: player.token }, origin);
+  const { scoreboard, events } = open(t, { token: player.token }, origin);
   await until(scoreboard, () => scoreboard.state === "live");
-  return { player, scoreboard, told };
+  return { player, scoreboard, events };
 }
 
-/** Waits until it is true, looking after every event; fails if it is not in time. */
-export function until(scoreboard, enough, seconds = 60) {
+/** Waits until the condition holds, checked after every event; rejects after a timeout. */
+export function until(scoreboard, condition, seconds = 60) {
   return new Promise((resolve, reject) => {
-    const ends = EVENTS.map((name) => scoreboard.on(name, look));
-    const late = () => finish(() => reject(new Error(`not within ${seconds} s: ${enough}`)));
-    const timer = setTimeout(late, seconds * 1000);
-    function finish(act) {
+    const subscriptions = EVENTS.map((name) => scoreboard.on(name, check));
+    const fail = () => finish(() => reject(new Error(`not within ${seconds} s: ${condition}`)));
+    const timer = setTimeout(fail, seconds * 1000);
+    function finish(settle) {
       clearTimeout(timer);
-      ends.forEach((end) => end());
-      act();
+      subscriptions.forEach((unsubscribe) => unsubscribe());
+      settle();
     }
-    function look() {
-      if (enough()) finish(resolve);
+    function check() {
+      if (condition()) finish(resolve);
     }
-    look();
+    check();
   });
 }
 
-/** A line to the server that can be tampered with. */
-export async function line(t) {
+/** Starts a TCP proxy in front of the server that can drop data and connections. */
+export async function proxy(t) {
   const pairs = new Set();
-  const line = { connections: 0, accept: () => true, answer: () => "pass" };
+  const proxy = { connections: 0, accept: () => true, respond: () => "pass" };
   const server = net.createServer((client) => {
-    line.connections += 1;
+    proxy.connections += 1;
     const upstream = net.connect(new URL(ORIGIN).port, "127.0.0.1");
     const pair = { client, upstream, dead: false };
     pairs.add(pair);
@@ -63,34 +63,34 @@ export async function line(t) {
       pairs.delete(pair);
     };
     client.on("data", (data) => {
-      if (!line.accept(data)) return cut();
+      if (!proxy.accept(data)) return cut();
       if (!pair.dead) upstream.write(data);
     });
     upstream.on("data", (data) => {
-      const fate = pair.dead ? "drop" : line.answer(data);
-      if (fate === "cut") cut();
-      if (fate === "pass") client.write(data);
+      const action = pair.dead ? "drop" : proxy.respond(data);
+      if (action === "cut") cut();
+      if (action === "pass") client.write(data);
     });
     for (const socket of [client, upstream]) socket.on("error", cut).on("close", cut);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  line.origin = `http://127.0.0.1:${server.address().port}`;
-  line.cut = () => pairs.forEach(({ client }) => client.destroy());
-  /** From now on nothing passes the connections that there are, and neither side is told. */
-  line.die = () => pairs.forEach((pair) => (pair.dead = true));
-  /** Cuts the connection when an update is told, which is before it is answered; resolves then. */
-  line.loseNextAnswer = () =>
+  proxy.origin = `http://127.0.0.1:${server.address().port}`;
+  proxy.cut = () => pairs.forEach(({ client }) => client.destroy());
+  /** Silently drops all further data of the open connections. */
+  proxy.die = () => pairs.forEach((pair) => (pair.dead = true));
+  /** Cuts the connection at the next score_update, which the server sends before its response. */
+  proxy.loseNextResponse = () =>
     new Promise((resolve) => {
-      line.answer = (data) => {
+      proxy.respond = (data) => {
         if (!data.includes("score_update")) return "pass";
-        line.answer = () => "pass";
+        proxy.respond = () => "pass";
         resolve();
         return "cut";
       };
     });
   t.after(() => {
-    line.cut();
+    proxy.cut();
     server.close();
   });
-  return line;
+  return proxy;
 }

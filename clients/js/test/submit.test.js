@@ -1,10 +1,10 @@
-// The server adds scores up (SCORE_POLICY=total): what counts twice, or not at all, shows.
+// The server sums the scores (SCORE_POLICY=total), so a lost or repeated update changes the sum.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { control, line, open, ORIGIN, play, until } from "./control.js";
+import { control, open, ORIGIN, play, proxy, until } from "./control.js";
 
-// A busy machine takes its time to start a server.
-const PATIENT = { timeout: 120_000 };
+// A server starts slowly on a machine with other load.
+const SLOW_START = { timeout: 120_000 };
 
 const history = async (player) => (await control("history", player)).scores;
 const values = async (player) => (await history(player)).map(([value]) => value);
@@ -21,14 +21,14 @@ test("a submitted score is answered with its receipt", async (t) => {
   assert.equal(receipt.applied, true);
 });
 
-test("it may be submitted before there is a connection", async (t) => {
+test("a score can be submitted before the connection is open", async (t) => {
   const player = await control("user", {});
   const { scoreboard } = open(t, { token: player.token });
 
   assert.equal((await scoreboard.submit(player.user_id, 3)).score, 3);
 });
 
-test("every call is an update of its own, the later with the later timestamp", async (t) => {
+test("every call is a separate update, with a later timestamp than the one before", async (t) => {
   const { player, scoreboard } = await play(t);
   const calls = Array.from({ length: 20 }, (_, place) => place);
 
@@ -39,7 +39,7 @@ test("every call is an update of its own, the later with the later timestamp", a
   assert.equal(new Set(byTime.map(([, timestamp]) => timestamp)).size, 20);
 });
 
-test("timestamp and nonce may be given", async (t) => {
+test("a timestamp and a nonce can be passed", async (t) => {
   const { player, scoreboard } = await play(t);
   const options = { timestamp: new Date("2026-01-02T03:04:05Z"), nonce: "a-name-of-mine" };
 
@@ -52,7 +52,7 @@ test("timestamp and nonce may be given", async (t) => {
   assert.ok(timestamp.startsWith("2026-01-02 03:04:05"));
 });
 
-test("what is wrong with the update is told, and not tried again", async (t) => {
+test("an invalid update is rejected with its errors and not retried", async (t) => {
   const { player, scoreboard } = await play(t);
 
   await assert.rejects(scoreboard.submit(player.user_id, NaN), (error) => {
@@ -68,36 +68,36 @@ test("what is wrong with the update is told, and not tried again", async (t) => 
   assert.deepEqual(await values(player), [1]);
 });
 
-test("an answer that is lost is asked for again, and the score counts once", async (t) => {
-  const wire = await line(t);
-  const { player, scoreboard } = await play(t, wire.origin);
-  const before = wire.connections;
+test("after a lost response the update is sent again, and counts once", async (t) => {
+  const network = await proxy(t);
+  const { player, scoreboard } = await play(t, network.origin);
+  const before = network.connections;
 
-  const lost = wire.loseNextAnswer();
+  const lost = network.loseNextResponse();
   const receipt = await scoreboard.submit(player.user_id, 7);
   await lost;
 
   assert.equal(receipt.score, 7);
-  assert.equal(wire.connections, before + 1);
+  assert.equal(network.connections, before + 1);
   assert.deepEqual(await values(player), [7]);
 });
 
-test("a connection that died without a word is left, and the score counts once", async (t) => {
-  const wire = await line(t);
-  const { player, scoreboard } = await play(t, wire.origin);
+test("a dead connection is replaced, and the score counts once", async (t) => {
+  const network = await proxy(t);
+  const { player, scoreboard } = await play(t, network.origin);
 
-  wire.die();
+  network.die();
   const receipt = await scoreboard.submit(player.user_id, 8);
 
   assert.equal(receipt.score, 8);
   assert.deepEqual(await values(player), [8]);
 });
 
-test("a server killed before it wrote the score down gets it again after its restart", async (t) => {
+test("a server killed before it stored the score gets it again after the restart", async (t) => {
   const { player, scoreboard } = await play(t);
 
   await control("lock");
-  const submitted = scoreboard.submit(player.user_id, 9, PATIENT);
+  const submitted = scoreboard.submit(player.user_id, 9, SLOW_START);
   await control("kill");
   await control("unlock");
   assert.deepEqual(await values(player), []);
@@ -107,12 +107,12 @@ test("a server killed before it wrote the score down gets it again after its res
   assert.deepEqual(await values(player), [9]);
 });
 
-test("a server killed before it could answer has counted the score once", async (t) => {
-  const wire = await line(t);
-  const { player, scoreboard } = await play(t, wire.origin);
+test("a server killed before its response has counted the score once", async (t) => {
+  const network = await proxy(t);
+  const { player, scoreboard } = await play(t, network.origin);
 
-  const lost = wire.loseNextAnswer();
-  const submitted = scoreboard.submit(player.user_id, 10, PATIENT);
+  const lost = network.loseNextResponse();
+  const submitted = scoreboard.submit(player.user_id, 10, SLOW_START);
   await lost;
   await control("kill");
   assert.deepEqual(await values(player), [10]);
@@ -122,19 +122,19 @@ test("a server killed before it could answer has counted the score once", async 
   assert.deepEqual(await values(player), [10]);
 });
 
-test("of a hundred at once, over two restarts, every one counts exactly once", async (t) => {
-  const wire = await line(t);
-  const { player, scoreboard } = await play(t, wire.origin);
+test("each of 100 concurrent updates counts once despite two restarts", async (t) => {
+  const network = await proxy(t);
+  const { player, scoreboard } = await play(t, network.origin);
   const all = Array.from({ length: 100 }, (_, place) => place + 1);
 
   await control("lock");
   const submitted = Promise.all(
-    all.map((value) => scoreboard.submit(player.user_id, value, PATIENT)),
+    all.map((value) => scoreboard.submit(player.user_id, value, SLOW_START)),
   );
   await control("kill");
   await control("unlock");
   assert.deepEqual(await values(player), []);
-  const lost = wire.loseNextAnswer();
+  const lost = network.loseNextResponse();
   await control("start");
   await lost;
   await control("kill");
@@ -147,26 +147,26 @@ test("of a hundred at once, over two restarts, every one counts exactly once", a
   assert.equal(Math.max(...receipts.map((receipt) => receipt.score)), 5050);
 });
 
-test("of a stream of them, over two kills, every one counts exactly once", async (t) => {
+test("each of 600 successive updates counts once despite two kills", async (t) => {
   const { player, scoreboard } = await play(t);
   const receipts = [];
   let next = 0;
-  const told = { 150: null, 450: null };
-  for (const count of Object.keys(told)) {
-    told[count] = new Promise((resolve) => {
+  const reached = { 150: null, 450: null };
+  for (const count of Object.keys(reached)) {
+    reached[count] = new Promise((resolve) => {
       scoreboard.on("score", () => receipts.length >= count && resolve());
     });
   }
   async function keepSubmitting() {
     while (next < 600) {
       next += 1;
-      receipts.push(await scoreboard.submit(player.user_id, next, PATIENT));
+      receipts.push(await scoreboard.submit(player.user_id, next, SLOW_START));
     }
   }
 
   const all = Promise.all(Array.from({ length: 8 }, keepSubmitting));
-  for (const count of Object.keys(told)) {
-    await told[count];
+  for (const count of Object.keys(reached)) {
+    await reached[count];
     await control("kill");
     await control("start");
   }
@@ -177,7 +177,7 @@ test("of a stream of them, over two kills, every one counts exactly once", async
   assert.equal(new Set(receipts.map((receipt) => receipt.score_id)).size, 600);
 });
 
-test("over the limit, it waits and tries again", async (t) => {
+test("it waits and retries when rate limited", async (t) => {
   const origin = process.env.LIMITED;
   const { user_id, token } = await control("limited_user");
   const { scoreboard } = open(t, { token }, origin);
@@ -188,7 +188,7 @@ test("over the limit, it waits and tries again", async (t) => {
   assert.equal(new Set(receipts.map((receipt) => receipt.score_id)).size, 4);
 });
 
-test("after the timeout it says so, with the last refusal and the update", async (t) => {
+test("a timeout has the last error as its cause, and the update", async (t) => {
   const origin = process.env.LIMITED;
   const { user_id, token } = await control("limited_user");
   const { scoreboard } = open(t, { token }, origin);
@@ -202,17 +202,17 @@ test("after the timeout it says so, with the last refusal and the update", async
   assert.equal(error.update.score_value, 3);
 });
 
-test("after a timeout the very same update can be submitted again", async (t) => {
-  const wire = await line(t);
-  const { player, scoreboard } = await play(t, wire.origin);
-  const lost = wire.loseNextAnswer();
-  wire.accept = (data) => !/GET/.test(data); // whoever comes anew is turned away
+test("after a timeout the same update can be submitted again", async (t) => {
+  const network = await proxy(t);
+  const { player, scoreboard } = await play(t, network.origin);
+  const lost = network.loseNextResponse();
+  network.accept = (data) => !/GET/.test(data); // refuses new connections
 
   const error = await scoreboard
     .submit(player.user_id, 5, { timeout: 1000 })
     .catch((reason) => reason);
   await lost;
-  wire.accept = () => true;
+  network.accept = () => true;
   const receipt = await scoreboard.submit(player.user_id, 5, error.update);
 
   assert.equal(error.code, "timeout");
@@ -220,25 +220,25 @@ test("after a timeout the very same update can be submitted again", async (t) =>
   assert.deepEqual(await values(player), [5]);
 });
 
-test("a signal ends the trying with its reason", async (t) => {
-  const wire = await line(t);
-  const { player, scoreboard } = await play(t, wire.origin);
-  const giveUp = new AbortController();
-  wire.accept = () => false;
+test("an aborted signal stops the retries with its reason", async (t) => {
+  const network = await proxy(t);
+  const { player, scoreboard } = await play(t, network.origin);
+  const controller = new AbortController();
+  network.accept = () => false;
 
-  const submitted = scoreboard.submit(player.user_id, 6, { signal: giveUp.signal });
+  const submitted = scoreboard.submit(player.user_id, 6, { signal: controller.signal });
   const refused = assert.rejects(submitted, { message: "enough" });
   await until(scoreboard, () => scoreboard.state === "offline");
-  giveUp.abort(new Error("enough"));
+  controller.abort(new Error("enough"));
   await refused;
 
-  wire.accept = () => true;
+  network.accept = () => true;
   await until(scoreboard, () => scoreboard.state === "live");
   assert.equal((await scoreboard.submit(player.user_id, 1)).score, 1);
   assert.deepEqual(await values(player), [1]);
 });
 
-test("with a signal that was aborted before, nothing is sent", async (t) => {
+test("with an aborted signal nothing is sent", async (t) => {
   const { player, scoreboard } = await play(t);
 
   const submitted = scoreboard.submit(player.user_id, 6, { signal: AbortSignal.abort() });
@@ -247,10 +247,10 @@ test("with a signal that was aborted before, nothing is sent", async (t) => {
   assert.equal((await scoreboard.submit(player.user_id, 1)).score, 1);
 });
 
-test("who waits when it is closed is told", async (t) => {
-  const wire = await line(t);
-  const { player, scoreboard } = await play(t, wire.origin);
-  wire.die();
+test("close rejects a pending submit", async (t) => {
+  const network = await proxy(t);
+  const { player, scoreboard } = await play(t, network.origin);
+  network.die();
 
   const submitted = scoreboard.submit(player.user_id, 6);
   scoreboard.close();

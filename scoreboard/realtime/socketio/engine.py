@@ -8,7 +8,7 @@ library's queue. This module and `session.py` depend on the library's internals;
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty
 from typing import Any
 
@@ -26,15 +26,18 @@ from .packets import MAX_MESSAGE_SIZE
 from .session import EngineSession
 
 
-def install(engine: Any) -> None:
+def install(engine: Any, on_slow: Callable[[], object]) -> None:
     """Make this Engine.IO server use `Outbox`, `EngineWebSocket` and our error shape.
+
+    `on_slow` is called when a client is closed because it is too slow.
 
     The library's WebSocket drivers negotiate compression with every browser and keep a compressor
     for each; one limits the size of a frame but not of a message, the other loses bytes that the
     kernel does not accept at once. A driver can only be set in the library's internal table.
     """
     queue = functools.partial(Outbox, engine._async["queue"])
-    engine._async = {**engine._async, "websocket": EngineWebSocket, "queue": queue}
+    driver = functools.partial(EngineWebSocket, on_slow)
+    engine._async = {**engine._async, "websocket": driver, "queue": queue}
     engine._bad_request = refusals.bad_request
     engine._method_not_found = refusals.method_not_allowed
     engine._unauthorized = refusals.refusal
@@ -131,9 +134,10 @@ def _write(opened: websocket.WebSocket, each: Any) -> None:
 class EngineWebSocket:
     """The WebSocket of one client, with the interface of an Engine.IO driver."""
 
-    __slots__ = ("_engine", "_opened", "_probed", "_socket")
+    __slots__ = ("_engine", "_on_slow", "_opened", "_probed", "_socket")
 
-    def __init__(self, handler: Any, engine: Any) -> None:
+    def __init__(self, on_slow: Callable[[], object], handler: Any, engine: Any) -> None:
+        self._on_slow = on_slow
         self._socket = handler.__self__  # the session; its own handler is not used
         self._engine = engine
         self._probed = False
@@ -151,6 +155,7 @@ class EngineWebSocket:
             return
         self._opened = self._socket.websocket = opened
         opened.received, opened.ended = self._received, self._ended
+        opened.on_slow = self._on_slow
         if not self._socket.connected:
             self._socket.connected = True
             self._attach()

@@ -8,15 +8,16 @@ from typing import Any
 
 from engineio.exceptions import SocketIsClosedError
 from flask import Flask
+from flask_socketio import SocketIO
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError
 
 from ...auth import tokens
 from ...concurrency import runtime
 from ...errors import NotAuthenticated, NotFound, ScoreboardError, translate
-from ...extensions import socketio
 from ...http.refusal_limiter import RefusalLimiter
-from ...observability import metrics
+from ...observability.metrics import SOCKET_IO
+from ...services import services
 from .. import hub
 from ..backplane import LocalBackplane, RedisBackplane
 from ..connections import Connection
@@ -35,7 +36,7 @@ MAX_WAITING_PACKETS = 2000
 def init_app(app: Flask) -> None:
     """Serve Socket.IO under /ws/scoreboard/."""
     door = SocketIOHandlers(app)
-    socketio.init_app(
+    socketio = services(app).socketio = SocketIO(
         app,
         path=PATH,
         async_mode=runtime.ASYNC_MODE,
@@ -49,14 +50,15 @@ def init_app(app: Flask) -> None:
         cors_allowed_origins="*",
         cors_credentials=False,
     )
-    door.listen(app.extensions["socketio"].server)
-    app.extensions["connections"].on_sweep(door.close_dead_clients)
+    door.listen(socketio.server)
+    services(app).connections.on_sweep(door.close_dead_clients)
 
 
 def _manager(app: Flask, door: "SocketIOHandlers") -> Any:
     if not app.config["REDIS_URL"]:
         return LocalBackplane(door.welcome)
-    return RedisBackplane(app.config["REDIS_URL"], door.welcome, app.extensions["feed"].offer)
+    metrics, feed = services(app).metrics, services(app).feed
+    return RedisBackplane(app.config["REDIS_URL"], door.welcome, feed.offer, metrics)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -82,13 +84,13 @@ class SocketIOHandlers:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._refusals: RefusalLimiter = app.extensions["refusal_limiter"]
+        self._refusals: RefusalLimiter = services(app).refusal_limiter
         self._open: dict[str, _Session] = {}
 
     def listen(self, server: Any) -> None:
         """Register the handlers for the events of Engine.IO and Socket.IO."""
         self._server, self._engine = server, server.eio
-        engine.install(self._engine)
+        engine.install(self._engine, services(self._app).metrics.slow_clients.inc)
         self._inner = dict(self._engine.handlers)
         self._engine.on("connect", self._connected)
         self._engine.on("message", self._message)
@@ -107,14 +109,14 @@ class SocketIOHandlers:
         socket = self._engine.sockets[engine_sid]
         session = _Session(
             environ.get("REMOTE_ADDR", "unknown"),
-            metrics.SOCKET_IO,
+            SOCKET_IO,
             close=lambda code, why: self._close(engine_sid, code, why),
             close_transport=lambda code, why: self._close_transport(engine_sid, code, why),
             ping=lambda: socket.ping(),
             socket=socket,
         )
         try:
-            self._app.extensions["connections"].open(session)
+            services(self._app).connections.open(session)
         except ScoreboardError as error:
             return error
         self._open[engine_sid] = session
@@ -188,13 +190,14 @@ class SocketIOHandlers:
         without the token, and would admit the client if that call succeeded.
         """
         try:
-            token = auth.get("token") if isinstance(auth, dict) else None
+            sent = auth.get("token") if isinstance(auth, dict) else None
+            token = sent if isinstance(sent, str) else ""
             session = self._session(sid)
             with self._app.app_context():
-                caller = tokens.authenticate(token if isinstance(token, str) else None)
+                caller = tokens.authenticate(token)
             if session is None:
                 raise NotAuthenticated("This connection has ended.")
-            self._app.extensions["connections"].admit(session, caller, token)
+            services(self._app).connections.admit(session, caller, token)
         except Exception as error:
             told = translate(error)
             raise ConnectionRefusedError(told.message, told.detail()) from error
@@ -211,7 +214,7 @@ class SocketIOHandlers:
         session = self._session(sid)
         if session:
             hub.unsubscribe(self._app, session.socket.queue)
-            self._app.extensions["connections"].leave(session)
+            services(self._app).connections.leave(session)
 
     def close_dead_clients(self) -> None:
         """Close the clients that are gone or too slow to poll. Yields to the loop."""
@@ -219,7 +222,7 @@ class SocketIOHandlers:
             if socket.closed:
                 self._engine.sockets.pop(engine_sid, None)
             elif socket.queue.qsize() > MAX_WAITING_PACKETS:
-                metrics.SLOW_CLIENTS.inc()
+                services(self._app).metrics.slow_clients.inc()
                 self._close_transport(engine_sid, websocket.SLOW, "too slow")
             elif not socket.closing:
                 with contextlib.suppress(SocketIsClosedError):
@@ -231,7 +234,7 @@ class SocketIOHandlers:
         session = self._open.get(engine_sid)
         if session and session.caller:
             sid = self._server.manager.sid_from_eio_sid(engine_sid, "/")
-            self._app.extensions["connections"].leave(session)
+            services(self._app).connections.leave(session)
             self._server.disconnect(sid)
         else:
             self._close_transport(engine_sid, code, reason)
@@ -248,7 +251,7 @@ class SocketIOHandlers:
     def _forget(self, engine_sid: str) -> None:
         session = self._open.pop(engine_sid, None)
         if session:
-            self._app.extensions["connections"].drop(session)
+            services(self._app).connections.drop(session)
 
     def _session(self, sid: str) -> _Session | None:
         """Return the client's session, or None if it has ended."""

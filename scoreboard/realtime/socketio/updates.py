@@ -13,6 +13,7 @@ from ...http import request as requests
 from ...http.json import dumps
 from ...observability import audit
 from ...scores import submit as service
+from ...services import services
 from . import engine
 from .packets import StrictPacket
 
@@ -48,7 +49,7 @@ def _update(app: Flask, session: Any, body: object) -> dict[str, Any]:
     origin = requests.event_origin(session.address)
     with app.app_context():
         try:
-            if app.extensions["connections"].stopping:
+            if services(app).connections.stopping:
                 with audit.Attempt(origin):  # without `observe`: the client is not at fault
                     raise Stopping
             return {"status": 200, "body": service.submit(body, session.token, origin)}

@@ -14,7 +14,6 @@ from wsproto.events import CloseConnection, Event, Message, Ping, Pong, TextMess
 from wsproto.utilities import LocalProtocolError
 
 from ...concurrency import runtime
-from ...observability import metrics
 from ..useless_traffic import UselessTraffic
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,8 @@ INTERNAL_ERROR = 1011
 class WebSocket:
     """One open WebSocket. `push`, `ping` and `close` may be called from any task; none blocks.
 
-    `received` is called with each message in order, `ended` once when the connection has ended for
-    any reason.
+    `received` is called with each message in order, `on_slow` when it closes because the client is
+    too slow, `ended` once when the connection has ended for any reason.
     """
 
     __slots__ = (
@@ -57,12 +56,14 @@ class WebSocket:
         "_size",
         "_useless",
         "ended",
+        "on_slow",
         "received",
     )
 
     def __init__(self, connection: Any, max_message_size: int) -> None:
         self.received: Callable[[str | bytes], object] = lambda message: None
         self.ended: Callable[[], object] = lambda: None
+        self.on_slow: Callable[[], object] = lambda: None
         self._connection = connection
         self._send_now = runtime.sender(connection)
         self._longest = max_message_size
@@ -222,7 +223,7 @@ class WebSocket:
             self._bytes_behind = getsizeof(self._behind[0])
             runtime.spawn(self._drain)
         elif self._bytes_behind + getsizeof(frames) > MAX_BACKLOG_BYTES and not self._closing:
-            metrics.SLOW_CLIENTS.inc()
+            self.on_slow()
             self._close(SLOW, "too slow")
         else:
             behind.append(frames)

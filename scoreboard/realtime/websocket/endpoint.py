@@ -12,8 +12,9 @@ from ...concurrency import runtime
 from ...errors import Forbidden, ScoreboardError, UpgradeRequired, translate
 from ...http import request as requests
 from ...http.responses import refuse
-from ...observability import metrics
+from ...observability.metrics import WEBSOCKET
 from ...permissions import Caller
+from ...services import services
 from .. import hub
 from ..connections import Connection
 from . import connection as websocket
@@ -49,8 +50,8 @@ class _WebSocketEndpoint:
             return self._inner(environ, start_response)
         if not handshake.is_upgrade(environ):
             return refuse(UpgradeRequired(), start_response)
-        connections = self._app.extensions["connections"]
-        connection = Connection(environ.get("REMOTE_ADDR", "unknown"), metrics.WEBSOCKET)
+        connections = services(self._app).connections
+        connection = Connection(environ.get("REMOTE_ADDR", "unknown"), WEBSOCKET)
         try:
             with self._app.request_context(environ):
                 token, subprotocol = _token()
@@ -72,7 +73,7 @@ class _WebSocketEndpoint:
 
     def _socket_io(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
         try:
-            self._app.extensions["origins"].require(environ)
+            services(self._app).origins.require(environ)
         except Forbidden as error:
             return refuse(error, start_response)
         ended = ScoreboardError("This session has ended.", "session_ended")
@@ -95,9 +96,10 @@ class _WebSocketEndpoint:
 
         def ended() -> None:
             hub.unsubscribe(self._app, opened)
-            self._app.extensions["connections"].drop(connection)
+            services(self._app).connections.drop(connection)
 
         opened.received, opened.ended = opened.count_useless_frame, ended
+        opened.on_slow = services(self._app).metrics.slow_clients.inc
         connection.close = connection.close_transport = opened.close
         connection.ping, connection.ping_seconds = opened.ping, websocket.PING_INTERVAL
         try:
@@ -133,5 +135,5 @@ def _token() -> tuple[str, str | None]:
 def _admissible(app: Flask, token: str) -> Caller:
     """Return the caller. Raises NotAuthenticated for a bad token, Forbidden for a bad origin."""
     caller = tokens.authenticate(token)
-    app.extensions["origins"].require(request.environ)
+    services(app).origins.require(request.environ)
     return caller

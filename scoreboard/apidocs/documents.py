@@ -1,0 +1,37 @@
+"""The OpenAPI and AsyncAPI documents of one application."""
+
+import threading
+from contextvars import copy_context
+
+from flask import Flask
+
+from ..concurrency.runtime import run_in_thread
+from . import asyncapi, openapi
+from .schemas import Json
+
+
+class ApiDocuments:
+    """The two documents, each built by the first call that needs it.
+
+    Building takes tens of milliseconds in a thread and yields to the loop. Concurrent calls wait.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._lock = threading.RLock()
+        self._openapi: Json | None = None
+        self._asyncapi: Json | None = None
+
+    def openapi(self) -> Json:
+        """Return the OpenAPI 3.1 document. May block, as the class describes."""
+        with self._lock:
+            if self._openapi is None:
+                self._openapi = run_in_thread(copy_context().run, openapi.document, self._app)
+            return self._openapi
+
+    def asyncapi(self) -> Json:
+        """Return the AsyncAPI 3.0 document. May block, as the class describes."""
+        with self._lock:
+            if self._asyncapi is None:
+                self._asyncapi = asyncapi.document(self.openapi())
+            return self._asyncapi

@@ -1,0 +1,84 @@
+"""Services: the typed container of the objects that one application is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from datetime import datetime
+    from typing import Any
+
+    from flask_limiter import Limiter
+    from flask_socketio import SocketIO
+
+    from .anomalies.service import AnomalyDetector
+    from .apidocs.documents import ApiDocuments
+    from .concurrency.coalescer import Coalescer
+    from .concurrency.fair_queue import FairQueue
+    from .db.rate_limits import MemoryLimits
+    from .db.transactions import Database
+    from .http.origins import AllowedOrigins
+    from .http.refusal_limiter import RefusalLimiter
+    from .leaderboard.service import LeaderboardReads
+    from .leaderboard.top10 import Top10Cache
+    from .observability.audit import Attempt
+    from .observability.metrics import Metrics
+    from .observability.recent import Recent
+    from .realtime.connections import Connections
+    from .realtime.feed import Feed
+    from .realtime.hub import Subscribers
+    from .scores.ledger import Ledger
+
+
+class Services:
+    """The objects of one application; two applications share none of them.
+
+    The `init_app` of each room sets its own attributes, in the order of `create_app`.
+    """
+
+    # observability
+    metrics: Metrics
+    recent: Recent
+    attempts_in_progress: set[Attempt]  # shutdown waits for them
+    # db
+    database: Database
+    limiter: Limiter
+    rate_limits: MemoryLimits
+    # http
+    origins: AllowedOrigins
+    refusal_limiter: RefusalLimiter
+    # auth
+    roles: Coalescer[Any, Any]
+    password_queue: FairQueue
+    session_revoked: Callable[[str, datetime], None]
+    # leaderboard
+    top10_cache: Top10Cache
+    leaderboard_reads: LeaderboardReads
+    # scores
+    ledger: Ledger
+    observe_attempt: Callable[[Attempt], object]
+    void_lock: threading.Lock  # voids are computed one at a time
+    # anomalies
+    anomalies: AnomalyDetector
+    # realtime
+    subscribers: Subscribers
+    connections: Connections
+    feed: Feed
+    socketio: SocketIO
+    # apidocs
+    api_documents: ApiDocuments
+
+
+def init_app(app: Flask) -> None:
+    """Give the application its empty container."""
+    app.extensions["services"] = Services()
+
+
+def services(app: Flask | None = None) -> Services:
+    """Return the services of this application, by default of the current one."""
+    found: Services = (app or current_app).extensions["services"]
+    return found
