@@ -1,7 +1,6 @@
 """Clients that submit updates until they are stopped, and log all requests and responses.
 
-Each client has a log with one JSON object per line: each update before it is sent, and its response
-or that there was none. The checker compares these logs with the database.
+A log has one JSON object per line: each update before it is sent, and its response or its lack.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The fuzz targets: functions of bytes that must return for any input.
 
-Invariants: no response is a 5xx, no traceback is logged, the database changes only with a success
-response, and no connection is left open.
+No response is a 5xx, no traceback is logged, the database changes only with a success response, and
+no connection stays open.
 """
 
 import io
