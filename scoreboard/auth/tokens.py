@@ -32,7 +32,7 @@ MAX_TOKEN_ID_LENGTH = 64
 CLOCK_LEEWAY = 10
 # Verified tokens in the cache, about a kilobyte each.
 CACHE_SIZE = 10_000
-INVALID = "The token is not valid here."
+INVALID = "The token is invalid: sign in again."
 
 Claims = Mapping[str, Any]
 

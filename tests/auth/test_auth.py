@@ -196,7 +196,7 @@ class TestLogout:
     @pytest.mark.parametrize(
         "claims",
         [
-            {"exp": datetime.now(UTC) + timedelta(days=365_000)},
+            {"exp": 300_000_000_000},  # after the year 9999
             *({"jti": jti} for jti in ("", "x" * 500, "line\nbreak", "\x00")),
         ],
         ids=str,
