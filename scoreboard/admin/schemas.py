@@ -14,7 +14,7 @@ def check_reason(reason: str) -> None:
     if not 1 <= len(reason) <= MAX_REASON_LENGTH:
         raise ValidationError(f"Must be 1 to {MAX_REASON_LENGTH} characters long.")
     if not reason.isprintable() or not reason.strip():
-        raise ValidationError("Must be printable, on one line, and more than spaces.")
+        raise ValidationError("Must be printable, and more than spaces.")
 
 
 class UserReferenceSchema(Schema):

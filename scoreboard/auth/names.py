@@ -51,10 +51,10 @@ def check_username(username: str) -> None:
         raise ValidationError(f"Must be 1 to {MAX_NAME_LENGTH} characters long.")
     plain = _JOINED.sub("", _SELECTED.sub("", username))
     if _INVISIBLE.search(plain):
-        raise ValidationError("Must not contain invisible characters, except joiners in a word.")
+        raise ValidationError("Must be without invisible characters, except joiners in a word.")
     if not _EMOJI.sub("", plain).isprintable():
         raise ValidationError("Must be printable: no control characters, no unusual spaces.")
     if not any(unicodedata.category(character)[0] in "LNPSC" for character in username):
-        raise ValidationError("Must contain a visible character.")
+        raise ValidationError("Must have a character that can be seen.")
     if not 1 <= len(name_key(username)) <= MAX_KEY_LENGTH:
-        raise ValidationError("Must be shorter when written in plain letters.")
+        raise ValidationError("Must be a name that can be written plainly.")

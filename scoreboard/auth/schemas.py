@@ -42,7 +42,7 @@ def check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValidationError("Must be valid Unicode text.") from None
+        raise ValidationError("Must be text that UTF-8 can write.") from None
 
 
 class RegisterSchema(Schema):

@@ -78,7 +78,7 @@ def with_other_type(claims):
     return signed({**claims, "type": {"access": "refresh", "refresh": "access"}[claims["type"]]})
 
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 ODD = [None, [], {}, "", "99999999999", 1e999, float("nan")]
 MALFORMED = {
     "alg none": unsigned(alg="none"),
@@ -116,7 +116,7 @@ MALFORMED = {
     **{f"nbf {odd!r}": with_claims(nbf=odd) for odd in ("soon", [], 1e999)},
     **{
         f"sub {odd!r}": with_claims(sub=odd)
-        for odd in (None, 7, [], {}, "", "somebody", "\x00", "public-viewer ", NOBODY)
+        for odd in (None, 7, [], {}, "", "somebody", "\x00", "public-viewer ", UNKNOWN_ID)
     },
     "huge": with_claims(more="x" * 5000),
     "garbage": lambda claims: "x" * 200,
@@ -427,8 +427,8 @@ class Client:
         while not (packet := socket.recv()).startswith("431"):
             if packet in ("", "41"):
                 return None
-        ((answer),) = json.loads(packet[3:])
-        return answer["status"], answer["body"].get("error", {}).get("code")
+        (response,) = json.loads(packet[3:])
+        return response["status"], response["body"].get("error", {}).get("code")
 
 
 @pytest.fixture(scope="module")
@@ -439,9 +439,9 @@ def client(server):
 class TestSockets:
     @pytest.mark.parametrize("transport", TRANSPORTS)
     def test_a_valid_token_is_accepted(self, site, client, user, transport):
-        opened = client.connect(signed(site.claims(user)), transport)
+        connection = client.connect(signed(site.claims(user)), transport)
 
-        opened.close()
+        connection.close()  # a refusal has no such method
 
     @pytest.mark.parametrize("defect", BAD)
     def test_a_bad_token_is_refused(self, site, server, client, user, defect):
