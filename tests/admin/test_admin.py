@@ -766,7 +766,7 @@ class TestLive:
         entries = board["data"]["top_10_scores"]
         return next((e["score"] for e in entries if e["user_id"] == person.user_id), None)
 
-    def test_hiding_restoring_and_voiding_are_pushed(self, viewer, act, star):
+    def test_hiding_restoring_and_voiding_are_pushed(self, star, viewer, act):
         viewer.wait_for_count(1)
         scores = []
         for path, body in [
@@ -781,7 +781,7 @@ class TestLive:
         assert scores == [None, 900, 7]
         assert [message["type"] for message in viewer.messages()] == ["top_10_update"] * 4
 
-    def test_a_command_is_pushed_by_the_server(self, server, viewer, star):
+    def test_a_command_is_pushed_by_the_server(self, server, star, viewer):
         viewer.wait_for(lambda messages: messages and self.shown(star, messages) == 900)
 
         server.flask("users", "void", str(star.score_id), "--reason", "cheated")
