@@ -731,12 +731,13 @@ class TestCommands:
         assert message in output
 
 
+@pytest.fixture(scope="module")
+def live_admin(server):
+    return server.user("The-admin", "admin")
+
+
 class TestLive:
     """Moderation reaches the subscribers of a server, in every run mode."""
-
-    @pytest.fixture(scope="class")
-    def live_admin(self, server):
-        return server.user("The-admin", "admin")
 
     @pytest.fixture
     def act(self, server, live_admin):
