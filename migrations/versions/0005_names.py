@@ -12,7 +12,7 @@ import unicodedata
 import sqlalchemy as sa
 from alembic import op
 
-from scoreboard.auth.names import MAX_NAME, name_key
+from scoreboard.auth.names import MAX_NAME_LENGTH, name_key
 
 revision = "0005"
 down_revision = "0004"
@@ -50,7 +50,7 @@ def _distinct(connection: sa.Connection, key: str, user_id: str) -> str:
     """Return an unused key that is also a valid name to sign in with."""
     for size in (8, len(user_id)):
         mark = f"~{user_id[:size]}"
-        distinct = key[: MAX_NAME - len(mark)] + mark
+        distinct = key[: MAX_NAME_LENGTH - len(mark)] + mark
         if not _is_taken(connection, distinct, user_id):
             break
     return distinct

@@ -5,13 +5,14 @@ from marshmallow import ValidationError, fields, validate
 from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
 from ..permissions import ROLES
 
-LARGEST_ID = 2**63 - 1
+MAX_ID = 2**63 - 1
+MAX_REASON_LENGTH = 200
 
 
 def check_reason(reason: str) -> None:
-    """Raise ValidationError unless the reason is printable, on one line, 1 to 200 characters."""
-    if not 1 <= len(reason) <= 200:
-        raise ValidationError("Must be 1 to 200 characters long.")
+    """Raise ValidationError unless the reason is one printable line of 1 to 200 characters."""
+    if not 1 <= len(reason) <= MAX_REASON_LENGTH:
+        raise ValidationError(f"Must be 1 to {MAX_REASON_LENGTH} characters long.")
     if not reason.isprintable() or not reason.strip():
         raise ValidationError("Must be printable, and more than spaces.")
 
@@ -25,7 +26,7 @@ class UserReferenceSchema(Schema):
 class ScoreReferenceSchema(Schema):
     """The score id in a path."""
 
-    score_id = IntegerInRange(1, LARGEST_ID, required=True)
+    score_id = IntegerInRange(1, MAX_ID, required=True)
 
 
 class MarksQuerySchema(QuerySchema):
@@ -37,10 +38,10 @@ class MarksQuerySchema(QuerySchema):
 class AuditQuerySchema(QuerySchema):
     """The query of `GET /api/admin/audit`."""
 
-    after = IntegerInRange(0, LARGEST_ID)
+    after = IntegerInRange(0, MAX_ID)
     process = fields.String(
         validate=validate.Length(1, 64),
-        metadata={"description": "The `name` of the process whose lines you have."},
+        metadata={"description": "The `name` of the process that sent the line `after`."},
     )
 
 
@@ -57,9 +58,9 @@ class VoidSchema(Schema):
         required=True,
         validate=check_reason,
         metadata={
-            "description": "Why, for those who come after: printable, on one line.",
+            "description": "Why the score is voided, for the record: one printable line.",
             "minLength": 1,
-            "maxLength": 200,
+            "maxLength": MAX_REASON_LENGTH,
         },
     )
 
@@ -76,7 +77,7 @@ class _ModeratedSchema(Schema):
 
 
 class UserSchema(_ModeratedSchema):
-    """A user as a moderator sees one."""
+    """A user, as moderators see it."""
 
     role = fields.String()
 
@@ -94,7 +95,7 @@ class VoidedSchema(Schema):
 
 
 class MarkSchema(_ModeratedSchema):
-    """An anomaly flag: unusual activity of a user."""
+    """An anomaly flag of a user, called a mark in the API."""
 
     rule = fields.String()
     hour = Moment()

@@ -2,8 +2,9 @@
 
 from flask import Flask
 
+from ..concurrency.coalescer import Coalescer
 from ..services import services
-from . import passwords, tokens
+from . import passwords, revocations
 from .routes import bp
 
 __all__ = ["bp", "init_app"]
@@ -12,4 +13,4 @@ __all__ = ["bp", "init_app"]
 def init_app(app: Flask) -> None:
     """Create the application's password queue and the coalescer of its token checks."""
     services(app).password_queue = passwords.new_queue()
-    tokens.init_app(app)
+    services(app).roles = Coalescer(revocations.current_roles, revocations.MAX_BATCH_SIZE)

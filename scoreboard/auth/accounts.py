@@ -1,23 +1,18 @@
-"""User accounts in the database: create, find and list them, and set roles.
-
-Every function blocks for a query or transaction.
-"""
+"""User accounts in the database. Every function blocks for a query or transaction."""
 
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
-from ..db import transactions as database
+from ..db import transactions
 from ..errors import Conflict
 from ..models import User
 from .names import name_key
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(NamedTuple):
     """The account data of a user."""
 
     user_id: str
@@ -26,71 +21,48 @@ class Account:
     role: str
     created_at: datetime
     password_hash: str | None
-    suspended_at: datetime | None
+    suspended_at: datetime | None = None
     hidden_at: datetime | None = None
 
 
-_ACCOUNT = select(
-    User.user_id,
-    User.username,
-    User.email,
-    User.role,
-    User.created_at,
-    User.password_hash,
-    User.suspended_at,
-    User.hidden_at,
-)
+_ACCOUNTS = select(*(getattr(User, column) for column in Account._fields))
 
 
 def create(username: str, email: str, password_hash: str | None, role: str) -> Account:
     """Create a user. Raises Conflict if the name or email address is taken."""
-    account = Account(
-        str(uuid.uuid4()), username, email, role, datetime.now(UTC), password_hash, None
-    )
+    now = datetime.now(UTC)
+    account = Account(str(uuid.uuid4()), username, email, role, now, password_hash)
 
     def insert(connection: Connection) -> None:
-        statement = (
-            database.insert(User, connection.dialect.name)
-            .on_conflict_do_nothing()
-            .returning(User.user_id)
-        )
-        row = {**vars(account), "name_key": name_key(username)}
-        if connection.execute(statement, row).one_or_none() is None:
-            raise _taken(connection, username)
+        statement = transactions.insert(User, connection.dialect.name).on_conflict_do_nothing()
+        row = {**account._asdict(), "name_key": name_key(username)}
+        if connection.execute(statement.returning(User.user_id), row).first():
+            return
+        with_name = select(User.user_id).where(User.name_key == row["name_key"])
+        if connection.execute(with_name).first():
+            raise Conflict("This username is taken: choose another.", "username_taken")
+        raise Conflict("There is an account with this email address already.", "email_taken")
 
-    database.transaction(insert)
+    transactions.transaction(insert)
     return account
 
 
-def _taken(connection: Connection, username: str) -> Conflict:
-    by_name = select(User.user_id).where(User.name_key == name_key(username))
-    if connection.execute(by_name).one_or_none():
-        return Conflict("This username is taken: choose another.", "username_taken")
-    return Conflict("There is an account with this email address already.", "email_taken")
-
-
 def by_name(username: str) -> Account | None:
-    """Return the user with this name, ignoring case as `name_key` does, or None."""
-    return _one(User.name_key == name_key(username))
+    """Return the user with this name, compared by `name_key`, or None."""
+    return _first(User.name_key == name_key(username))
 
 
 def by_id(user_id: str) -> Account | None:
     """Return the user with this id, or None."""
-    return _one(User.user_id == user_id)
+    return _first(User.user_id == user_id)
 
 
-def _one(condition: Any) -> Account | None:
-    row = database.read(lambda connection: connection.execute(_ACCOUNT.where(condition)).first())
+def _first(condition: Any) -> Account | None:
+    row = transactions.read(lambda c: c.execute(_ACCOUNTS.where(condition)).first())
     return Account(*row) if row else None
 
 
-def everyone() -> list[Account]:
+def list_all() -> list[Account]:
     """Return all users, oldest first."""
-    statement = _ACCOUNT.order_by(User.created_at, User.user_id)
-    return [Account(*row) for row in database.read(lambda c: c.execute(statement).all())]
-
-
-def set_role(user_id: str, role: str) -> None:
-    """Set the user's role, effective from the next request. Does nothing for an unknown id."""
-    statement = update(User).where(User.user_id == user_id).values(role=role)
-    database.transaction(lambda connection: connection.execute(statement))
+    statement = _ACCOUNTS.order_by(User.created_at, User.user_id)
+    return [Account(*row) for row in transactions.read(lambda c: c.execute(statement).all())]

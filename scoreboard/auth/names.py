@@ -5,7 +5,7 @@ import unicodedata
 
 from marshmallow import ValidationError
 
-MAX_NAME, MAX_NAME_KEY = 64, 256
+MAX_NAME_LENGTH, MAX_KEY_LENGTH = 64, 256
 # Only the command line may assign these, so that users cannot impersonate operators.
 RESERVED = frozenset({"admin", "moderator", "system", "root", "support", "scoreboard"})
 
@@ -42,29 +42,19 @@ def name_key(username: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
 
 
-def is_reserved(username: str) -> bool:
-    """Whether only the command line may assign this name."""
-    return name_key(username) in RESERVED
-
-
 def check_username(username: str) -> None:
-    """Raise ValidationError unless the name, already stripped, can be displayed."""
-    if not 1 <= len(username) <= MAX_NAME:
-        raise ValidationError(f"Must be 1 to {MAX_NAME} characters long.")
-    check_characters(username)
-    if not any(unicodedata.category(character)[0] in "LNPSC" for character in username):
-        raise ValidationError("Must have a character that can be seen.")
-    if not 1 <= len(name_key(username)) <= MAX_NAME_KEY:
-        raise ValidationError("Must be a name that can be written plainly.")
-
-
-def check_characters(username: str) -> None:
-    """Raise ValidationError for control characters and misplaced invisible characters.
+    """Raise ValidationError unless the name, already stripped, can be displayed.
 
     Joiners are valid between two visible characters, variation selectors after one.
     """
+    if not 1 <= len(username) <= MAX_NAME_LENGTH:
+        raise ValidationError(f"Must be 1 to {MAX_NAME_LENGTH} characters long.")
     plain = _JOINED.sub("", _SELECTED.sub("", username))
     if _INVISIBLE.search(plain):
         raise ValidationError("Must be without invisible characters, except joiners in a word.")
     if not _EMOJI.sub("", plain).isprintable():
         raise ValidationError("Must be printable: no control characters, no unusual spaces.")
+    if not any(unicodedata.category(character)[0] in "LNPSC" for character in username):
+        raise ValidationError("Must have a character that can be seen.")
+    if not 1 <= len(name_key(username)) <= MAX_KEY_LENGTH:
+        raise ValidationError("Must be a name that can be written plainly.")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 # A scrypt hash takes tens of milliseconds of a core and 32 MiB: one core stays free for the loop,
 # and more than two hashes at a time would take too much memory from the rest of the process.
 SLOTS = max(1, min(2, (os.cpu_count() or 1) - 1))
-# At 50 to 100 ms each, the last of 100 waits 5 to 10 s. A class of 40 behind one address fits.
+# At 50 to 100 ms each, 100 requests take 5 to 10 s. A class of 40 behind one address fits.
 MAX_WAITING, MAX_WAITING_PER_ADDRESS = 100, 50
 RETRY_AFTER = 5  # seconds
 # When cores are scarce, other threads get about ten times the CPU time of these:
@@ -34,14 +34,14 @@ def new_queue() -> FairQueue:
     return FairQueue(SLOTS, MAX_WAITING, MAX_WAITING_PER_ADDRESS, RETRY_AFTER)
 
 
-def composed(password: str) -> str:
+def normalized(password: str) -> str:
     """Return the password in NFC, so that its hash does not depend on the input system."""
     return unicodedata.normalize("NFC", password)
 
 
 def hash_password(password: str) -> str:
     """Return a salted scrypt hash. Blocks the caller, not the loop, for tens of milliseconds."""
-    return run_in_thread(_at_low_priority, generate_password_hash, composed(password))
+    return run_in_thread(_at_low_priority, generate_password_hash, normalized(password))
 
 
 def matches(password: str, password_hash: str | None) -> bool:
@@ -50,31 +50,28 @@ def matches(password: str, password_hash: str | None) -> bool:
     Blocks the caller, not the loop, for tens of milliseconds, or twice as long for a password
     that is not in NFC.
     """
-    right = run_in_thread(_at_low_priority, _check, password_hash, password)
-    return right and password_hash is not None
+    return run_in_thread(_at_low_priority, _matches, password, password_hash)
 
 
-def _check(password_hash: str | None, password: str) -> bool:
-    known = password_hash or _dummy_hash()
-    if check_password_hash(known, composed(password)):
-        return True
+def _matches(password: str, password_hash: str | None) -> bool:
+    compared = password_hash or _dummy_hash()
     # Older hashes were made without normalizing the password.
-    return composed(password) != password and check_password_hash(known, password)
+    variants = dict.fromkeys((normalized(password), password))
+    return any(check_password_hash(compared, each) for each in variants) and bool(password_hash)
 
 
 @functools.cache
 def _dummy_hash() -> str:
     """Return a hash to check for unknown names, so that they take as long as known ones."""
-    return generate_password_hash("nobody signs in with this")
+    return generate_password_hash("the password of no account")
 
 
 def _at_low_priority(work: Callable[..., T], *args: object) -> T:
-    """Return `work(*args)`, run at low priority; raise its error. Blocks until it is done.
+    """Return `work(*args)`, run at low priority, or raise its error. Blocks until it is done.
 
     Each call starts a new thread, because a thread cannot raise its priority again.
     """
-    outcome: list[T] = []
-    failed_outcome: list[Exception] = []
+    outcome: list[T | Exception] = []
 
     def run() -> None:
         if sys.platform == "linux":  # elsewhere it would apply to the whole process
@@ -83,11 +80,12 @@ def _at_low_priority(work: Callable[..., T], *args: object) -> T:
         try:
             outcome.append(work(*args))
         except Exception as error:
-            failed_outcome.append(error)
+            outcome.append(error)
 
     thread = threads.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
-    if failed_outcome:
-        raise failed_outcome[0]
-    return outcome[0]
+    (result,) = outcome
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -5,8 +5,8 @@ from typing import Any, cast
 from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 
-from ..http import request as requests
 from ..http.documented import documented
+from ..http.request import bearer_token, json_body, origin
 from ..services import services
 from . import service
 from .schemas import (
@@ -18,12 +18,12 @@ from .schemas import (
 )
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
-# Settings with the rate limits per address, by view.
-LIMITS = {
-    "register": "AUTH_RATE_LIMIT",
-    "login": "AUTH_RATE_LIMIT",
-    "refresh": "AUTH_RATE_LIMIT",
-    "viewer": "VIEWER_RATE_LIMIT",
+# Settings with the rate limits per address, by endpoint.
+RATE_LIMITS = {
+    "auth.register": "AUTH_RATE_LIMIT",
+    "auth.login": "AUTH_RATE_LIMIT",
+    "auth.refresh": "AUTH_RATE_LIMIT",
+    "auth.viewer": "VIEWER_RATE_LIMIT",
 }
 
 
@@ -46,7 +46,7 @@ def close_after_failed_sign_in(response: Response) -> Response:
 )
 def register() -> tuple[dict[str, Any], int]:
     """Create an account with the role `player`."""
-    return account_schema.dump(service.register(requests.json_body(), requests.origin())), 201
+    return account_schema.dump(service.register(json_body(), origin())), 201
 
 
 @bp.post("/login")
@@ -57,7 +57,7 @@ def register() -> tuple[dict[str, Any], int]:
 )
 def login() -> dict[str, Any]:
     """Sign in with a username and password."""
-    return service.login(requests.json_body(), requests.origin())
+    return service.login(json_body(), origin())
 
 
 @bp.post("/refresh")
@@ -68,7 +68,7 @@ def refresh() -> dict[str, Any]:
     Within 30 s the old token can be used again, for example if the response was lost, and
     returns another pair of the same sign-in. Using it later ends the sign-in.
     """
-    return service.refresh(requests.bearer_token(), requests.origin())
+    return service.refresh(bearer_token(), origin())
 
 
 @bp.post("/logout")
@@ -78,7 +78,7 @@ def logout() -> tuple[str, int]:
 
     Accepts either token, so that a sign-in with an expired access token can be ended too.
     """
-    service.logout(requests.bearer_token(), requests.origin())
+    service.logout(bearer_token(), origin())
     return "", 204
 
 
@@ -86,7 +86,7 @@ def logout() -> tuple[str, int]:
 @documented({200: account_schema}, needs="access", errors=["not_permitted"])
 def me() -> dict[str, Any]:
     """Return the account that this token belongs to."""
-    return account_schema.dump(service.me(requests.bearer_token()))
+    return account_schema.dump(service.me(bearer_token()))
 
 
 @bp.post("/viewer")
@@ -97,10 +97,9 @@ def viewer() -> dict[str, Any]:
 
 
 @bp.record
-def apply_limits(state: BlueprintSetupState) -> None:
-    """Wrap the views of `LIMITS` in the rate limits of the application, which counts its own."""
+def limit_rates(state: BlueprintSetupState) -> None:
+    """Limit the views of `RATE_LIMITS`. Each application has its own counters."""
     app = cast(Flask, state.app)
-    limiter = services(app).limiter
-    for name, setting in LIMITS.items():
-        view: Any = app.view_functions[f"{bp.name}.{name}"]
-        app.view_functions[f"{bp.name}.{name}"] = limiter.limit(app.config[setting])(view)
+    for endpoint, setting in RATE_LIMITS.items():
+        view: Any = app.view_functions[endpoint]
+        app.view_functions[endpoint] = services(app).limiter.limit(app.config[setting])(view)

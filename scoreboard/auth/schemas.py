@@ -3,14 +3,14 @@
 import re
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validate
+from marshmallow import ValidationError, fields, validate
 
 from ..http.fields import Moment, Schema
-from .names import MAX_NAME, check_username
-from .passwords import composed
+from .names import MAX_NAME_LENGTH, check_username
+from .passwords import normalized
 
-MAX_EMAIL_LENGTH, MAX_PASSWORD = 254, 256
-NO_CONTROL = re.compile(r"[^\x00-\x1f\x7f]*\Z")
+MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH = 254, 256
+NO_CONTROL_CHARACTERS = validate.Regexp(re.compile(r"[^\x00-\x1f\x7f]*\Z"))
 
 
 class Username(fields.String):
@@ -20,28 +20,29 @@ class Username(fields.String):
         return str(super()._deserialize(value, *args, **kwargs)).strip()
 
 
+class EmailAddress(fields.Email):
+    """An email address in lower case: addresses that differ only in case are the same."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        return str(super()._deserialize(value, *args, **kwargs)).lower()
+
+
 class PasswordLength(validate.Length):
     """Validates the length of a password in NFC, the form that is hashed."""
 
     def __call__(self, value: Any) -> Any:
         """Return the value. Raises ValidationError if it is too short or too long."""
-        # NFC takes quadratic time; MAX_PASSWORD characters decompose to 4 times that at most.
-        super().__call__(composed(value) if len(value) <= 4 * MAX_PASSWORD else value)
+        # NFC takes quadratic time; the longest valid password decomposes to 4 times its length.
+        super().__call__(normalized(value) if len(value) <= 4 * MAX_PASSWORD_LENGTH else value)
         return value
 
 
-def check_text(text: str) -> None:
+def check_unicode(text: str) -> None:
     """Raise ValidationError for a lone surrogate, which is valid in JSON but not in UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValidationError("Must be text that UTF-8 can write.") from None
-
-
-def check_folded(email: str) -> None:
-    """Raise ValidationError if the address is too long in lower case, as it is stored."""
-    if len(email.lower()) > MAX_EMAIL_LENGTH:
-        raise ValidationError(f"Must be {MAX_EMAIL_LENGTH} characters at most in lower case.")
 
 
 class RegisterSchema(Schema):
@@ -51,32 +52,22 @@ class RegisterSchema(Schema):
         required=True,
         validate=check_username,
         metadata={
-            "description": "The name on the board: printable, unique whatever its case. "
-            "Space around it is dropped.",
+            "description": "The name on the board: printable, and unique regardless of case. "
+            "Surrounding spaces are removed.",
             "minLength": 1,
-            "maxLength": 64,
+            "maxLength": MAX_NAME_LENGTH,
         },
     )
-    email = fields.Email(
+    email = EmailAddress(
         required=True,
-        validate=[
-            validate.Length(max=MAX_EMAIL_LENGTH),
-            validate.Regexp(NO_CONTROL),
-            check_text,
-            check_folded,
-        ],
-        metadata={"description": "Kept in lower case, and shown to nobody else."},
+        validate=[validate.Length(max=MAX_EMAIL_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
+        metadata={"description": "Stored in lower case, and not shown to other users."},
     )
     password = fields.String(
         required=True,
-        validate=[PasswordLength(8, MAX_PASSWORD), check_text],
-        metadata={"description": "Any text; kept as a hash."},
+        validate=[PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode],
+        metadata={"description": "Any text; stored as a hash."},
     )
-
-    @post_load
-    def fold(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Store the address in lower case: addresses that differ only in case are the same."""
-        return {**data, "email": data["email"].lower()}
 
 
 class AccountSchema(Schema):
@@ -94,12 +85,12 @@ class LoginSchema(Schema):
 
     username = Username(
         required=True,
-        validate=[validate.Length(1, MAX_NAME), validate.Regexp(NO_CONTROL), check_text],
-        metadata={"description": "The name, in whatever case."},
+        validate=[validate.Length(1, MAX_NAME_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
+        metadata={"description": "The name, in any case."},
     )
     password = fields.String(
         required=True,
-        validate=[PasswordLength(1, MAX_PASSWORD), check_text],
+        validate=[PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode],
         metadata={"description": "The password of the account."},
     )
 

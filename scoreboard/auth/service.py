@@ -6,15 +6,14 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Connection
 
-from ..db import rate_limits as limit_storage
-from ..db import transactions as database
+from ..db import rate_limits, transactions
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
 from ..http.request import Origin
 from ..observability import audit
 from ..services import services
-from . import accounts, names, passwords, tokens
+from . import accounts, passwords, revocations, tokens
+from .names import RESERVED, name_key
 from .schemas import login_schema, register_schema
-from .signatures import PUBLIC_VIEWER
 
 # How long a used refresh token is accepted again: its response was lost, or a second browser tab
 # sent the same token.
@@ -27,13 +26,13 @@ def register(body: object, origin: Origin) -> accounts.Account:
     Raises InvalidInput, Conflict or Overloaded. Blocks while the password is hashed.
     """
     with audit.account_event(origin, "register") as event:
-        given = register_schema.load(json_object(body))
-        if names.is_reserved(given["username"]):
+        loaded = register_schema.load(json_object(body))
+        if name_key(loaded["username"]) in RESERVED:
             message = "This username is reserved: choose another."
             raise InvalidInput(message, {"username": ["Reserved."]}, "name_reserved")
         with services().password_queue.slot(origin.address):
-            password_hash = passwords.hash_password(given["password"])
-        account = accounts.create(given["username"], given["email"], password_hash, role="player")
+            password_hash = passwords.hash_password(loaded["password"])
+        account = accounts.create(loaded["username"], loaded["email"], password_hash, "player")
         event.user_id = account.user_id
         return account
 
@@ -45,25 +44,25 @@ def login(body: object, origin: Origin) -> dict[str, Any]:
     is checked.
     """
     with audit.account_event(origin, "login") as event:
-        given = login_schema.load(json_object(body))
-        guessed = f"{origin.address}/{names.name_key(given['username'])}"
-        _check_guesses(guessed)
+        loaded = login_schema.load(json_object(body))
+        failures_key = f"{origin.address}/{name_key(loaded['username'])}"
+        _limit_failures(failures_key)
         with services().password_queue.slot(origin.address):
-            _check_guesses(guessed)  # again: other attempts may have failed during the wait
-            account = accounts.by_name(given["username"])
+            _limit_failures(failures_key)  # again: other attempts may have failed during the wait
+            account = accounts.by_name(loaded["username"])
             event.user_id = account.user_id if account else None
-            right = passwords.matches(given["password"], account.password_hash if account else None)
-            if not account or not right:
-                limit_storage.count("LOGIN_RATE_LIMIT", {guessed: 1})
+            password_hash = account.password_hash if account else None
+            if not passwords.matches(loaded["password"], password_hash) or not account:
+                rate_limits.count("LOGIN_RATE_LIMIT", {failures_key: 1})
                 raise NotAuthenticated("Username or password is wrong.", "wrong_credentials")
         if account.suspended_at is not None:
             raise NotAuthenticated("This account is suspended.", "account_suspended")
         return tokens.issue_pair(account.user_id, account.role)
 
 
-def _check_guesses(guessed: str) -> None:
+def _limit_failures(key: str) -> None:
     """Raise RateLimited if too many sign-ins to this account from this address have failed."""
-    (room,) = limit_storage.count("LOGIN_RATE_LIMIT", {guessed: 0})
+    (room,) = rate_limits.count("LOGIN_RATE_LIMIT", {key: 0})
     if room.amount < 1:
         raise RateLimited(room.retry_after)
 
@@ -78,20 +77,18 @@ def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
     with audit.account_event(origin, "refresh") as event:
         claims = tokens.read(token, "refresh")
         event.user_id = claims["sub"]
-        family, until = tokens.token_ids(claims)[-1], tokens.latest_expiry(claims)
+        family, until = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)
 
         def rotate(connection: Connection) -> str | None:
-            role = tokens.user_role(connection, {**claims, "jti": None})
-            if tokens.revoke(connection, claims["jti"], until):
-                return role
-            used_at = tokens.revoked_at(connection, claims["jti"])
+            role = revocations.current_role(connection, {**claims, "jti": None})
+            used_at = revocations.revoke(connection, claims["jti"], until)
             # `abs`: a time far in the future was recorded before the clock was set back.
-            if abs(datetime.now(UTC) - used_at) < REUSE_GRACE:
+            if used_at is None or abs(datetime.now(UTC) - used_at) < REUSE_GRACE:
                 return role
-            tokens.revoke(connection, family, until)
+            revocations.revoke(connection, family, until)
             return None
 
-        role = database.transaction(rotate)
+        role = transactions.transaction(rotate)
         if role is None:
             services().session_revoked(family, datetime.now(UTC))
             message = "This refresh token was used before: sign in again."
@@ -106,16 +103,16 @@ def logout(token: str | None, origin: Origin) -> None:
     """
     with audit.account_event(origin, "logout") as event:
         claims = tokens.read(token, "access", "refresh")
-        event.user_id = claims["sub"] if claims["sub"] != PUBLIC_VIEWER else None
-        name, until = tokens.token_ids(claims)[-1], tokens.latest_expiry(claims)
-        asked = {**claims, "jti": None} if claims["type"] == "refresh" else claims
+        event.user_id = tokens.user_id(claims)
+        session, until = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)
+        checked = {**claims, "jti": None} if claims["type"] == "refresh" else claims
 
         def end(connection: Connection) -> None:
-            tokens.user_role(connection, asked)
-            tokens.revoke(connection, name, until)
+            revocations.current_role(connection, checked)
+            revocations.revoke(connection, session, until)
 
-        database.transaction(end)
-        services().session_revoked(name, datetime.now(UTC))
+        transactions.transaction(end)
+        services().session_revoked(session, datetime.now(UTC))
 
 
 def me(token: str | None) -> accounts.Account:
@@ -123,7 +120,7 @@ def me(token: str | None) -> accounts.Account:
     caller = tokens.authenticate(token)
     account = accounts.by_id(caller.user_id) if caller.user_id else None
     if account is None:
-        raise NotAuthenticated("This token belongs to no account.", "not_permitted")
+        raise NotAuthenticated("This token belongs to no account: sign in.", "not_permitted")
     return account
 
 
@@ -132,7 +129,7 @@ def viewer() -> dict[str, Any]:
     if not current_app.config["PUBLIC_BOARD"]:
         raise Forbidden("This board is not public: sign in to watch it.", "board_not_public")
     lifetime = current_app.config["VIEWER_TOKEN_EXPIRES"]
-    token = tokens.issue_access(PUBLIC_VIEWER, "viewer", lifetime)
+    token = tokens.issue_access(tokens.PUBLIC_VIEWER, "viewer", lifetime)
     return {"access_token": token, "expires_in": int(lifetime.total_seconds())}
 
 

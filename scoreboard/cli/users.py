@@ -55,7 +55,7 @@ def create(name: str, email: str, role: str, password: str) -> None:
 @users.command("list")
 def list_() -> None:
     """List all users, oldest first."""
-    for account in accounts.everyone():
+    for account in accounts.list_all():
         click.echo(f"{account.user_id}  {account.role:7}  {account.username}  {account.email}")
 
 

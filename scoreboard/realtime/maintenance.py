@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from flask import Flask
 from sqlalchemy import select
 
-from ..auth import tokens
+from ..auth import revocations
 from ..concurrency import runtime
 from ..db import transactions as database
 from ..models import BoardVersion, RevokedToken
@@ -88,8 +88,8 @@ def _end_refused(app: Flask) -> None:
 
     Checks one batch per call: with thousands connected, each is checked every few seconds.
     """
-    held = services(app).connections.next_user_connections(tokens.MAX_BATCH_SIZE)
-    refused = tokens.refused({each.token for each in held if each.token}) if held else {}
+    held = services(app).connections.next_user_connections(revocations.MAX_BATCH_SIZE)
+    refused = revocations.refused({each.token for each in held if each.token}) if held else {}
     for connection in held:
         if connection.token in refused:
             connection.close(UNAUTHORIZED, refused[connection.token].code)

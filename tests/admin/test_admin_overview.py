@@ -1,4 +1,4 @@
-"""What an admin is told of the process: minutes, connections and the tail of the audit log."""
+"""The overview and the newest audit lines of a process, as admins read them."""
 
 import json
 import threading
@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scoreboard.anomalies import flags as marks
-from scoreboard.observability.recent import MAX_LINES, MINUTES, Recent
+from scoreboard.observability.recent import MAX_LINES, Recent
 from scoreboard.realtime.connections import Connection
 from scoreboard.services import services
 
@@ -15,8 +14,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
 
 class Clock:
-    def __init__(self, now=NOON):
-        self.now = now
+    now = NOON
 
     def __call__(self):
         return self.now
@@ -28,235 +26,160 @@ def clock():
 
 
 @pytest.fixture
-def seen(clock):
-    return Recent(clock)
+def recent(app, monkeypatch, clock):
+    """Return the recent activity of the process, empty and with this clock."""
+    recent = Recent(clock)
+    monkeypatch.setattr(services(app), "recent", recent)
+    return recent
 
 
 @pytest.fixture
-def fresh(app, monkeypatch, seen):
-    """Return what this process saw of late, which is nothing yet."""
-    monkeypatch.setattr(services(app), "recent", seen)
-    return seen
+def get(client, make_user, recent):
+    """Return a function that requests an admin endpoint and returns the body."""
+    admin = make_user("admin")
+
+    def get(path):
+        response = client.get(f"/api/admin/{path}", headers=admin.bearer)
+        assert response.status_code == 200, response.text
+        return response.json
+
+    return get
 
 
 @pytest.fixture
-def admin(make_user):
-    return make_user("admin")
+def counts(get):
+    """Return a function that returns the minutes with any attempts, by their time."""
 
+    def counts():
+        minutes = get("overview")["minutes"]
+        assert len(minutes) == 60
+        return {
+            minute["minute"][11:16]: (minute["accepted"], minute["refused"])
+            for minute in minutes
+            if minute["accepted"] or minute["refused"]
+        }
 
-@pytest.fixture
-def ask(client, admin):
-    """Return a function that asks one of the endpoints as an admin."""
-    return lambda what: client.get(f"/api/admin/{what}", headers=admin.bearer)
+    return counts
 
 
 def post(client, person, update):
     return client.post("/api/score/update", json=update, headers=person.bearer)
 
 
-class TestMinutes:
-    def counts(self, seen):
-        return {f"{minute:%H:%M}": counts for minute, counts in seen.minutes() if counts}
+class TestOverview:
+    def test_attempts_are_counted_by_minute_and_outcome(self, client, counts, player, clock):
+        clock.now = NOON + 59.999
+        post(client, player, player.update(7))
+        clock.now = NOON + 60
+        post(client, player, player.update(7))
+        post(client, player, player.update("seven"))
+        client.post("/api/score/update", json=player.update(7))
 
-    def test_there_are_always_sixty_the_oldest_first(self, seen):
-        minutes = [f"{minute:%H:%M}" for minute, _ in seen.minutes()]
-
-        assert len(minutes) == MINUTES
-        assert (minutes[0], minutes[-1]) == ("11:01", "12:00")
-
-    def test_a_minute_begins_with_its_first_second_and_ends_with_its_last(self, seen, clock):
-        for clock.now in (NOON - 0.001, NOON, NOON + 59.999, NOON + 60):
-            seen.keep(["line"], ["accepted"])
-
-        assert self.counts(seen) == {
-            "11:59": {"accepted": 1},
-            "12:00": {"accepted": 2},
-            "12:01": {"accepted": 1},
+        assert counts() == {
+            "12:00": (1, {}),
+            "12:01": (0, {"replayed": 1, "invalid_input": 1, "token_missing": 1}),
         }
 
-    def test_every_code_is_counted_for_itself(self, seen):
-        seen.keep(["line"] * 3, ["accepted", "replayed", "replayed"])
+    def test_every_update_of_a_batch_counts(self, client, counts, scorer, player):
+        updates = [player.update(7), player.update(7), None]
+        client.post("/api/score/batch", json={"updates": updates}, headers=scorer.bearer)
 
-        assert self.counts(seen) == {"12:00": {"accepted": 1, "replayed": 2}}
+        assert counts() == {"12:00": (1, {"replayed": 1, "invalid_json": 1})}
 
-    def test_what_is_an_hour_old_is_forgotten(self, seen, clock):
-        seen.keep(["line"], ["accepted"])
+    @pytest.mark.parametrize(("minutes", "shown"), [(59, {"12:00": (1, {})}), (60, {})])
+    def test_it_shows_the_last_hour(self, client, counts, player, clock, minutes, shown):
+        post(client, player, player.update(7))
+        clock.now += minutes * 60
 
-        clock.now = NOON + 59 * 60
-        assert self.counts(seen) == {"12:00": {"accepted": 1}}
-        clock.now = NOON + 60 * 60
-        assert self.counts(seen) == {}
+        assert counts() == shown
 
-        seen.keep(["line"], ["replayed"])
-        assert self.counts(seen) == {"13:00": {"replayed": 1}}
+    def test_a_clock_that_jumps_neither_adds_nor_hides_minutes(self, counts, recent, clock):
+        for clock.now in [*range(0, int(NOON), 30_000_000), NOON]:
+            recent.keep(["line"], ["accepted"])
 
-    def test_a_clock_that_is_set_back_and_forth_makes_no_more_of_them(self, seen, clock):
-        for clock.now in range(0, int(NOON), 30_000_000):
-            seen.keep(["line"], ["accepted"])
-        clock.now = NOON
-        seen.keep(["line"], ["accepted"])
+        assert counts() == {"12:00": (1, {})}
 
-        assert self.counts(seen)["12:00"] == {"accepted": 1}
-        assert len(seen.minutes()) == MINUTES
+    def test_connections_are_counted_by_transport(self, app, get):
+        connections, connection = services(app).connections, Connection("127.0.0.1", "websocket")
 
-    def test_threads_lose_no_count_and_no_line(self, seen):
-        def count():
+        before = get("overview")["connections"]
+        connections.open(connection)
+        during = get("overview")["connections"]
+        connections.drop(connection)
+
+        assert before.keys() == {"socket.io", "websocket"}
+        assert during == {**before, "websocket": before["websocket"] + 1}
+        assert get("overview")["connections"] == before
+
+    @pytest.mark.parametrize("settings", [{"DYNO": "web.7"}])
+    @pytest.mark.parametrize("path", ["overview", "audit"])
+    def test_it_names_the_process(self, get, recent, path):
+        since = "2026-01-01T12:00:00Z"
+
+        assert get(path)["process"] == {"name": recent.name, "dyno": "web.7", "since": since}
+
+
+class TestAudit:
+    def lines(self, body):
+        return [(line["seq"], line["event"], line.get("code")) for line in body["lines"]]
+
+    def test_every_kind_of_line_is_shown_in_order(self, client, get, make_user, player):
+        for second, score in enumerate([1, 2, 3, 4, 5, 6, 900]):
+            timestamp = f"2026-01-01T00:00:0{second}Z"
+            post(client, player, player.update(score, timestamp))
+        post(client, player, player.update("seven"))
+        url = f"/api/admin/users/{player.user_id}/hide"
+        client.post(url, headers=make_user("admin").bearer)
+
+        lines = get("audit")["lines"]
+
+        assert [line["seq"] for line in lines] == list(range(1, 11))
+        assert [line["event"] for line in lines] == [
+            *(["score_update"] * 7),
+            *("unusual_activity", "score_update", "moderation"),
+        ]
+        assert (lines[0]["user_id"], lines[0]["score_value"]) == (player.user_id, 1)
+        assert (lines[0]["status"], lines[8]["code"]) == (200, "invalid_input")
+        assert (lines[7]["rule"], lines[9]["act"]) == ("jump", "hide")
+
+    def test_only_newer_lines_of_the_same_process_are_returned(self, client, get, player, recent):
+        post(client, player, player.update(7))
+        post(client, player, player.update(7))
+
+        first, second = (1, "score_update", "accepted"), (2, "score_update", "replayed")
+        assert self.lines(get(f"audit?after=1&process={recent.name}")) == [second]
+        assert self.lines(get("audit?after=2")) == []
+        assert self.lines(get("audit?after=1&process=another")) == [first, second]
+
+    def test_the_newest_thousand_are_kept(self, get, recent):
+        for number in range(MAX_LINES + 5):
+            recent.keep([f'{{"number": {number}}}'])
+
+        lines = get("audit?after=2")["lines"]
+
+        assert len(lines) == MAX_LINES
+        assert (lines[0], lines[-1]) == ({"seq": 6, "number": 5}, {"seq": 1005, "number": 1004})
+
+    def test_concurrent_attempts_are_all_kept(self, counts, recent):
+        def keep():
             for _ in range(500):
-                seen.keep(["line"], ["accepted"])
+                recent.keep(["line"], ["accepted"])
 
-        threads = [threading.Thread(target=count) for _ in range(4)]
+        threads = [threading.Thread(target=keep) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-        assert self.counts(seen) == {"12:00": {"accepted": 2000}}
-        assert seen.lines()[-1] == (2000, "line")
+        assert counts() == {"12:00": (2000, {})}
+        assert recent.lines()[-1] == (2000, "line")
 
-
-class TestLines:
-    def test_they_are_numbered_from_one_the_newest_last(self, seen):
-        seen.keep(["a"])
-        seen.keep(["b", "c"])
-
-        assert seen.lines() == [(1, "a"), (2, "b"), (3, "c")]
-
-    @pytest.mark.parametrize(("after", "newer"), [(0, "abc"), (1, "bc"), (3, ""), (4, "")])
-    def test_only_newer_ones_can_be_asked_for(self, seen, after, newer):
-        seen.keep("abc")
-
-        assert "".join(line for _, line in seen.lines(after)) == newer
-
-    def test_only_the_newest_thousand_are_kept(self, seen):
-        for number in range(MAX_LINES + 5):
-            seen.keep([str(number)])
-
-        assert len(seen.lines()) == MAX_LINES
-        assert seen.lines()[0] == (6, "5")
-        assert seen.lines(after=2) == seen.lines()
-        assert seen.lines(after=MAX_LINES + 3) == [(1004, "1003"), (1005, "1004")]
-
-
-@pytest.mark.usefixtures("fresh")
-class TestOverview:
-    def test_it_counts_the_accepted_and_the_refused_by_code(self, client, ask, player, clock):
-        post(client, player, player.update(7))
-        clock.now += 60
-        post(client, player, player.update(7))
-        post(client, player, player.update("seven"))
-        client.post("/api/score/update", json=player.update(7))
-
-        answer = ask("overview")
-
-        assert answer.status_code == 200
-        minutes = answer.json["minutes"]
-        assert len(minutes) == MINUTES
-        assert minutes[-3:] == [
-            {"minute": "2026-01-01T11:59:00Z", "accepted": 0, "refused": {}},
-            {"minute": "2026-01-01T12:00:00Z", "accepted": 1, "refused": {}},
-            {
-                "minute": "2026-01-01T12:01:00Z",
-                "accepted": 0,
-                "refused": {"replayed": 1, "invalid_input": 1, "token_missing": 1},
-            },
-        ]
-
-    def test_every_update_of_a_batch_counts(self, client, ask, scorer, player):
-        updates = [player.update(7), player.update(7), None]
-        client.post("/api/score/batch", json={"updates": updates}, headers=scorer.bearer)
-
-        assert ask("overview").json["minutes"][-1] == {
-            "minute": "2026-01-01T12:00:00Z",
-            "accepted": 1,
-            "refused": {"replayed": 1, "invalid_json": 1},
-        }
-
-    @pytest.mark.parametrize("settings", [{"DYNO": "web.7"}])
-    def test_it_says_of_which_process(self, ask, fresh):
-        for what in ("overview", "audit"):
-            assert ask(what).json["process"] == {
-                "name": fresh.name,
-                "dyno": "web.7",
-                "since": "2026-01-01T12:00:00Z",
-            }
-
-    def test_it_counts_the_connections_of_each_kind(self, app, ask):
-        connections, connection = services(app).connections, Connection("127.0.0.1", "websocket")
-
-        before = ask("overview").json["connections"]
-        connections.open(connection)
-        during = ask("overview").json["connections"]
-        connections.drop(connection)
-
-        assert before.keys() == {"socket.io", "websocket"}
-        assert during == {**before, "websocket": before["websocket"] + 1}
-        assert ask("overview").json["connections"] == before
-
-
-@pytest.mark.usefixtures("fresh")
-class TestAudit:
-    def lines(self, answer):
-        assert answer.status_code == 200, answer.text
-        return [(line["seq"], line["event"], line.get("code")) for line in answer.json["lines"]]
-
-    def test_it_shows_every_kind_of_line_newest_last(self, client, ask, admin, player):
-        for second, score in enumerate([1, 2, 3, 4, 5, 6, 900]):
-            timestamp = f"2026-01-01T00:00:0{second}Z"
-            post(client, player, player.update(score, timestamp))
-        client.post(f"/api/admin/users/{player.user_id}/hide", headers=admin.bearer)
-
-        lines = ask("audit").json["lines"]
-
-        assert [line["seq"] for line in lines] == list(range(1, 10))
-        events = [line["event"] for line in lines]
-        assert events == ["score_update"] * 7 + ["unusual_activity", "moderation"]
-        assert lines[0]["user_id"] == player.user_id
-        assert (lines[0]["status"], lines[0]["score_value"]) == (200, 1)
-        assert (lines[-2]["rule"], lines[-1]["act"]) == ("jump", "hide")
-
-    def test_it_shows_a_refused_attempt(self, client, ask, player):
-        post(client, player, player.update("seven"))
-
-        assert self.lines(ask("audit")) == [(1, "score_update", "invalid_input")]
-
-    def test_only_newer_lines_can_be_asked_for(self, client, ask, player, fresh):
-        post(client, player, player.update(7))
-        post(client, player, player.update(7))
-
-        newer = ask(f"audit?after=1&process={fresh.name}")
-
-        assert self.lines(newer) == [(2, "score_update", "replayed")]
-        assert self.lines(ask("audit?after=2")) == []
-
-    def test_numbers_of_another_process_do_not_count(self, client, ask, player):
-        post(client, player, player.update(7))
-
-        answer = ask("audit?after=1&process=another")
-
-        assert self.lines(answer) == [(1, "score_update", "accepted")]
-
-    @pytest.mark.parametrize(
-        "query", ["after=x", "after=1_0", "after=-1", f"after={2**63}", "process="]
-    )
-    def test_another_query_is_refused(self, ask, query):
-        answer = ask(f"audit?{query}")
-
-        assert (answer.status_code, answer.json["error"]["code"]) == (400, "invalid_input")
-
-    def test_it_has_no_token_and_nothing_of_a_body(self, client, ask, player):
+    def test_it_contains_no_token_and_no_text_of_a_body(self, client, get, player):
         post(client, player, {**player.update(7), "nonce": "secret-nonce"})
         post(client, player, {**player.update("secret-score"), "secret-field": "secret-text"})
 
-        answer = ask("audit")
+        body = get("audit")
 
-        assert len(answer.json["lines"]) == 2
-        assert "secret" not in json.dumps(answer.json)
-        assert player.token not in answer.text
-
-
-def test_a_mark_says_what_the_admin_page_shows(client, ask, player):
-    marks.write(player.user_id, "jump", "a step of 995", datetime.now(UTC))
-
-    (mark,) = ask("marks").json["marks"]
-
-    assert (mark["user_id"], mark["hidden"], mark["suspended"]) == (player.user_id, False, False)
+        assert len(body["lines"]) == 2
+        assert "secret" not in json.dumps(body)
+        assert player.token not in json.dumps(body)

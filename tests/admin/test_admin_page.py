@@ -1,4 +1,4 @@
-"""The page for admins, in a real browser."""
+"""The admin page in a browser."""
 
 import itertools
 import os
@@ -14,12 +14,18 @@ from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count(1)
 PHONE, LAPTOP, WIDE = (360, 740), (1280, 800), (1920, 1080)
-# The height of each bar, and the count that the minute's title says.
+# Elements that show data of the server.
+DATA = "table, figure, dl"
+# The height of each bar, and the count in the title of its minute.
 BARS = """groups => groups.filter((group) => group.querySelector(".bar")).map((group) => [
     parseFloat(group.querySelector(".bar").getAttribute("height")),
     parseFloat(group.querySelector("title").textContent.split("\\n")[1]),
 ])"""
 MARKUP = '<img src="/x" onerror="alert(1)">'
+EXPIRED = {
+    "status": 401,
+    "json": {"error": {"code": "token_expired", "message": "The token has expired."}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,46 +47,48 @@ def browser():
 
 
 @pytest.fixture
-def open_tab(server, browser):
-    """Return a function that opens the page; at the end it must not have complained of anything."""
+def open_page(server, browser):
+    """Return a function that opens the page; it must not report errors.
 
-    def open_tab(size=LAPTOP, **options):
-        viewport = {"width": size[0], "height": size[1]}
+    Errors about failed requests are allowed with `requests_fail`.
+    """
+
+    def open_page(requests_fail=False, **options):
+        viewport = {"width": LAPTOP[0], "height": LAPTOP[1]}
         tab = Tab(browser, f"{server.url}/admin", viewport=viewport, **options)
-        tab.requests_fail = False
-        opened.append(tab)
+        opened.append((tab, requests_fail))
         tab.page.goto(tab.url)
-        return tab
+        return tab.page
 
     opened = []
-    yield open_tab
-    problems = [problem for tab in opened for problem in tab.unexpected(tab.requests_fail)]
-    for tab in opened:
+    yield open_page
+    problems = [problem for tab, may_fail in opened for problem in tab.unexpected(may_fail)]
+    for tab, _ in opened:
         tab.context.close()
     assert problems == []
 
 
 @pytest.fixture
-def signed_in(open_tab, admin):
-    """Return a function that opens the page, signs in as the admin and returns the tab."""
+def signed_in(open_page, admin):
+    """Return a function that opens the page and signs the admin in."""
 
-    def signed_in(*size, **options):
-        tab = open_tab(*size, **options)
-        sign_in(tab.page, "Ruth")
-        expect(tab.page.get_by_text("Up to date")).to_be_visible()
-        return tab
+    def signed_in(**options):
+        page = open_page(**options)
+        sign_in(page, "Ruth")
+        expect_up_to_date(page)
+        return page
 
     return signed_in
 
 
 @pytest.fixture
 def page(signed_in):
-    return signed_in().page
+    return signed_in()
 
 
 @pytest.fixture
 def player(server):
-    """Return a player with a score and a name that nobody else has."""
+    """Return a player with a score and a unique name."""
     person = make_player(server, f"Player {next(NUMBERS)}")
     server.post(person.token, person.update(7))
     return person
@@ -88,7 +96,7 @@ def player(server):
 
 @pytest.fixture
 def suspect(server, player):
-    """Return a player whose score of 900 has just left a mark; `score_id` is its id."""
+    """Return a player flagged for a score of 900, whose id is `score_id`."""
     player.score_id = make_a_jump(server, player)["score_id"]
     return player
 
@@ -103,33 +111,56 @@ def make_player(server, name):
 
 
 def make_a_jump(server, person):
-    """Post seven scores, the last of them a jump; return its receipt."""
+    """Post seven scores, of which the seventh is a jump; return its receipt."""
     for second, score in enumerate([1, 2, 3, 4, 5, 6, 900]):
-        answer = server.post(person.token, person.update(score, f"2026-01-02T00:00:0{second}Z"))
-    return answer.json()
+        response = server.post(person.token, person.update(score, f"2026-01-02T00:00:0{second}Z"))
+    return response.json()
+
+
+def post_as(admin, server, path, body):
+    url = f"{server.url}/api/admin/{path}"
+    assert requests.post(url, json=body, headers=admin.bearer, timeout=10).status_code == 200
 
 
 def sign_in(page, name, password=PASSWORD):
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    click(page, "Sign in")
 
 
-def look_again(page):
-    """Have the page ask now, rather than in five seconds."""
-    page.get_by_role("button", name="Pause").click()
-    page.get_by_role("button", name="Pause").click()
+def click(scope, button):
+    scope.get_by_role("button", name=button).click()
 
 
-def on_the_board(server, person):
+def expect_up_to_date(page):
+    expect(page.get_by_text("Up to date")).to_be_visible()
+
+
+def update_now(page):
+    """Make the page send its requests now instead of in five seconds."""
+    click(page, "Pause")
+    click(page, "Pause")
+
+
+def score_on_board(server, person):
     """Return the person's score on the board, None if not there."""
     scores = {entry["user_id"]: entry["score"] for entry in server.top10()}
     return scores.get(person.user_id)
 
 
-def mark_of(page, person):
+def flag_of(page, person):
     row = page.get_by_role("table", name="The newest 100 marks").get_by_role("row")
     return row.filter(has=page.get_by_role("rowheader", name=person.name, exact=False))
+
+
+def confirm(page, button):
+    click(page.get_by_role("dialog"), button)
+
+
+def open_scores(page, person):
+    """Open the dialog with the person's scores and return it."""
+    click(flag_of(page, person), "Scores")
+    return page.get_by_role("dialog", name=f"Scores of {person.name}")
 
 
 def audit_lines(page):
@@ -137,19 +168,19 @@ def audit_lines(page):
 
 
 class TestSigningIn:
-    def test_before_it_there_is_nothing_of_the_data(self, open_tab):
-        page = open_tab().page
+    def test_the_page_shows_no_data_without_a_sign_in(self, open_page):
+        page = open_page()
 
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-        assert page.locator("table, figure, dl").count() == 0
+        assert page.locator(DATA).count() == 0
 
-    def test_an_admin_sees_how_the_server_does(self, page):
+    def test_an_admin_sees_the_overview(self, page):
         expect(page.get_by_text("Signed in as Ruth")).to_be_visible()
         expect(page.get_by_role("heading", name="Sign in")).to_be_hidden()
         expect(page.get_by_role("img", name="Accepted updates per minute")).to_be_visible()
 
-    def test_a_player_is_refused_in_words_and_signed_out_again(self, server, open_tab, player):
-        page = open_tab().page
+    def test_a_player_is_refused_and_signed_out(self, open_page, player):
+        page = open_page()
         with page.expect_response("**/api/auth/logout") as logout:
             sign_in(page, player.name)
 
@@ -157,76 +188,66 @@ class TestSigningIn:
             "This is the account of a player: this page is for admins."
         )
         assert logout.value.status == 204
-        assert page.locator("table, figure, dl").count() == 0
+        assert page.locator(DATA).count() == 0
 
-    def test_a_wrong_password_is_told_as_the_server_tells_it(self, open_tab, admin):
-        tab = open_tab()
-        tab.requests_fail = True
-        sign_in(tab.page, "Ruth", "wrong password")
+    def test_a_wrong_password_shows_the_servers_message(self, open_page, admin):
+        page = open_page(requests_fail=True)
+        sign_in(page, "Ruth", "wrong password")
 
-        expect(tab.page.get_by_role("alert")).to_have_text("Username or password is wrong.")
+        expect(page.get_by_role("alert")).to_have_text("Username or password is wrong.")
 
-    def test_signing_out_ends_the_session_and_takes_the_data_away(self, page):
+    def test_signing_out_ends_the_session_and_removes_the_data(self, page):
         with page.expect_response("**/api/auth/logout") as logout:
-            page.get_by_role("button", name="Sign out").click()
+            click(page, "Sign out")
 
         expect(page.get_by_role("alert")).to_have_text("You have signed out.")
         assert logout.value.status == 204
-        assert page.locator("table, figure, dl").count() == 0
+        assert page.locator(DATA).count() == 0
 
-    def test_a_reload_signs_out(self, page):
+    def test_a_reload_signs_out_and_nothing_is_stored(self, page):
         page.reload()
 
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         assert page.evaluate("sessionStorage.length + localStorage.length") == 0
         assert page.context.cookies() == []
 
-    def test_whoever_is_no_admin_any_more_is_told_so(self, server, open_tab, admin):
+    def test_losing_the_role_removes_the_data(self, server, open_page, admin):
         former = server.user("Former")
-        url = f"{server.url}/api/admin/users/{former.user_id}/role"
-        requests.post(url, json={"role": "admin"}, headers=admin.bearer, timeout=10)
-        tab = open_tab()
-        tab.requests_fail = True
-        sign_in(tab.page, "Former")
-        expect(tab.page.get_by_text("Up to date")).to_be_visible()
+        path = f"users/{former.user_id}/role"
+        post_as(admin, server, path, {"role": "admin"})
+        page = open_page(requests_fail=True)
+        sign_in(page, "Former")
+        expect_up_to_date(page)
 
-        requests.post(url, json={"role": "player"}, headers=admin.bearer, timeout=10)
-        look_again(tab.page)
+        post_as(admin, server, path, {"role": "player"})
+        update_now(page)
 
-        expect(tab.page.get_by_role("alert")).to_have_text("This needs the token of an admin.")
-        assert tab.page.locator("table, figure, dl").count() == 0
+        expect(page.get_by_role("alert")).to_have_text("This needs the token of an admin.")
+        assert page.locator(DATA).count() == 0
 
-    def test_an_expired_token_is_renewed_once_for_all_who_need_it(self, signed_in):
-        tab = signed_in()
-        tab.requests_fail = True
-        renewed = []
-        tab.page.on("response", lambda got: "refresh" in got.url and renewed.append(got.status))
-        expired = {"error": {"code": "token_expired", "message": "The token has expired."}}
-        refused = set()
+    def test_concurrent_requests_renew_an_expired_token_once(self, signed_in):
+        page = signed_in(requests_fail=True)
+        renewed, refused = [], set()
+        page.on("response", lambda got: "refresh" in got.url and renewed.append(got.status))
 
         def expire(route):
             if renewed or route.request.url in refused:
                 route.continue_()
             else:
                 refused.add(route.request.url)
-                route.fulfill(status=401, json=expired)
+                route.fulfill(**EXPIRED)
 
-        tab.page.route("**/api/admin/*", expire)
-        tab.page.get_by_role("button", name="Pause").click()
-        with tab.page.expect_response(
-            lambda got: got.url.endswith("/overview") and got.status == 200
-        ):
-            tab.page.get_by_role("button", name="Pause").click()
+        page.route("**/api/admin/*", expire)
+        click(page, "Pause")
+        with page.expect_response(lambda got: got.url.endswith("/overview") and got.ok):
+            click(page, "Pause")
 
-        expect(tab.page.get_by_text("Up to date")).to_be_visible()
+        expect_up_to_date(page)
         assert renewed == [200]
 
-    def test_a_renewal_without_an_answer_is_sent_again_with_the_same_token(self, signed_in):
-        tab = signed_in()
-        tab.requests_fail = True
-        expired = {"error": {"code": "token_expired", "message": "The token has expired."}}
-        overview = "**/api/admin/overview"
-        tab.page.route(overview, lambda route: route.fulfill(status=401, json=expired), times=1)
+    def test_a_renewal_without_a_response_is_repeated_with_the_same_token(self, signed_in):
+        page = signed_in(requests_fail=True)
+        page.route("**/api/admin/overview", lambda route: route.fulfill(**EXPIRED), times=1)
         sent = []
 
         def lose_the_first(route):
@@ -236,47 +257,40 @@ class TestSigningIn:
             else:
                 route.continue_()
 
-        tab.page.route("**/api/auth/refresh", lose_the_first)
-        with tab.page.expect_response("**/api/auth/refresh"):
-            look_again(tab.page)
+        page.route("**/api/auth/refresh", lose_the_first)
+        with page.expect_response("**/api/auth/refresh"):
+            update_now(page)
 
-        expect(tab.page.get_by_text("Up to date")).to_be_visible()
+        expect_up_to_date(page)
         assert len(sent) == 2
         assert sent[0] == sent[1]
 
-    def test_a_page_of_something_in_between_does_not_sign_out(self, signed_in):
-        tab = signed_in()
-        tab.requests_fail = True
+    def test_a_captive_portal_does_not_sign_out(self, signed_in):
+        page = signed_in(requests_fail=True)
         portal = {"status": 401, "content_type": "text/html", "body": "<html>Sign in to the WiFi"}
-        tab.page.route("**/api/admin/marks", lambda route: route.fulfill(**portal), times=1)
-        with tab.page.expect_response("**/api/admin/marks"):
-            look_again(tab.page)
-        look_again(tab.page)
+        page.route("**/api/admin/marks", lambda route: route.fulfill(**portal), times=1)
+        with page.expect_response("**/api/admin/marks"):
+            update_now(page)
+        update_now(page)
 
-        expect(tab.page.get_by_text("Up to date")).to_be_visible()
+        expect_up_to_date(page)
 
 
 class TestPlots:
-    def test_they_show_what_was_accepted_and_refused(self, server, admin, player, signed_in):
-        def counts():
-            answer = requests.get(
-                f"{server.url}/api/admin/overview", headers=admin.bearer, timeout=10
-            )
-            minutes = answer.json()["minutes"]
-            return (
-                sum(minute["accepted"] for minute in minutes),
-                sum(minute["refused"].get("replayed", 0) for minute in minutes),
-            )
-
+    def test_they_show_accepted_and_refused_updates(self, server, admin, player, signed_in):
         for second in range(5):
             server.post(player.token, player.update(8, f"2026-01-01T00:00:1{second}Z"))
         for _ in range(3):
             server.post(player.token, player.update(7))
-        accepted, replayed = counts()
+        url = f"{server.url}/api/admin/overview"
+        minutes = requests.get(url, headers=admin.bearer, timeout=10).json()["minutes"]
+        accepted = sum(minute["accepted"] for minute in minutes)
+        replayed = sum(minute["refused"].get("replayed", 0) for minute in minutes)
+
+        page = signed_in()
+
         assert accepted >= 6
         assert replayed >= 3
-
-        page = signed_in().page
         plot = page.get_by_role("img", name="Accepted updates per minute")
         expect(plot.locator("desc")).to_contain_text(f"accepted {accepted}.")
         refusals = page.get_by_role("img", name="Refusals per minute, by code")
@@ -284,19 +298,18 @@ class TestPlots:
         legend = page.locator("figure", has=refusals).locator(".legend")
         expect(legend).to_contain_text(f"replayed {replayed}")
 
-    def test_the_bars_are_as_high_as_their_counts(self, server, player, page):
+    def test_the_heights_of_bars_are_proportional_to_their_counts(self, player, page):
         plot = page.get_by_role("img", name="Accepted updates per minute")
         expect(plot.locator(".bar").first).to_be_visible()
 
-        heights = plot.locator("g g").evaluate_all(BARS)
-        scales = [height / count for height, count in heights]
+        scales = [height / count for height, count in plot.locator("g g").evaluate_all(BARS)]
 
         assert scales
         assert max(scales) == pytest.approx(min(scales))
 
-    def test_the_same_is_there_as_a_table(self, server, player, signed_in):
+    def test_the_data_is_also_shown_as_a_table(self, server, player, signed_in):
         server.post(player.token, player.update("seven"))
-        page = signed_in().page
+        page = signed_in()
         figure = page.locator("figure", has=page.get_by_role("heading", name="Refusals"))
         figure.get_by_text("As a table").click()
 
@@ -306,87 +319,73 @@ class TestPlots:
 
 
 class TestModeration:
-    def test_a_mark_appears_and_its_user_is_hidden_and_restored(self, server, suspect, page):
-        assert on_the_board(server, suspect) == 900
-        mark = mark_of(page, suspect)
-        expect(mark).to_contain_text("A jump: a step of 894")
+    def test_a_flagged_user_is_hidden_and_restored(self, server, suspect, page):
+        flag = flag_of(page, suspect)
+        expect(flag).to_contain_text("A jump: a step of 894")
 
-        mark.get_by_role("button", name="Hide").click()
-        assert on_the_board(server, suspect) == 900
-        page.get_by_role("dialog").get_by_role("button", name="Hide").click()
+        click(flag, "Hide")
+        assert score_on_board(server, suspect) == 900
+        confirm(page, "Hide")
         expect(page.get_by_text(f"{suspect.name} is off the board.")).to_be_visible()
-        assert on_the_board(server, suspect) is None
+        assert score_on_board(server, suspect) is None
 
-        expect(mark).to_contain_text("hidden")
-        mark.get_by_role("button", name="Restore").click()
+        expect(flag).to_contain_text("hidden")
+        click(flag, "Restore")
         expect(page.get_by_text(f"{suspect.name} is back on the board.")).to_be_visible()
-        assert on_the_board(server, suspect) == 900
+        assert score_on_board(server, suspect) == 900
 
-    def test_what_is_not_confirmed_is_not_done(self, server, suspect, page):
-
-        mark_of(page, suspect).get_by_role("button", name="Hide").click()
-        page.keyboard.press("Escape")
-
-        expect(page.get_by_role("dialog")).to_have_count(0)
-        expect(mark_of(page, suspect).get_by_role("button", name="Hide")).to_be_focused()
-        assert on_the_board(server, suspect) == 900
-
-    def test_the_focus_comes_back_though_the_marks_were_drawn_anew(self, server, suspect, page):
+    def test_cancelling_changes_nothing_and_restores_the_focus(self, server, suspect, page):
         other = make_player(server, f"Player {next(NUMBERS)}")
-        mark_of(page, suspect).get_by_role("button", name="Hide").click()
-        make_a_jump(server, other)
+        click(flag_of(page, suspect), "Hide")
+        make_a_jump(server, other)  # adds a row to the table behind the dialog
         expect(page.locator("table.marks th", has_text=other.name)).to_be_attached()
 
         page.keyboard.press("Escape")
 
-        expect(mark_of(page, suspect).get_by_role("button", name="Hide")).to_be_focused()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(flag_of(page, suspect).get_by_role("button", name="Hide")).to_be_focused()
+        assert score_on_board(server, suspect) == 900
 
-    def test_a_suspended_user_is_refused_until_reinstated(self, server, suspect, page):
-        mark = mark_of(page, suspect)
+    def test_a_suspended_user_cannot_sign_in_until_reinstated(self, server, suspect, page):
+        flag = flag_of(page, suspect)
 
-        mark.get_by_role("button", name="Suspend").click()
-        page.get_by_role("dialog").get_by_role("button", name="Suspend").click()
-        expect(mark.get_by_role("button", name="Reinstate")).to_be_focused()
+        click(flag, "Suspend")
+        confirm(page, "Suspend")
+        expect(flag.get_by_role("button", name="Reinstate")).to_be_focused()
         assert server.sign_in(suspect.name)["error"]["code"] == "account_suspended"
 
         page.keyboard.press("Enter")
         expect(page.get_by_text("may sign in again")).to_be_visible()
         assert "access_token" in server.sign_in(suspect.name)
 
-    def test_a_voided_score_counts_no_more(self, server, suspect, signed_in):
-        tab = signed_in()
-        tab.requests_fail = True
-        page = tab.page
-        mark_of(page, suspect).get_by_role("button", name="Scores").click()
-        scores = page.get_by_role("dialog", name=f"Scores of {suspect.name}")
+    def test_a_score_is_voided_with_a_reason(self, server, suspect, signed_in):
+        page = signed_in(requests_fail=True)
+        scores = open_scores(page, suspect)
         expect(scores.locator("tbody tr")).to_have_count(8)
 
-        scores.get_by_role("button", name="Void the score of 900").click()
+        click(scores, "Void the score of 900")
         question = page.get_by_role("dialog", name="Void the score of 900?")
         question.get_by_label("Reason").fill(" ")
-        question.get_by_role("button", name="Void").click()
+        click(question, "Void")
         expect(question.get_by_role("alert")).to_contain_text("Must be printable")
-        assert on_the_board(server, suspect) == 900
+        assert score_on_board(server, suspect) == 900
 
         question.get_by_label("Reason").fill("cheated")
-        question.get_by_role("button", name="Void").click()
+        click(question, "Void")
 
         expect(scores.get_by_role("status")).to_have_text("The score of 900 counts no more.")
         expect(scores.locator("tbody tr").first).to_contain_text("voided")
-        assert on_the_board(server, suspect) == 6
+        assert score_on_board(server, suspect) == 6
         page.keyboard.press("Escape")
         line = audit_lines(page).filter(has_text="cheated")
         expect(line).to_contain_text("moderation void score")
         expect(line).to_contain_text(suspect.user_id)
 
-    def test_older_scores_are_shown_once_however_often_they_are_asked_for(
-        self, server, suspect, page
-    ):
+    def test_two_clicks_load_older_scores_once(self, server, suspect, page):
         for number in range(20):
             update = suspect.update(number / 16, f"2026-01-03T00:00:{number:02}Z")
             assert server.post(suspect.token, update).status_code == 200
-        mark_of(page, suspect).get_by_role("button", name="Scores").click()
-        scores = page.get_by_role("dialog", name=f"Scores of {suspect.name}")
+        scores = open_scores(page, suspect)
         expect(scores.locator("tbody tr")).to_have_count(20)
 
         older = scores.get_by_role("button", name="Show older scores")
@@ -395,113 +394,103 @@ class TestModeration:
         expect(scores.locator("tbody tr")).to_have_count(28)
         expect(scores.get_by_role("button", name="Void the score of 1.1875,")).to_have_count(1)
 
-    def test_what_the_server_refuses_is_told_in_its_words(self, server, admin, suspect, signed_in):
-        tab = signed_in()
-        tab.requests_fail = True
-        mark_of(tab.page, suspect).get_by_role("button", name="Scores").click()
-        tab.page.get_by_role("button", name="Void the score of 900").click()
-        url = f"{server.url}/api/admin/scores/{suspect.score_id}/void"
-        requests.post(url, json={"reason": "first"}, headers=admin.bearer, timeout=10)
+    def test_a_refusal_shows_the_servers_message(self, server, admin, suspect, signed_in):
+        page = signed_in(requests_fail=True)
+        click(open_scores(page, suspect), "Void the score of 900")
+        post_as(admin, server, f"scores/{suspect.score_id}/void", {"reason": "first"})
 
-        question = tab.page.get_by_role("dialog", name="Void the score of 900?")
+        question = page.get_by_role("dialog", name="Void the score of 900?")
         question.get_by_label("Reason").fill("second")
-        question.get_by_role("button", name="Void").click()
+        click(question, "Void")
 
         expect(question.get_by_role("alert")).to_contain_text("voided before")
 
 
 class TestAudit:
-    def test_it_shows_the_attempt_by_itself(self, server, player, page):
+    def test_attempts_appear_and_can_be_filtered(self, server, player, page):
         server.post(player.token, player.update(4321, "2026-01-01T00:00:05Z"))
+        server.post(player.token, player.update(7))
 
         line = audit_lines(page).filter(has_text="4,321")
         expect(line).to_contain_text("accepted")
         expect(line).to_contain_text(player.user_id)
         expect(line).to_contain_text("http, 127.0.0.1")
 
-    def test_it_can_be_narrowed_to_what_was_refused(self, server, player, page):
-        server.post(player.token, player.update(7))
-
         page.get_by_label("Show").select_option("refused updates")
 
         expect(audit_lines(page).first).to_contain_text("refused")
         expect(audit_lines(page).filter(has_text="accepted")).to_have_count(0)
 
-    def test_text_of_a_client_stays_text(self, server, signed_in):
+    def test_markup_in_a_name_is_shown_as_text(self, server, signed_in):
         person = make_player(server, MARKUP)
         make_a_jump(server, person)
-        page = signed_in().page
+        page = signed_in()
 
-        mark = mark_of(page, person)
-        expect(mark.get_by_role("rowheader")).to_have_text(MARKUP)
-        mark.get_by_role("button", name="Hide").click()
+        flag = flag_of(page, person)
+        expect(flag.get_by_role("rowheader")).to_have_text(MARKUP)
+        click(flag, "Hide")
         expect(page.get_by_role("dialog")).to_contain_text(MARKUP)
         assert page.locator("img").count() == 0
 
 
-class TestKeepingUp:
-    def test_it_says_that_the_server_cannot_be_reached_and_goes_on_trying(self, signed_in):
-        tab = signed_in()
-        tab.requests_fail = True
-        tab.page.clock.install()
-        tab.page.get_by_role("button", name="Pause").click()
-        tab.page.route("**/api/admin/*", lambda route: route.abort())
-
-        tab.page.get_by_role("button", name="Pause").click()
-        expect(tab.page.get_by_text("The server cannot be reached.")).to_be_visible()
-        assert tab.page.get_by_role("img").count() == 2
-
-        tab.page.unroute("**/api/admin/*")
-        tab.page.clock.run_for(5000)
-        expect(tab.page.get_by_text("Up to date")).to_be_visible()
-
-    def test_nothing_is_asked_while_it_is_paused(self, page):
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
+class TestUpdating:
+    def test_an_unreachable_server_is_reported_and_tried_again(self, signed_in):
+        page = signed_in(requests_fail=True)
         page.clock.install()
-        page.get_by_role("button", name="Pause").click()
-        asked.clear()
+        page.route("**/api/admin/*", lambda route: route.abort())
+
+        update_now(page)
+        expect(page.get_by_text("The server cannot be reached.")).to_be_visible()
+        assert page.get_by_role("img").count() == 2
+
+        page.unroute("**/api/admin/*")
+        page.clock.run_for(5000)
+        expect_up_to_date(page)
+
+    @pytest.mark.parametrize("reason", ["paused", "hidden"])
+    def test_a_paused_or_hidden_page_sends_no_requests(self, page, reason):
+        def switch(off):
+            if reason == "paused":
+                click(page, "Pause")
+            else:
+                page.evaluate(
+                    """(hidden) => {
+                        const value = { value: hidden, configurable: true };
+                        Object.defineProperty(document, "hidden", value);
+                        document.dispatchEvent(new Event("visibilitychange"));
+                    }""",
+                    off,
+                )
+
+        sent = []
+        page.on("request", lambda request: sent.append(request.url))
+        page.clock.install()
+        switch(True)
+        sent.clear()
 
         page.clock.run_for(60_000)
-        assert asked == []
-        page.get_by_role("button", name="Pause").click()
-        wait_until(lambda: page.evaluate("1") and len(asked) >= 3)
+        assert sent == []
+        switch(False)
+        wait_until(lambda: page.evaluate("1") and len(sent) >= 3)
 
-    def test_nothing_is_asked_while_nobody_looks(self, page):
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
-        hide = """(hidden) => {
-            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }"""
-        page.clock.install()
-        page.evaluate(hide, True)
-        asked.clear()
+    def test_several_processes_are_added_up(self, open_page, admin):
+        page = open_page()
+        processes = itertools.cycle([("web.1", 100), ("web.2", 23)])
 
-        page.clock.run_for(60_000)
-        assert asked == []
-        page.evaluate(hide, False)
-        wait_until(lambda: page.evaluate("1") and len(asked) >= 3)
+        def respond(route):
+            body = route.fetch().json()
+            name, accepted = next(processes)
+            body["process"] |= {"name": name, "dyno": name}
+            for minute in body["minutes"]:
+                minute |= {"accepted": 0, "refused": {}}
+            body["minutes"][30]["accepted"] = accepted
+            body["connections"] = {"socket.io": 4, "websocket": 1}
+            route.fulfill(json=body)
 
-    def test_what_several_processes_answer_is_added_up(self, open_tab, admin):
-        page = open_tab().page
-        processes = itertools.cycle(["web.1", "web.2"])
-
-        def answer(route):
-            told = route.fetch().json()
-            name = next(processes)
-            told["process"] |= {"name": name, "dyno": name}
-            told["minutes"] = [
-                {**minute, "accepted": 0, "refused": {}} for minute in told["minutes"]
-            ]
-            told["minutes"][30]["accepted"] = {"web.1": 100, "web.2": 23}[name]
-            told["connections"] = {"socket.io": 4, "websocket": 1}
-            route.fulfill(json=told)
-
-        page.route("**/api/admin/overview", answer)
+        page.route("**/api/admin/overview", respond)
         sign_in(page, "Ruth")
-        expect(page.get_by_text("Up to date")).to_be_visible()
-        look_again(page)
+        expect_up_to_date(page)
+        update_now(page)
 
         expect(page.locator("[data-part=accepted]")).to_have_text("123")
         expect(page.locator("[data-part=connections]")).to_have_text("10")
@@ -510,26 +499,25 @@ class TestKeepingUp:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_for_everybody_in_any_size(open_tab, admin, suspect, scheme, tmp_path):
-    """SCREENSHOTS names a folder for what the page looks like."""
+def test_it_is_accessible_and_fits_every_screen(open_page, admin, suspect, scheme, tmp_path):
+    """The environment variable SCREENSHOTS names a folder for the screenshots."""
     folder = os.environ.get("SCREENSHOTS", tmp_path)
-    page = open_tab(color_scheme=scheme).page
+    page = open_page(color_scheme=scheme)
 
-    def look(what):
+    def check(state):
         for width, height in (PHONE, LAPTOP, WIDE):
             page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-            file = f"{folder}/admin-{what}-{width}-{scheme}.png"
-            page.screenshot(path=file, full_page=what == "signed-in")
+            file = f"{folder}/admin-{state}-{width}-{scheme}.png"
+            page.screenshot(path=file, full_page=state == "signed-in")
             if width != WIDE[0]:
                 assert violations(page) == []
 
-    look("signed-out")
+    check("signed-out")
     sign_in(page, "Ruth")
-    expect(mark_of(page, suspect)).to_be_visible()
+    expect(flag_of(page, suspect)).to_be_visible()
     for summary in page.locator("summary").all():
         summary.click()
-    look("signed-in")
-    mark_of(page, suspect).get_by_role("button", name="Scores").click()
-    expect(page.get_by_role("dialog").locator("tbody tr")).to_have_count(8)
-    look("dialog")
+    check("signed-in")
+    expect(open_scores(page, suspect).locator("tbody tr")).to_have_count(8)
+    check("dialog")

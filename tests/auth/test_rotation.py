@@ -1,4 +1,4 @@
-"""Changing JWT_SECRET_KEY: nobody is signed out by it, and the old key dies in the end."""
+"""JWT_SECRET_KEY can be changed without signing users out; the old key expires in the end."""
 
 import jwt
 import pytest
@@ -12,7 +12,7 @@ from tests.support.subscribers import PlainViewer, SocketIoViewer
 from tests.support.tokens import mint
 
 OLD, NEW = "the-old." * 6, "the-new." * 6
-# As docs/operating.md has it for several processes.
+# The steps of docs/operating.md for several processes.
 STEPS = [
     {"JWT_SECRET_KEY": OLD},
     {"JWT_SECRET_KEY": OLD, "JWT_SECRET_KEY_PREVIOUS": NEW},
@@ -30,7 +30,7 @@ def me(app, token):
 
 
 def sign_in(app):
-    """Return a pair of tokens of a new user, as a sign-in does."""
+    """Return the token pair of a new user."""
     with app.app_context():
         account = accounts.create("Ann", "ann@example.com", None, "player")
         return tokens.issue_pair(account.user_id, account.role)
@@ -38,55 +38,57 @@ def sign_in(app):
 
 @pytest.fixture
 def at(make_app):
-    """Return a function that makes the application of a step; all have one database."""
+    """Return a function that makes the application of a step; all share one database."""
     return lambda step: make_app(**STEPS[step])
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)])
-def test_processes_a_step_apart_accept_each_others_tokens(at, one, other):
+def test_processes_one_step_apart_accept_each_others_tokens(at, one, other):
     pair = sign_in(at(one))
+    app = at(other)
 
-    client = at(other).test_client()
+    refreshed = app.test_client().post("/api/auth/refresh", headers=bearer(pair["refresh_token"]))
 
-    assert client.get("/api/auth/me", headers=bearer(pair["access_token"])).status_code == 200
-    answer = client.post("/api/auth/refresh", headers=bearer(pair["refresh_token"]))
-    assert answer.status_code == 200
+    assert me(app, pair["access_token"]).status_code == 200
+    assert refreshed.status_code == 200
 
 
-def test_without_the_step_between_they_would_not(at):
+def test_the_first_step_cannot_be_skipped(at):
     pair = sign_in(at(2))
 
     assert me(at(0), pair["access_token"]).status_code == 401
 
 
-def test_new_tokens_are_signed_by_the_present_key(at):
+def test_new_tokens_are_signed_with_the_current_key(at):
     pair = sign_in(at(2))
 
     for name in ("access_token", "refresh_token"):
         assert jwt.decode(pair[name], NEW, algorithms=["HS256"])["sub"] == pair["user_id"]
 
 
-def test_what_one_set_of_keys_has_verified_another_verifies_anew(at):
+def test_a_cached_token_is_valid_for_its_set_of_keys_only(at):
     token = sign_in(at(0))["access_token"]
-    assert me(at(2), token).status_code == 200
+    accepted = me(at(2), token)
 
-    assert me(at(3), token).status_code == 401
+    refused = me(at(3), token)
+
+    assert (accepted.status_code, refused.status_code) == (200, 401)
 
 
-@pytest.mark.parametrize(("key", "verifications"), [(NEW, 1), (OLD, 2)], ids=["new", "old"])
-def test_a_token_is_verified_once_and_then_remembered(at, monkeypatch, key, verifications):
+@pytest.mark.parametrize(("key", "count"), [(NEW, 1), (OLD, 2)], ids=["new", "old"])
+def test_a_token_is_verified_once(at, monkeypatch, key, count):
     app = at(2)
     token = mint(sign_in(app)["user_id"], key=key)
-    made, decode = [], jwt.decode
+    calls, decode = [], jwt.decode
 
-    def counted(*given, **options):
-        made.append(given)
-        return decode(*given, **options)
+    def counted(*args, **options):
+        calls.append(args)
+        return decode(*args, **options)
 
     monkeypatch.setattr(jwt, "decode", counted)
 
     assert [me(app, token).status_code for _ in range(3)] == [200] * 3
-    assert len(made) == verifications
+    assert len(calls) == count
 
 
 @pytest.mark.parametrize(
@@ -99,13 +101,13 @@ def test_a_token_is_verified_once_and_then_remembered(at, monkeypatch, key, veri
     ],
     ids=str,
 )
-def test_the_old_key_excuses_nothing_else(at, claims, code):
+def test_a_token_of_the_old_key_is_checked_like_any_other(at, claims, code):
     app = at(2)
     token = mint(sign_in(app)["user_id"], key=OLD, **claims)
 
-    answer = me(app, token)
+    response = me(app, token)
 
-    assert (answer.status_code, answer.json["error"]["code"]) == (401, code)
+    assert (response.status_code, response.json["error"]["code"]) == (401, code)
 
 
 @pytest.fixture
@@ -127,7 +129,7 @@ def refresh(server, token):
     return requests.post(f"{server.url}/api/auth/refresh", headers=bearer(token), timeout=10)
 
 
-def test_a_sign_in_outlives_the_change_and_an_old_token_dies_with_its_key(server, watching):
+def test_sign_ins_survive_a_key_change_and_old_tokens_end_with_the_old_key(server, watching):
     player = server.user("Ann")
     idle, used = server.sign_in("Ann"), server.sign_in("Ann")
 

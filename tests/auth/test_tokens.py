@@ -1,8 +1,7 @@
-"""Bad tokens of every kind at every door: refused, with nothing changed and no word of the token.
+"""Every endpoint refuses every bad token, changes nothing and does not log the token.
 
-A kind is a token that is good but for one thing, or one that was good until something happened. A
-door is a way in that asks for a token. That a good one is let in everywhere is shown as well, or
-none of this would say anything.
+A bad token is a valid one with a single defect, or one that an event has invalidated. Valid tokens
+are accepted at every endpoint, so each refusal is caused by the defect.
 """
 
 import base64
@@ -10,7 +9,6 @@ import contextlib
 import hmac
 import itertools
 import json
-import logging
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -26,7 +24,7 @@ from sqlalchemy import delete, select, update
 from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
-from scoreboard.db import transactions as database
+from scoreboard.db import transactions
 from scoreboard.extensions import Base, db
 from scoreboard.models import RevokedToken, Score, Standing, User
 from tests.support import databases
@@ -35,7 +33,7 @@ from tests.support.servers import SECRETS, Server
 from tests.support.subscribers import PlainViewer, SocketIoViewer
 
 KEY = SECRETS["JWT_SECRET_KEY"]
-NAMES = (f"Person-{number}" for number in itertools.count())
+NUMBERS = itertools.count()
 HS256 = {"alg": "HS256", "typ": "JWT"}
 SETTINGS = {
     **SECRETS,
@@ -46,7 +44,7 @@ SETTINGS = {
 
 
 def signed(claims, header=HS256, key=KEY, digest="sha256"):
-    """Return a token with this very header, signed by HMAC whatever the header says."""
+    """Return a token with this header, signed by HMAC even if the header names another method."""
     text = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
     return f"{text}.{base64url(hmac.digest(key.encode(), text.encode(), digest))}"
 
@@ -76,17 +74,13 @@ def unsigned(**header):
     return lambda claims: signed(claims, {**HS256, **header}).rpartition(".")[0] + "."
 
 
-def swapped(claims):
+def with_other_type(claims):
     return signed({**claims, "type": {"access": "refresh", "refresh": "access"}[claims["type"]]})
 
 
-def jti_of(token):
-    return jwt.decode(token, options={"verify_signature": False})["jti"]
-
-
-NOBODY = "00000000-0000-4000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 ODD = [None, [], {}, "", "99999999999", 1e999, float("nan")]
-MADE_BADLY = {
+MALFORMED = {
     "alg none": unsigned(alg="none"),
     "alg nOnE": unsigned(alg="nOnE"),
     "alg none, signed": with_header(alg="none"),
@@ -100,7 +94,7 @@ MADE_BADLY = {
     "another key": lambda claims: signed(claims, key="k" * 48),
     "an empty key": lambda claims: signed(claims, key=""),
     "the key of cursors": lambda claims: signed(claims, key=SECRETS["SECRET_KEY"]),
-    "a key it brings along": lambda claims: signed(
+    "a key in its own header": lambda claims: signed(
         claims, {**HS256, "jwk": {"kty": "oct", "k": base64url(b"k" * 48)}}, "k" * 48
     ),
     "no signature": unsigned(),
@@ -114,7 +108,7 @@ MADE_BADLY = {
     "claims no object": lambda claims: signed([claims]),
     "not yet valid": with_claims(nbf=time.time() + 3600),
     "issued in the future": with_claims(iat=time.time() + 3600),
-    "for another audience": with_claims(aud="another"),
+    "for another audience (aud)": with_claims(aud="another"),
     **{f"without {name}": without(name) for name in ("sub", "role", "type", "jti", "iat", "exp")},
     **{f"exp {odd!r}": with_claims(exp=odd) for odd in ODD},
     **{f"iat {odd!r}": with_claims(iat=odd) for odd in [*ODD, True]},
@@ -122,44 +116,44 @@ MADE_BADLY = {
     **{f"nbf {odd!r}": with_claims(nbf=odd) for odd in ("soon", [], 1e999)},
     **{
         f"sub {odd!r}": with_claims(sub=odd)
-        for odd in (None, 7, [], {}, "", "somebody", "\x00", "public-viewer ", NOBODY)
+        for odd in (None, 7, [], {}, "", "somebody", "\x00", "public-viewer ", UNKNOWN_ID)
     },
     "huge": with_claims(more="x" * 5000),
     "garbage": lambda claims: "x" * 200,
     "garbage in three parts": lambda claims: "a.b.c",
     "dots": lambda claims: "..",
-    "letters of another kind": lambda claims: "é.é.é",
+    "non-ASCII letters": lambda claims: "é.é.é",
     "five parts": lambda claims: signed(claims) + ".b.c",
     "twice": lambda claims: signed(claims) * 2,
 }
 BAD = {
-    **{kind: (make, "token_invalid") for kind, make in MADE_BADLY.items()},
+    **{kind: (make, "token_invalid") for kind, make in MALFORMED.items()},
     "expired": (with_claims(exp=time.time() - 1), "token_expired"),
-    "of the other type": (swapped, "token_type"),
+    "of the other type": (with_other_type, "token_type"),
     **{f"type {odd!r}": (with_claims(type=odd), "token_type") for odd in ("id", ["access"], 7, "")},
 }
 
-# What makes good tokens bad: done by an admin, by the holder, or straight in the database.
-HAPPENED = {
-    "signed out": (lambda world, who: world.post("auth/logout", who.access), "token_revoked"),
+# Events that invalidate a token: (event, error code).
+EVENTS = {
+    "signed out": (lambda site, user: site.post("auth/logout", user.access), "token_revoked"),
     "signed out by the refresh token": (
-        lambda world, who: world.post("auth/logout", who.refresh),
+        lambda site, user: site.post("auth/logout", user.refresh),
         "token_revoked",
     ),
-    "family ended by reuse": (lambda world, who: world.reuse(who), "token_revoked"),
-    "sessions ended": (lambda world, who: world.moderate(who, "end-sessions"), "token_revoked"),
-    "suspended": (lambda world, who: world.moderate(who, "suspend"), "token_revoked"),
+    "refresh token reused": (lambda site, user: site.reuse(user), "token_revoked"),
+    "sessions ended": (lambda site, user: site.moderate(user, "end-sessions"), "token_revoked"),
+    "suspended": (lambda site, user: site.moderate(user, "suspend"), "token_revoked"),
     "suspended in the database": (
-        lambda world, who: world.set(who, suspended_at=datetime.now(UTC)),
+        lambda site, user: site.set(user, suspended_at=datetime.now(UTC)),
         "account_suspended",
     ),
-    "deleted from the database": (lambda world, who: world.delete(who), "token_invalid"),
+    "deleted from the database": (lambda site, user: site.delete(user), "token_invalid"),
 }
 
 UPDATE = {"score_value": 5, "timestamp": "2026-01-02T00:00:00Z"}
-ACTS = ["hide", "restore", "end-sessions", "suspend", "reinstate"]
-# The ways in by HTTP, by method and rule, and what is sent there: a body is checked before a token.
-DOORS = {
+ACTIONS = ["hide", "restore", "end-sessions", "suspend", "reinstate"]
+# Every HTTP endpoint that needs a token, with its body: validation precedes authorization.
+ENDPOINTS = {
     ("GET", "/api/auth/me"): None,
     ("GET", "/api/users/<user_id>/scores"): None,
     ("GET", "/api/leaderboard"): None,
@@ -168,326 +162,273 @@ DOORS = {
     ("POST", "/api/auth/refresh"): None,
     ("POST", "/api/score/update"): lambda user_id: {"user_id": user_id, **UPDATE},
     ("POST", "/api/score/batch"): lambda user_id: {"updates": [{"user_id": user_id, **UPDATE}]},
-    **{("GET", f"/api/admin/{what}"): None for what in ("marks", "overview", "audit")},
-    **{("POST", f"/api/admin/users/<user_id>/{act}"): None for act in ACTS},
+    **{("GET", f"/api/admin/{name}"): None for name in ("marks", "overview", "audit")},
+    **{("POST", f"/api/admin/users/<user_id>/{action}"): None for action in ACTIONS},
     ("POST", "/api/admin/users/<user_id>/role"): lambda user_id: {"role": "scorer"},
     ("POST", "/api/admin/scores/<score_id>/void"): lambda user_id: {"reason": "cheated"},
 }
-PLAIN = ["query", "header", "subprotocol"]
+REFRESH = ("POST", "/api/auth/refresh")
+# The endpoints for viewers, and those for each role that is not an admin.
+VIEWING = [*ENDPOINTS][:5]
+PERMITTED = {
+    "viewer": VIEWING,
+    "player": [*VIEWING, ("POST", "/api/score/update")],
+    "scorer": [*VIEWING, ("POST", "/api/score/update"), ("POST", "/api/score/batch")],
+}
+TRANSPORTS = ["query", "header", "subprotocol", "socket.io"]
 
 
-class World:
-    """A database with people in it, and the scoreboard on it, in this process or another."""
+class Site:
+    """A server with users in its database."""
 
-    def __init__(self, app, ask):
-        self.app, self.ask = app, ask
-        self.admin = self.person("admin")
+    def __init__(self, url):
+        self.url = url
+        self.admin = None
+        self.admin = self.user()
 
-    def person(self, role="admin"):
-        """Return somebody who has signed in and has a score. By default one who may do it all."""
-        name = next(NAMES)
+    def request(self, method, path, token, body=None):
+        """Return the status and body of the response."""
+        headers = {"Authorization": f"Bearer {token}".encode()}
+        response = requests.request(method, self.url + path, json=body, headers=headers, timeout=10)
+        return response.status_code, response.json() if response.content else None
+
+    def user(self, role="admin"):
+        """Return a user who has signed in and has a score."""
+        name = f"User-{next(NUMBERS)}"
         account = accounts.create(name, f"{name}@example.com".lower(), None, role)
         pair = tokens.issue_pair(account.user_id, role)
-        who = SimpleNamespace(user_id=account.user_id, role=role)
-        who.access, who.refresh = pair["access_token"], pair["refresh_token"]
-        return who
+        user = SimpleNamespace(user_id=account.user_id, role=role)
+        user.access, user.refresh = pair["access_token"], pair["refresh_token"]
+        body = {"user_id": user.user_id, "score_value": 1, "timestamp": "2026-01-01T00:00:00Z"}
+        _, receipt = self.post("score/update", (self.admin or user).access, body)
+        user.score_id = receipt["score_id"]
+        return user
 
-    def scored(self, role="admin"):
-        who = self.person(role)
-        body = {"user_id": who.user_id, "score_value": 1, "timestamp": "2026-01-01T00:00:00Z"}
-        who.score_id = self.post("score/update", self.admin.access, body)[1]["score_id"]
-        return who
-
-    def claims(self, who, kind="access"):
-        """Return the claims of a good token, as for the access door or that of refresh tokens."""
+    def claims(self, user, kind="access"):
+        """Return the claims of a valid token."""
         now = int(time.time())
-        return {
-            "sub": who.user_id,
-            "role": who.role,
-            "type": kind,
-            "jti": uuid.uuid4().hex,
-            "family": uuid.uuid4().hex,
-            "iat": now,
-            "exp": now + 300,
-        }
+        ids = {"jti": uuid.uuid4().hex, "family": uuid.uuid4().hex}
+        times = {"iat": now, "exp": now + 300}
+        return {"sub": user.user_id, "role": user.role, "type": kind, **ids, **times}
 
     def post(self, path, token, body=None):
-        return self.ask("POST", f"/api/{path}", token, body)
+        return self.request("POST", f"/api/{path}", token, body)
 
-    def moderate(self, who, act):
-        status, _ = self.post(f"admin/users/{who.user_id}/{act}", self.admin.access)
+    def moderate(self, user, action):
+        status, _ = self.post(f"admin/users/{user.user_id}/{action}", self.admin.access)
         assert status == 200
 
-    def reuse(self, who):
+    def reuse(self, user):
         """Use the refresh token, and use it again a minute later."""
-        self.post("auth/refresh", who.refresh)
-        long_ago = datetime.now(UTC) - timedelta(minutes=1)
-        used = update(RevokedToken).where(RevokedToken.token_id == jti_of(who.refresh))
-        database.transaction(lambda c: c.execute(used.values(revoked_at=long_ago)))
-        self.post("auth/refresh", who.refresh)
+        self.post("auth/refresh", user.refresh)
+        jti = jwt.decode(user.refresh, options={"verify_signature": False})["jti"]
+        used = update(RevokedToken).where(RevokedToken.token_id == jti)
+        a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+        transactions.transaction(lambda c: c.execute(used.values(revoked_at=a_minute_ago)))
+        self.post("auth/refresh", user.refresh)
 
-    def set(self, who, **values):
-        statement = update(User).where(User.user_id == who.user_id).values(**values)
-        database.transaction(lambda connection: connection.execute(statement))
+    def set(self, user, **values):
+        statement = update(User).where(User.user_id == user.user_id).values(**values)
+        transactions.transaction(lambda connection: connection.execute(statement))
 
-    def delete(self, who):
+    def delete(self, user):
         def work(connection):
             for table in (Standing, Score, User):
-                connection.execute(delete(table).where(table.user_id == who.user_id))
+                connection.execute(delete(table).where(table.user_id == user.user_id))
 
-        database.transaction(work)
+        transactions.transaction(work)
 
-    def everything(self):
+    def rows(self):
         """Return every row of every table."""
-        return database.read(
+        return transactions.read(
             lambda connection: {
                 table.name: sorted(map(repr, connection.execute(select(table)).all()))
                 for table in Base.metadata.sorted_tables
             }
         )
 
-    def at(self, door, token, whose):
-        """Ask at this door for something of this user; return the status and the body."""
-        method, rule = door
-        path = rule.replace("<user_id>", whose.user_id).replace("<score_id>", str(whose.score_id))
-        body = DOORS[door] and DOORS[door](whose.user_id)
-        return self.ask(method, path, token, body)
+    @contextlib.contextmanager
+    def unchanged(self, ignored=None):
+        """Fail if any table except `ignored` changes during this context."""
+        before = self.rows()
+        yield
+        after = self.rows()
+        assert [name for name in before if before[name] != after[name] and name != ignored] == []
 
-    def at_every_door(self, token_for, whose):
-        """Return what each door says to the token of the kind it asks for."""
-        return {
-            door: self.at(door, token_for("refresh" if "refresh" in door[1] else "access"), whose)
-            for door in DOORS
-        }
+    def responses(self, endpoints, token_of, user):
+        """Return the status and body of each endpoint, requested about this user.
+
+        `token_of` returns the token to send, by its type.
+        """
+        found = {}
+        for method, rule in endpoints:
+            path = rule.replace("<user_id>", user.user_id).replace("<score_id>", str(user.score_id))
+            body = ENDPOINTS.get((method, rule))
+            token = token_of("refresh" if "refresh" in rule else "access")
+            found[method, rule] = self.request(method, path, token, body and body(user.user_id))
+        return found
 
 
-@contextlib.contextmanager
-def inside(url):
-    """Give an application on this database, in whose context all is done here."""
-    app = create_app(Config.from_environment({**SETTINGS, "DATABASE_URL": url}))
-    with app.app_context():
-        yield app
-        db.engine.dispose()
+def refusals(responses):
+    """Return the status and code of each response. All must have the form of errors."""
+    assert all({*body["error"]} == {"code", "message"} for _, body in responses.values() if body)
+    return {key: (status, body["error"]["code"]) for key, (status, body) in responses.items()}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def world(request, tmp_path_factory):
-    """Return the scoreboard inside this process, on either database."""
+def server(request, tmp_path_factory):
+    # With a trusted proxy, bad tokens do not make the server block the address.
+    settings = {"PUBLIC_BOARD": "0", "TRUSTED_PROXIES": "1"}
     if request.param == "postgres":
-        url = databases.emptied_postgres()
-    else:
-        url = databases.copied_sqlite(tmp_path_factory.mktemp("database"))
-
-    def ask(method, path, token, body, **headers):
-        authorization = f"Bearer {token}".encode().decode("latin-1")
-        answer = app.test_client().open(
-            path, method=method, json=body, headers={"Authorization": authorization, **headers}
-        )
-        return answer.status_code, answer.json
-
-    with inside(url) as app:
-        yield World(app, ask)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    # Behind a proxy no address is refused at accept, however many of its tokens are bad.
-    server = Server(tmp_path_factory.mktemp("server"), PUBLIC_BOARD="0", TRUSTED_PROXIES="1")
+        settings["DATABASE_URL"] = databases.new_database()
+    server = Server(tmp_path_factory.mktemp("server"), **settings)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def outside(server):
-    """Return the scoreboard as a server of its own."""
-
-    def ask(method, path, token, body):
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = requests.request(method, server.url + path, json=body, headers=headers, timeout=10)
-        return answer.status_code, answer.json() if answer.content else None
-
-    with inside(server.environment["DATABASE_URL"]) as app:
-        yield World(app, ask)
+def site(server):
+    app = create_app(Config.from_environment(server.environment))
+    with app.app_context():
+        yield Site(server.url)
+        db.engine.dispose()
 
 
-@pytest.fixture
-def logged():
-    """Return a function that tells all that was logged, by whomever, before it is cleaned."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = lambda record: records.append(f"{record.getMessage()} {record.exc_info}")
-    loggers = [logging.getLogger(name) for name in ("", "scoreboard", "scoreboard.audit")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    yield lambda: "\n".join(records)
-    for logger in loggers:
-        logger.removeHandler(handler)
+@pytest.fixture(scope="module")
+def user(site):
+    """Return an admin whom no test changes."""
+    return site.user()
 
 
-def refusals(answers):
-    """Return status and code of each answer, all of which must have the shape of errors."""
-    assert all({*body["error"]} == {"code", "message"} for _, body in answers.values() if body)
-    return {door: (status, body["error"]["code"]) for door, (status, body) in answers.items()}
-
-
-@pytest.fixture
-def holder(world):
-    return world.scored()
-
-
-def test_every_route_that_asks_for_a_token_is_a_door(world):
-    rules = [rule for rule in world.app.url_map.iter_rules() if rule.endpoint not in PUBLIC_ROUTES]
+def test_the_table_has_every_endpoint_that_needs_a_token(app):
+    rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in PUBLIC_ROUTES]
     routes = {(m, r.rule) for r in rules for m in r.methods - {"HEAD", "OPTIONS"}}
 
-    assert routes == {*DOORS}
+    assert routes == {*ENDPOINTS}
 
 
-def test_a_good_token_is_let_in_at_every_door(world, holder):
-    whose = world.scored("player")
+def test_a_valid_token_is_accepted_at_every_endpoint(site, user):
+    player = site.user("player")
 
-    answers = world.at_every_door(lambda kind: signed(world.claims(holder, kind)), whose)
+    responses = site.responses(ENDPOINTS, lambda kind: signed(site.claims(user, kind)), player)
 
-    assert {status for status, _ in answers.values()} == {200, 204}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_a_bad_token_is_refused_at_every_door(world, holder, logged, kind):
-    make, code = BAD[kind]
-    made = {name: make(world.claims(holder, name)) for name in ("access", "refresh")}
-    before = world.everything()
-
-    answers = world.at_every_door(made.get, holder)
-
-    if kind == "of the other type":  # to sign out, either type is right
-        status, _ = answers.pop(("POST", "/api/auth/logout"))
-        assert status == 204
-        before.pop("revoked_tokens")
-    assert refusals(answers) == dict.fromkeys(answers, (401, code))
-    assert world.everything() | before == world.everything()
-    assert "score_update" in logged()
-    assert not [token for token in made.values() if token in logged()]
+    assert {status for status, _ in responses.values()} == {200, 204}
 
 
-@pytest.mark.parametrize("event", HAPPENED)
-def test_a_token_that_was_good_is_refused_at_every_door(world, holder, logged, event):
-    happen, code = HAPPENED[event]
-    assert world.at(("GET", "/api/auth/me"), holder.access, holder)[0] == 200
-    whose = world.scored("player")
-    happen(world, holder)
-    before = world.everything()
+@pytest.mark.parametrize("defect", BAD)
+def test_a_bad_token_is_refused_at_every_endpoint(site, server, user, defect):
+    make, code = BAD[defect]
+    made = {kind: make(site.claims(user, kind)) for kind in ("access", "refresh")}
+    logout_accepts = defect == "of the other type"
 
-    answers = world.at_every_door(vars(holder).get, whose)
+    with site.unchanged(ignored="revoked_tokens" if logout_accepts else None):
+        responses = site.responses(ENDPOINTS, made.get, user)
 
-    assert refusals(answers) == dict.fromkeys(DOORS, (401, code))
-    assert world.everything() == before
-    assert holder.access not in logged()
-    assert holder.refresh not in logged()
-
-
-WATCHING = [*DOORS][:5]
-MAY = {
-    "viewer": WATCHING,
-    "player": [*WATCHING, ("POST", "/api/score/update")],
-    "scorer": [*WATCHING, ("POST", "/api/score/update"), ("POST", "/api/score/batch")],
-}
+    if logout_accepts:
+        assert responses.pop(("POST", "/api/auth/logout"))[0] == 204
+    assert refusals(responses) == dict.fromkeys(responses, (401, code))
+    assert not [token for token in made.values() if token in server.log()]
 
 
-@pytest.mark.parametrize("role", MAY)
-def test_a_role_taken_away_counts_at_every_door_whatever_the_token_says(world, holder, role):
-    world.set(holder, role=role)
-    closed = [door for door in DOORS if door not in [*MAY[role], ("POST", "/api/auth/refresh")]]
-    before = world.everything()
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_invalidated_token_is_refused_at_every_endpoint(site, server, event):
+    invalidate, code = EVENTS[event]
+    user, player = site.user(), site.user("player")
+    accepted = site.responses([("GET", "/api/auth/me")], vars(user).get, user)
+    invalidate(site, user)
 
-    answers = {door: world.at(door, holder.access, holder) for door in closed}
+    with site.unchanged():
+        responses = site.responses(ENDPOINTS, vars(user).get, player)
 
-    assert refusals(answers) == dict.fromkeys(closed, (401, "not_permitted"))
-    assert world.everything() == before
-
-
-def test_a_players_token_is_refused_where_it_is_about_another_user(world):
-    player, other = world.scored("player"), world.scored("player")
-    doors = [door for door in DOORS if door not in MAY["viewer"] and "refresh" not in door[1]]
-    doors.append(("GET", "/api/users/<user_id>/scores"))
-    before = world.everything()
-
-    answers = {door: world.at(door, player.access, other) for door in doors}
-
-    assert refusals(answers) == dict.fromkeys(doors, (401, "not_permitted"))
-    assert world.everything() == before
+    assert [status for status, _ in accepted.values()] == [200]
+    assert refusals(responses) == dict.fromkeys(ENDPOINTS, (401, code))
+    assert not [token for token in (user.access, user.refresh) if token in server.log()]
 
 
-def test_a_public_viewers_token_is_nobodys_whatever_role_it_says(world, holder):
-    token = signed({**world.claims(holder), "sub": tokens.PUBLIC_VIEWER})
-    doors = [
-        door for door in DOORS if not {"leaderboard", "logout", "refresh"} & {*door[1].split("/")}
+@pytest.mark.parametrize("role", PERMITTED)
+def test_a_changed_role_overrides_the_token_at_every_endpoint(site, role):
+    user = site.user()
+    site.set(user, role=role)
+    forbidden = [each for each in ENDPOINTS if each not in [*PERMITTED[role], REFRESH]]
+
+    with site.unchanged():
+        responses = site.responses(forbidden, vars(user).get, user)
+
+    assert refusals(responses) == dict.fromkeys(forbidden, (401, "not_permitted"))
+
+
+def test_a_players_token_is_refused_for_another_user(site):
+    player, other = site.user("player"), site.user("player")
+    forbidden = [each for each in ENDPOINTS if each not in [*VIEWING, REFRESH]]
+    forbidden.append(("GET", "/api/users/<user_id>/scores"))
+
+    with site.unchanged():
+        responses = site.responses(forbidden, vars(player).get, other)
+
+    assert refusals(responses) == dict.fromkeys(forbidden, (401, "not_permitted"))
+
+
+def test_a_public_viewer_token_has_no_account_even_with_the_role_admin(site, user):
+    token = signed({**site.claims(user), "sub": tokens.PUBLIC_VIEWER})
+    forbidden = [
+        each
+        for each in ENDPOINTS
+        if not {"leaderboard", "logout", "refresh"} & {*each[1].split("/")}
     ]
-    before = world.everything()
 
-    answers = {door: world.at(door, token, holder) for door in doors}
+    with site.unchanged():
+        responses = site.responses(forbidden, lambda kind: token, user)
 
-    assert refusals(answers) == dict.fromkeys(doors, (401, "not_permitted"))
-    assert world.everything() == before
+    assert refusals(responses) == dict.fromkeys(forbidden, (401, "not_permitted"))
 
 
 @pytest.mark.parametrize("family", [None, 7, ["a"]], ids=repr)
-def test_a_refresh_token_of_no_sign_in_is_refused(world, holder, family):
-    claims = {**world.claims(holder, "refresh"), "family": family}
+def test_a_refresh_token_without_a_family_is_refused(site, user, family):
+    token = signed({**site.claims(user, "refresh"), "family": family})
 
-    status, body = world.post("auth/refresh", signed(claims))
+    responses = {REFRESH: site.post("auth/refresh", token)}
 
-    assert (status, body["error"]["code"]) == (401, "token_invalid")
+    assert refusals(responses) == {REFRESH: (401, "token_invalid")}
 
 
 class Client:
-    """Whoever comes by socket: opens a connection with a token, or is told why not."""
+    """A client that connects with a token over each transport."""
 
     def __init__(self, server):
-        self.address = server.url.replace("http", "ws") + "/ws/scoreboard"
+        self.url = server.url
+        self.address = server.url.replace("http", "ws") + "/ws/scoreboard/"
 
-    def socket_io(self, token):
+    def connect(self, token, transport):
+        """Return an open connection, or how it was refused."""
+        if transport == "socket.io":
+            return self.socket_io({"token": token})
+        try:
+            return PlainViewer(self.url, quote(token) if transport == "query" else token, transport)
+        except websocket.WebSocketBadStatusException as error:
+            return error.status_code, json.loads(error.resp_body)["error"]["code"]
+
+    def socket_io(self, auth):
         """Return an open Socket.IO connection, or the code of its connect_error."""
-        socket = self.connect(f"{self.address}/?EIO=4&transport=websocket")
+        socket = websocket.create_connection(f"{self.address}?EIO=4&transport=websocket", 10)
         assert socket.recv().startswith("0{")
-        socket.send("40" + json.dumps({"token": token}))
-        answer = socket.recv()
-        if answer.startswith("40"):
+        socket.send("40" + json.dumps(auth))
+        packet = socket.recv()
+        if packet.startswith("40"):
             return socket
         socket.close()
-        assert answer.startswith("44")
-        refusal = json.loads(answer[2:])
-        assert refusal["data"].keys() == {"code", "message"}
-        return refusal["data"]["code"]
+        assert packet.startswith("44")
+        data = json.loads(packet[2:])["data"]
+        assert data.keys() == {"code", "message"}
+        return data["code"]
 
-    def plain(self, token, how):
-        """Return an open WebSocket, or the status and code its handshake was answered with."""
-        query = f"?token={quote(token)}" if how == "query" else ""
-        header = [f"Authorization: Bearer {token}"] if how == "header" else []
-        offered = ["scoreboard", token] if how == "subprotocol" else None
-        try:
-            return self.connect(self.address + query, header=header, subprotocols=offered)
-        except websocket.WebSocketBadStatusException as error:
-            refusal = error
-        body = json.loads(refusal.resp_body)
-        return refusals({how: (refusal.status_code, body)})[how]
-
-    def submit(self, socket, body):
-        """Return the acknowledgement of an update by event, None if the server ended it all."""
-        socket.send("421" + json.dumps(["update_score", body]))
+    def submit(self, socket, user):
+        """Return the status and error code of an update; None if the server has disconnected."""
+        socket.send("421" + json.dumps(["update_score", {"user_id": user.user_id, **UPDATE}]))
         while not (packet := socket.recv()).startswith("431"):
             if packet in ("", "41"):
                 return None
-        return json.loads(packet[3:])[0]
-
-    def connect(self, address, **options):
-        return websocket.create_connection(address, timeout=10, **options)
-
-    def everywhere(self, token):
-        """Return what each way in by socket comes to."""
-        return {how: self.plain(token, how) for how in PLAIN} | {"io": self.socket_io(token)}
-
-
-def refused_everywhere(code):
-    return {**dict.fromkeys(PLAIN, (401, code)), "io": code}
+        (response,) = json.loads(packet[3:])
+        return response["status"], response["body"].get("error", {}).get("code")
 
 
 @pytest.fixture(scope="module")
@@ -495,115 +436,102 @@ def client(server):
     return Client(server)
 
 
-@pytest.fixture(scope="module")
-def resident(outside):
-    return outside.scored()
-
-
 class TestSockets:
-    def test_a_good_token_is_let_in_everywhere(self, outside, client, resident):
-        opened = client.everywhere(signed(outside.claims(resident)))
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_a_valid_token_is_accepted(self, site, client, user, transport):
+        connection = client.connect(signed(site.claims(user)), transport)
 
-        for socket in opened.values():
-            assert "top_10_update" in socket.recv()
-            socket.close()
+        connection.close()  # a refusal has no such method
 
-    @pytest.mark.parametrize("kind", BAD)
-    def test_a_bad_token_is_refused_everywhere(self, outside, server, client, resident, kind):
-        make, code = BAD[kind]
-        token = make(outside.claims(resident))
-        before = outside.everything()
+    @pytest.mark.parametrize("defect", BAD)
+    def test_a_bad_token_is_refused(self, site, server, client, user, defect):
+        make, code = BAD[defect]
+        token = make(site.claims(user))
 
-        assert client.everywhere(token) == refused_everywhere(code)
-        assert outside.everything() == before
+        with site.unchanged():
+            refusals = [client.connect(token, transport) for transport in TRANSPORTS]
+
+        assert refusals == [(401, code)] * 3 + [code]
         assert token not in server.log()
 
-    @pytest.mark.parametrize("event", HAPPENED)
-    def test_a_token_that_was_good_is_refused_everywhere(self, outside, server, client, event):
-        happen, code = HAPPENED[event]
-        holder = outside.scored()
-        client.plain(holder.access, "header").close()
-        happen(outside, holder)
+    @pytest.mark.parametrize("event", EVENTS)
+    def test_an_invalidated_token_is_refused(self, site, server, client, event):
+        invalidate, code = EVENTS[event]
+        user = site.user()
+        client.connect(user.access, "header").close()
+        invalidate(site, user)
 
-        assert client.everywhere(holder.access) == refused_everywhere(code)
-        assert holder.access not in server.log()
+        refusals = [client.connect(user.access, transport) for transport in TRANSPORTS]
+
+        assert refusals == [(401, code)] * 3 + [code]
+        assert user.access not in server.log()
 
     @pytest.mark.parametrize(
-        "auth", ["null", '"{}"', "[]", "7", '{{"token": ["{}"]}}', '{{"token": {{"a": "{}"}}}}']
+        "shape",
+        [
+            lambda t: None,
+            str,
+            lambda t: [],
+            lambda t: 7,
+            lambda t: {"token": [t]},
+            lambda t: {"token": {"a": t}},
+        ],
+        ids=["null", "text", "list", "number", "token in a list", "token in an object"],
     )
-    def test_a_token_in_another_shape_is_none(self, outside, client, resident, auth):
-        socket = client.connect(f"{client.address}/?EIO=4&transport=websocket")
-        socket.recv()
+    def test_a_token_in_another_shape_is_missing(self, site, client, user, shape):
+        token = signed(site.claims(user))
 
-        socket.send("40" + auth.format(signed(outside.claims(resident))))
-
-        answer = socket.recv()
-        socket.close()
-        assert (answer[:2], json.loads(answer[2:])["data"]["code"]) == ("44", "token_missing")
-
-
-IN_THE_DATABASE = [event for event in HAPPENED if "database" in event]
+        assert client.socket_io(shape(token)) == "token_missing"
 
 
 class TestOpenConnections:
-    """What was admitted with a good token, and its user changed then."""
+    @pytest.mark.parametrize("event", EVENTS)
+    def test_an_update_after_the_event_is_refused(self, site, client, event):
+        invalidate, code = EVENTS[event]
+        user = site.user()
+        socket = client.connect(user.access, "socket.io")
+        invalidate(site, user)
 
-    def refused(self, outside, socket, client, body):
-        before = outside.everything()
-
-        answer = client.submit(socket, body)
-
-        assert outside.everything() == before
-        return answer and (answer["status"], answer["body"]["error"]["code"])
-
-    @pytest.mark.parametrize("event", HAPPENED)
-    def test_no_update_is_taken_from_them(self, outside, client, event):
-        happen, code = HAPPENED[event]
-        holder = outside.scored()
-        socket = client.socket_io(holder.access)
-        happen(outside, holder)
-
-        body = {"user_id": outside.admin.user_id, **UPDATE}
-        told = self.refused(outside, socket, client, body)
+        with site.unchanged():
+            outcome = client.submit(socket, site.admin)
 
         socket.close()
-        assert told in (None, (401, code))  # None: closed before it could be told
+        assert outcome in (None, (401, code))  # None: disconnected before the update arrived
 
     @pytest.mark.parametrize("role", ["viewer", "player"])
-    def test_a_role_taken_away_counts_with_the_next_event(self, outside, client, role):
-        holder = outside.scored()
-        socket = client.socket_io(holder.access)
-        outside.set(holder, role=role)
+    def test_a_lost_role_applies_to_the_next_event(self, site, client, role):
+        user = site.user()
+        socket = client.connect(user.access, "socket.io")
+        site.set(user, role=role)
 
-        body = {"user_id": outside.admin.user_id, **UPDATE}
-        told = self.refused(outside, socket, client, body)
+        with site.unchanged():
+            outcome = client.submit(socket, site.admin)
 
         socket.close()
-        assert told == (401, "not_permitted")
+        assert outcome == (401, "not_permitted")
 
-    def test_a_role_given_counts_with_the_next_event(self, outside, client):
-        player, other = outside.scored("player"), outside.scored("player")
-        socket = client.socket_io(player.access)
-        body = {"user_id": other.user_id, **UPDATE}
-        assert self.refused(outside, socket, client, body) == (401, "not_permitted")
+    def test_a_new_role_applies_to_the_next_event(self, site, client):
+        player, other = site.user("player"), site.user("player")
+        socket = client.connect(player.access, "socket.io")
+        before = client.submit(socket, other)
 
-        outside.set(player, role="scorer")
+        site.set(player, role="scorer")
 
-        assert client.submit(socket, body)["status"] == 200
+        assert (before, client.submit(socket, other)) == ((401, "not_permitted"), (200, None))
         socket.close()
 
-    @pytest.mark.parametrize("event", IN_THE_DATABASE)
-    def test_they_are_closed_whoever_wrote_it_there(self, outside, server, watching, event):
-        happen, _ = HAPPENED[event]
-        holder, other = outside.scored(), outside.scored()
-        plain = watching(PlainViewer(server.url, holder.access))
-        socket_io = watching(SocketIoViewer(server.url, holder.access))
+    @pytest.mark.parametrize("event", [event for event in EVENTS if "database" in event])
+    def test_a_change_in_the_database_closes_them(self, site, server, watching, event):
+        invalidate, _ = EVENTS[event]
+        user, other = site.user(), site.user()
+        plain = watching(PlainViewer(server.url, user.access))
+        socket_io = watching(SocketIoViewer(server.url, user.access))
         bystander = watching(PlainViewer(server.url, other.access))
 
-        happen(outside, holder)
+        invalidate(site, user)
 
         assert plain.ended.wait(10)
         assert plain.code == 4401
         assert socket_io.ended.wait(10)
-        outside.post("score/update", other.access, {"user_id": other.user_id, **UPDATE})
+        site.post("score/update", other.access, {"user_id": other.user_id, **UPDATE})
         bystander.wait_for(lambda messages: "score_update" in [m["type"] for m in messages])

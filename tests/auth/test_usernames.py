@@ -1,4 +1,4 @@
-"""Names: which may be registered, and which are one and the same."""
+"""Usernames: which are valid, which are reserved, and which count as equal."""
 
 import pytest
 
@@ -11,18 +11,18 @@ ZWNJ, ZWJ, VS16 = "\u200c", "\u200d", "\ufe0f"
 
 @pytest.fixture
 def register(client):
-    """Return a function that registers a name, and returns the answer."""
+    """Return a function that registers a name and returns the response."""
 
     def register(name):
-        address = f"{name_key(name).encode(errors='replace').hex()[:40] or 'x'}@example.com"
-        body = {"username": name, "email": address, "password": PASSWORD}
+        email = f"{name_key(name).encode(errors='replace').hex()[:40] or 'x'}@example.com"
+        body = {"username": name, "email": email, "password": PASSWORD}
         return client.post("/api/auth/register", json=body)
 
     return register
 
 
-def code(answer):
-    return answer.json["error"]["code"]
+def code(response):
+    return response.json["error"]["code"]
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def code(answer):
     ],
     ids=ascii,
 )
-def test_a_name_of_any_script_is_kept_as_it_was_given(register, name):
-    answer = register(name)
+def test_a_name_in_any_script_is_stored_unchanged(register, name):
+    response = register(name)
 
-    assert answer.status_code == 201
-    assert answer.json["username"] == name
+    assert response.status_code == 201
+    assert response.json["username"] == name
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_a_name_of_any_script_is_kept_as_it_was_given(register, name):
     ],
     ids=ascii,
 )
-def test_a_name_that_nobody_can_see_or_that_hides_something_is_refused(register, name):
-    answer = register(name)
+def test_an_invisible_or_misleading_name_is_refused(register, name):
+    response = register(name)
 
-    assert (answer.status_code, code(answer)) == (400, "invalid_input")
-    assert list(answer.json["error"]["fields"]) == ["username"]
+    assert (response.status_code, code(response)) == (400, "invalid_input")
+    assert list(response.json["error"]["fields"]) == ["username"]
 
 
 @pytest.mark.parametrize(
@@ -72,50 +72,50 @@ def test_a_name_that_nobody_can_see_or_that_hides_something_is_refused(register,
     ],
     ids=ascii,
 )
-def test_a_name_that_looks_the_same_is_taken(register, client, other):
+def test_a_name_that_looks_the_same_as_another_is_taken(register, client, other):
     register("Ann Lee")
     body = {"username": other, "email": "other@example.com", "password": PASSWORD}
 
-    answer = client.post("/api/auth/register", json=body)
+    response = client.post("/api/auth/register", json=body)
 
-    assert (answer.status_code, code(answer)) == (409, "username_taken")
+    assert (response.status_code, code(response)) == (409, "username_taken")
 
 
 @pytest.mark.parametrize(
     "typed", ["Ann Lee", " ann lee", "Ann  Lee ", "ＡNN LEE", "Ann Lee" + VS16]
 )
-def test_a_name_signs_in_however_it_is_typed(register, client, typed):
+def test_any_spelling_of_a_name_signs_in(register, client, typed):
     register("Ann Lee")
 
-    answer = client.post("/api/auth/login", json={"username": typed, "password": PASSWORD})
+    response = client.post("/api/auth/login", json={"username": typed, "password": PASSWORD})
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
-def test_space_around_a_name_is_dropped(register):
+def test_surrounding_spaces_are_removed(register):
     assert register("  Ann ").json["username"] == "Ann"
 
 
 @pytest.mark.parametrize(
     "name", ["admin", "Admin", " SYSTEM ", "Ａdmin", "ro" + ZWNJ + "ot"], ids=ascii
 )
-def test_a_reserved_name_is_not_for_everybody(register, name):
-    answer = register(name)
+def test_a_reserved_name_cannot_be_registered(register, name):
+    response = register(name)
 
-    assert (answer.status_code, code(answer)) == (400, "name_reserved")
-    assert list(answer.json["error"]["fields"]) == ["username"]
+    assert (response.status_code, code(response)) == (400, "name_reserved")
+    assert list(response.json["error"]["fields"]) == ["username"]
 
 
 @pytest.mark.parametrize("name", ["moderators", "admin2", "my support"])
-def test_a_name_that_only_begins_like_a_reserved_one_is(register, name):
+def test_a_name_that_contains_a_reserved_one_can_be_registered(register, name):
     assert register(name).status_code == 201
 
 
-def test_the_command_line_gives_reserved_names_and_finds_users_however_they_are_typed(app):
+def test_commands_create_reserved_names_and_accept_any_spelling(app):
     run = app.test_cli_runner().invoke
-    address = ["root@example.com", "--password", PASSWORD]
+    options = ["root@example.com", "--password", PASSWORD]
 
-    created = run(args=["users", "create", " Root ", *address])
+    created = run(args=["users", "create", " Root ", *options])
 
     account = accounts.by_name("root")
     assert (created.exit_code, created.output.strip()) == (0, account.user_id)

@@ -506,8 +506,9 @@ def people(environment, count):
     """Make users on the database of a server, the first of them a scorer; return their ids."""
     app = create_app(Config.from_environment(environment))
     with app.app_context():
-        user_ids = [player["user_id"] for player in seed_players(count, scores=False)]
-        accounts.set_role(user_ids[0], "scorer")
+        scorer = accounts.create("Scorer", "scorer@example.com", None, "scorer")
+        user_ids = [scorer.user_id]
+        user_ids += [player["user_id"] for player in seed_players(count - 1, scores=False)]
         db.engine.dispose()
     return user_ids
 

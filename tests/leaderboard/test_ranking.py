@@ -242,7 +242,7 @@ def test_the_table_itself_refuses_a_second_row_of_one_identity(app, user_ids):
 
 def test_a_role_that_does_not_exist_is_refused_by_the_table(app, user_ids):
     with pytest.raises(Exception, match="constraint"):
-        accounts.set_role(user_ids[0], "king")
+        accounts.create("Bob", "bob@example.com", None, "king")
 
 
 def test_a_naive_moment_is_refused(app):

@@ -1,0 +1,144 @@
+"""Revoke tokens in the database, and look up which tokens it refuses."""
+
+import contextlib
+import functools
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import Connection, Double, Executable, cast, delete, extract, null, select
+
+from ..db import transactions
+from ..errors import NotAuthenticated
+from ..models import RevokedToken, User
+from .tokens import INVALID, PUBLIC_VIEWER, Claims, read, token_ids, user_token_id
+
+# Tokens per query.
+MAX_BATCH_SIZE = 200
+# Revocations are kept this long after the token expires: one deleted while the clock was ahead
+# would make the token valid again when the clock is set back.
+RETENTION = timedelta(days=1)
+FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def current_roles(
+    tokens: Sequence[Claims], connection: Connection | None = None
+) -> list[str | NotAuthenticated]:
+    """Return the current role of each token's user, or why the token is refused.
+
+    Without a `connection`, takes one from the pool. Blocks for one query.
+    """
+    dialect = connection.dialect.name if connection else transactions.dialect()
+    ids = [token_ids(claims) for claims in tokens]
+    parameters = {
+        "user_ids": transactions.any_of({claims["sub"] for claims in tokens}, dialect),
+        "token_ids": transactions.any_of({each for group in ids for each in group}, dialect),
+    }
+    execute: Any = connection.execute if connection else transactions.query
+    users: dict[str, tuple[str, Any]] = {}
+    revoked: dict[str, float] = {}
+    for row_id, role, moment in execute(_users_and_revocations(dialect), parameters):
+        if role is None:
+            revoked[row_id] = moment.timestamp() if isinstance(moment, datetime) else moment
+        else:
+            users[row_id] = role, moment
+    return [
+        _role(claims, group, users.get(claims["sub"]), revoked)
+        for claims, group in zip(tokens, ids, strict=True)
+    ]
+
+
+@functools.cache
+def _users_and_revocations(dialect: str) -> Executable:
+    """Return one query of two tables: (id, role, suspended_at) and (id, None, revoked_at)."""
+
+    def moment(column: Any) -> Any:
+        # In seconds on PostgreSQL: outside a transaction, the date style is the database's.
+        return column if dialect == "sqlite" else cast(extract("epoch", column), Double)
+
+    users = select(User.user_id, User.role, moment(User.suspended_at)).where(
+        transactions.is_any(User.user_id, "user_ids", dialect)
+    )
+    revoked = select(RevokedToken.token_id, null(), moment(RevokedToken.revoked_at)).where(
+        transactions.is_any(RevokedToken.token_id, "token_ids", dialect)
+    )
+    return users.union_all(revoked)
+
+
+def _role(
+    claims: Claims,
+    ids: Sequence[str],
+    user: tuple[str, Any] | None,
+    revoked: Mapping[str, float],
+) -> str | NotAuthenticated:
+    user_id, issued_at = claims["sub"], claims["iat"]
+    if user is None and user_id != PUBLIC_VIEWER:
+        return NotAuthenticated(INVALID)
+    for each in filter(revoked.__contains__, ids):
+        # All tokens of a user are revoked up to a time; a `jti` or family, for all time.
+        if each != user_token_id(user_id) or issued_at <= revoked[each]:
+            return NotAuthenticated("The token was revoked: sign in again.", "token_revoked")
+    role, suspended_at = user or ("viewer", None)
+    if suspended_at is not None:
+        return NotAuthenticated("This account is suspended.", "account_suspended")
+    return role
+
+
+def current_role(connection: Connection, claims: Claims) -> str:
+    """Return the user's current role. Raises NotAuthenticated if the token is refused."""
+    (role,) = current_roles([claims], connection)
+    if isinstance(role, NotAuthenticated):
+        raise role
+    return role
+
+
+def refused(tokens: Iterable[str]) -> dict[str, NotAuthenticated]:
+    """Return the access tokens that the database now refuses, each with the error.
+
+    Expired and invalid tokens are left out. Blocks for one query.
+    """
+    claims: dict[str, Claims] = {}
+    for token in tokens:
+        with contextlib.suppress(NotAuthenticated):
+            claims[token] = read(token, "access")
+    roles = zip(claims, current_roles(list(claims.values())), strict=True)
+    return {token: role for token, role in roles if isinstance(role, NotAuthenticated)}
+
+
+def latest_expiry(claims: Claims) -> datetime:
+    """Return when this token and all others of its sign-in will have expired."""
+    lifetime = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"].total_seconds()
+    expiry = max(claims["exp"], time.time() + lifetime)
+    return datetime.fromtimestamp(min(expiry, FOREVER.timestamp()), UTC)
+
+
+def revoke(connection: Connection, token_id: str, until: datetime) -> datetime | None:
+    """Revoke this token or family. Return when it was revoked before, None if it was not.
+
+    `until` is when its tokens expire: the revocation is deleted RETENTION after that.
+    """
+    now = datetime.now(UTC)
+    connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - RETENTION))
+    statement = transactions.insert(RevokedToken, connection.dialect.name).values(
+        token_id=token_id, revoked_at=now, expires_at=until
+    )
+    inserted = statement.on_conflict_do_nothing().returning(RevokedToken.token_id)
+    if connection.execute(inserted).first():
+        return None
+    earlier = select(RevokedToken.revoked_at).where(RevokedToken.token_id == token_id)
+    return connection.execute(earlier).scalar_one()
+
+
+def revoke_user(connection: Connection, user_id: str) -> None:
+    """Revoke all of the user's tokens issued until now.
+
+    The revocation is kept for good, since tokens minted elsewhere can have any lifetime.
+    """
+    times = {"revoked_at": datetime.now(UTC), "expires_at": FOREVER}
+    statement = transactions.insert(RevokedToken, connection.dialect.name)
+    row = statement.values(token_id=user_token_id(user_id), **times)
+    connection.execute(
+        row.on_conflict_do_update(index_elements=[RevokedToken.token_id], set_=times)
+    )
