@@ -349,7 +349,7 @@ steps = st.lists(
 def test_after_any_voids_the_standing_is_what_is_left_comes_to(
     policy, user_ids, steps, monkeypatch
 ):
-    monkeypatch.setattr(history, "PORTION", 3)  # so that most histories take several reads
+    monkeypatch.setattr(history, "CHUNK_SIZE", 3)  # so that most histories take several reads
     database.transaction(lambda c: [c.execute(delete(table)) for table in (Standing, Score)])
     ledger = Ledger(POLICIES[policy], lambda batch: None)
     rows = {user_id: [] for user_id in user_ids}  # what is not voided, in order of arrival
