@@ -8,7 +8,7 @@ depth of a page or with the number of equal scores.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import operators
 
 from ..errors import NotFound
+from ..http.fields import moment, number
 from ..models import BoardVersion, Standing, User, standing_order
 
 
@@ -34,16 +35,8 @@ class SortKey(NamedTuple):
     user_id: str
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of the leaderboard. `rank` is shared on a tie (1, 2, 2, 4), `position` is not."""
-
-    rank: int
-    position: int
-    user_id: str
-    username: str
-    score: float
-    reached_at: datetime
+# One line of the leaderboard as JSON. A tie shares the rank (1, 2, 2, 4) but not the position.
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,7 @@ def page(
     if len(keys) <= limit:
         return entries, None
     end = entries[-1]
-    return entries, PageEnd(keys[limit - 1], end.rank, end.position, snapshot.stamp)
+    return entries, PageEnd(keys[limit - 1], end["rank"], end["position"], snapshot.stamp)
 
 
 def neighbours(connection: Connection, user_id: str, around: int) -> tuple[Entry, list[Entry]]:
@@ -189,8 +182,14 @@ def _entries(
     for index, key in enumerate(keys):
         if index and key.score != keys[index - 1].score:
             rank = position + index
-        username = usernames[key.user_id]
         entries.append(
-            Entry(rank, position + index, key.user_id, username, key.score, key.reached_at)
+            {
+                "rank": rank,
+                "position": position + index,
+                "user_id": key.user_id,
+                "username": usernames[key.user_id],
+                "score": number(key.score),
+                "reached_at": moment(key.reached_at),
+            }
         )
     return entries

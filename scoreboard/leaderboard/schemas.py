@@ -60,8 +60,6 @@ class NeighboursQuerySchema(QuerySchema):
 
 
 top10_schema = Top10Schema()
-ranked_schema = RankedSchema()
-ranks_schema = RankedSchema(many=True)
 page_query_schema = PageQuerySchema()
 neighbours_query_schema = NeighboursQuerySchema()
 page_schema = PageSchema()

@@ -18,7 +18,7 @@ from ..http.json import dumps
 from ..services import services
 from . import ranking, top10
 from .ranking import PageEnd, Snapshot, SortKey
-from .schemas import neighbours_query_schema, page_query_schema, ranked_schema, ranks_schema
+from .schemas import neighbours_query_schema, page_query_schema
 from .top10 import Batch
 
 # Reads per transaction: with more, cheap reads would wait for those that count many rows.
@@ -53,7 +53,6 @@ def page(query: dict[str, str], token: str | None, known: Collection[str]) -> Ca
             lambda snapshot: ranking.page(snapshot, parameters["limit"], after)
         )
         cursor = end and _page_cursor(end)
-        entries = ranks_schema.dump(entries)
         return snapshot.stamp, {"entries": entries, "total": snapshot.total, "next": cursor}
 
     return conditional_body(["page", parameters], known, body)
@@ -74,7 +73,6 @@ def neighbours(
         snapshot, (entry, entries) = services().leaderboard_reads.run(
             lambda snapshot: ranking.neighbours(snapshot.connection, wanted, around)
         )
-        entry, entries = ranked_schema.dump(entry), ranks_schema.dump(entries)
         return snapshot.stamp, {"entry": entry, "entries": entries, "total": snapshot.total}
 
     return conditional_body(["neighbours", parameters], known, body)
