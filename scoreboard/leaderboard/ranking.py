@@ -51,11 +51,18 @@ class PageEnd:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The board at one moment: its stamp and its number of entries."""
+    """The board at one moment. `totals` caches the number of entries at one stamp."""
 
     connection: Connection
     stamp: str
-    total: int
+    totals: dict[str, int]
+
+    def total(self) -> int:
+        """Return the number of entries; counts them unless they were counted at this stamp."""
+        if self.stamp not in self.totals:
+            self.totals.clear()
+            self.totals[self.stamp] = int(self.connection.execute(TOTAL).scalar_one())
+        return self.totals[self.stamp]
 
 
 _COLUMNS = [(term.element, term.modifier is operators.desc_op) for term in standing_order()]
@@ -100,11 +107,6 @@ _USERNAMES = select(User.user_id, User.username).where(
 def stamp(connection: Connection) -> str:
     """Return the stamp of the board's version; every change makes a new one."""
     return connection.execute(select(BoardVersion.stamp)).scalar_one()
-
-
-def total(connection: Connection) -> int:
-    """Return the number of entries on the board."""
-    return int(connection.execute(TOTAL).scalar_one())
 
 
 def page(

@@ -24,7 +24,8 @@ from .top10 import Batch
 # Reads per transaction: with more, cheap reads would wait for those that count many rows.
 MAX_BATCH_SIZE = 10
 
-Read = Callable[[Snapshot], Any]
+# Reads the JSON body of a response. On SQLite it runs in a thread, without Flask's context.
+Read = Callable[[Snapshot], dict[str, Any]]
 
 
 def init_app(app: Flask) -> None:
@@ -46,16 +47,15 @@ def page(query: dict[str, str], token: str | None, known: Collection[str]) -> Ca
     """
     _authorize(token)
     parameters = page_query_schema.load(query)
-    after = _open_page_cursor(parameters)
+    after = _page_end(open_cursor("page", parameters))
+    cursors = cursor_serializer("page")
 
-    def body() -> tuple[str, dict[str, Any]]:
-        snapshot, (entries, end) = services().leaderboard_reads.run(
-            lambda snapshot: ranking.page(snapshot, parameters["limit"], after)
-        )
-        cursor = end and _page_cursor(end)
-        return snapshot.stamp, {"entries": entries, "total": snapshot.total, "next": cursor}
+    def read(snapshot: Snapshot) -> dict[str, Any]:
+        entries, end = ranking.page(snapshot, parameters["limit"], after)
+        cursor = end and cursors.dumps(_cursor_content(end))
+        return {"entries": entries, "total": snapshot.total(), "next": cursor}
 
-    return conditional_body(["page", parameters], known, body)
+    return conditional_body(["page", parameters], known, read)
 
 
 def neighbours(
@@ -67,15 +67,13 @@ def neighbours(
     """
     _authorize(token)
     parameters = neighbours_query_schema.load({**query, "user_id": user_id})
-    wanted, around = parameters["user_id"], parameters["around"]
 
-    def body() -> tuple[str, dict[str, Any]]:
-        snapshot, (entry, entries) = services().leaderboard_reads.run(
-            lambda snapshot: ranking.neighbours(snapshot.connection, wanted, around)
-        )
-        return snapshot.stamp, {"entry": entry, "entries": entries, "total": snapshot.total}
+    def read(snapshot: Snapshot) -> dict[str, Any]:
+        user_id, around = parameters["user_id"], parameters["around"]
+        entry, entries = ranking.neighbours(snapshot.connection, user_id, around)
+        return {"entry": entry, "entries": entries, "total": snapshot.total()}
 
-    return conditional_body(["neighbours", parameters], known, body)
+    return conditional_body(["neighbours", parameters], known, read)
 
 
 def _authorize(token: str | None) -> None:
@@ -84,18 +82,16 @@ def _authorize(token: str | None) -> None:
         raise NotPermitted("This token may not watch the board.")
 
 
-def conditional_body(
-    query: list[Any], known: Collection[str], read: Callable[[], tuple[str, dict[str, Any]]]
-) -> CacheableBody:
-    """Return the body that `read` returns after the stamp; no body if its ETag is in `known`.
+def conditional_body(query: list[Any], known: Collection[str], read: Read) -> CacheableBody:
+    """Return the body that `read` returns, and its ETag; no body if the ETag is in `known`.
 
-    The ETag covers the query and the board's stamp: the body depends on nothing else.
+    The ETag covers the query and the board's stamp: the body depends on nothing else. Blocks.
     """
     if known:
         etag = etag_of(dumps([transactions.read(ranking.stamp), *query]))
         if etag in known:
             return CacheableBody(etag, None)
-    stamp, body = read()
+    stamp, body = services().leaderboard_reads.run(read)
     return CacheableBody(etag_of(dumps([stamp, *query])), dumps(body))
 
 
@@ -103,63 +99,52 @@ class LeaderboardReads:
     """Coalesces concurrent reads: they share one snapshot of the board and its total."""
 
     def __init__(self) -> None:
-        self._batches = Coalescer[Read, tuple[Snapshot, Any]](
+        self._batches = Coalescer[Read, tuple[str, dict[str, Any]]](
             lambda reads: transactions.long_read(lambda connection: self._run(connection, reads)),
             MAX_BATCH_SIZE,
         )
-        self._counted = ("", 0)  # the stamp, and the total at it
+        self._totals: dict[str, int] = {}
 
-    def run(self, read: Read) -> tuple[Snapshot, Any]:
-        """Return a snapshot of the board, and the result of `read` on it. Blocks."""
+    def run(self, read: Read) -> tuple[str, dict[str, Any]]:
+        """Return the stamp of a snapshot of the board, and the result of `read` on it. Blocks."""
         return self._batches.ask(read)
 
     def _run(
         self, connection: Connection, reads: Sequence[Read]
-    ) -> list[tuple[Snapshot, Any] | Exception]:
-        stamp = ranking.stamp(connection)
-        if self._counted[0] != stamp:
-            self._counted = stamp, ranking.total(connection)
-        snapshot = Snapshot(connection, *self._counted)
-        return [_result(read, snapshot) for read in reads]
+    ) -> list[tuple[str, dict[str, Any]] | Exception]:
+        snapshot = Snapshot(connection, ranking.stamp(connection), self._totals)
+        results: list[tuple[str, dict[str, Any]] | Exception] = []
+        for read in reads:
+            try:
+                results.append((snapshot.stamp, read(snapshot)))
+            except ScoreboardError as error:
+                results.append(error)
+        return results
 
 
-def _result(read: Read, snapshot: Snapshot) -> tuple[Snapshot, Any] | Exception:
-    try:
-        return snapshot, read(snapshot)
-    except ScoreboardError as error:
-        return error
-
-
-def make_cursor(kind: str, content: Any) -> str:
-    """Return this as a cursor of this kind: text for a URL, signed."""
-    return str(URLSafeSerializer(current_app.config["SECRET_KEY"], kind).dumps(content))
+def cursor_serializer(kind: str) -> URLSafeSerializer:
+    """Return the serializer of cursors of this kind. It signs them, so ranks cannot be forged."""
+    return URLSafeSerializer(current_app.config["SECRET_KEY"], kind)
 
 
 def open_cursor(kind: str, query: dict[str, Any]) -> Any:
-    """Return the content of the query's cursor, None if there is none. Raises InvalidInput.
-
-    The signature proves that this server wrote it, so forged ranks are never shown.
-    """
+    """Return the content of the query's cursor, None if there is none. Raises InvalidInput."""
     if query["cursor"] is None:
         return None
     try:
-        return URLSafeSerializer(current_app.config["SECRET_KEY"], kind).loads(query["cursor"])
+        return cursor_serializer(kind).loads(query["cursor"])
     except BadData:
-        problem = {"cursor": ["Must be the `next` of a response."]}
+        problem = {"cursor": ["Must be the `next` of an answer."]}
         raise InvalidInput("The cursor was not issued by this server.", problem) from None
 
 
-def _page_cursor(end: PageEnd) -> str:
+def _cursor_content(end: PageEnd) -> list[Any]:
     score, reached_at, user_id = end.key
-    key = [score, moment(reached_at), user_id]
-    return make_cursor("page", [key, end.rank, end.position, end.stamp])
+    return [[score, moment(reached_at), user_id], end.rank, end.position, end.stamp]
 
 
-def _open_page_cursor(query: dict[str, Any]) -> PageEnd | None:
-    content = open_cursor("page", query)
+def _page_end(content: list[Any] | None) -> PageEnd | None:
     if content is None:
         return None
-    (score, reached_at, user_id), rank, position, stamp = content
-    return PageEnd(
-        SortKey(score, datetime.fromisoformat(reached_at), user_id), rank, position, stamp
-    )
+    (score, reached_at, user_id), *rest = content
+    return PageEnd(SortKey(score, datetime.fromisoformat(reached_at), user_id), *rest)

@@ -63,26 +63,22 @@ def since(version: int | None) -> Batch | None:
 
     If `version` is None, return the current board without updates. Blocks for the read.
     """
-    return transactions.read(lambda connection: _since(connection, version))
-
-
-def _since(connection: Connection, version: int | None) -> Batch | None:
-    current = connection.execute(select(BoardVersion.version)).scalar_one()
-    if version == current:
-        return None
-    updates = [] if version is None else _updates_after(connection, version)
-    return Batch(current, updates, read(connection))
-
-
-def _updates_after(connection: Connection, version: int) -> list[dict[str, Any]]:
     newest_first = (
         select(Score.user_id, Score.score)
         .where(Score.version > version)
         .order_by(Score.version.desc(), Score.created_at.desc())
         .limit(MAX_MISSED_UPDATES)
     )
-    rows = connection.execute(newest_first).all()
-    return [score_update(user_id, score) for user_id, score in reversed(rows)]
+
+    def read_changes(connection: Connection) -> Batch | None:
+        current = connection.execute(select(BoardVersion.version)).scalar_one()
+        if version == current:
+            return None
+        rows = [] if version is None else connection.execute(newest_first).all()
+        updates = [score_update(user_id, score) for user_id, score in reversed(rows)]
+        return Batch(current, updates, read(connection))
+
+    return transactions.read(read_changes)
 
 
 class Top10Cache:

@@ -19,7 +19,8 @@ from ..db import transactions
 from ..errors import Conflict, NotFound, NotPermitted, ScoreOutOfRange, ServerError
 from ..http.etags import CacheableBody
 from ..leaderboard import ranking
-from ..leaderboard.service import conditional_body, make_cursor, open_cursor
+from ..leaderboard.ranking import Snapshot
+from ..leaderboard.service import conditional_body, cursor_serializer, open_cursor
 from ..models import Score, Standing
 from .policy import Policy, StandingState, apply, check_range
 from .schemas import history_query_schema, past_scores_schema
@@ -71,17 +72,15 @@ def page(
         raise NotPermitted("This token may not see that user's scores.")
     before = open_cursor("scores", parameters)
 
-    def read(connection: Connection) -> tuple[str, Sequence[Any]]:
-        ranking.check_user(connection, owner_id)
-        return ranking.stamp(connection), newest(connection, owner_id, limit + 1, before)
+    cursors = cursor_serializer("scores")
 
-    def body() -> tuple[str, dict[str, Any]]:
-        stamp, found = transactions.read(read)
-        more = len(found) > limit
-        following = make_cursor("scores", found[limit - 1].score_id) if more else None
-        return stamp, {"scores": past_scores_schema.dump(found[:limit]), "next": following}
+    def read(snapshot: Snapshot) -> dict[str, Any]:
+        ranking.check_user(snapshot.connection, owner_id)
+        found = newest(snapshot.connection, owner_id, limit + 1, before)
+        cursor = cursors.dumps(found[limit - 1].score_id) if len(found) > limit else None
+        return {"scores": past_scores_schema.dump(found[:limit]), "next": cursor}
 
-    return conditional_body(["scores", parameters], known, body)
+    return conditional_body(["scores", parameters], known, read)
 
 
 def newest(

@@ -156,7 +156,7 @@ def plan(work, table="standings"):
 
 READS = {
     "top 10": lambda c, key: top10.read(c),
-    "page": lambda c, key: ranking.page(Snapshot(c, "", PLAYERS), 50, PageEnd(key, 1, 1, "")),
+    "page": lambda c, key: ranking.page(Snapshot(c, "", {}), 50, PageEnd(key, 1, 1, "")),
     "neighbours": lambda c, key: [
         ranking._read(c, ranges, key, 5) for ranges in (ranking.BEFORE, ranking.AFTER)
     ],
