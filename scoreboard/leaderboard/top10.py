@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from ..concurrency.coalescer import Coalescer
 from ..db import transactions
@@ -24,12 +24,18 @@ MAX_MISSED_UPDATES = 10_000
 # Seconds until the cache reads the top 10 again, and so sees the updates of other processes.
 MAX_AGE = 0.1
 
-# Built once, because the statement never changes.
+# Statements are built once, because they never change.
 TOP_STATEMENT = (
     select(Standing.user_id, Standing.score)
     .where(Standing.hidden.is_(False))
     .order_by(*standing_order())
     .limit(TOP)
+)
+_UPDATES_AFTER = (  # newest first
+    select(Score.user_id, Score.score)
+    .where(Score.version > bindparam("version"))
+    .order_by(Score.version.desc(), Score.created_at.desc())
+    .limit(MAX_MISSED_UPDATES)
 )
 
 
@@ -63,19 +69,15 @@ def since(version: int | None) -> Batch | None:
 
     If `version` is None, return the current board without updates. Blocks for the read.
     """
-    newest_first = (
-        select(Score.user_id, Score.score)
-        .where(Score.version > version)
-        .order_by(Score.version.desc(), Score.created_at.desc())
-        .limit(MAX_MISSED_UPDATES)
-    )
 
     def read_changes(connection: Connection) -> Batch | None:
         current = connection.execute(select(BoardVersion.version)).scalar_one()
         if version == current:
             return None
-        rows = [] if version is None else connection.execute(newest_first).all()
-        updates = [score_update(user_id, score) for user_id, score in reversed(rows)]
+        updates = []
+        if version is not None:
+            rows = connection.execute(_UPDATES_AFTER, {"version": version}).all()
+            updates = [score_update(user_id, score) for user_id, score in reversed(rows)]
         return Batch(current, updates, read(connection))
 
     return transactions.read(read_changes)

@@ -204,23 +204,6 @@ class TestLimitsInRedis:
 
         assert accepted == [minute for minute in range(60) if minute % 10 < 3]
 
-    @pytest.mark.parametrize("ahead", [0, *JUMPS])
-    def test_the_start_of_a_window_is_in_the_time_of_the_process(
-        self, storage, advance, set_clock, ahead
-    ):
-        storage.acquire_entry("key", 3, 60)
-        advance(40)
-        storage.acquire_entry("key", 3, 60)
-
-        set_clock(ahead)
-
-        window = (pytest.approx(time.time() - 40, abs=10), 2)
-        assert storage.get_moving_window("key", 3, 60) == window
-        assert storage.get_moving_window("unused", 3, 60) == (
-            pytest.approx(time.time(), abs=10),
-            0,
-        )
-
     def test_counting_starts_from_zero_if_redis_is_set_back(self, storage, advance):
         storage.acquire_entry("key", 1, 60)
         advance(-HOUR)
