@@ -88,13 +88,13 @@ class Ledger:
                 return self._commit(updates)
             except (IntegrityError, DataError):
                 # One update is at fault; record each separately so that the others succeed.
-                return [self._commit_alone(update) for update in updates]
-
-    def _commit_alone(self, update: Update) -> Outcome | Exception:
-        try:
-            return self._commit([update])[0]
-        except Exception as error:
-            return error
+                outcomes: list[Outcome | Exception] = []
+                for update in updates:
+                    try:
+                        outcomes += self._commit([update])
+                    except Exception as error:
+                        outcomes.append(error)
+                return outcomes
 
     def _commit(self, updates: Sequence[Update]) -> list[Outcome]:
         """Commit and publish the updates. If all are refused, nothing is committed."""

@@ -114,21 +114,56 @@ def write(
     more of the keys: the caller must then roll back.
     """
     states, hidden = _states(connection, {update.user_id for update in updates})
-    rows: dict[Key, dict[str, Any]] = {}
-    changed: dict[str, tuple[StandingState, Key]] = {}  # by user, with the update that set it
+    plan = _Plan(states)
+    errors: dict[int, ScoreboardError] = {}
+    for index, update in enumerate(updates):
+        try:
+            if update.key in replays or update.key in plan.scores:
+                raise Replayed(None)
+            plan.add(update, policy, moments, version)
+        except ScoreboardError as error:
+            errors[index] = error
+    _, insert_scores, upsert_standings = _statements(connection.dialect.name)
+    inserted = _write_rows(connection, insert_scores, list(plan.scores.values()))
+    ids: dict[Key, int] = {tuple(key): score_id for score_id, *key in inserted}
+    if len(ids) < len(plan.scores):
+        raise ReplayError(plan.scores.keys() - ids.keys())
+    standings = [
+        {"user_id": user, **state._asdict(), "score_id": ids[key], "hidden": user in hidden}
+        for user, (state, key) in plan.changed.items()
+    ]
+    _write_rows(connection, upsert_standings, standings)
+    _add_receipts(
+        connection,
+        [(updates[n], error) for n, error in errors.items() if isinstance(error, Replayed)],
+    )
+    return [
+        errors.get(index) or _receipt(plan.scores[update.key], ids[update.key])
+        for index, update in enumerate(updates)
+    ]
 
-    def add(update: Update) -> None:
-        if update.key in replays or update.key in rows:
-            raise Replayed(None)
-        if update.user_id not in states:
+
+class _Plan:
+    """The rows of scores to insert by key, and the changed states by user with their update."""
+
+    def __init__(self, states: dict[str, StandingState | None]) -> None:
+        self.scores: dict[Key, dict[str, Any]] = {}
+        self.changed: dict[str, tuple[StandingState, Key]] = {}
+        self._states = states
+
+    def add(
+        self, update: Update, policy: Policy, moments: Iterator[datetime], version: int
+    ) -> None:
+        """Apply an update. Raises UnknownUser or ScoreOutOfRange, with nothing added."""
+        if update.user_id not in self._states:
             raise UnknownUser
-        before, now = states[update.user_id], next(moments)
+        before, now = self._states[update.user_id], next(moments)
         after = apply(policy, before, update.score_value, update.achieved_at, now)
         check_range(after)
         if after is not before:
-            states[update.user_id] = after
-            changed[update.user_id] = after, update.key
-        rows[update.key] = {
+            self._states[update.user_id] = after
+            self.changed[update.user_id] = after, update.key
+        self.scores[update.key] = {
             "user_id": update.user_id,
             "score_value": update.score_value,
             "created_at": now,
@@ -140,31 +175,6 @@ def write(
             "applied": after is not before,
             "version": version,
         }
-
-    errors: dict[int, ScoreboardError] = {}
-    for index, update in enumerate(updates):
-        try:
-            add(update)
-        except ScoreboardError as error:
-            errors[index] = error
-    _, insert_scores, upsert_standings = _statements(connection.dialect.name)
-    inserted = _write_rows(connection, insert_scores, list(rows.values()))
-    ids: dict[Key, int] = {tuple(key): score_id for score_id, *key in inserted}
-    if len(ids) < len(rows):
-        raise ReplayError(rows.keys() - ids.keys())
-    standings = [
-        {"user_id": user, **state._asdict(), "score_id": ids[key], "hidden": user in hidden}
-        for user, (state, key) in changed.items()
-    ]
-    _write_rows(connection, upsert_standings, standings)
-    _add_receipts(
-        connection,
-        [(updates[n], error) for n, error in errors.items() if isinstance(error, Replayed)],
-    )
-    return [
-        errors.get(index) or _receipt(rows[update.key], ids[update.key])
-        for index, update in enumerate(updates)
-    ]
 
 
 def _states(
