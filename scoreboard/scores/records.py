@@ -133,10 +133,7 @@ def write(
         for user, (state, key) in plan.changed.items()
     ]
     _write_rows(connection, upsert_standings, standings)
-    _add_receipts(
-        connection,
-        [(updates[n], error) for n, error in errors.items() if isinstance(error, Replayed)],
-    )
+    _add_receipts(connection, updates, errors)
     return [
         errors.get(index) or _receipt(plan.scores[update.key], ids[update.key])
         for index, update in enumerate(updates)
@@ -233,8 +230,11 @@ def _write_rows(connection: Connection, statement: Executable, rows: list[dict[s
     )
 
 
-def _add_receipts(connection: Connection, replays: Sequence[tuple[Update, Replayed]]) -> None:
+def _add_receipts(
+    connection: Connection, updates: Sequence[Update], errors: dict[int, ScoreboardError]
+) -> None:
     """Add the receipt to each replay that is the same request by the same caller."""
+    replays = [(updates[n], error) for n, error in errors.items() if isinstance(error, Replayed)]
     if not replays:
         return
     keys = [update.key for update, _ in replays]
