@@ -103,12 +103,12 @@ class Ledger:
         def write(connection: Connection) -> tuple[list[Outcome], Batch]:
             version, moments = transactions.next_version(connection, len(updates))
             outcomes = records.write(connection, updates, self._policy, moments, replays, version)
-            accepted = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
+            pairs = zip(updates, outcomes, strict=True)
+            accepted = [(u.received, each) for u, each in pairs if isinstance(each, Receipt)]
             if not accepted:
                 raise _AllRefused(outcomes)
-            messages = [top10.score_update(receipt.user_id, receipt.score) for receipt in accepted]
-            pairs = zip(updates, outcomes, strict=True)
-            received = [u.received for u, outcome in pairs if isinstance(outcome, Receipt)]
+            received = [moment for moment, _ in accepted]
+            messages = [top10.score_update(each.user_id, each.score) for _, each in accepted]
             return outcomes, Batch(version, messages, top10.read(connection), received)
 
         while True:
