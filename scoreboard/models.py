@@ -181,8 +181,8 @@ class BoardVersion(Base):
 class RevokedToken(Base):
     """A revoked token by its `jti`, a revoked sign-in by its family, or all tokens of a user.
 
-    The last is named by `user:` and the id, for tokens issued until `revoked_at`. At `expires_at`
-    the tokens have expired anyway; the row is kept for a day longer.
+    In the latter case `token_id` is `user:` and the id, for tokens issued until `revoked_at`. At
+    `expires_at` the tokens have expired anyway; the row is kept for a day longer.
     """
 
     __tablename__ = "revoked_tokens"

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ..http import request as requests
+from ..http import request
 from ..http.documented import documented
 from . import service
 from .schemas import (
@@ -28,8 +28,8 @@ BOARD: dict[str, Any] = {
 @documented({200: page_schema}, query=page_query_schema, **BOARD)
 def page() -> Response:
     """Return a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
-    return requests.answer(
-        service.page(requests.query(), requests.bearer_token(), requests.known_etags())
+    return request.answer(
+        service.page(request.query(), request.bearer_token(), request.known_etags())
     )
 
 
@@ -42,8 +42,6 @@ def page() -> Response:
 )
 def neighbours(user_id: str) -> Response:
     """Return a user's entry and the entries around it. Public unless PUBLIC_BOARD is 0."""
-    return requests.answer(
-        service.neighbours(
-            user_id, requests.query(), requests.bearer_token(), requests.known_etags()
-        )
+    return request.answer(
+        service.neighbours(user_id, request.query(), request.bearer_token(), request.known_etags())
     )

@@ -59,10 +59,7 @@ class NeighboursQuerySchema(QuerySchema):
     around = IntegerInRange(0, 50, load_default=5)
 
 
-entries_schema = EntrySchema(many=True)
 top10_schema = Top10Schema()
-ranked_schema = RankedSchema()
-ranks_schema = RankedSchema(many=True)
 page_query_schema = PageQuerySchema()
 neighbours_query_schema = NeighboursQuerySchema()
 page_schema = PageSchema()

@@ -1,4 +1,4 @@
-"""Reads of the leaderboard: who may see it, and the ETags of the responses."""
+"""Reads of the leaderboard: authorization, cursors, and the ETags of the responses."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -10,36 +10,33 @@ from sqlalchemy import Connection
 
 from ..auth import tokens
 from ..concurrency.coalescer import Coalescer
-from ..db import transactions as database
+from ..db import transactions
 from ..errors import InvalidInput, NotPermitted, ScoreboardError
 from ..http.etags import CacheableBody, etag_of
 from ..http.fields import moment
 from ..http.json import dumps
 from ..services import services
-from . import ranking as leaderboard
-from . import top10 as top10_cache
-from .ranking import Last, Place, View
-from .schemas import neighbours_query_schema, page_query_schema, ranked_schema, ranks_schema
+from . import ranking, top10
+from .ranking import PageEnd, Snapshot, SortKey
+from .schemas import neighbours_query_schema, page_query_schema
 from .top10 import Batch
 
 # Reads per transaction: with more, cheap reads would wait for those that count many rows.
 MAX_BATCH_SIZE = 10
 
+# Reads the JSON body of a response. On SQLite it runs in a thread, without Flask's context.
+Read = Callable[[Snapshot], dict[str, Any]]
+
 
 def init_app(app: Flask) -> None:
-    """Create the application's coalescer of leaderboard reads."""
+    """Create the application's cache of the top 10 and coalescer of leaderboard reads."""
+
+    def read_board() -> Batch | None:
+        with app.app_context():
+            return top10.since(None)
+
+    services(app).top10_cache = top10.Top10Cache(read_board)
     services(app).leaderboard_reads = LeaderboardReads()
-    services(app).top10_cache = top10_cache.Top10Cache(lambda: _read_board(app))
-
-
-def _read_board(app: Flask) -> Batch | None:
-    with app.app_context():
-        return top10_cache.since(None)
-
-
-def top10() -> CacheableBody:
-    """Return the top 10, highest first, as the endpoint sends it. May block for a read."""
-    return services().top10_cache.get()
 
 
 def page(query: dict[str, str], token: str | None, known: Collection[str]) -> CacheableBody:
@@ -49,15 +46,16 @@ def page(query: dict[str, str], token: str | None, known: Collection[str]) -> Ca
     board is public or the token may watch it. Blocks for the read.
     """
     _authorize(token)
-    asked = page_query_schema.load(query)
-    after = _last(asked)
+    parameters = page_query_schema.load(query)
+    after = _page_end(open_cursor("page", parameters))
+    cursors = cursor_serializer("page")
 
-    def tell() -> tuple[str, dict[str, Any]]:
-        view, (entries, last) = _read(lambda view: leaderboard.page(view, asked["limit"], after))
-        told = {"entries": ranks_schema.dump(entries), "total": view.total}
-        return view.stamp, {**told, "next": last and _cursor_after(last)}
+    def read(snapshot: Snapshot) -> dict[str, Any]:
+        entries, end = ranking.page(snapshot, parameters["limit"], after)
+        cursor = end and cursors.dumps(_cursor_content(end))
+        return {"entries": entries, "total": snapshot.total(), "next": cursor}
 
-    return conditional_body(["page", asked], known, tell)
+    return conditional_body(["page", parameters], known, read)
 
 
 def neighbours(
@@ -68,110 +66,85 @@ def neighbours(
     Otherwise as `page`. Raises NotFound if the user does not exist or is not on the board.
     """
     _authorize(token)
-    asked = neighbours_query_schema.load({**query, "user_id": user_id})
+    parameters = neighbours_query_schema.load({**query, "user_id": user_id})
 
-    def tell() -> tuple[str, dict[str, Any]]:
-        view, (entry, entries) = _read(
-            lambda view: leaderboard.neighbours(view, asked["user_id"], asked["around"])
-        )
-        told = {"entry": ranked_schema.dump(entry), "entries": ranks_schema.dump(entries)}
-        return view.stamp, {**told, "total": view.total}
+    def read(snapshot: Snapshot) -> dict[str, Any]:
+        user_id, around = parameters["user_id"], parameters["around"]
+        entry, entries = ranking.neighbours(snapshot.connection, user_id, around)
+        return {"entry": entry, "entries": entries, "total": snapshot.total()}
 
-    return conditional_body(["neighbours", asked], known, tell)
+    return conditional_body(["neighbours", parameters], known, read)
 
 
 def _authorize(token: str | None) -> None:
     """Raise NotAuthenticated unless the board is public or the token may watch it."""
-    if current_app.config["PUBLIC_BOARD"]:
-        return
-    if not tokens.authenticate(token).may("board:watch"):
+    if not current_app.config["PUBLIC_BOARD"] and not tokens.authenticate(token).may("board:watch"):
         raise NotPermitted("This token may not watch the board.")
 
 
-def conditional_body(
-    asked: list[Any], known: Collection[str], tell: Callable[[], tuple[str, dict[str, Any]]]
-) -> CacheableBody:
-    """Return the body that `tell` reads and its ETag; no body if the ETag is in `known`.
+def conditional_body(query: list[Any], known: Collection[str], read: Read) -> CacheableBody:
+    """Return the body that `read` returns, and its ETag; no body if the ETag is in `known`.
 
-    The ETag covers the query and the board's stamp: the body depends on nothing else.
+    The ETag covers the query and the board's stamp: the body depends on nothing else. Blocks.
     """
     if known:
-        etag = _etag(database.read(leaderboard.stamp), asked)
+        etag = etag_of(dumps([transactions.read(ranking.stamp), *query]))
         if etag in known:
             return CacheableBody(etag, None)
-    stamp, body = tell()
-    return CacheableBody(_etag(stamp, asked), dumps(body))
-
-
-def _etag(stamp: str, asked: list[Any]) -> str:
-    return etag_of(dumps([stamp, *asked]))
-
-
-def _read(read: Callable[[View], Any]) -> tuple[View, Any]:
-    view, found = services().leaderboard_reads.ask(read)
-    return view, found
+    stamp, body = services().leaderboard_reads.run(read)
+    return CacheableBody(etag_of(dumps([stamp, *query])), dumps(body))
 
 
 class LeaderboardReads:
-    """Coalesces concurrent reads: they share one view of the board and its total."""
+    """Coalesces concurrent reads: they share one snapshot of the board and its total."""
 
     def __init__(self) -> None:
-        self._together = Coalescer[Callable[[View], Any], tuple[View, Any]](
-            lambda reads: database.long_read(lambda connection: self._all(connection, reads)),
+        self._batches = Coalescer[Read, tuple[str, dict[str, Any]]](
+            lambda reads: transactions.long_read(lambda connection: self._run(connection, reads)),
             MAX_BATCH_SIZE,
         )
-        self._counted = ("", 0)  # the stamp, and the total at it
-        self._middle = leaderboard.Middle()
+        self._totals: dict[str, int] = {}
 
-    def ask(self, read: Callable[[View], Any]) -> tuple[View, Any]:
-        """Return the view of the board, and the result of `read` on it. Blocks."""
-        return self._together.ask(read)
+    def run(self, read: Read) -> tuple[str, dict[str, Any]]:
+        """Return the stamp of a snapshot of the board, and the result of `read` on it. Blocks."""
+        return self._batches.ask(read)
 
-    def _all(
-        self, connection: Connection, reads: Sequence[Callable[[View], Any]]
-    ) -> list[tuple[View, Any] | Exception]:
-        stamp = leaderboard.stamp(connection)
-        if self._counted[0] != stamp:
-            self._counted = stamp, leaderboard.total(connection)
-        view = View(connection, *self._counted, self._middle)
-        return [_outcome(read, view) for read in reads]
-
-
-def _outcome(read: Callable[[View], Any], view: View) -> tuple[View, Any] | Exception:
-    try:
-        return view, read(view)
-    except ScoreboardError as error:
-        return error
+    def _run(
+        self, connection: Connection, reads: Sequence[Read]
+    ) -> list[tuple[str, dict[str, Any]] | Exception]:
+        snapshot = Snapshot(connection, ranking.stamp(connection), self._totals)
+        results: list[tuple[str, dict[str, Any]] | Exception] = []
+        for read in reads:
+            try:
+                results.append((snapshot.stamp, read(snapshot)))
+            except ScoreboardError as error:
+                results.append(error)
+        return results
 
 
-def make_cursor(kind: str, content: Any) -> str:
-    """Return this as a cursor of this kind: text for a URL, signed."""
-    return str(URLSafeSerializer(current_app.config["SECRET_KEY"], kind).dumps(content))
+def cursor_serializer(kind: str) -> URLSafeSerializer:
+    """Return the serializer of cursors of this kind. It signs them, so ranks cannot be forged."""
+    return URLSafeSerializer(current_app.config["SECRET_KEY"], kind)
 
 
-def open_cursor(kind: str, asked: dict[str, Any]) -> Any:
-    """Return what the cursor in a query says, None if there is none. Raises InvalidInput.
-
-    The signature proves that this server wrote it, so forged ranks are never shown.
-    """
-    if asked["cursor"] is None:
+def open_cursor(kind: str, query: dict[str, Any]) -> Any:
+    """Return the content of the query's cursor, None if there is none. Raises InvalidInput."""
+    if query["cursor"] is None:
         return None
     try:
-        return URLSafeSerializer(current_app.config["SECRET_KEY"], kind).loads(asked["cursor"])
+        return cursor_serializer(kind).loads(query["cursor"])
     except BadData:
         problem = {"cursor": ["Must be the `next` of an answer."]}
-        raise InvalidInput("The cursor is not one of ours.", problem) from None
+        raise InvalidInput("The cursor was not issued by this server.", problem) from None
 
 
-def _cursor_after(last: Last) -> str:
-    score, reached_at, user_id = last.place
-    place = [score, moment(reached_at), user_id]
-    return make_cursor("page", [place, last.rank, last.position, last.stamp])
+def _cursor_content(end: PageEnd) -> list[Any]:
+    score, reached_at, user_id = end.key
+    return [[score, moment(reached_at), user_id], end.rank, end.position, end.stamp]
 
 
-def _last(asked: dict[str, Any]) -> Last | None:
-    content = open_cursor("page", asked)
+def _page_end(content: list[Any] | None) -> PageEnd | None:
     if content is None:
         return None
-    (score, reached_at, user_id), *numbers = content
-    return Last(Place(score, datetime.fromisoformat(reached_at), user_id), *numbers)
+    (score, reached_at, user_id), *rest = content
+    return PageEnd(SortKey(score, datetime.fromisoformat(reached_at), user_id), *rest)

@@ -11,12 +11,12 @@ from typing import Any
 from flask import Flask
 
 from ..errors import translate
-from ..http import request as requests
+from ..http import request
 from ..http.etags import headers, is_known
 from ..http.json import dumps
 from ..http.responses import refuse, respond
 from ..services import services
-from . import submit as service
+from .submit import submit
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -38,10 +38,10 @@ def middleware(app: Flask, inner: Application) -> Application:
 
     def update(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with app.app_context():
-            receipt = service.submit(
-                requests.plain_json_body(environ),
-                requests.token_of(environ),
-                requests.origin_of(environ),
+            receipt = submit(
+                request.plain_json_body(environ),
+                request.token_of(environ),
+                request.origin_of(environ),
             )
         return respond(200, dumps(receipt), start_response)
 

@@ -6,7 +6,6 @@ without load no update waits for others.
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,13 +13,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from ..concurrency.coalescer import Coalescer
-from ..db import transactions as database
+from ..db import transactions
 from ..errors import Overloaded, ServerError
-from ..leaderboard import top10 as board
+from ..leaderboard import top10
 from ..leaderboard.top10 import Batch
 from . import records
 from .policy import Policy
-from .records import Outcome, Receipt, Update
+from .records import Key, Outcome, Receipt, Update
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +31,6 @@ MAX_PENDING_UPDATES = 2000
 
 Publish = Callable[[Batch], None]
 T = TypeVar("T")
-# An update, and when it was received, in seconds of time.perf_counter.
-_Received = tuple[Update, float]
 
 
 class Ledger:
@@ -42,21 +39,20 @@ class Ledger:
     def __init__(self, policy: Policy, publish: Publish) -> None:
         self._policy = policy
         self._publish = publish
-        self._turn = threading.Lock()
-        self._together = Coalescer[_Received, Receipt](
-            self._record_together, MAX_BATCH_SIZE, MAX_PENDING_UPDATES
+        self._lock = threading.Lock()
+        self._batches = Coalescer[Update, Receipt](
+            self._record_batch, MAX_BATCH_SIZE, MAX_PENDING_UPDATES
         )
 
-    def record(self, update: Update, received: float | None = None) -> Receipt:
+    def record(self, update: Update) -> Receipt:
         """Record and publish the update; return its receipt. Blocks until the commit.
 
-        `received` is when the request arrived, in seconds of time.perf_counter; by default, now.
         Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError or Overloaded, or the database
         error that this update alone causes.
         """
-        return self._together.ask((update, received or time.perf_counter()))
+        return self._batches.ask(update)
 
-    def record_all(self, updates: Sequence[Update], received: float) -> list[Receipt | Exception]:
+    def record_all(self, updates: Sequence[Update]) -> list[Receipt | Exception]:
         """Record and publish the updates in order; return a receipt or an error for each.
 
         Blocks until they are committed. More than MAX_BATCH_SIZE take several transactions, between
@@ -65,9 +61,8 @@ class Ledger:
         """
         outcomes: list[Receipt | Exception] = []
         for start in range(0, len(updates), MAX_BATCH_SIZE):
-            portion = [(update, received) for update in updates[start : start + MAX_BATCH_SIZE]]
             try:
-                outcomes += self._together.ask_all(portion)
+                outcomes += self._batches.ask_all(updates[start : start + MAX_BATCH_SIZE])
             except Overloaded as error:
                 outcomes.append(Overloaded(error.retry_after, status=500))
             if isinstance(outcomes[-1], (ServerError, Overloaded)):
@@ -78,77 +73,61 @@ class Ledger:
     def change(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in its own transaction, publish the board and return the result. Blocks."""
 
-        def write(connection: Connection) -> tuple[int, T, Sequence[board.Entry]]:
-            version, _ = database.next_version(connection)
-            return version, work(connection), board.top(connection)
+        def write(connection: Connection) -> tuple[T, Batch]:
+            version, _ = transactions.next_version(connection)
+            return work(connection), Batch(version, [], top10.read(connection))
 
-        with self._turn:
-            version, done, top = database.transaction(write, reserved=True)
-            self._tell(Batch(version, [], board.top10(top)))
-        return done
+        with self._lock:
+            result, batch = transactions.transaction(write, reserved=True)
+            self._publish_committed(batch)
+        return result
 
-    def _record_together(self, together: Sequence[_Received]) -> Sequence[Outcome | Exception]:
-        with self._turn:
+    def _record_batch(self, updates: Sequence[Update]) -> Sequence[Outcome | Exception]:
+        with self._lock:
             try:
-                return self._record_and_publish(together)
+                return self._commit(updates)
             except (IntegrityError, DataError):
                 # One update is at fault; record each separately so that the others succeed.
-                return [self._record_alone(each) for each in together]
+                outcomes: list[Outcome | Exception] = []
+                for update in updates:
+                    try:
+                        outcomes += self._commit([update])
+                    except Exception as error:
+                        outcomes.append(error)
+                return outcomes
 
-    def _record_alone(self, received: _Received) -> Outcome | Exception:
-        outcome: Outcome | Exception
-        try:
-            (outcome,) = self._record_and_publish([received])
-        except Exception as error:
-            outcome = error
-        return outcome
+    def _commit(self, updates: Sequence[Update]) -> list[Outcome]:
+        """Commit and publish the updates. If all are refused, nothing is committed."""
+        replays: set[Key] = set()
 
-    def _record_and_publish(self, together: Sequence[_Received]) -> list[Outcome]:
-        outcomes, batch = self._commit([update for update, _ in together])
-        if batch:
-            batch.received.extend(
-                moment
-                for (_, moment), outcome in zip(together, outcomes, strict=True)
-                if isinstance(outcome, Receipt)
-            )
-            self._tell(batch)
-        return outcomes
+        def write(connection: Connection) -> tuple[list[Outcome], Batch]:
+            version, moments = transactions.next_version(connection, len(updates))
+            outcomes = records.write(connection, updates, self._policy, moments, replays, version)
+            pairs = zip(updates, outcomes, strict=True)
+            accepted = [(u.received, each) for u, each in pairs if isinstance(each, Receipt)]
+            if not accepted:
+                raise _AllRefused(outcomes)
+            received = [moment for moment, _ in accepted]
+            messages = [top10.score_update(each.user_id, each.score) for _, each in accepted]
+            return outcomes, Batch(version, messages, top10.read(connection), received)
 
-    def _tell(self, batch: Batch) -> None:
-        """Publish a committed batch. Logs errors: a failed push does not undo the commit."""
+        while True:
+            try:
+                outcomes, batch = transactions.transaction(write, reserved=True)
+            except records.ReplayError as found:
+                replays |= found.keys
+            except _AllRefused as refused:
+                return refused.outcomes
+            else:
+                self._publish_committed(batch)
+                return outcomes
+
+    def _publish_committed(self, batch: Batch) -> None:
+        """Publish the batch. Logs errors: a failed push does not undo the commit."""
         try:
             self._publish(batch)
         except Exception:
             log.exception("version %s of the board could not be published", batch.version)
-
-    def _commit(self, updates: list[Update]) -> tuple[list[Outcome], Batch | None]:
-        """Commit the updates; return their outcomes and the batch to publish.
-
-        If all are refused, nothing is committed and the batch is None.
-        """
-        replays: set[records.Key] = set()
-
-        def write(connection: Connection) -> tuple[int, list[Outcome], Sequence[board.Entry]]:
-            version, moments = database.next_version(connection, len(updates))
-            outcomes = records.write(connection, updates, self._policy, moments, replays, version)
-            if not any(isinstance(outcome, Receipt) for outcome in outcomes):
-                raise _AllRefused(outcomes)
-            return version, outcomes, board.top(connection)
-
-        while True:
-            try:
-                version, outcomes, top = database.transaction(write, reserved=True)
-            except records.ReplayError as found:
-                replays |= found.keys
-            except _AllRefused as found:
-                return found.outcomes, None
-            else:
-                told = [
-                    board.score_update(outcome.user_id, outcome.score)
-                    for outcome in outcomes
-                    if isinstance(outcome, Receipt)
-                ]
-                return outcomes, Batch(version, told, board.top10(top))
 
 
 class _AllRefused(Exception):

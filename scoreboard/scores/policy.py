@@ -14,8 +14,8 @@ DECIMALS = 9
 BILLION = 10**DECIMALS
 
 
-class Present(NamedTuple):
-    """A user's current score, since when (server time), and the timestamp of its update.
+class StandingState(NamedTuple):
+    """A user's score, the server time it was reached, and the timestamp of its update.
 
     Under `total`, `score` is the exact sum as a double and `remainder` the billionths that the
     exact sum has beyond it; under the other policies `remainder` is 0.
@@ -27,24 +27,23 @@ class Present(NamedTuple):
     remainder: int = 0
 
 
-# Score and remainder after an update.
-Amount = tuple[float, int]
-Policy = Callable[[Present, float, datetime], Amount | None]
+# Returns the new score and remainder, or None if the update only enters the history.
+Policy = Callable[[StandingState, float, datetime], tuple[float, int] | None]
 
 
-def latest(present: Present, value: float, achieved_at: datetime) -> Amount | None:
+def latest(state: StandingState, value: float, achieved_at: datetime) -> tuple[float, int] | None:
     """Use the update with the newest timestamp; of equal timestamps, the later arrival."""
-    return (value, 0) if achieved_at >= present.achieved_at else None
+    return (value, 0) if achieved_at >= state.achieved_at else None
 
 
-def best(present: Present, value: float, achieved_at: datetime) -> Amount | None:
+def best(state: StandingState, value: float, achieved_at: datetime) -> tuple[float, int] | None:
     """Use the highest value, whatever its timestamp."""
-    return (value, 0) if value > present.score else None
+    return (value, 0) if value > state.score else None
 
 
-def total(present: Present, value: float, achieved_at: datetime) -> Amount | None:
+def total(state: StandingState, value: float, achieved_at: datetime) -> tuple[float, int] | None:
     """Add the values exactly: the sum does not depend on the order of arrival."""
-    exact = _billionths(present.score) + present.remainder + _billionths(value)
+    exact = _exact(state) + _billionths(value)
     score = exact / BILLION  # Python divides integers to the nearest double
     if MAX_SCORE * BILLION < abs(exact) < MAX_TOTAL * BILLION:
         # The nearest double may be MAX_SCORE: the update would then seem lost.
@@ -52,7 +51,6 @@ def total(present: Present, value: float, achieved_at: datetime) -> Amount | Non
     return score, exact - _billionths(score)
 
 
-# Each returns the new score and remainder, or None if the update only enters the history.
 POLICIES: dict[str, Policy] = {"latest": latest, "best": best, "total": total}
 
 
@@ -61,38 +59,32 @@ def has_few_decimals(value: float) -> bool:
     return round(value, DECIMALS) == value
 
 
-def after(
-    policy: Policy, present: Present | None, value: float, achieved_at: datetime, now: datetime
-) -> Present | None:
-    """Return the user's score after an update received at `now`, None if it changes nothing.
-
-    `present` is None for the user's first update. Raises ScoreOutOfRange.
-    """
-    changed = apply(policy, present, value, achieved_at, now)
-    if changed:
-        check_range(changed)
-    return changed
-
-
 def apply(
-    policy: Policy, present: Present | None, value: float, achieved_at: datetime, now: datetime
-) -> Present | None:
-    """Do the same as `after`, without the range check."""
-    amount = policy(present, value, achieved_at) if present else (value, 0)
+    policy: Policy, state: StandingState | None, value: float, achieved_at: datetime, now: datetime
+) -> StandingState:
+    """Return the state after an update received at `now`: `state` itself if it changes nothing.
+
+    `state` is None before the user's first update. Does not check the range.
+    """
+    if state is None:
+        return StandingState(value, now, achieved_at)
+    amount = policy(state, value, achieved_at)
     if amount is None:
-        return None
+        return state
     score, remainder = amount
     # An update that does not change the score must not move its user behind a tie.
-    reached_at = present.reached_at if present and present.score == score else now
-    return Present(score, reached_at, achieved_at, remainder)
+    reached_at = state.reached_at if state.score == score else now
+    return StandingState(score, reached_at, achieved_at, remainder)
 
 
-def check_range(present: Present) -> None:
+def check_range(state: StandingState) -> None:
     """Raise ScoreOutOfRange unless the exact score is strictly between -/+ MAX_TOTAL."""
-    if abs(present.score) > MAX_SCORE:
-        exact = _billionths(present.score) + present.remainder
-        if abs(exact) >= MAX_TOTAL * BILLION:
-            raise ScoreOutOfRange
+    if abs(state.score) > MAX_SCORE and abs(_exact(state)) >= MAX_TOTAL * BILLION:
+        raise ScoreOutOfRange
+
+
+def _exact(state: StandingState) -> int:
+    return _billionths(state.score) + state.remainder
 
 
 def _billionths(value: float) -> int:

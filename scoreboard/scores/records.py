@@ -1,19 +1,47 @@
-"""The work of one ledger transaction: read standings, apply updates, write scores and standings."""
+"""The work of a ledger transaction: applies updates and writes scores and standings.
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+Statements are cached: building one takes longer than executing it. Postgres gets all rows as one
+JSON text: with a parameter per value, parsing the statement costs several times as much as
+executing it.
+"""
+
+import functools
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, tuple_
+import orjson
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Executable,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    tuple_,
+)
 
-from ..errors import Replayed, ScoreboardError, ScoreOutOfRange, UnknownUser
+from ..db import transactions
+from ..errors import Replayed, ScoreboardError, UnknownUser
+from ..extensions import Base
 from ..http.fields import moment, number
-from ..models import Score
-from . import sql as statements
-from .policy import Policy, Present, after
+from ..models import Score, Standing, User
+from .policy import Policy, StandingState, apply, check_range
+
+SCORE_COLUMNS = (
+    *("user_id", "score_value", "created_at", "achieved_at", "identity", "submitted_by"),
+    *("sent_timestamp", "score", "applied", "version"),
+)
+STATE_COLUMNS = StandingState._fields
+STANDING_COLUMNS = ("user_id", *STATE_COLUMNS, "score_id", "hidden")
 
 Key = tuple[str, str, str]  # user_id, submitted_by, identity: accepted once
+_KEY = (Score.user_id, Score.submitted_by, Score.identity)
 
 
 @dataclass(frozen=True)
@@ -21,7 +49,8 @@ class Update:
     """A validated, authorized request to update a score.
 
     `achieved_at` is never later than the arrival. `sent_timestamp` is the request's timestamp if
-    that was ahead of the server's clock, else None.
+    that was ahead of the server's clock, else None. `received` is the time of arrival in seconds
+    of time.perf_counter.
     """
 
     user_id: str
@@ -30,6 +59,7 @@ class Update:
     identity: str
     submitted_by: str
     sent_timestamp: datetime | None = None
+    received: float = field(default_factory=time.perf_counter, compare=False)
 
     @property
     def key(self) -> Key:
@@ -69,20 +99,6 @@ class ReplayError(Exception):
         self.keys = keys
 
 
-@dataclass
-class _Plan:
-    """The rows and standings to write, and the refused updates by index.
-
-    `set_by` maps a user to the key of the update that set the standing.
-    """
-
-    rows: dict[Key, dict[str, Any]]
-    standings: dict[str, Present]
-    set_by: dict[str, Key]
-    errors: dict[int, ScoreboardError]
-    replays: dict[int, Update]
-
-
 def write(
     connection: Connection,
     updates: Sequence[Update],
@@ -97,124 +113,138 @@ def write(
     update, and `replays` are the keys known to be replays. Raises ReplayError if the database has
     more of the keys: the caller must then roll back.
     """
-    standings, hidden = _standings(connection, {update.user_id for update in updates})
-    plan = _fold(updates, standings, policy, moments, replays)
-    ids = _insert_scores(connection, plan.rows, version)
-    if len(ids) < len(plan.rows):
-        raise ReplayError(plan.rows.keys() - ids.keys())
-    _upsert_standings(connection, plan, ids, hidden)
-    receipts = _receipts_of_replays(connection, plan.replays.values())
+    states, hidden = _states(connection, {update.user_id for update in updates})
+    plan = _Plan(states)
+    errors: dict[int, ScoreboardError] = {}
+    for index, update in enumerate(updates):
+        try:
+            if update.key in replays or update.key in plan.scores:
+                raise Replayed(None)
+            plan.add(update, policy, moments, version)
+        except ScoreboardError as error:
+            errors[index] = error
+    _, insert_scores, upsert_standings = _statements(connection.dialect.name)
+    inserted = _write_rows(connection, insert_scores, list(plan.scores.values()))
+    ids: dict[Key, int] = {tuple(key): score_id for score_id, *key in inserted}
+    if len(ids) < len(plan.scores):
+        raise ReplayError(plan.scores.keys() - ids.keys())
+    standings = [
+        {"user_id": user, **state._asdict(), "score_id": ids[key], "hidden": user in hidden}
+        for user, (state, key) in plan.changed.items()
+    ]
+    _write_rows(connection, upsert_standings, standings)
+    _add_receipts(connection, updates, errors)
     return [
-        plan.errors.get(place)
-        or (
-            Replayed(receipts.get(update))
-            if place in plan.replays
-            else _receipt(plan.rows[update.key], ids[update.key])
-        )
-        for place, update in enumerate(updates)
+        errors.get(index) or _receipt(plan.scores[update.key], ids[update.key])
+        for index, update in enumerate(updates)
     ]
 
 
-def _standings(
-    connection: Connection, user_ids: set[str]
-) -> tuple[dict[str, Present | None], set[str]]:
-    """Return each existing user's standing (None without a score), and the hidden users."""
-    standings: dict[str, Present | None] = {}
-    hidden = set()
-    for user_id, hidden_at, *standing in statements.standings_of(connection, user_ids):
-        standings[user_id] = Present(*standing) if standing[0] is not None else None
-        if hidden_at:
-            hidden.add(user_id)
-    return standings, hidden
+class _Plan:
+    """The rows of scores to insert by key, and the changed states by user with their update."""
 
+    def __init__(self, states: dict[str, StandingState | None]) -> None:
+        self.scores: dict[Key, dict[str, Any]] = {}
+        self.changed: dict[str, tuple[StandingState, Key]] = {}
+        self._states = states
 
-def _fold(
-    updates: Sequence[Update],
-    standings: dict[str, Present | None],
-    policy: Policy,
-    moments: Iterator[datetime],
-    replays: set[Key],
-) -> _Plan:
-    """Apply the updates one by one, starting from the standings, and return the plan."""
-    plan = _Plan({}, {user: now for user, now in standings.items() if now}, {}, {}, {})
-    for place, update in enumerate(updates):
-        if update.key in replays or update.key in plan.rows:
-            plan.replays[place] = update
-        elif update.user_id not in standings:
-            plan.errors[place] = UnknownUser()
-        else:
-            try:
-                _apply(plan, update, policy, next(moments))
-            except ScoreOutOfRange as error:
-                plan.errors[place] = error
-    return plan
-
-
-def _apply(plan: _Plan, update: Update, policy: Policy, now: datetime) -> None:
-    """Add the update to the plan, or raise ScoreOutOfRange and add nothing."""
-    before = plan.standings.get(update.user_id)
-    present = after(policy, before, update.score_value, update.achieved_at, now)
-    if present:
-        plan.standings[update.user_id] = present
-        plan.set_by[update.user_id] = update.key
-    plan.rows[update.key] = {
-        "user_id": update.user_id,
-        "score_value": update.score_value,
-        "created_at": now,
-        "achieved_at": update.achieved_at,
-        "identity": update.identity,
-        "submitted_by": update.submitted_by,
-        "sent_timestamp": update.sent_timestamp,
-        "score": plan.standings[update.user_id].score,
-        "applied": present is not None,
-    }
-
-
-def _insert_scores(
-    connection: Connection, rows: dict[Key, dict[str, Any]], version: int
-) -> dict[Key, int]:
-    """Insert the rows whose key is new; return the score_id of each inserted row."""
-    if not rows:
-        return {}
-    versioned = [{**row, "version": version} for row in rows.values()]
-    inserted = statements.insert_scores(connection, versioned)
-    return {tuple(key): score_id for score_id, *key in inserted}
-
-
-def _upsert_standings(
-    connection: Connection, plan: _Plan, ids: dict[Key, int], hidden: set[str]
-) -> None:
-    rows = [
-        {
-            "user_id": user_id,
-            **plan.standings[user_id]._asdict(),
-            "score_id": ids[key],
-            "hidden": user_id in hidden,
+    def add(
+        self, update: Update, policy: Policy, moments: Iterator[datetime], version: int
+    ) -> None:
+        """Apply an update. Raises UnknownUser or ScoreOutOfRange, with nothing added."""
+        if update.user_id not in self._states:
+            raise UnknownUser
+        before, now = self._states[update.user_id], next(moments)
+        after = apply(policy, before, update.score_value, update.achieved_at, now)
+        check_range(after)
+        if after is not before:
+            self._states[update.user_id] = after
+            self.changed[update.user_id] = after, update.key
+        self.scores[update.key] = {
+            "user_id": update.user_id,
+            "score_value": update.score_value,
+            "created_at": now,
+            "achieved_at": update.achieved_at,
+            "identity": update.identity,
+            "submitted_by": update.submitted_by,
+            "sent_timestamp": update.sent_timestamp,
+            "score": after.score,
+            "applied": after is not before,
+            "version": version,
         }
-        for user_id, key in plan.set_by.items()
-    ]
-    if rows:
-        statements.upsert_standings(connection, rows)
 
 
-def _receipts_of_replays(
-    connection: Connection, replays: Iterable[Update]
-) -> dict[Update, dict[str, Any]]:
-    """Return the receipt of each replay that is the same request by the same caller."""
-    by_key: dict[Key, list[Update]] = {}
-    for update in replays:
-        by_key.setdefault(update.key, []).append(update)
-    if not by_key:
-        return {}
-    key = tuple_(Score.user_id, Score.submitted_by, Score.identity)
-    rows = connection.execute(select(Score.__table__).where(key.in_(list(by_key)))).mappings()
-    return {
-        update: _receipt(row, row["score_id"]).body()
-        for row in rows
-        for update in by_key[row["user_id"], row["submitted_by"], row["identity"]]
-        if (update.score_value, update.sent_timestamp or update.achieved_at)
-        == (row["score_value"], row["sent_timestamp"] or row["achieved_at"])
+def _states(
+    connection: Connection, user_ids: Collection[str]
+) -> tuple[dict[str, StandingState | None], set[str]]:
+    """Return the state of each existing user (None without a score), and the hidden users."""
+    dialect = connection.dialect.name
+    statement, _, _ = _statements(dialect)
+    found = connection.execute(
+        statement, {"user_ids": transactions.any_of(user_ids, dialect)}
+    ).all()
+    states = {
+        user_id: StandingState(*state) if state[0] is not None else None
+        for user_id, _, *state in found
     }
+    return states, {user_id for user_id, hidden_at, *_ in found if hidden_at}
+
+
+@functools.cache
+def _statements(dialect: str) -> tuple[Executable, Executable, Executable]:
+    """Return the statements that read states, insert new scores and upsert standings."""
+    read = (
+        select(User.user_id, User.hidden_at, *(getattr(Standing, name) for name in STATE_COLUMNS))
+        .outerjoin(Standing, Standing.user_id == User.user_id)
+        .where(transactions.is_any(User.user_id, "user_ids", dialect))
+    )
+    scores = _insert(Score, SCORE_COLUMNS, dialect)
+    standings = _insert(Standing, STANDING_COLUMNS, dialect)
+    return (
+        read,
+        scores.on_conflict_do_nothing(index_elements=_KEY).returning(Score.score_id, *_KEY),
+        standings.on_conflict_do_update(
+            index_elements=[Standing.user_id],
+            set_={name: standings.excluded[name] for name in STANDING_COLUMNS[1:]},
+        ),
+    )
+
+
+def _insert(table: type[Base], names: tuple[str, ...], dialect: str) -> Any:
+    """Return an INSERT into these columns, for `_write_rows`."""
+    insert = transactions.insert(table, dialect)
+    if dialect == "sqlite":
+        return insert
+    columns = (column(name, table.__table__.c[name].type) for name in names)
+    rows = cast(bindparam("rows", type_=Text()), JSON)
+    given = func.json_to_recordset(rows).table_valued(*columns).render_derived(with_types=True)
+    return insert.from_select(list(names), select(*given.c))
+
+
+def _write_rows(connection: Connection, statement: Executable, rows: list[dict[str, Any]]) -> Any:
+    if not rows:
+        return ()
+    is_sqlite = connection.dialect.name == "sqlite"
+    return connection.execute(
+        statement, rows if is_sqlite else {"rows": orjson.dumps(rows).decode()}
+    )
+
+
+def _add_receipts(
+    connection: Connection, updates: Sequence[Update], errors: dict[int, ScoreboardError]
+) -> None:
+    """Add the receipt to each replay that is the same request by the same caller."""
+    replays = [(updates[n], error) for n, error in errors.items() if isinstance(error, Replayed)]
+    if not replays:
+        return
+    keys = [update.key for update, _ in replays]
+    found = connection.execute(select(Score.__table__).where(tuple_(*_KEY).in_(keys))).mappings()
+    rows = {(row["user_id"], row["submitted_by"], row["identity"]): row for row in found}
+    for update, error in replays:
+        row = rows[update.key]
+        sent = update.score_value, update.sent_timestamp or update.achieved_at
+        if sent == (row["score_value"], row["sent_timestamp"] or row["achieved_at"]):
+            error.receipt = _receipt(row, row["score_id"]).body()
 
 
 def _receipt(row: Any, score_id: int) -> Receipt:

@@ -4,13 +4,12 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ..http import request as requests
+from ..http import request
 from ..http.documented import documented
 from ..leaderboard import bp as leaderboard_bp
-from ..leaderboard import service as leaderboard
 from ..leaderboard.schemas import top10_schema
-from . import past_scores as history
-from . import submit as service
+from ..services import services
+from . import history, submit
 from .schemas import (
     batch_schema,
     history_query_schema,
@@ -37,7 +36,7 @@ def update() -> dict[str, Any]:
     A player may update their own score, a scorer or an admin anyone's. An update that was accepted
     before is refused with `replayed` and changes nothing; the error has the first receipt.
     """
-    return service.submit(requests.json_body(), requests.bearer_token(), requests.origin())
+    return submit.submit(request.json_body(), request.bearer_token(), request.origin())
 
 
 @bp.post("/batch")
@@ -48,15 +47,15 @@ def batch() -> dict[str, Any]:
     Each update is handled as by `POST /api/score/update`: one refused update does not affect the
     others. The body has at most 256 KiB. If the response is lost, send the same batch again.
     """
-    body = requests.long_json_body(service.MAX_BATCH_BYTES)
-    return service.submit_all(body, requests.bearer_token(), requests.origin())
+    body = request.long_json_body(submit.MAX_BATCH_BYTES)
+    return submit.submit_all(body, request.bearer_token(), request.origin())
 
 
 @bp.get("/top10")
 @documented({200: top10_schema}, conditional=True)
 def top10() -> Response:
     """Return the top 10. Public: no token is needed."""
-    return requests.answer(leaderboard.top10())
+    return request.answer(services().top10_cache.get())
 
 
 @leaderboard_bp.get("/users/<user_id>/scores")
@@ -69,8 +68,6 @@ def top10() -> Response:
 )
 def past_scores(user_id: str) -> Response:
     """Return a user's scores, newest first: your own, or anyone's as a scorer or an admin."""
-    return requests.answer(
-        history.past_scores(
-            user_id, requests.query(), requests.bearer_token(), requests.known_etags()
-        )
+    return request.answer(
+        history.page(user_id, request.query(), request.bearer_token(), request.known_etags())
     )

@@ -40,7 +40,7 @@ class BatchSchema(Schema):
         required=True,
         validate=check_updates,
         metadata={
-            "description": f"1 to {MAX_BATCH_UPDATES} updates, each judged on its own.",
+            "description": f"1 to {MAX_BATCH_UPDATES} updates, each handled independently.",
             "type": "array",
             "items": UpdateSchema,
             "minItems": 1,
@@ -64,7 +64,7 @@ class ResultSchema(Schema):
 
     status = fields.Integer(
         validate=validate.OneOf([200, 400, 401, 429, 500]),
-        metadata={"description": "The status of that answer.", "example": 200},
+        metadata={"description": "The status that this update alone would get.", "example": 200},
     )
     body = fields.Dict(metadata={"description": "A receipt, or the error of this update."})
     retry_after = fields.Integer(metadata={"optional": True})
@@ -86,7 +86,7 @@ class PastScoreSchema(Schema):
     score = ScoreValue()
     applied = fields.Boolean()
     voided_at = Moment(
-        allow_none=True, metadata={"description": "Since when it counts no more, if it does not."}
+        allow_none=True, metadata={"description": "When the score was voided, if it was."}
     )
 
 

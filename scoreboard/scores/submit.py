@@ -10,7 +10,7 @@ from flask import Flask, current_app
 
 from ..auth import tokens
 from ..concurrency import runtime
-from ..db import rate_limits as limit_storage
+from ..db import rate_limits
 from ..errors import InvalidInput, NotPermitted, Overloaded, RateLimited, ScoreboardError, translate
 from ..http.fields import number
 from ..http.request import Origin
@@ -45,18 +45,23 @@ def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
     ScoreboardError, with nothing changed, for everything a client can cause. Blocks until the
     commit.
     """
-    with (
-        _attempt(origin) as attempt,
-        _overload_as_500(),
-    ):
-        with _naming(attempt, token):
+    with _attempt(origin) as attempt:
+        try:
             loaded = _validate(body)
+        except Exception:
+            attempt.claimed = tokens.claimed(token)
+            raise
         attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
         attempt.caller = tokens.authenticate(token)
-        user_id = _authorize(attempt.caller, loaded["user_id"])
-        _limit(loaded["user_id"])
-        update = _update(loaded, submitted_by=user_id)
-        receipt = services().ledger.record(update, attempt.started)
+        submitted_by = _authorize(
+            attempt.caller,
+            attempt.caller.may_update(loaded["user_id"]),
+            "This token may not update that user's score.",
+        )
+        (quota,) = rate_limits.count("SCORE_RATE_LIMIT", {loaded["user_id"]: 1})
+        if quota.amount < 1:
+            raise RateLimited(quota.retry_after)
+        receipt = services().ledger.record(_update(loaded, submitted_by, attempt.started))
         attempt.score = receipt.score
         return receipt.body()
 
@@ -67,68 +72,54 @@ def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any
     Each update is handled as by `submit`, except that all share one token. Raises a
     ScoreboardError, with nothing changed, if the batch as a whole is refused.
     """
-    with (
-        audit.Attempt(origin, observe=services().observe_attempt, is_batch=True) as batch,
-        _overload_as_500(),
-    ):
-        with _naming(batch, token):
+    with _attempt(origin, is_batch=True) as batch:
+        try:
             bodies = _validate_batch(body)
+        except Exception:
+            batch.claimed = tokens.claimed(token)
+            raise
         batch.caller = tokens.authenticate(token)
-        submitted_by = _authorize_batch(batch.caller)
+        submitted_by = _authorize(
+            batch.caller,
+            batch.caller.may("score:any"),
+            "Batches need a token that may update anyone's score.",
+        )
         attempts = [
             audit.Attempt(origin, batch.started, caller=batch.caller, observe=batch.observe)
             for _ in bodies
         ]
-        judged = _judge(attempts, bodies, submitted_by)
-        updates = [each for each in judged if isinstance(each, Update)]
-        recorded = iter(services().ledger.record_all(updates, batch.started))
-        outcomes = [next(recorded) if isinstance(each, Update) else each for each in judged]
+        checked = _check(attempts, bodies, submitted_by)
+        updates = [each for each in checked if isinstance(each, Update)]
+        recorded = iter(services().ledger.record_all(updates))
+        outcomes = [next(recorded) if isinstance(each, Update) else each for each in checked]
         return {"results": _results(attempts, outcomes)}
 
 
-def _attempt(origin: Origin, is_batch: bool = False) -> audit.Attempt:
+@contextmanager
+def _attempt(origin: Origin, is_batch: bool = False) -> Iterator[audit.Attempt]:
+    """Log and observe an attempt. Overloaded gets status 500: the specification allows no 503."""
     observe = services().observe_attempt
-    return audit.Attempt(origin, observe=observe, is_batch=is_batch)
-
-
-@contextmanager
-def _overload_as_500() -> Iterator[None]:
-    """Raise Overloaded with status 500: the specification allows no 503 here."""
-    try:
-        yield
-    except Overloaded as error:
-        raise Overloaded(error.retry_after, status=500) from error
-
-
-@contextmanager
-def _naming(attempt: audit.Attempt, token: str | None) -> Iterator[None]:
-    """Set the claimed caller of an attempt refused in this context, for the log only.
-
-    Checks the token's signature and expiry but not the database: a malformed body must not cost a
-    query, and a failing database must not change the response.
-    """
-    try:
-        yield
-    except Exception:
-        attempt.claimed = tokens.claimed(token)
-        raise
+    with audit.Attempt(origin, observe=observe, is_batch=is_batch) as attempt:
+        try:
+            yield attempt
+        except Overloaded as error:
+            raise Overloaded(error.retry_after, status=500) from error
 
 
 def _validate(body: object) -> dict[str, Any]:
+    """Return the loaded update, with `achieved_at`. Raises ValidationError or InvalidInput."""
     if not isinstance(body, dict):
         raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
     loaded: dict[str, Any] = update_schema.fast_load(body)
-    now = datetime.now(UTC)
-    if loaded["timestamp"] > now + FUTURE:
+    value, timestamp, now = loaded["score_value"], loaded["timestamp"], datetime.now(UTC)
+    if timestamp > now + FUTURE:
         problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
         raise InvalidInput("The timestamp is in the future.", problem, "timestamp_in_future")
-    if current_app.config["SCORE_POLICY"] == "total" and not has_few_decimals(
-        loaded["score_value"]
-    ):
+    if current_app.config["SCORE_POLICY"] == "total" and not has_few_decimals(value):
         problem = {"score_value": [f"Must have at most {DECIMALS} decimals."]}
         raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
     # A timestamp ahead of the clock counts as now: no later update may be older than this one.
-    return {**loaded, "achieved_at": min(loaded["timestamp"], now)}
+    return {**loaded, "achieved_at": min(timestamp, now)}
 
 
 def _validate_batch(body: object) -> list[object]:
@@ -139,66 +130,45 @@ def _validate_batch(body: object) -> list[object]:
     return updates
 
 
-def _authorize(caller: Caller, user_id: str) -> str:
-    """Return the caller's id. Raises NotPermitted unless it may update this user's score."""
-    if caller.user_id is None or not caller.may_update(user_id):
-        raise NotPermitted("This token may not update that user's score.")
+def _authorize(caller: Caller, is_allowed: bool, refusal: str) -> str:
+    """Return the caller's user id. Raises NotPermitted."""
+    if caller.user_id is None or not is_allowed:
+        raise NotPermitted(refusal)
     return caller.user_id
 
 
-def _authorize_batch(caller: Caller) -> str:
-    """Return the caller's id. Raises NotPermitted unless it may update anyone's score."""
-    if caller.user_id is None or not caller.may("score:any"):
-        raise NotPermitted("Batches need a token that may update anyone's score.")
-    return caller.user_id
-
-
-def _limit(user_id: str) -> None:
-    """Count one update against this user's rate limit. Raises RateLimited; yields to the loop."""
-    (room,) = limit_storage.count("SCORE_RATE_LIMIT", {user_id: 1})
-    if room.amount < 1:
-        raise RateLimited(room.retry_after)
-
-
-def _update(loaded: dict[str, Any], submitted_by: str) -> Update:
+def _update(loaded: dict[str, Any], submitted_by: str, received: float) -> Update:
+    user_id, value, timestamp = loaded["user_id"], loaded["score_value"], loaded["timestamp"]
     # A nonce has neither ':' nor '/', so the two forms of identity never collide.
-    identity = loaded.get("nonce") or (
-        f"{loaded['timestamp'].isoformat()}/{number(loaded['score_value'])}"
-    )
-    timestamp, achieved_at = loaded["timestamp"], loaded["achieved_at"]
-    return Update(
-        loaded["user_id"],
-        loaded["score_value"],
-        achieved_at,
-        identity,
-        submitted_by,
-        sent_timestamp=timestamp if timestamp != achieved_at else None,
-    )
+    identity = loaded.get("nonce") or f"{timestamp.isoformat()}/{number(value)}"
+    achieved_at = loaded["achieved_at"]
+    sent_timestamp = timestamp if timestamp != achieved_at else None
+    return Update(user_id, value, achieved_at, identity, submitted_by, sent_timestamp, received)
 
 
-def _judge(
+def _check(
     attempts: list[audit.Attempt], bodies: list[object], submitted_by: str
 ) -> list[Update | Exception]:
     """Return for each body the update to record, or the error. Yields to the loop.
 
     If the rate limit allows only some of a user's valid updates, these are the first ones.
     """
-    judged: list[Update | Exception] = []
-    valid: dict[str, list[int]] = {}
+    checked: list[Update | Exception] = []
+    indexes: dict[str, list[int]] = {}  # of the valid updates, by user
     for attempt, body in runtime.yielding(zip(attempts, bodies, strict=True)):
         try:
             loaded = _validate(body)
             attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
-            judged.append(_update(loaded, submitted_by))
-            valid.setdefault(loaded["user_id"], []).append(len(judged) - 1)
+            indexes.setdefault(loaded["user_id"], []).append(len(checked))
+            checked.append(_update(loaded, submitted_by, attempt.started))
         except Exception as error:
-            judged.append(translate(error))
-    amounts = {user_id: len(places) for user_id, places in valid.items()}
-    rooms = limit_storage.count("SCORE_RATE_LIMIT", amounts)
-    for places, room in zip(valid.values(), rooms, strict=True):
-        for place in places[room.amount :]:
-            judged[place] = RateLimited(room.retry_after)
-    return judged
+            checked.append(translate(error))
+    amounts = {user_id: len(valid) for user_id, valid in indexes.items()}
+    quotas = rate_limits.count("SCORE_RATE_LIMIT", amounts)
+    for valid, quota in zip(indexes.values(), quotas, strict=True):
+        for index in valid[quota.amount :]:
+            checked[index] = RateLimited(quota.retry_after)
+    return checked
 
 
 def _results(
@@ -212,15 +182,11 @@ def _results(
             attempt.score = outcome.score
             errors.append(None)
             results.append({"status": 200, "body": outcome.body()})
-        else:
-            error = translate(outcome)
-            errors.append(error)
-            results.append({"status": error.status, "body": error.body(), **_wait(error)})
+            continue
+        error = translate(outcome)
+        errors.append(error)
+        results.append({"status": error.status, "body": error.body()})
+        if error.retry_after:
+            results[-1]["retry_after"] = error.retry_after
     audit.end_all(runtime.yielding(zip(attempts, errors, strict=True)))
     return results
-
-
-def _wait(error: ScoreboardError) -> dict[str, int]:
-    if isinstance(error, (RateLimited, Overloaded)):
-        return {"retry_after": error.retry_after}
-    return {}

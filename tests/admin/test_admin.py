@@ -314,7 +314,7 @@ steps = st.lists(
 def test_after_any_voids_the_standing_follows_from_the_remaining_scores(
     policy, user_ids, steps, monkeypatch
 ):
-    monkeypatch.setattr(history, "PORTION", 3)  # so that most histories take several reads
+    monkeypatch.setattr(history, "CHUNK_SIZE", 3)  # so that most histories take several reads
     transactions.transaction(lambda c: [c.execute(delete(table)) for table in (Standing, Score)])
     ledger = Ledger(POLICIES[policy], lambda batch: None)
     remaining = {user_id: [] for user_id in user_ids}

@@ -1,4 +1,4 @@
-"""The top 10 that is kept for a moment is never wrong about what this process has told."""
+"""The cached top 10 never lacks an update of its own process, and is read at most ten times/s."""
 
 import threading
 import uuid
@@ -6,16 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from scoreboard.errors import ServerError
 from scoreboard.extensions import db
-from scoreboard.leaderboard import top10 as board
+from scoreboard.leaderboard import top10
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return a clock for the top 10 that goes when it is told to."""
+    """Return a clock for the cache that only the test advances."""
 
     class Clock:
         now = 1000.0
@@ -24,14 +25,8 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(board, "time", clock)
+    monkeypatch.setattr(top10, "time", clock)
     return clock
-
-
-@pytest.fixture
-def other(make_app, app):
-    """Return a client of another process on the same database, or as good as one."""
-    return make_app().test_client()
 
 
 def post(client, person, score):
@@ -43,7 +38,7 @@ def scores(client):
     return [entry["score"] for entry in client.get("/api/score/top10").json["top_10_scores"]]
 
 
-def test_it_shows_what_was_acknowledged_at_once(client, player, clock):
+def test_an_acknowledged_update_is_shown_at_once(client, player, clock):
     assert scores(client) == []
 
     for score in (1, 2, 3):
@@ -51,20 +46,20 @@ def test_it_shows_what_was_acknowledged_at_once(client, player, clock):
         assert scores(client) == [score]
 
 
-def test_it_shows_what_another_process_acknowledged_after_a_tenth_of_a_second(
-    client, other, player, clock
+def test_an_update_of_another_process_is_shown_after_a_tenth_of_a_second(
+    client, make_app, player, clock
 ):
     assert scores(client) == []
-    post(other, player, 1)
+    post(make_app().test_client(), player, 1)
 
     clock.now += 0.1001
 
     assert scores(client) == [1]
 
 
-def test_it_is_read_once_for_many_requests(client, player, clock):
+def test_many_requests_share_one_read(client, player, clock):
     statements = []
-    event.listen(db.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    event.listen(db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
 
     for _ in range(100):
         scores(client)
@@ -72,51 +67,62 @@ def test_it_is_read_once_for_many_requests(client, player, clock):
     assert sum("standings" in statement for statement in statements) == 1
 
 
-def test_what_was_read_does_not_hide_what_was_acknowledged_meanwhile(
-    app, client, player, clock, monkeypatch
-):
+def test_a_read_does_not_hide_an_update_acknowledged_meanwhile(client, player, clock, monkeypatch):
     assert scores(client) == []
-    read = board.since
+    since = top10.since
 
-    def read_and_be_overtaken(version):
-        found = read(version)
+    def read_then_update(version):
+        batch = since(version)
         post(client, player, 5)
-        return found
+        return batch
 
-    monkeypatch.setattr(board, "since", read_and_be_overtaken)
+    monkeypatch.setattr(top10, "since", read_then_update)
     clock.now += 1
 
     assert scores(client) == [5]
 
 
-def test_a_failing_database_is_told_and_then_forgotten(client, clock, monkeypatch):
+def test_while_the_database_fails_an_empty_cache_is_an_error(client, clock, monkeypatch):
     def fail(version):
-        raise OSError("gone")
+        raise OperationalError("", {}, Exception("no connection"))
 
     with monkeypatch.context() as broken:
-        broken.setattr(board, "since", fail)
-        answer = client.get("/api/score/top10")
+        broken.setattr(top10, "since", fail)
+        responses = [client.get("/api/score/top10") for _ in range(2)]
 
-    assert (answer.status_code, answer.json["error"]["code"]) == (500, "server_error")
+    assert [r.status_code for r in responses] == [500, 500]
+    assert {r.json["error"]["code"] for r in responses} == {"server_error"}
     assert scores(client) == []
 
 
-def test_who_waits_for_a_database_that_hangs_shares_its_failure(monkeypatch):
-    asked, failing = [], threading.Event()
+def test_while_the_database_fails_the_cache_keeps_its_content(client, player, clock, monkeypatch):
+    post(client, player, 1)
+    assert scores(client) == [1]
 
-    def hang(version):
-        asked.append(version)
+    def fail(version):
+        raise OperationalError("", {}, Exception("no connection"))
+
+    monkeypatch.setattr(top10, "since", fail)
+    clock.now += 1
+
+    assert scores(client) == [1]
+
+
+def test_callers_that_wait_for_a_read_share_its_failure():
+    reads, failing = [], threading.Event()
+
+    def hang():
+        reads.append(1)
         assert failing.wait(10)
-        raise OSError("gone")
+        raise OSError("no connection")
 
-    monkeypatch.setattr(board, "since", hang)
-    cache = board.Top10Cache(lambda: board.since(None))
+    cache = top10.Top10Cache(hang)
     with ThreadPoolExecutor(10) as pool:
         first = pool.submit(cache.get)
-        wait_until(lambda: asked)
+        wait_until(lambda: reads)
         rest = [pool.submit(cache.get) for _ in range(9)]
-        wait_until(lambda: len(cache._reads._queue) == 9)
+        wait_until(lambda: cache._reads._pending == 9)
         failing.set()
 
         assert [type(each.exception(10)) for each in [first, *rest]] == [ServerError] * 10
-    assert len(asked) == 2
+    assert len(reads) == 2
