@@ -68,7 +68,7 @@ def socketio_packets(data):
         session, playing = _playing(here, connected=_is_odd(data))
         for packet in here.filled(data[1:]).split(b"\x1e"):
             text = packet.decode(errors="replace")
-            session.websocket.received(text)
+            session.websocket.on_message(text)
         playing.end()
 
 
@@ -199,7 +199,7 @@ def _session(here):
 def _connect(here, session):
     token = here.people["scorer"].token
     session.receive(engine.message("0" + json.dumps({"token": token})))
-    assert here.connections._users, "not connected"
+    assert any(each.caller for each in here.connections._all), "not connected"
 
 
 def _leave(here):
@@ -213,11 +213,9 @@ def _playing(here, connected):
     """Return a session that has upgraded to a WebSocket, and the client's side of it."""
     session = _session(here)
     playing = _Playing()
-    engine.EngineWebSocket(print, session._websocket_handler, session.server)._open(
-        playing.websocket
-    )
+    session.open_websocket(playing.websocket)
     for text in ("2probe", "5"):
-        session.websocket.received(text)
+        session.websocket.on_message(text)
     if connected:
         _connect(here, session)
     return session, playing

@@ -131,7 +131,7 @@ class World:
         inline = SimpleNamespace(spawn=lambda work, *args: work(*args))
         return (
             mock.patch.object(updates, "runtime", inline),
-            mock.patch.object(updates, "_update", update),
+            mock.patch.object(updates, "_submit", update),
             mock.patch.object(runtime, "after"),
             mock.patch.object(passwords, "generate_password_hash", _hash),
             mock.patch.object(passwords, "check_password_hash", check_password_hash),
@@ -139,7 +139,7 @@ class World:
         )
 
 
-_UPDATE = updates._update
+_UPDATE = updates._submit
 
 
 def _hash(password):

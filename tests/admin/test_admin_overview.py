@@ -8,7 +8,7 @@ import pytest
 
 from scoreboard.anomalies import flags as marks
 from scoreboard.observability.recent import MAX_LINES, MINUTES, Recent
-from scoreboard.realtime.connections import Connection
+from scoreboard.realtime.connections import LiveConnection
 from scoreboard.services import services
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
@@ -181,7 +181,10 @@ class TestOverview:
             }
 
     def test_it_counts_the_connections_of_each_kind(self, app, ask):
-        connections, connection = services(app).connections, Connection("127.0.0.1", "websocket")
+        connections, connection = (
+            services(app).connections,
+            LiveConnection("127.0.0.1", "websocket"),
+        )
 
         before = ask("overview").json["connections"]
         connections.open(connection)

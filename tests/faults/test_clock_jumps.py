@@ -24,7 +24,7 @@ from scoreboard.models import RevokedToken
 from scoreboard.observability import metrics
 from scoreboard.permissions import Caller
 from scoreboard.realtime import connections, maintenance
-from scoreboard.realtime.connections import PING_INTERVAL, Connection, Connections
+from scoreboard.realtime.connections import PING_INTERVAL, Connections, LiveConnection
 from scoreboard.scores.records import Update
 from scoreboard.services import services
 from tests.support import databases
@@ -293,7 +293,7 @@ class TestConnections:
 
     @pytest.fixture
     def one(self, watch, told):
-        one = Connection(
+        one = LiveConnection(
             "127.0.0.1",
             metrics.WEBSOCKET,
             close=lambda code, reason: told.append(reason),
@@ -367,7 +367,7 @@ class TestEndedSessions:
     def closed(self, app):
         """Return what a connection of Ann's was told when it was closed."""
         closed = []
-        connection = Connection(
+        connection = LiveConnection(
             "127.0.0.1", metrics.WEBSOCKET, close=lambda code, reason: closed.append(reason)
         )
         services(app).connections.on_first_connection(lambda: None)
