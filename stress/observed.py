@@ -129,7 +129,7 @@ def _held():
         "watched sockets": len(runtime.watched),
         "attempts": len(services(app).attempts_in_progress),
         "connections": len(services(app).connections._all),
-        "viewers": len(audience.socket_io) + len(audience.websockets),
+        "viewers": sum(map(len, audience.by_protocol.values())),
         "sessions": len(server.eio.sockets),
         "environments": len(server.environ),
         # Copies, because the loop runs meanwhile and changes the rooms.

@@ -89,13 +89,7 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
         self._client = redis_client.connect(url, PUBLISH_TIMEOUT)
         self._waiting: deque[str] = deque(maxlen=MAX_WAITING_MESSAGES)
         self._added = threading.Semaphore(0)
-        self._is_publishing = self._is_initialized = False
-
-    def initialize(self) -> None:
-        """Start to listen, once: both the library and the maintenance call this."""
-        if not self._is_initialized:
-            self._is_initialized = True
-            super().initialize()
+        self._is_publishing = False
 
     def share(self, batch: Batch) -> None:
         """Queue the batch for the other processes. Never blocks or raises."""

@@ -76,11 +76,7 @@ class Connections:
 
     def count(self, address: str) -> int:
         """Return how many connections this address has."""
-        return self._count("address", address) + self.waiting(address)
-
-    def waiting(self, address: str) -> int:
-        """Return how many unauthenticated connections this address has."""
-        return self._count("waiting", address)
+        return self._count("waiting", address) + self._count("address", address)
 
     def on_first_connection(self, call: Callable[[], object]) -> None:
         """Register `call` to be called once, when the first connection opens."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,8 +26,7 @@ class Subscribers:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self.socket_io: set[engine.EngineSession] = set()
-        self.websockets: set[Any] = set()
+        self.by_protocol: dict[str, set[Any]] = {SOCKET_IO: set(), WEBSOCKET: set()}
         self.top10: dict[str, Any] | None = None
         self.sent_at: float | None = None  # by time.monotonic
 
@@ -43,10 +42,10 @@ class Subscribers:
         if not messages:
             return
         try:
-            _send(messages, self.socket_io, self.websockets)
+            _send(messages, self.by_protocol)
             self.sent_at = time.monotonic()
-            self._metrics.deliveries.labels(SOCKET_IO).inc(len(messages) * len(self.socket_io))
-            self._metrics.deliveries.labels(WEBSOCKET).inc(len(messages) * len(self.websockets))
+            for protocol, subscribers in self.by_protocol.items():
+                self._metrics.deliveries.labels(protocol).inc(len(messages) * len(subscribers))
             self._metrics.count_pushed(batch.received)
         except Exception:
             log.exception("a broadcast failed")
@@ -56,22 +55,18 @@ class Subscribers:
         return {"type": "top_10_update", "data": self.top10}
 
 
-def _send(
-    messages: list[dict[str, Any]],
-    socket_io: Collection[engine.EngineSession] = (),
-    websockets: Collection[Any] = (),
-) -> None:
+def _send(messages: list[dict[str, Any]], by_protocol: Mapping[str, Collection[Any]]) -> None:
     """Send the messages, framed once for all subscribers of a protocol."""
     texts = [dumps(message).decode() for message in messages]
-    if socket_io:
+    if sessions := by_protocol.get(SOCKET_IO):
         packets = [
             engine.message(f'2["{message["type"]}",{text}]')
             for message, text in zip(messages, texts, strict=True)
         ]
         frames = engine.frames(packets)
-        for session in list(socket_io):
+        for session in list(sessions):
             session.push(frames, packets)
-    if websockets:
+    if websockets := by_protocol.get(WEBSOCKET):
         frames = b"".join(map(text_frame, texts))
         for websocket in list(websockets):
             websocket.push(frames)
@@ -98,32 +93,22 @@ def publish(batch: Batch) -> None:
     services().socketio.server.manager.share(batch)
 
 
-def subscribe_socket_io(app: Flask, session: engine.EngineSession) -> None:
-    """Add a Socket.IO subscriber and send it the current top 10 first. May block for a read."""
+def subscribe(app: Flask, protocol: str, subscriber: Any) -> None:
+    """Add a subscriber and send it the current top 10 first. May block for a read.
 
-    def add(subscribers: Subscribers) -> None:
-        _send([subscribers.top10_update()], socket_io=[session])
-        subscribers.socket_io.add(session)
+    `subscriber` is an EngineSession for Socket.IO, a WebSocket otherwise.
+    """
+    subscribers = services(app).subscribers
 
-    _subscribe(app, add)
+    def add() -> None:
+        _send([subscribers.top10_update()], {protocol: [subscriber]})
+        subscribers.by_protocol[protocol].add(subscriber)
 
-
-def subscribe_websocket(app: Flask, websocket: Any) -> None:
-    """Add a WebSocket subscriber and send it the current top 10 first. May block for a read."""
-
-    def add(subscribers: Subscribers) -> None:
-        _send([subscribers.top10_update()], websockets=[websocket])
-        subscribers.websockets.add(websocket)
-
-    _subscribe(app, add)
-
-
-def _subscribe(app: Flask, add: Callable[[Subscribers], object]) -> None:
     with app.app_context():
-        services(app).feed.subscribe(lambda: add(services(app).subscribers))
+        services(app).feed.subscribe(add)
 
 
 def unsubscribe(app: Flask, subscriber: Any) -> None:
     """Stop sending to a subscriber of either protocol."""
-    services(app).subscribers.socket_io.discard(subscriber)
-    services(app).subscribers.websockets.discard(subscriber)
+    for subscribers in services(app).subscribers.by_protocol.values():
+        subscribers.discard(subscriber)

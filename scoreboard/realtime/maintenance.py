@@ -29,7 +29,11 @@ def init_app(app: Flask, close_dead_clients: Task) -> None:
     """Start the maintenance when the first connection opens."""
 
     def start() -> None:
-        services(app).socketio.server.manager.initialize()
+        server = services(app).socketio.server
+        server.manager.initialize()
+        server.manager_initialized = (
+            True  # so that the library does not do it with its first client
+        )
         observe_lag = services(app).metrics.loop_lag_seconds.observe
         # Two threads of tasks: a slow database must not delay expiry and pings.
         runtime.spawn(_repeat, app, (close_dead_clients, _close_expired), observe_lag)

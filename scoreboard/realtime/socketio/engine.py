@@ -18,13 +18,7 @@ from queue import Empty
 from typing import Any
 
 from engineio import packet, payload
-from engineio.exceptions import (
-    ContentTooLongError,
-    EngineIOError,
-    QueueEmpty,
-    SocketIsClosedError,
-    UnknownPacketError,
-)
+from engineio.exceptions import ContentTooLongError, EngineIOError, QueueEmpty, UnknownPacketError
 from engineio.packet import Packet
 from engineio.socket import Socket
 
@@ -39,17 +33,10 @@ CLIENT_PACKETS = (packet.PONG, packet.MESSAGE, packet.UPGRADE, packet.CLOSE)
 
 
 def install(engine: Any) -> None:
-    """Give this Engine.IO server our error shape, and let it send to clients that just left."""
+    """Give this Engine.IO server our error shape."""
     engine._bad_request = refusals.bad_request
     engine._method_not_found = refusals.method_not_allowed
     engine._unauthorized = refusals.refusal
-    send_packet = engine.send_packet
-
-    def send(engine_sid: str, sent: Packet) -> None:
-        with contextlib.suppress(SocketIsClosedError):
-            send_packet(engine_sid, sent)
-
-    engine.send_packet = send
 
 
 def message(text: str) -> Packet:
@@ -97,7 +84,7 @@ class EngineSession(Socket):
                     self.queue.put(each)
 
     def send(self, pkt: Packet) -> None:
-        """Send a packet, unless an unanswered ping ends the session. Raises SocketIsClosedError."""
+        """Send a packet, unless the session has ended or an unanswered ping ends it now."""
         if self.check_ping_timeout():
             self.push(frames([pkt]), [pkt])
 
@@ -109,7 +96,7 @@ class EngineSession(Socket):
 
     def ping(self) -> None:
         """Send a ping unless one is unanswered."""
-        if not self.closed and self.last_ping is None:
+        if self.last_ping is None:
             self.last_ping = time.monotonic()
             self.send(Packet(packet.PING))
 
@@ -118,14 +105,12 @@ class EngineSession(Socket):
         self.last_ping = None
 
     def check_ping_timeout(self) -> bool:
-        """Close a session whose ping timed out; return False then. Raises SocketIsClosedError."""
-        if self.closed:
-            raise SocketIsClosedError
+        """Close a session whose ping timed out. Return whether it is still open."""
         pinged_at = self.last_ping
-        if pinged_at is None or time.monotonic() - pinged_at <= self.server.ping_timeout:
-            return True
-        self.close(reason=self.server.reason.PING_TIMEOUT)
-        return False
+        if pinged_at is not None and time.monotonic() - pinged_at > self.server.ping_timeout:
+            self.close(reason=self.server.reason.PING_TIMEOUT)
+            return False
+        return not self.closed
 
     def handle_post_request(self, environ: dict[str, Any]) -> None:
         """Handle the packets of a polling client: all of them, or none if one is malformed.
@@ -201,12 +186,8 @@ class EngineSession(Socket):
         else:
             if text[0] != "4":
                 opened.count_useless_frame(text)
-            try:
+            with contextlib.suppress(UnknownPacketError):
                 self.receive(Packet(int(text[0]), text[1:]))
-            except UnknownPacketError:
-                pass
-            except SocketIsClosedError:
-                opened.close()
 
     def _upgrade(self, opened: WebSocket, text: str) -> None:
         """Upgrade from polling: answer the client's probe, attach on its upgrade packet."""

@@ -1,12 +1,10 @@
 """Handles Socket.IO clients: connect, authenticate, update_score, disconnect."""
 
-import contextlib
 import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 from flask_socketio import SocketIO
 from socketio import packet
@@ -186,7 +184,7 @@ class SocketIOHandlers:
         client = self._client(sid)
         if client:
             self._server.enter_room(sid, ROOM)
-            hub.subscribe_socket_io(self._app, client.session)
+            hub.subscribe(self._app, SOCKET_IO, client.session)
 
     def _unsubscribe(self, sid: str, reason: str = "") -> None:
         """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
@@ -204,10 +202,8 @@ class SocketIOHandlers:
             elif client and session.queue.qsize() > MAX_WAITING_PACKETS:
                 session.on_slow()
                 self._close_transport(client, SLOW, "too slow")
-            elif not session.closing:
-                with contextlib.suppress(SocketIsClosedError):
-                    if not session.check_ping_timeout():
-                        runtime.yield_to_loop()  # hundreds may time out at once
+            elif not session.closing and not session.check_ping_timeout():
+                runtime.yield_to_loop()  # hundreds may time out at once
 
     def _close(self, client: SocketIOClient, code: int, reason: str) -> None:
         """Send an admitted client a DISCONNECT packet; otherwise, or again, close the transport."""

@@ -23,16 +23,6 @@ _REFUSALS = {
 _BAD_REQUEST = ("bad_request", "This is not a request of Engine.IO.")
 
 
-class MethodNotAllowed(ScoreboardError):
-    """Engine.IO does not accept this HTTP method."""
-
-    status, code = 405, "method_not_allowed"
-
-    def headers(self) -> dict[str, str]:
-        """Return the Allow header that RFC 9110, section 15.5.6, requires."""
-        return {"Allow": "GET, POST, OPTIONS"}
-
-
 def bad_request(message: str | None = None) -> dict[str, Any]:
     """Return the response to a request that Engine.IO refuses.
 
@@ -45,12 +35,15 @@ def bad_request(message: str | None = None) -> dict[str, Any]:
 
 def method_not_allowed() -> dict[str, Any]:
     """Return the response to an HTTP method that Engine.IO does not accept."""
-    return refusal(MethodNotAllowed("Socket.IO takes GET, POST and OPTIONS here."))
+    error = ScoreboardError("Use GET, POST or OPTIONS here.", "method_not_allowed")
+    error.status = 405
+    # RFC 9110, section 15.5.6
+    return refusal(error, Allow="GET, POST, OPTIONS")
 
 
-def refusal(error: ScoreboardError) -> dict[str, Any]:
+def refusal(error: ScoreboardError, **own_headers: str) -> dict[str, Any]:
     """Return an error in the response format of Engine.IO."""
-    headers = {"Content-Type": "application/json", **error.headers()}
+    headers = {"Content-Type": "application/json", **error.headers(), **own_headers}
     return {
         "status": f"{error.status} {HTTPStatus(error.status).phrase}",
         "headers": list(headers.items()),

@@ -1,10 +1,8 @@
 """Handles `update_score` events like `POST /api/score/update`, each in its own task."""
 
-import contextlib
 import threading
 from typing import Any
 
-from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 
 from ...concurrency import runtime
@@ -38,8 +36,7 @@ def _acknowledge(app: Flask, client: Any, event: StrictPacket) -> None:
         client.was_refused |= response["status"] != 200
         if event.id is not None:
             text = dumps([response]).decode()
-            with contextlib.suppress(SocketIsClosedError):
-                client.session.send(engine.message(f"3{event.id}{text}"))
+            client.session.send(engine.message(f"3{event.id}{text}"))
     finally:
         client.update_slots.release()
 

@@ -96,7 +96,7 @@ class WebSocket:
 
     def take(self) -> bool:
         """Read and handle what arrives; blocks under `flask run`. Return False at the end."""
-        if self._aborted or self._discarded_bytes > MAX_DISCARDED_BYTES:
+        if self._aborted:
             return False
         try:
             data = self._socket.recv(65536 if self._closing else 4096)
@@ -111,7 +111,7 @@ class WebSocket:
         self._heard_at = time.monotonic()
         if self._closing:
             self._discarded_bytes += len(data)
-            return bool(data)
+            return bool(data) and self._discarded_bytes <= MAX_DISCARDED_BYTES
         self._protocol.receive_data(data or None)
         for number, event in enumerate(self._protocol.events(), 1):
             if self._closing:

@@ -99,7 +99,7 @@ class WebSocketMiddleware:
         connection.close = connection.close_transport = opened.close
         connection.ping, connection.ping_interval = opened.ping, websocket.PING_INTERVAL
         try:
-            hub.subscribe_websocket(self._app, opened)
+            hub.subscribe(self._app, WEBSOCKET, opened)
         except Exception as error:
             opened.close(websocket.INTERNAL_ERROR, translate(error).code)
 
