@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-import socketio.exceptions
 import websocket
 
 from tests.support.metrics import series
@@ -70,8 +69,12 @@ def messages_of(server, update):
     return [{"type": "score_update", "data": data}, top_10_update(server)]
 
 
-def bearer(token):
-    return {"Authorization": f"Bearer {token}"}
+def plain_refusal(server, *arguments, **options):
+    """Return status and code with which a plain WebSocket is refused."""
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        PlainViewer(server.url, *arguments, **options)
+    body = json.loads(refused.value.resp_body)
+    return refused.value.status_code, body["error"]["code"]
 
 
 @pytest.mark.parametrize(
@@ -99,19 +102,6 @@ def test_an_update_by_event_does_what_the_endpoint_does(server, people, watching
     assert answer["status"] == 200
     assert answer["body"].keys() == {"user_id", "score", "score_id", "created_at", "applied"}
     assert viewer.wait_for_count(3)[1:] == messages_of(server, update)
-
-
-def refusal_of(connect):
-    """Return the error code with which a connection is refused."""
-    with pytest.raises((socketio.exceptions.ConnectionError, PlainRefused)) as refused:
-        connect()
-    error = refused.value
-    if isinstance(error, PlainRefused):
-        return json.loads(error.resp_body)["error"]["code"]
-    return error.args[0]["data"]["code"]
-
-
-PlainRefused = websocket.WebSocketBadStatusException
 
 
 @pytest.mark.parametrize("transports", NODE_TRANSPORTS)
@@ -160,16 +150,16 @@ class TestPlainWebSocket:
         assert watching(PlainViewer(server.url, answer.json()["access_token"])).wait_for_count(1)
 
     @pytest.mark.parametrize(
-        ("how", "origin", "code"),
+        ("how", "origin", "refusal"),
         [
-            ("none", None, "token_missing"),
-            ("header", "https://evil.example", "origin_not_allowed"),
+            ("none", None, (401, "token_missing")),
+            ("header", "https://evil.example", (403, "origin_not_allowed")),
         ],
     )
-    def test_a_refusal_comes_before_the_upgrade(self, server, people, how, origin, code):
+    def test_a_refusal_comes_before_the_upgrade(self, server, people, how, origin, refusal):
         token = people["viewer"].token
 
-        assert refusal_of(lambda: PlainViewer(server.url, token, how, origin=origin)) == code
+        assert plain_refusal(server, token, how, origin=origin) == refusal
 
     def test_no_compression_is_accepted(self, viewer):
         assert "sec-websocket-extensions" not in viewer.socket.getheaders()
@@ -218,7 +208,8 @@ class TestEndOfAConnection:
         socket = watching(SocketIoViewer(server.url, token))
         other = watching(PlainViewer(server.url, people["player"].token))
 
-        requests.post(f"{server.url}/api/auth/logout", headers=bearer(token), timeout=10)
+        headers = {"Authorization": f"Bearer {token}"}
+        requests.post(f"{server.url}/api/auth/logout", headers=headers, timeout=10)
 
         assert plain.ended.wait(10)
         assert plain.code == 4401
@@ -369,8 +360,7 @@ class TestHostilePackets:
     def test_the_log_has_no_traceback_and_no_token(self, server, people):
         """Runs after all tests of this module, which use the same server."""
         for token in ("secret-token-in-a-query", people["viewer"].token):
-            with pytest.raises(PlainRefused):
-                PlainViewer(server.url, token + "x", "query")
+            assert plain_refusal(server, token + "x", "query") == (401, "token_invalid")
 
         log = server.log()
         for secret in ("secret-token-in-a-query", people["viewer"].token):
@@ -452,11 +442,10 @@ def test_connections_are_limited_by_address(own_server, watching):
     for connect in (PlainViewer, PlainViewer, SocketIoViewer):
         watching(connect(server.url, person.token))
 
-    for connect in (PlainViewer, SocketIoViewer):
-        assert (
-            refusal_of(lambda connect=connect: connect(server.url, person.token))
-            == "too_many_connections"
-        )
+    refused = watching(NodeViewer(server.url, person.token, "websocket"))
+
+    assert plain_refusal(server, person.token) == (429, "too_many_connections")
+    assert refused.said("connect_error")["code"] == "too_many_connections"
 
 
 def test_a_connection_that_ends_is_no_longer_counted(own_server, watching):
@@ -467,7 +456,7 @@ def test_a_connection_that_ends_is_no_longer_counted(own_server, watching):
     def is_accepted():
         try:
             watching(PlainViewer(server.url, token))
-        except PlainRefused:
+        except websocket.WebSocketBadStatusException:
             return False
         return True
 

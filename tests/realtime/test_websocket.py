@@ -71,15 +71,6 @@ class TestSlowClient:
         wait_until(lambda: pair.websocket._backlog is None)
         assert pair.websocket._backlog_bytes == 0
 
-    def test_gets_messages_directly_again_once_it_has_caught_up(self, pair):
-        pair.take_frames(fill(pair))
-        wait_until(lambda: pair.websocket._backlog is None)
-
-        pair.websocket.push(text_frame("at once"))
-
-        assert pair.websocket._backlog is None
-        assert pair.take_frames(1) == [(1, b"at once")]
-
     def test_is_closed_with_4408_after_whole_messages(self, pair):
         for message in MESSAGES:
             pair.websocket.push(text_frame(message))

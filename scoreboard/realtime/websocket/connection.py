@@ -125,7 +125,7 @@ class WebSocket:
     def count_useless_frame(self, message: str | bytes = b"") -> None:
         """Count a useless frame; close the connection when it sends them too often."""
         if self._useless.exceeds_limit(len(message)):
-            self.close(POLICY_VIOLATION, "too many useless frames")
+            self.close(POLICY_VIOLATION, "too many frames that say nothing")
 
     def end(self) -> None:
         """Send a close frame if none was sent, shut the socket down and release it."""
