@@ -1,11 +1,9 @@
 """The live board on a real server, run in every mode, with real clients."""
 
 import asyncio
-import contextlib
 import functools
 import json
 import resource
-import select
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,6 @@ import pytest
 import requests
 import websocket
 
-from tests.support.metrics import series
 from tests.support.prerequisites import missing
 from tests.support.servers import RUN_MODES
 from tests.support.subscribers import NodeViewer, PlainViewer, SocketIoViewer
@@ -264,7 +261,8 @@ class TestHostilePackets:
         opened = []
 
         def open_socket(token=None):
-            socket = websocket.create_connection(f"{engine_io(server, 'ws')}websocket", timeout=20)
+            address = f"{server.url.replace('http', 'ws')}/ws/scoreboard/?EIO=4&transport=websocket"
+            socket = websocket.create_connection(address, timeout=20)
             opened.append(socket)
             assert socket.recv().startswith("0{")
             if token:
@@ -308,45 +306,6 @@ class TestHostilePackets:
         answer = json.loads(socket.recv().removeprefix("437"))[0]
         assert (answer["status"], answer["body"]["error"]["code"]) == (400, "invalid_json")
 
-    def test_a_session_is_upgraded_to_one_websocket_only(self, server):
-        opened = requests.get(f"{engine_io(server)}polling", timeout=10).text
-        sid = json.loads(opened[1:])["sid"]
-        url = f"{engine_io(server, 'ws')}websocket&sid={sid}"
-        both = [websocket.create_connection(url, timeout=20) for _ in range(2)]
-
-        # In threads, either may be the first.
-        [refused], _, _ = select.select(both, [], [], 20)
-        assert self.is_closed(refused)
-
-        both.remove(refused)
-        both[0].send("2probe")
-        assert both[0].recv() == "3probe"
-        # Otherwise it would count until its authentication time-out.
-        requests.post(f"{engine_io(server)}polling&sid={sid}", data="1", timeout=10)
-        for socket in (refused, *both):
-            socket.shutdown()
-
-    def test_a_client_that_pings_and_never_reads_is_closed(self, server, open_socket, people):
-        socket = open_socket(people["viewer"].token)
-        before = connections(server)
-        ping = websocket.ABNF.create_frame(b"x" * 125, websocket.ABNF.OPCODE_PING).format()
-        socket.settimeout(1)
-
-        def flood():
-            for _ in range(2_000):
-                socket.sock.sendall(ping * 500)
-
-        # The kernel may accept data for a while after the server has closed the socket.
-        with pytest.raises(OSError, match=r"Broken pipe|reset|timed out"):
-            flood()
-
-        # Connections of earlier tests may still be counted, and end meanwhile.
-        wait_until(lambda: connections(server) < before)
-        socket.settimeout(10)
-        with contextlib.suppress(ConnectionError):
-            while socket.sock.recv(65536):
-                pass
-
     def test_a_client_must_authenticate_within_ten_seconds(self, server, open_socket, update):
         silent, refused, early = (open_socket() for _ in range(3))
         before = server.top10()
@@ -367,16 +326,6 @@ class TestHostilePackets:
             assert secret not in log
         assert "Traceback" not in log
         assert "Bad file descriptor" not in log
-
-
-def engine_io(server, scheme="http"):
-    """Return the address of Engine.IO without the name of the transport."""
-    return f"{server.url.replace('http', scheme)}/ws/scoreboard/?EIO=4&transport="
-
-
-def connections(server):
-    counts = series(requests.get(f"{server.url}/metrics", timeout=10).text)
-    return sum(counts["scoreboard_connections", kind] for kind in ("socket.io", "websocket"))
 
 
 def test_an_update_sent_many_times_at_once_counts_once(server, people, update):

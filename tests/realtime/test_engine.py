@@ -148,7 +148,7 @@ class TestSending:
 
 
 class TestUpgrade:
-    """A session of the application's own Engine.IO, with a WebSocket whose client is played."""
+    """A session of the application's own Engine.IO, with a WebSocket to a simulated client."""
 
     @pytest.fixture
     def session(self, app):
@@ -230,6 +230,8 @@ class TestUpgrade:
         session.open_websocket(second.websocket)
 
         assert second.frames_until_close() == ([], 1002)
+        pair.send(1, b"2probe")
+        assert pair.take_frames(1) == [(1, b"3probe")]
 
     def test_a_session_that_has_ended_takes_no_websocket(self, session):
         session.close()

@@ -1,4 +1,4 @@
-"""The server's side of one WebSocket, with a socket pair whose buffer is small.
+"""The server side of one WebSocket, over a socket pair with a small buffer.
 
 `test_on_eventlet.py` runs all of this on eventlet as well.
 """

@@ -35,7 +35,7 @@ def bad_request(message: str | None = None) -> dict[str, Any]:
 
 def method_not_allowed() -> dict[str, Any]:
     """Return the response to an HTTP method that Engine.IO does not accept."""
-    error = ScoreboardError("Use GET, POST or OPTIONS here.", "method_not_allowed")
+    error = ScoreboardError("Socket.IO takes GET, POST and OPTIONS here.", "method_not_allowed")
     error.status = 405
     # RFC 9110, section 15.5.6
     return refusal(error, Allow="GET, POST, OPTIONS")
