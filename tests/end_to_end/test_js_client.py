@@ -254,15 +254,6 @@ def test_chromium_shows_the_board(server, page):
     assert page.text_content("#state") == "live"
 
 
-def test_chromium_submits_a_score(server, page):
-    user = server.user("Sender")
-
-    receipt = page.evaluate(SUBMIT, [server.url, "Sender", PASSWORD, 20_002])
-
-    assert (receipt["user_id"], receipt["score"]) == (user.user_id, 20_002)
-    wait_for_entry(page, user, 20_002)
-
-
 def test_a_score_in_chromium_survives_a_killed_server_without_a_reload(server, page):
     user = server.user("Survivor")
     page.evaluate(SUBMIT, [server.url, "Survivor", PASSWORD, 20_003])

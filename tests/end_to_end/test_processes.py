@@ -4,17 +4,16 @@ import itertools
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 import requests
 
 from tests.support import databases
 from tests.support.backing_services import OwnPostgres, OwnRedis
-from tests.support.football import Expected, matches, points, seed
+from tests.support.football import matches, replay, seed
 from tests.support.servers import Person, several, stop_all
 from tests.support.subscribers import PlainViewer, SocketIoViewer
-from tests.support.tokens import mint
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count()
@@ -79,18 +78,7 @@ def wait_for_scores(servers, viewers, count, seconds):
 
 
 def test_every_real_result_reaches_the_viewers_of_every_process(servers, scorer, viewers):
-    played = matches()[-RESULTS:]
-    teams = sorted({team for match in played for team in points(match)})
-    user_ids = dict(zip(teams, seed(servers[0], len(teams)), strict=True))
-    expected = Expected()
-
-    for number, match in enumerate(played):
-        for team, gained in points(match).items():
-            server = servers[len(expected.messages) % PROCESSES]
-            total = expected.update(team, user_ids[team], gained)
-            update = {"user_id": user_ids[team], "score_value": total, "timestamp": match["date"]}
-            nonce = f"match-{number:06}"
-            assert server.send(scorer.token, {**update, "nonce": nonce})[0] == 200
+    expected = replay(servers, scorer, matches()[-RESULTS:])
 
     for viewer in viewers:
         viewer.wait_for_count(len(expected.messages), seconds=30)
@@ -135,12 +123,6 @@ class TestOnTheSameProcesses:
 
         assert all(viewer.ended.wait(10) for viewer in viewers)
         assert {viewer.code for viewer in viewers} == {4401}
-
-    def test_every_process_accepts_a_token_minted_elsewhere(self, servers, scorer):
-        token = mint(scorer.user_id, exp=datetime.now(UTC) + timedelta(minutes=1))
-
-        for number, server in enumerate(servers):
-            assert server.post(token, scorer.update(number)).status_code == 200
 
 
 def test_a_rate_limit_counts_the_updates_of_all_processes(own_server, redis):

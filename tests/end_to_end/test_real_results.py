@@ -8,7 +8,7 @@ import csv
 
 import pytest
 
-from tests.support.football import MATCHES, Expected, matches, points, seed
+from tests.support.football import MATCHES, Expected, matches, points, replay
 from tests.support.subscribers import PlainViewer, SocketIoViewer
 
 # Matches in each mode: the code that ranks and pushes is the same in both.
@@ -19,20 +19,10 @@ REPLAYED = {"python wsgi.py": MATCHES, "flask run": 1_000}
 def test_every_result_reaches_every_viewer_once_and_in_order(own_server, watching, mode):
     server = own_server(mode)
     scorer = server.user("scorer", "scorer")
-    played = matches()[-REPLAYED[mode] :]
-    teams = sorted({team for match in played for team in points(match)})
-    user_ids = dict(zip(teams, seed(server, len(teams)), strict=True))
     kinds = (SocketIoViewer, PlainViewer)
     viewers = [watching(kind(server.url, scorer.token)) for kind in kinds]
-    expected = Expected()
 
-    for number, match in enumerate(played):
-        for team, gained in points(match).items():
-            total = expected.update(team, user_ids[team], gained)
-            update = {"user_id": user_ids[team], "score_value": total, "timestamp": match["date"]}
-            # A team may play, and score nothing, twice a day: only the nonce differs then.
-            status, body = server.send(scorer.token, {**update, "nonce": f"match-{number:06}"})
-            assert (status, body["score"]) == (200, total)
+    expected = replay([server], scorer, matches()[-REPLAYED[mode] :])
 
     for viewer in viewers:
         viewer.wait_for_count(len(expected.messages), seconds=30)

@@ -8,7 +8,8 @@ not of a message, the other loses bytes that the kernel does not accept at once.
 
 Checked with python-engineio 4.15.1. Private names, used in this module only:
 `Socket._upgrade_websocket`, `Server._bad_request`, `Server._method_not_found` and
-`Server._unauthorized`.
+`Server._unauthorized`. Undocumented attributes: `queue`, `last_ping`, `connected`, `upgrading`,
+`upgraded`, `closing` and `closed` of a `Socket`, `sockets` and `handlers` of a `Server`.
 """
 
 import contextlib
