@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .http.request import client_address
-from .realtime.websocket import endpoint as plain
+from .realtime.websocket.endpoint import WebSocketMiddleware
 from .scores import fast_path
 from .services import services
 
@@ -23,7 +23,7 @@ PRIVATE = ("/api/auth/", "/api/admin/", "/api/users/", "/ws/")
 
 def init_app(app: Flask) -> None:
     """Wrap the application in the middleware; the first of the list is the outermost."""
-    for wrap in reversed((forwarded, headers, plain.middleware, fast_path.middleware, origins)):
+    for wrap in reversed((forwarded, headers, WebSocketMiddleware, fast_path.middleware, origins)):
         app.wsgi_app = cast(Any, wrap(app, app.wsgi_app))  # type: ignore[method-assign]
 
 

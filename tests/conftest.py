@@ -11,6 +11,7 @@ from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import db
+from scoreboard.observability.metrics import WEBSOCKET
 from scoreboard.realtime import hub
 from tests.support import databases
 from tests.support.backing_services import OwnRedis
@@ -156,7 +157,7 @@ def watcher(app):
             return [message for frames in self.frames[1:] for message in texts(frames)]
 
     watcher = Watcher()
-    hub.subscribe_websocket(app, watcher)
+    hub.subscribe(app, WEBSOCKET, watcher)
     return watcher
 
 

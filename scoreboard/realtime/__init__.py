@@ -3,10 +3,9 @@
 from flask import Flask
 
 from . import maintenance
-from .socketio import handlers
+from .socketio.handlers import SocketIOHandlers
 
 
 def init_app(app: Flask) -> None:
     """Serve Socket.IO, and start the maintenance of connections with the first one."""
-    handlers.init_app(app)
-    maintenance.init_app(app)
+    maintenance.init_app(app, SocketIOHandlers(app).close_dead_clients)

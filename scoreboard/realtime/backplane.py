@@ -1,4 +1,8 @@
-"""Backplane: shares batches between processes through Socket.IO's message queue in Redis."""
+"""Backplane: shares batches between processes through Socket.IO's message queue in Redis.
+
+Also the adapter of python-socketio: the only module that uses its private names, `_publish` and
+`_handle_emit` of `PubSubManager`. Checked with python-socketio 5.18.1.
+"""
 
 import dataclasses
 import logging
@@ -22,7 +26,7 @@ CHANNEL = "scoreboard"
 # Timeout of Redis in seconds, to connect and to publish.
 PUBLISH_TIMEOUT = 1
 # Unpublished messages; the oldest are dropped, and other processes read them from the database.
-MAX_WAITING_PACKETS = 1000
+MAX_WAITING_MESSAGES = 1000
 
 
 class SubscribingManager:
@@ -33,9 +37,9 @@ class SubscribingManager:
 
     server: Any
 
-    def __init__(self, welcome: Callable[[str], object], *args: Any, **options: Any) -> None:
+    def __init__(self, subscribe: Callable[[str], object], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._welcome = welcome
+        self._subscribe = subscribe
 
     def basic_enter_room(
         self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
@@ -51,9 +55,9 @@ class SubscribingManager:
         """Mark the client as connected and subscribe it; disconnect it if that fails."""
         connected = super().connect(sid, namespace)  # type: ignore[misc]
         try:
-            self._welcome(sid)
+            self._subscribe(sid)
         except Exception:
-            log.exception("a viewer could not be welcomed")
+            log.exception("a client could not be subscribed")
             self.server.disconnect(sid)
         return connected
 
@@ -74,64 +78,52 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
     def __init__(
         self,
         url: str,
-        welcome: Callable[[str], object],
+        subscribe: Callable[[str], object],
         receive: Callable[[Batch], object],
         metrics: Metrics,
     ) -> None:
         options = {"socket_connect_timeout": PUBLISH_TIMEOUT, "socket_keepalive": True}
         options |= redis_client.tls_options(url)
-        super().__init__(welcome, url, channel=CHANNEL, redis_options=options)
+        super().__init__(subscribe, url, channel=CHANNEL, redis_options=options)
         self._receive, self._metrics = receive, metrics
         self._client = redis_client.connect(url, PUBLISH_TIMEOUT)
-        self._waiting: deque[str] = deque(maxlen=MAX_WAITING_PACKETS)
-        self._news = threading.Semaphore(0)
-        self._publishing = False
-        self._initialized = False
-
-    def initialize(self) -> None:
-        """Start to listen, once: both the library and the maintenance call this."""
-        if not self._initialized:
-            self._initialized = True
-            super().initialize()
+        self._waiting: deque[str] = deque(maxlen=MAX_WAITING_MESSAGES)
+        self._added = threading.Semaphore(0)
+        self._is_publishing = False
 
     def share(self, batch: Batch) -> None:
         """Queue the batch for the other processes. Never blocks or raises."""
-        data = {"method": "emit", "event": EVENT, "data": [_told(batch)]}
-        self._publish({**data, "host_id": self.host_id})
+        # Without the arrival times, which are by this process's clock.
+        data = dataclasses.asdict(dataclasses.replace(batch, received=[]))
+        message = {"method": "emit", "event": EVENT, "data": [data], "host_id": self.host_id}
+        self._publish(message)
 
     def _publish(self, data: dict[str, Any]) -> None:
         self._waiting.append(self.json.dumps(data))
-        self._news.release()
-        if not self._publishing:
-            self._publishing = True
+        self._added.release()
+        if not self._is_publishing:
+            self._is_publishing = True
             runtime.spawn(self._publish_forever)
 
     def _publish_forever(self) -> None:
-        working = True
+        is_working = True
         while True:
-            self._news.acquire()
+            self._added.acquire()
             try:
-                message = self._waiting.popleft()
+                self._client.publish(self.channel, self._waiting.popleft())
+                is_working = True
             except IndexError:
-                continue
-            try:
-                self._client.publish(self.channel, message)
-                working = True
+                continue  # the message was dropped
             except redis.RedisError as error:
                 self._metrics.redis_errors.inc()
                 # The other processes read these batches from the database.
                 self._waiting.clear()
-                if working:
+                if is_working:
                     log.warning("Redis does not take messages: %s", type(error).__name__)
-                working = False
+                is_working = False
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
         if message["event"] == EVENT:
             self._receive(Batch(**message["data"][0]))
         else:
             super()._handle_emit(message)
-
-
-def _told(batch: Batch) -> dict[str, Any]:
-    """Return the batch as sent to other processes, without the times of this one's clock."""
-    return dataclasses.asdict(dataclasses.replace(batch, received=[]))

@@ -8,7 +8,6 @@ import math
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -30,13 +29,13 @@ SERVICE_RESTART = 1012
 
 
 @dataclass(eq=False, slots=True)
-class Connection:
+class LiveConnection:
     """One live connection. `kind` is `socket.io` or `websocket`.
 
     `close(code, reason)` disconnects the client by protocol and, called again, by force.
     `close_transport(code, reason)` closes only the transport, as a lost network would, so that the
-    client reconnects. `ping`, if set, is called every `ping_seconds`. `deadline` and `pinged_at`
-    are by time.monotonic; tokens expire by time.time.
+    client reconnects. `ping`, if set, is called every `ping_interval` seconds. `deadline` and
+    `pinged_at` are by time.monotonic; tokens expire by time.time.
     """
 
     address: str
@@ -44,7 +43,7 @@ class Connection:
     close: Callable[[int, str], None] = lambda code, reason: None
     close_transport: Callable[[int, str], None] = lambda code, reason: None
     ping: Callable[[], None] | None = None
-    ping_seconds: float = PING_INTERVAL
+    ping_interval: float = PING_INTERVAL
     deadline: float = 0.0
     pinged_at: float = 0.0
     token: str | None = None
@@ -58,92 +57,81 @@ class Connections:
         self._metrics = metrics
         self._per_address = per_address
         self._max_connections = sys.maxsize
-        self._all: set[Connection] = set()
-        # Unauthenticated connections by address, the oldest first.
-        self._waiting: dict[str, dict[Connection | None, None]] = {}
-        self._admitted: Counter[str] = Counter()
-        self._users: Counter[str] = Counter()
-        self._round: list[Connection] = []
+        self._all: set[LiveConnection] = set()
+        # Connections, the oldest first, by ("waiting", address) until they have authenticated, then
+        # by ("address", address) and ("user", user_id).
+        self._groups: dict[tuple[str, str | None], dict[LiveConnection, None]] = {}
+        self._unchecked: list[LiveConnection] = []
         self._lock = threading.Lock()
         self._when_first: Callable[[], object] | None = None
-        self._with_each_sweep: Callable[[], object] = lambda: None
-        self.stopping = False
+        self.stopping = False  # then new connections and events are refused
 
-    def set_capacity(self, most: int, per_address: int) -> None:
+    def set_capacity(self, max_connections: int, per_address: int) -> None:
         """Limit the connections in total and per address.
 
         The server passes what its file descriptors allow. A lower setting per address stays.
         """
-        self._max_connections = most
+        self._max_connections = max_connections
         self._per_address = min(self._per_address, per_address)
 
     def count(self, address: str) -> int:
         """Return how many connections this address has."""
-        return self._admitted[address] + self.waiting(address)
+        return self._count("waiting", address) + self._count("address", address)
 
     def on_first_connection(self, call: Callable[[], object]) -> None:
         """Register `call` to be called once, when the first connection opens."""
         self._when_first = call
 
-    def on_sweep(self, call: Callable[[], object]) -> None:
-        """Register `call` to be called at the start of every sweep."""
-        self._with_each_sweep = call
-
-    def open(self, connection: Connection) -> None:
+    def open(self, connection: LiveConnection) -> None:
         """Register a connection that has yet to authenticate.
 
         If its address has too many of these, the oldest is closed: real clients authenticate at
         once. Raises Stopping while the process is stopping, and TooManyConnections if it is full.
         """
-        now = time.monotonic()
         with self._lock:
             if self.stopping:
                 raise Stopping
             if len(self._all) >= self._max_connections:
                 raise TooManyConnections("The server has no room for another live connection.")
-            waiting = self._wait(connection)
-            longest = next(iter(waiting)) if len(waiting) > self._per_address else None
-            waiting.pop(longest, None)
+            waiting = self._groups.get(("waiting", connection.address), {})
+            oldest = next(iter(waiting)) if len(waiting) >= self._per_address else None
+            if oldest:
+                self._count_out(oldest)
             self._all.add(connection)
             self._metrics.connections.labels(connection.kind).inc()
-            connection.deadline = now + AUTHENTICATION_TIMEOUT
-            connection.pinged_at = now
+            self._count_in(connection)
+            connection.pinged_at = time.monotonic()
+            connection.deadline = connection.pinged_at + AUTHENTICATION_TIMEOUT
             first, self._when_first = self._when_first, None
         if first:
             first()
-        if longest:
-            longest.close(UNAUTHORIZED, "not_authenticated")
+        if oldest:
+            oldest.close(UNAUTHORIZED, "not_authenticated")
 
-    def waiting(self, address: str) -> int:
-        """Return how many unauthenticated connections this address has."""
-        return len(self._waiting.get(address, ()))
-
-    def admit(self, connection: Connection, caller: Caller, token: str) -> None:
+    def admit(self, connection: LiveConnection, caller: Caller, token: str) -> None:
         """Admit an open connection until its token expires. Raises TooManyConnections."""
         with self._lock:
             if connection not in self._all or connection.caller is not None:
                 raise TooManyConnections("This connection has ended.")
-            if self._admitted[connection.address] >= self._per_address:
+            if self._count("address", connection.address) >= self._per_address:
                 raise TooManyConnections("Too many connections from this address.")
-            if caller.user_id and self._users[caller.user_id] >= MAX_CONNECTIONS_PER_USER:
+            if self._count("user", caller.user_id) >= MAX_CONNECTIONS_PER_USER:
                 raise TooManyConnections("Too many connections of this user.")
             self._count_out(connection)
             connection.caller, connection.token = caller, token
             connection.deadline = math.inf
-            self._admitted[connection.address] += 1
-            if caller.user_id:
-                self._users[caller.user_id] += 1
+            self._count_in(connection)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: LiveConnection) -> None:
         """Give an admitted client that disconnected LEAVE_TIMEOUT to close the transport."""
         with self._lock:
             if connection in self._all and connection.caller is not None:
                 self._count_out(connection)
                 connection.caller = connection.token = None
-                self._wait(connection)
+                self._count_in(connection)
                 connection.deadline = time.monotonic() + LEAVE_TIMEOUT
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, connection: LiveConnection) -> None:
         """Remove a connection that has ended."""
         with self._lock:
             if connection in self._all:
@@ -165,16 +153,13 @@ class Connections:
                 connection.close(UNAUTHORIZED, "token_revoked")
                 runtime.yield_to_loop()
 
-    def next_user_connections(self, most: int) -> list[Connection]:
-        """Return at most `most` connections of users; repeated calls go through all of them."""
-        if not self._round:
-            self._round = [each for each in list(self._all) if each.caller and each.caller.user_id]
-        taken, self._round = self._round[:most], self._round[most:]
-        return taken
-
-    def stop(self) -> None:
-        """Refuse new connections, and new events of the open ones."""
-        self.stopping = True
+    def next_user_connections(self, limit: int) -> list[LiveConnection]:
+        """Return at most `limit` connections of users; repeated calls go through all of them."""
+        if not self._unchecked:
+            everyone = list(self._all)
+            self._unchecked = [each for each in everyone if each.caller and each.caller.user_id]
+        checked, self._unchecked = self._unchecked[:limit], self._unchecked[limit:]
+        return checked
 
     def close_all_transports(self) -> None:
         """Close the transport of every connection because the service restarts."""
@@ -185,50 +170,48 @@ class Connections:
         """Close connections whose deadline or token has expired, and ping those that are due.
 
         `now` is by time.monotonic. Yields to the loop after each connection that is due, because
-        hundreds that connected together are due together.
+        hundreds that connected at once are due at once.
         """
-        self._with_each_sweep()
         for connection in runtime.yielding(self._all):
             try:
-                if connection in self._all and self._do_what_is_due(connection, now):
+                if connection in self._all and self._close_or_ping(connection, now):
                     runtime.yield_to_loop()
             except Exception:
                 # One failure must not exempt the connections after it from every sweep.
                 log.exception("a connection could not be swept")
 
-    def _do_what_is_due(self, connection: Connection, now: float) -> bool:
+    def _close_or_ping(self, connection: LiveConnection, now: float) -> bool:
         """Close or ping the connection if that is due. Return whether it was."""
-        caller = connection.caller
-        if caller and caller.expires_at <= time.time():
+        if connection.caller and connection.caller.expires_at <= time.time():
             connection.close(UNAUTHORIZED, "token_expired")
         elif connection.deadline <= now:
             connection.close(UNAUTHORIZED, "not_authenticated")
-        elif connection.ping and connection.pinged_at + connection.ping_seconds <= now:
+        elif connection.ping and connection.pinged_at + connection.ping_interval <= now:
             connection.pinged_at = now
             connection.ping()
         else:
             return False
         return True
 
-    def _wait(self, connection: Connection) -> dict[Connection | None, None]:
-        """Add an unauthenticated connection, and return all such of its address."""
-        waiting = self._waiting.setdefault(connection.address, {})
-        waiting[connection] = None
-        return waiting
+    def _count(self, kind: str, name: str | None) -> int:
+        return len(self._groups.get((kind, name), ()))
 
-    def _count_out(self, connection: Connection) -> None:
-        if connection.caller is None:
-            waiting = self._waiting.get(connection.address, {})
-            waiting.pop(connection, None)
-            if not waiting:
-                self._waiting.pop(connection.address, None)
-            return
-        _decrement(self._admitted, connection.address)
-        if connection.caller.user_id:
-            _decrement(self._users, connection.caller.user_id)
+    def _count_in(self, connection: LiveConnection) -> None:
+        for key in _keys(connection):
+            self._groups.setdefault(key, {})[connection] = None
+
+    def _count_out(self, connection: LiveConnection) -> None:
+        for key in _keys(connection):
+            group = self._groups.get(key, {})
+            group.pop(connection, None)
+            if not group:
+                self._groups.pop(key, None)
 
 
-def _decrement(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if counter[key] <= 0:
-        del counter[key]
+def _keys(connection: LiveConnection) -> list[tuple[str, str | None]]:
+    """Return the keys of the groups in which the connection counts."""
+    caller = connection.caller
+    if caller is None:
+        return [("waiting", connection.address)]
+    users = [("user", caller.user_id)] if caller.user_id else []
+    return [("address", connection.address), *users]

@@ -7,17 +7,14 @@ once, in order, and reads what is missing from the database, which is the truth.
 subscriber is a second behind, and never wrong.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 
 from ..leaderboard.top10 import Batch
 
-log = logging.getLogger(__name__)
-
-# New subscribers get a board read this recently without another read: after a restart thousands
-# connect at once.
+# In seconds. New subscribers get a board read this recently without another read: after a restart
+# thousands connect at once.
 MAX_BOARD_AGE = 0.1
 
 
@@ -37,7 +34,7 @@ class Feed:
         self._lock = threading.RLock()
         self._version: int | None = None
         self._read_at = float("-inf")
-        self._seen = 0
+        self._expected = 0
         self._early: dict[int, Batch] = {}
 
     def offer(self, batch: Batch) -> None:
@@ -47,46 +44,45 @@ class Feed:
                 return  # no subscriber yet: the first one reads the board
             if batch.version > self._version:
                 self._early[batch.version] = batch
-                self._hand_on()
+                self._deliver_next()
 
     def catch_up_if_behind(self, version: int) -> None:
-        """Catch up if a version that was current at the last call is still missing.
+        """Catch up if a version that was current at the previous call is still missing.
 
         `version` is the current one. Newer versions may still arrive as messages, which contain
         every top 10 in between. Blocks on the database.
         """
         with self._lock:
             # Versions go down only when the database is restored from a backup.
-            restored = version < self._seen
-            if self._version is not None and (restored or self._version < self._seen):
+            is_restored = version < self._expected
+            if self._version is not None and (is_restored or self._version < self._expected):
                 self.catch_up()
-            self._seen = version
+            self._expected = version
 
-    def catch_up(self) -> None:
-        """Read the missing versions from the database and deliver them. Blocks."""
-        with self._lock:
-            started = time.monotonic()
-            batch = self._read(self._version)
-            self._read_at = started
-            if batch:
-                self._version = batch.version
-                for version in [v for v in self._early if v <= batch.version]:
-                    batch.received.extend(self._early.pop(version).received)
-                self._deliver(batch)
-                self._hand_on()
+    def subscribe(self, add: Callable[[], object]) -> None:
+        """Call `add` once all commits of this process are delivered; nothing comes between.
 
-    def admit(self, welcome: Callable[[], object]) -> None:
-        """Call `welcome` once all commits of this process are delivered; nothing comes between.
-
-        Commits of other processes may be missing for up to MAX_BOARD_AGE. A subscriber added by
-        `welcome` gets this board first and every later version after it. May block on the database.
+        Commits of other processes may be missing for up to MAX_BOARD_AGE. A subscriber that `add`
+        sends this board gets every later version after it. May block on the database.
         """
         with self._lock:
             if self._early or self._read_at + MAX_BOARD_AGE < time.monotonic():
                 self.catch_up()
-            welcome()
+            add()
 
-    def _hand_on(self) -> None:
+    def catch_up(self) -> None:
+        """Read the missing versions from the database and deliver them. Blocks."""
+        started = time.monotonic()
+        batch = self._read(self._version)
+        self._read_at = started
+        if batch:
+            self._version = batch.version
+            for version in [v for v in self._early if v <= batch.version]:
+                batch.received.extend(self._early.pop(version).received)
+            self._deliver(batch)
+            self._deliver_next()
+
+    def _deliver_next(self) -> None:
         while self._version is not None and self._version + 1 in self._early:
             self._version += 1
             self._deliver(self._early.pop(self._version))

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from flask import Flask
@@ -10,47 +10,54 @@ from sqlalchemy import select
 
 from ..auth import revocations
 from ..concurrency import runtime
-from ..db import transactions as database
+from ..db import transactions
 from ..models import BoardVersion, RevokedToken
 from ..services import services
 from .connections import UNAUTHORIZED
 
 log = logging.getLogger(__name__)
 
-SECONDS = 0.5
+# In seconds.
+INTERVAL = 0.5
 # Overlap of two searches for revoked tokens, because the clocks of several machines differ.
 LOOK_BACK = timedelta(seconds=15)
 
+Task = Callable[[Flask], object]
 
-def init_app(app: Flask) -> None:
+
+def init_app(app: Flask, close_dead_clients: Task) -> None:
     """Start the maintenance when the first connection opens."""
-    services(app).connections.on_first_connection(lambda: _start(app))
 
+    def start() -> None:
+        server = services(app).socketio.server
+        server.manager.initialize()
+        server.manager_initialized = True  # else the library initializes it with its first client
+        observe_lag = services(app).metrics.loop_lag_seconds.observe
+        # Two threads of tasks: a slow database must not delay expiry and pings.
+        runtime.spawn(_repeat, app, (close_dead_clients, _close_expired), observe_lag)
+        runtime.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
 
-def _start(app: Flask) -> None:
-    services(app).socketio.server.manager.initialize()
-    # Two tasks: a slow database must not delay expiry and pings.
-    runtime.spawn(_repeat, app, (_close_expired,), services(app).metrics.loop_lag_seconds.observe)
-    runtime.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
+    services(app).connections.on_first_connection(start)
 
 
 def _repeat(
     app: Flask,
-    tasks: Iterable[Callable[[Flask], object]],
+    tasks: tuple[Task, ...],
     observe_lag: Callable[[float], object] = lambda seconds: None,
 ) -> None:
-    """Run the tasks every SECONDS forever. A failure is logged and the task tried again."""
+    """Run the tasks every INTERVAL forever. A failure is logged and the task tried again."""
     while True:
-        due = time.monotonic() + SECONDS
-        time.sleep(SECONDS)
+        due = time.monotonic() + INTERVAL
+        time.sleep(INTERVAL)
         observe_lag(max(0, time.monotonic() - due))
         for task in tasks:
+            name = task.__name__.strip("_")
             try:
                 with app.app_context():
                     task(app)
             except Exception as error:
-                services(app).metrics.maintenance_failures.labels(task.__name__.strip("_")).inc()
-                log.warning("%s failed", task.__name__.strip("_"), exc_info=error)
+                services(app).metrics.maintenance_failures.labels(name).inc()
+                log.warning("%s failed", name, exc_info=error)
 
 
 def _close_expired(app: Flask) -> None:
@@ -58,7 +65,7 @@ def _close_expired(app: Flask) -> None:
 
 
 def _catch_up(app: Flask) -> None:
-    version = database.read(lambda c: c.execute(select(BoardVersion.version)).scalar_one())
+    version = transactions.read(lambda c: c.execute(select(BoardVersion.version)).scalar_one())
     services(app).feed.catch_up_if_behind(version)
 
 
@@ -66,21 +73,21 @@ class Sessions:
     """Closes connections whose token was revoked by any process since the last search."""
 
     def __init__(self) -> None:
-        self._looked_at = datetime.now(UTC)
+        self._searched_at = datetime.now(UTC)
 
     def end_sessions(self, app: Flask) -> None:
         """Close the connections whose token was revoked since the last call."""
         now = datetime.now(UTC)
         # The earlier of the two: the clock may have been set back since the last call.
-        since = min(self._looked_at, now) - LOOK_BACK
+        since = min(self._searched_at, now) - LOOK_BACK
         statement = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
             RevokedToken.revoked_at >= since
         )
-        rows = database.read(lambda c: c.execute(statement).all())
+        rows = transactions.read(lambda c: c.execute(statement).all())
         # In one pass: thousands may have signed out while thousands are connected.
         ended = {token_id: revoked_at.timestamp() for token_id, revoked_at in rows}
         services(app).connections.end_sessions(ended)
-        self._looked_at = now
+        self._searched_at = now
 
 
 def _end_refused(app: Flask) -> None:
@@ -88,8 +95,8 @@ def _end_refused(app: Flask) -> None:
 
     Checks one batch per call: with thousands connected, each is checked every few seconds.
     """
-    held = services(app).connections.next_user_connections(revocations.MAX_BATCH_SIZE)
-    refused = revocations.refused({each.token for each in held if each.token}) if held else {}
-    for connection in held:
+    checked = services(app).connections.next_user_connections(revocations.MAX_BATCH_SIZE)
+    refused = revocations.refused({each.token for each in checked if each.token}) if checked else {}
+    for connection in checked:
         if connection.token in refused:
             connection.close(UNAUTHORIZED, refused[connection.token].code)

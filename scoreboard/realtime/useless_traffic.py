@@ -2,7 +2,8 @@
 
 import time
 
-MAX_FRAMES, WINDOW = 50, 10  # frames in so many seconds
+# Frames within so many seconds.
+MAX_FRAMES, WINDOW = 50, 10
 # In bytes; a larger frame counts as several.
 FRAME_SIZE = 1024
 

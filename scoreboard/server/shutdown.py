@@ -60,7 +60,7 @@ def stop(app: Flask, listener: Listener) -> None:
     settled = time.monotonic() + IN_FLIGHT_TIME
     deadline = time.monotonic() + STOP_TIMEOUT
     connections = services(app).connections
-    connections.stop()
+    connections.stopping = True
     _wait_until(lambda: not services(app).attempts_in_progress, deadline)
     runtime.sleep(POLL_INTERVAL)  # send the last acknowledgements and messages
 

@@ -124,7 +124,7 @@ class FuzzedApplication:
         inline = SimpleNamespace(spawn=lambda work, *args: work(*args))
         return (
             mock.patch.object(updates, "runtime", inline),
-            mock.patch.object(updates, "_update", update),
+            mock.patch.object(updates, "_submit", update),
             mock.patch.object(runtime, "after"),
             mock.patch.object(passwords, "generate_password_hash", _hash),
             mock.patch.object(passwords, "check_password_hash", check_password_hash),
@@ -132,7 +132,7 @@ class FuzzedApplication:
         )
 
 
-_UPDATE = updates._update
+_UPDATE = updates._submit
 
 
 def _hash(password):

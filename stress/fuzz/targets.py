@@ -63,7 +63,7 @@ def socketio_packets(data):
         session, client = _open_websocket(fuzzed, connected=_is_odd(data))
         for packet in fuzzed.substitute(data[1:]).split(b"\x1e"):
             text = packet.decode(errors="replace")
-            session.websocket.received(text)
+            session.websocket.on_message(text)
         client.close()
 
 
@@ -176,7 +176,7 @@ def _session(fuzzed):
 def _connect(fuzzed, session):
     token = fuzzed.users["scorer"].token
     session.receive(engine.message("0" + json.dumps({"token": token})))
-    assert fuzzed.connections._users, "not connected"
+    assert any(each.caller for each in fuzzed.connections._all), "not connected"
 
 
 def _close_sessions(fuzzed):
@@ -190,10 +190,9 @@ def _open_websocket(fuzzed, connected):
     """Return a session that has upgraded to a WebSocket, and the client's side of it."""
     session = _session(fuzzed)
     client = _WebSocketClient()
-    adapter = engine.EngineWebSocket(print, session._websocket_handler, session.server)
-    adapter._open(client.websocket)
+    session.open_websocket(client.websocket)
     for text in ("2probe", "5"):
-        session.websocket.received(text)
+        session.websocket.on_message(text)
     if connected:
         _connect(fuzzed, session)
     return session, client

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scoreboard.observability.recent import MAX_LINES, Recent
-from scoreboard.realtime.connections import Connection
+from scoreboard.realtime.connections import LiveConnection
 from scoreboard.services import services
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
@@ -100,7 +100,10 @@ class TestOverview:
         assert counts() == {"12:00": (1, {})}
 
     def test_connections_are_counted_by_transport(self, app, get):
-        connections, connection = services(app).connections, Connection("127.0.0.1", "websocket")
+        connections, connection = (
+            services(app).connections,
+            LiveConnection("127.0.0.1", "websocket"),
+        )
 
         before = get("overview")["connections"]
         connections.open(connection)

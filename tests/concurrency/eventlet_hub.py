@@ -168,7 +168,7 @@ def test_one_that_is_aborted_while_its_task_waits_ends_when_the_task_goes_on(hub
         started.set()
         go_on.wait(SECONDS)
 
-    pair.websocket.received = wait
+    pair.websocket.on_message = wait
     pair.send(1, b"one")
     pair.send(1, b"two")
     started.wait(SECONDS)

@@ -13,10 +13,7 @@ from tests.support.servers import ROOT
     [
         ["tests/concurrency/eventlet_hub.py"],
         ["tests/realtime/test_websocket.py"],
-        [
-            f"tests/realtime/test_engine.py::Test{name}"
-            for name in ("TheLibrary", "SignsOfLife", "Outbox", "Session", "EventsUnderWay")
-        ],
+        ["tests/realtime/test_engine.py"],
     ],
     ids=["hub", "websocket", "engine"],
 )

@@ -1,4 +1,4 @@
-"""A dry run of the deploy, as a Heroku-style platform does it."""
+"""A deploy as a Heroku-style platform does it."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import secrets
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 import requests
@@ -35,25 +34,21 @@ def redis(tmp_path):
     redis.stop()
 
 
-def procfile(clone):
-    lines = (clone / "Procfile").read_text().splitlines()
-    return dict(line.split(": ", 1) for line in lines)
-
-
-def environment(clone, **given):
-    """Return the environment that app.json asks for, secrets generated."""
-    wanted = json.loads((clone / "app.json").read_text())["env"]
+def environment(clone, **settings):
+    """Return the environment that app.json describes, with generated secrets."""
+    described = json.loads((clone / "app.json").read_text())["env"]
     values = {
         name: secrets.token_hex(32) if spec.get("generator") == "secret" else spec.get("value")
-        for name, spec in wanted.items()
+        for name, spec in described.items()
     }
     path = f"{clone / '.heroku' / 'bin'}:{os.environ['PATH']}"
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    return {**{k: v for k, v in values.items() if v}, **pip, "PATH": path, **given}
+    return {**{k: v for k, v in values.items() if v}, **pip, "PATH": path, **settings}
 
 
-def test_what_is_committed_can_be_pushed_to_a_platform(clone, redis):
+def test_the_committed_files_can_be_deployed(clone, redis):
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     environ = environment(
         clone,
         PORT=str(port),
@@ -63,40 +58,37 @@ def test_what_is_committed_can_be_pushed_to_a_platform(clone, redis):
         REDIS_URL=redis.url,
         HOME=str(clone),
     )
+    procfile = dict(line.split(": ", 1) for line in (clone / "Procfile").read_text().splitlines())
 
     def run(command):
         subprocess.run(shlex.split(command), cwd=clone, env=environ, check=True, timeout=300)
 
+    def post(path, body, **headers):
+        return requests.post(f"{url}/api/{path}", json=body, headers=headers, timeout=10)
+
+    def is_ready():
+        try:
+            return requests.get(f"{url}/readyz", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
     run(f"{sys.executable} -m venv .heroku")
     run("pip install --quiet --disable-pip-version-check -r requirements.txt")
-    run(procfile(clone)["release"])
-    web = subprocess.Popen(shlex.split(procfile(clone)["web"]), cwd=clone, env=environ)
+    run(procfile["release"])
+    web = subprocess.Popen(shlex.split(procfile["web"]), cwd=clone, env=environ)
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(url) or web.poll() is not None, seconds=30)
+        wait_until(lambda: is_ready() or web.poll() is not None, seconds=30)
         ann = {"username": "ann", "password": "correct horse"}
-        register = {**ann, "email": "ann@example.com"}
-        requests.post(f"{url}/api/auth/register", json=register, timeout=10)
-        session = requests.post(f"{url}/api/auth/login", json=ann, timeout=10).json()
-        update = {
-            "user_id": session["user_id"],
-            "score_value": 120,
-            "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        headers = {"Authorization": f"Bearer {session['access_token']}"}
+        post("auth/register", {**ann, "email": "ann@example.com"})
+        session = post("auth/login", ann).json()
+        user_id = session["user_id"]
+        update = {"user_id": user_id, "score_value": 120, "timestamp": "2026-01-01T00:00:00Z"}
 
-        posted = requests.post(f"{url}/api/score/update", json=update, headers=headers, timeout=10)
+        posted = post("score/update", update, Authorization=f"Bearer {session['access_token']}")
 
         assert posted.status_code == 200
         board = requests.get(f"{url}/api/score/top10", timeout=10).json()
-        assert board == {"top_10_scores": [{"user_id": session["user_id"], "score": 120}]}
+        assert board == {"top_10_scores": [{"user_id": user_id, "score": 120}]}
     finally:
         web.terminate()
         assert web.wait(10) == 0
-
-
-def answers(url):
-    try:
-        return requests.get(f"{url}/readyz", timeout=5).ok
-    except requests.ConnectionError:
-        return False

@@ -1,4 +1,4 @@
-"""The JavaScript client: in Node by its own tests, in Chromium, its types, and its README."""
+"""The JavaScript client: its own tests in Node, Chromium, its types, and its README."""
 
 import contextlib
 import http.server
@@ -31,23 +31,23 @@ def packages():
 
 
 @pytest.fixture(scope="module")
-def elsewhere():
+def website():
     """Return the origin of another website, which has the client and its packages."""
     with serving(Website) as origin:
         yield origin
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, elsewhere):
+def server(tmp_path_factory, website):
     folder = tmp_path_factory.mktemp("server")
-    server = Server(folder, SCORE_POLICY="total", CORS_ORIGINS=elsewhere)
+    server = Server(folder, SCORE_POLICY="total", CORS_ORIGINS=website)
     yield server
     server.stop()
 
 
 @pytest.fixture(autouse=True)
-def running(server):
-    """Leave no test without a server because another failed while it was down."""
+def restarted(server):
+    """Start the server again if a test failed while it was stopped."""
     yield
     if server.process.poll() is not None:
         server.start()
@@ -62,7 +62,7 @@ def limited(tmp_path_factory):
 
 @contextlib.contextmanager
 def serving(handler):
-    """Serve with this handler on a port of its own; give the origin."""
+    """Serve with this handler on a free port; yield the origin."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as website:
         website.daemon_threads = True
         threading.Thread(target=website.serve_forever, daemon=True).start()
@@ -73,6 +73,13 @@ def serving(handler):
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
+
+    def respond(self, status, content_type, body):
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 class Website(Quiet):
@@ -87,48 +94,38 @@ class Website(Quiet):
         if self.path != "/":
             return super().do_GET()
         page = block("html").replace("http://localhost:5000", self.board).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(page)))
-        self.end_headers()
-        return self.wfile.write(page)
+        return self.respond(200, "text/html; charset=utf-8", page)
 
 
 class Control:
-    """What the Node tests may have done to the server, each a POST with a JSON body."""
+    """What the Node tests may do with the servers, each a POST with a JSON body."""
 
     def __init__(self, server, limited):
-        self.server, self.limited = server, limited
+        self.server, self.limited_server = server, limited
         self.names = (f"Node-{number}" for number in itertools.count())
         self.database = server.log_file.parent / "scoreboard.db"
-        self.lock_holder = None
+        self.kill, self.start, self.lock_holder = server.kill, server.start, None
 
     def user(self):
         return self._user(self.server)
 
     def limited_user(self):
-        return self._user(self.limited)
+        return self._user(self.limited_server)
 
     def _user(self, server):
         name = next(self.names)
-        person = server.user(name)
-        return {
-            "name": name,
-            "password": PASSWORD,
-            "user_id": person.user_id,
-            "token": person.token,
-        }
+        return {"name": name, "password": PASSWORD, **vars(server.user(name))}
 
     def mint(self, user_id, lifetime=300, age=0, **_):
         now = time.time()
         return {"token": mint(user_id, iat=now - age, exp=now + lifetime)}
 
     def score(self, value):
-        person = self.user()
-        update = {"user_id": person["user_id"], "score_value": value}
-        answer = self.server.post(person["token"], {**update, "timestamp": "2026-01-01T00:00:00Z"})
+        user = self.user()
+        update = {"user_id": user["user_id"], "score_value": value}
+        answer = self.server.post(user["token"], {**update, "timestamp": "2026-01-01T00:00:00Z"})
         assert answer.status_code == 200, answer.text
-        return person
+        return user
 
     def top10(self):
         return {"top_10_scores": self.server.top10()}
@@ -139,77 +136,63 @@ class Control:
             return {"scores": database.execute(statement, (user_id,)).fetchall()}
 
     def lock(self):
-        """Let nobody write to the database."""
+        """Prevent all writes to the database until `unlock`."""
         self.lock_holder = sqlite3.connect(
             self.database, isolation_level=None, check_same_thread=False
         )
         self.lock_holder.execute("BEGIN IMMEDIATE")
-        return {}
 
     def unlock(self):
         self.lock_holder.close()
-        return {}
-
-    def kill(self):
-        self.server.kill()
-        return {}
-
-    def start(self):
-        self.server.start()
-        return {}
 
 
 @pytest.fixture(scope="module")
 def control(server, limited):
-    """Return where the Node tests have things done."""
+    """Return the origin at which the Node tests find the `Control`."""
     control = Control(server, limited)
 
-    class Desk(Quiet):
+    class Endpoint(Quiet):
         def do_POST(self):
-            details = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            arguments = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             try:
-                answer = getattr(control, self.path[1:])(**details)
-                self.send_response(200)
+                status, result = 200, getattr(control, self.path[1:])(**arguments)
             except Exception as error:
-                answer = repr(error)
-                self.send_response(500)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+                status, result = 500, repr(error)
+            self.respond(status, "application/json", json.dumps(result or {}).encode())
 
-    with serving(Desk) as origin:
+    with serving(Endpoint) as origin:
         yield origin
+
+
+def run_node(*arguments, timeout=60, **environment):
+    """Run Node in the folder of the client and return what it prints."""
+    done = subprocess.run(
+        ["node", *arguments],
+        cwd=CLIENT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("path", NODE_TESTS, ids=lambda path: path.stem)
 def test_the_clients_own_tests_pass_in_node(server, limited, control, path):
     origins = {"ORIGIN": server.url, "LIMITED": limited.url, "CONTROL": control}
 
-    done = subprocess.run(
-        ["node", "--test", "--test-reporter=tap", str(path)],
-        cwd=CLIENT,
-        env={**os.environ, **origins},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    printed = run_node("--test", "--test-reporter=tap", str(path), timeout=300, **origins)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    written = len(re.findall(r"^test\(", path.read_text(), re.MULTILINE))
-    assert f"# pass {written}\n" in done.stdout
+    count = len(re.findall(r"^test\(", path.read_text(), re.MULTILINE))
+    assert f"# pass {count}\n" in printed
 
 
-def test_the_types_hold_for_the_client_and_for_who_uses_it():
-    done = subprocess.run(
-        ["node", "node_modules/typescript/bin/tsc", "--project", "."],
-        cwd=CLIENT,
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.returncode == 0, done.stdout
+def test_the_types_are_consistent():
+    run_node("node_modules/typescript/bin/tsc", "--project", ".")
 
 
-def test_its_only_dependency_is_pinned_as_in_the_tests():
+def test_the_only_dependency_is_pinned_as_in_the_tests():
     package = json.loads((CLIENT / "package.json").read_text())
 
     ours = json.loads((ROOT / "tests" / "js" / "package.json").read_text())
@@ -217,44 +200,36 @@ def test_its_only_dependency_is_pinned_as_in_the_tests():
     assert package["dependencies"] == {"socket.io-client": pin}
 
 
-def block(language, place=0):
+def block(language, index=0):
     """Return a code block of the README."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[place]
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[index]
 
 
-def run_block(server, place, more=""):
-    """Run a code block of the README in Node, but for the address; return what it prints."""
-    lines = block("js", place).replace("http://localhost:5000", server.url)
-    done = subprocess.run(
-        ["node", "--input-type=module", "--eval", lines + more],
-        cwd=CLIENT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run_block(server, index, more=""):
+    """Run a code block of the README with the server's address; return what it prints."""
+    code = block("js", index).replace("http://localhost:5000", server.url)
+    return run_node("--input-type=module", "--eval", code + more)
 
 
-def test_the_readmes_lines_show_the_board(server):
+def test_the_readmes_code_shows_the_board(server):
     printed = run_block(server, 0, "scoreboard.on('board', () => scoreboard.close());")
 
     assert printed.startswith("state live\nboard [")
 
 
-def test_the_readmes_lines_submit_a_score(server):
+def test_the_readmes_code_submits_a_score(server):
     server.user("ann")
 
     assert run_block(server, 1) == "the score is 120\n"
 
 
 @pytest.fixture(scope="module")
-def page(server, elsewhere):
+def page(server, website):
     """Return the page of the README, open in Chromium, from another origin than the server's."""
     Website.board = server.url
     with chromium() as browser:
         page = browser.new_page()
-        page.goto(elsewhere)
+        page.goto(website)
         yield page
 
 
@@ -266,35 +241,27 @@ SUBMIT = """async ([origin, name, password, value]) => {
 }"""
 
 
-def test_in_chromium_the_board_shows(server, page):
-    person = server.user("Shown")
+def wait_for_entry(page, user, score):
+    page.wait_for_selector(f"#board li:text-is('{user.user_id}: {score}')")
 
-    server.post(person.token, person.update(20_001))
 
-    page.wait_for_selector(f"#board li:text-is('{person.user_id}: 20001')")
+def test_chromium_shows_the_board(server, page):
+    user = server.user("Shown")
+
+    server.post(user.token, user.update(20_001))
+
+    wait_for_entry(page, user, 20_001)
     assert page.text_content("#state") == "live"
 
 
-def test_in_chromium_a_score_is_submitted(server, page):
-    person = server.user("Sender")
-
-    receipt = page.evaluate(SUBMIT, [server.url, "Sender", PASSWORD, 20_002])
-
-    assert (receipt["user_id"], receipt["score"]) == (person.user_id, 20_002)
-    page.wait_for_selector(f"#board li:text-is('{person.user_id}: 20002')")
-
-
-def test_in_chromium_a_score_survives_a_killed_server_without_a_reload(server, page):
-    person = server.user("Survivor")
+def test_a_score_in_chromium_survives_a_killed_server_without_a_reload(server, page):
+    user = server.user("Survivor")
     page.evaluate(SUBMIT, [server.url, "Survivor", PASSWORD, 20_003])
 
     server.kill()
-    page.evaluate(
-        "id => { window.submitted = scoreboard.submit(id, 1) }",
-        person.user_id,
-    )
+    page.evaluate("id => { window.submitted = scoreboard.submit(id, 1) }", user.user_id)
     page.wait_for_selector("#state:text-is('offline')")
     server.start()
 
     assert page.evaluate("submitted")["score"] == 20_004
-    page.wait_for_selector(f"#board li:text-is('{person.user_id}: 20004')")
+    wait_for_entry(page, user, 20_004)

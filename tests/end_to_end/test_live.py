@@ -1,9 +1,9 @@
-"""The live board on a real server, run both ways, watched by real clients."""
+"""The live board on a real server, run in every mode, with real clients."""
 
 import asyncio
-import contextlib
+import functools
 import json
-import select
+import resource
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -11,120 +11,108 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-import socketio.exceptions
 import websocket
 
 from tests.support.prerequisites import missing
+from tests.support.servers import RUN_MODES
 from tests.support.subscribers import NodeViewer, PlainViewer, SocketIoViewer
 from tests.support.tokens import mint
 from tests.support.waiting import wait_until
 
-TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "default": None}
+PLAIN = {how: functools.partial(PlainViewer, how=how) for how in ("query", "header", "subprotocol")}
+SOCKET_IO = {
+    name: functools.partial(SocketIoViewer, transports=transports)
+    for name, transports in {
+        "websocket": ["websocket"],
+        "polling": ["polling"],
+        "default": None,
+    }.items()
+}
 NODE_TRANSPORTS = ["websocket", "polling", "polling,websocket"]
 
 
 @pytest.fixture
-def moments():
-    """Return an endless row of timestamps, each later than every one before it in this run."""
-
-    def row():
-        while True:
-            yield datetime.now(UTC).isoformat()
-
-    return row()
-
-
-@pytest.fixture
-def refresh_token(server):
-    return server.sign_in("The-player")["refresh_token"]
-
-
-@pytest.fixture
-def bad_tokens(people, refresh_token):
+def bad_tokens(server, people):
+    """Return a bad token for each error code."""
     user_id = people["viewer"].user_id
-    expired = datetime.now(UTC) - timedelta(seconds=1)
     return {
         "token_missing": None,
         "token_invalid": mint(user_id, key="k" * 48),
-        "token_expired": mint(user_id, exp=expired),
-        "token_type": refresh_token,
+        "token_expired": mint(user_id, exp=datetime.now(UTC) - timedelta(seconds=1)),
+        "token_type": server.sign_in("The-player")["refresh_token"],
     }
 
 
-def expected_messages(server, player, value):
-    """Return what an update of this player sends if it changes the top 10."""
-    entry = {"user_id": player.user_id, "new_score": value}
-    return [
-        {"type": "score_update", "data": entry},
-        {"type": "top_10_update", "data": {"top_10_scores": server.top10()}},
-    ]
+@pytest.fixture
+def update(people):
+    """Return an update that leads to another top 10, later than all before it."""
+    now = datetime.now(UTC)
+    return people["player"].update(now.timestamp(), now.isoformat())
 
 
-@pytest.mark.parametrize("transports", TRANSPORTS)
-class TestPythonSocketIo:
-    def test_the_present_top_10_comes_first(self, server, people, watching, transports):
-        viewer = watching(
-            SocketIoViewer(server.url, people["viewer"].token, TRANSPORTS[transports])
-        )
+@pytest.fixture
+def post(server, people, update):
+    """Return a function that posts the update and returns the response."""
+    return lambda: server.post(people["player"].token, update)
 
-        first = viewer.wait_for_count(1)[0]
 
-        assert first == {"type": "top_10_update", "data": {"top_10_scores": server.top10()}}
+def top_10_update(server):
+    return {"type": "top_10_update", "data": {"top_10_scores": server.top10()}}
 
-    def test_an_update_over_http_reaches_the_viewer(
-        self, server, people, watching, transports, moments
-    ):
-        viewer = watching(
-            SocketIoViewer(server.url, people["viewer"].token, TRANSPORTS[transports])
-        )
-        viewer.wait_for_count(1)
-        player = people["player"]
-        value = len(server.top10()) + datetime.now().timestamp()
 
-        server.post(player.token, player.update(value, next(moments)))
+def messages_of(server, update):
+    """Return the messages that the update leads to."""
+    data = {"user_id": update["user_id"], "new_score": update["score_value"]}
+    return [{"type": "score_update", "data": data}, top_10_update(server)]
 
-        assert viewer.wait_for_count(3)[1:] == expected_messages(server, player, value)
 
-    def test_an_update_by_event_does_what_the_endpoint_does(
-        self, server, people, watching, transports, moments
-    ):
-        player = people["player"]
-        viewer = watching(SocketIoViewer(server.url, player.token, TRANSPORTS[transports]))
-        viewer.wait_for_count(1)
-        value = datetime.now().timestamp()
+def plain_refusal(server, *arguments, **options):
+    """Return status and code with which a plain WebSocket is refused."""
+    with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+        PlainViewer(server.url, *arguments, **options)
+    body = json.loads(refused.value.resp_body)
+    return refused.value.status_code, body["error"]["code"]
 
-        answer = viewer.submit(player.update(value, next(moments)))
 
-        assert answer["status"] == 200
-        assert answer["body"].keys() == {"user_id", "score", "score_id", "created_at", "applied"}
-        assert viewer.wait_for_count(3)[1:] == expected_messages(server, player, value)
+@pytest.mark.parametrize(
+    "connect", [*PLAIN.values(), *SOCKET_IO.values()], ids=[*PLAIN, *SOCKET_IO]
+)
+def test_a_client_gets_the_current_top_10_and_then_every_update(
+    server, people, watching, connect, update, post
+):
+    viewer = watching(connect(server.url, people["viewer"].token))
+    current = top_10_update(server)
+    viewer.wait_for_count(1)
 
-    def test_a_bad_token_is_refused_with_the_code(self, server, bad_tokens, transports):
-        for code, token in bad_tokens.items():
-            viewer = SocketIoViewer.__new__(SocketIoViewer)
-            with pytest.raises(socketio.exceptions.ConnectionError):
-                viewer.__init__(server.url, token, TRANSPORTS[transports])
-            assert viewer.refusal["data"]["code"] == code
-            assert viewer.messages() == []
+    post()
+
+    assert viewer.wait_for_count(3) == [current, *messages_of(server, update)]
+
+
+@pytest.mark.parametrize("connect", SOCKET_IO.values(), ids=SOCKET_IO)
+def test_an_update_by_event_does_what_the_endpoint_does(server, people, watching, connect, update):
+    viewer = watching(connect(server.url, people["player"].token))
+    viewer.wait_for_count(1)
+
+    answer = viewer.submit(update)
+
+    assert answer["status"] == 200
+    assert answer["body"].keys() == {"user_id", "score", "score_id", "created_at", "applied"}
+    assert viewer.wait_for_count(3)[1:] == messages_of(server, update)
 
 
 @pytest.mark.parametrize("transports", NODE_TRANSPORTS)
-class TestJavaScript:
-    def test_the_ordinary_client_watches_and_submits(
-        self, server, people, watching, transports, moments
-    ):
-        player, value = people["player"], datetime.now().timestamp()
-        update = player.update(value, next(moments))
-
-        viewer = watching(NodeViewer(server.url, player.token, transports, update))
+class TestJavaScriptClient:
+    def test_it_watches_and_submits(self, server, people, watching, transports, update):
+        viewer = watching(NodeViewer(server.url, people["player"].token, transports, update))
 
         assert viewer.said("open") == transports.split(",")[0]
         assert viewer.said("ack")["status"] == 200
-        told = expected_messages(server, player, value)
-        viewer.wait_for(lambda lines: told[1] in [line["value"] for line in lines])
-        lines = [line["value"] for line in viewer.messages() if "_update" in line["what"]]
-        assert lines[0]["type"] == "top_10_update"
-        assert lines[1:] == told
+        expected = messages_of(server, update)
+        viewer.wait_for(lambda lines: expected[1] in [line["value"] for line in lines])
+        messages = updates(viewer.messages())
+        assert messages[0]["type"] == "top_10_update"
+        assert messages[1:] == expected
         if transports == "polling,websocket":
             assert viewer.said("upgrade") == "websocket"
 
@@ -137,99 +125,81 @@ class TestJavaScript:
             assert "connect" not in [line["what"] for line in viewer.messages()]
 
 
+def updates(lines):
+    return [line["value"] for line in lines if "_update" in line["what"]]
+
+
 class TestPlainWebSocket:
-    @pytest.mark.parametrize("how", ["query", "header", "subprotocol"])
-    def test_the_present_top_10_comes_first(self, server, people, watching, how):
+    @pytest.fixture
+    def viewer(self, server, people, watching):
+        offer = ["Sec-WebSocket-Extensions: permessage-deflate"]
+        return watching(PlainViewer(server.url, people["viewer"].token, "query", header=offer))
+
+    @pytest.mark.parametrize(("how", "expected"), [("subprotocol", "scoreboard"), ("header", None)])
+    def test_the_subprotocol_is_accepted_if_offered(self, server, people, watching, how, expected):
         viewer = watching(PlainViewer(server.url, people["viewer"].token, how))
 
-        first = viewer.wait_for_count(1)[0]
-
-        assert first == {"type": "top_10_update", "data": {"top_10_scores": server.top10()}}
-        assert viewer.socket.getsubprotocol() == ("scoreboard" if how == "subprotocol" else None)
-
-    def test_an_update_reaches_the_viewer(self, server, people, watching, moments):
-        viewer = watching(PlainViewer(server.url, people["viewer"].token))
-        viewer.wait_for_count(1)
-        player, value = people["player"], datetime.now().timestamp()
-
-        server.post(player.token, player.update(value, next(moments)))
-
-        assert viewer.wait_for_count(3)[1:] == expected_messages(server, player, value)
+        assert viewer.socket.getsubprotocol() == expected
 
     def test_a_public_viewer_token_is_enough(self, server, watching):
         answer = requests.post(f"{server.url}/api/auth/viewer", timeout=10)
 
-        viewer = watching(PlainViewer(server.url, answer.json()["access_token"], "query"))
+        assert watching(PlainViewer(server.url, answer.json()["access_token"])).wait_for_count(1)
 
-        assert viewer.wait_for_count(1)
+    @pytest.mark.parametrize(
+        ("how", "origin", "refusal"),
+        [
+            ("none", None, (401, "token_missing")),
+            ("header", "https://evil.example", (403, "origin_not_allowed")),
+        ],
+    )
+    def test_a_refusal_comes_before_the_upgrade(self, server, people, how, origin, refusal):
+        token = people["viewer"].token
 
-    def test_a_bad_token_is_refused_before_the_upgrade(self, server, bad_tokens):
-        for code, token in bad_tokens.items():
-            with pytest.raises(websocket.WebSocketBadStatusException) as refusal:
-                PlainViewer(server.url, token)
-            assert refusal.value.status_code == 401
-            assert json.loads(refusal.value.resp_body)["error"]["code"] == code
+        assert plain_refusal(server, token, how, origin=origin) == refusal
 
-    def test_a_foreign_page_is_refused(self, server, people):
-        with pytest.raises(websocket.WebSocketBadStatusException) as refusal:
-            PlainViewer(server.url, people["viewer"].token, origin="https://evil.example")
-
-        assert json.loads(refusal.value.resp_body)["error"]["code"] == "origin_not_allowed"
-
-    def test_no_compression_is_accepted(self, server, people, watching):
-        offer = ["Sec-WebSocket-Extensions: permessage-deflate"]
-        viewer = watching(PlainViewer(server.url, people["viewer"].token, "query", header=offer))
-
+    def test_no_compression_is_accepted(self, viewer):
         assert "sec-websocket-extensions" not in viewer.socket.getheaders()
 
-    def test_without_an_upgrade_there_is_an_error_in_our_shape(self, server):
+    def test_a_request_without_an_upgrade_is_refused(self, server):
         answer = requests.get(f"{server.url}/ws/scoreboard", timeout=10)
 
-        assert answer.status_code == 426
-        assert answer.json()["error"]["code"] == "upgrade_required"
+        assert (answer.status_code, answer.json()["error"]["code"]) == (426, "upgrade_required")
 
-    def test_what_a_viewer_says_is_ignored(self, server, people, watching, moments):
-        viewer = watching(PlainViewer(server.url, people["viewer"].token))
+    def test_messages_of_the_client_are_ignored(self, viewer, post):
         viewer.socket.send("hello")
         viewer.socket.send_binary(b"\x00\xff")
         viewer.socket.ping()
-        player, value = people["player"], datetime.now().timestamp()
 
-        server.post(player.token, player.update(value, next(moments)))
+        post()
 
         assert viewer.wait_for_count(3)
 
-    def test_too_long_a_message_ends_the_connection(self, server, people, watching):
-        viewer = watching(PlainViewer(server.url, people["viewer"].token))
-
+    def test_a_message_that_is_too_long_ends_the_connection(self, viewer):
         viewer.socket.send("x" * 100_000)
 
         assert viewer.ended.wait(10)
         assert viewer.code == 1009
 
 
-class TestTheEndOfAConnection:
+class TestEndOfAConnection:
     def short_token(self, people, seconds=2):
         expires = datetime.now(UTC) + timedelta(seconds=seconds)
         return mint(people["viewer"].user_id, exp=expires)
 
-    def test_socket_io_is_disconnected_when_the_token_expires(self, server, people, watching):
-        viewer = watching(SocketIoViewer(server.url, self.short_token(people)))
+    @pytest.mark.parametrize("connect", [PlainViewer, SocketIoViewer])
+    def test_the_server_closes_it_when_the_token_expires(self, server, people, watching, connect):
+        viewer = watching(connect(server.url, self.short_token(people)))
 
         assert viewer.ended.wait(10)
+        assert getattr(viewer, "code", 4401) == 4401
 
-    def test_the_ordinary_client_is_told_that_it_was_the_server(self, server, people, watching):
+    def test_the_javascript_client_sees_that_the_server_closed_it(self, server, people, watching):
         viewer = watching(NodeViewer(server.url, self.short_token(people, 4), "websocket"))
 
         assert viewer.said("disconnect") == "io server disconnect"
 
-    def test_a_plain_websocket_is_closed_when_the_token_expires(self, server, people, watching):
-        viewer = watching(PlainViewer(server.url, self.short_token(people)))
-
-        assert viewer.ended.wait(10)
-        assert viewer.code == 4401
-
-    def test_signing_out_closes_the_connections_of_the_session(self, server, people, watching):
+    def test_signing_out_closes_only_the_connections_of_the_session(self, server, people, watching):
         token = server.sign_in("The-player")["access_token"]
         plain = watching(PlainViewer(server.url, token))
         socket = watching(SocketIoViewer(server.url, token))
@@ -243,12 +213,12 @@ class TestTheEndOfAConnection:
         assert socket.ended.wait(10)
         assert not other.ended.is_set()
 
-    def test_a_role_taken_away_counts_at_once(self, server, watching, moments):
+    def test_a_lost_role_counts_at_once(self, server, watching):
         player = server.user(f"Demoted-{server.port}")
         viewer = watching(SocketIoViewer(server.url, player.token))
         server.flask("users", "role", f"Demoted-{server.port}", "viewer")
 
-        answer = viewer.submit(player.update(1, next(moments)))
+        answer = viewer.submit(player.update(1))
 
         assert (answer["status"], answer["body"]["error"]["code"]) == (401, "not_permitted")
 
@@ -259,22 +229,21 @@ class TestEvents:
         return watching(SocketIoViewer(server.url, people["player"].token))
 
     @pytest.mark.parametrize("body", [None, "text", 7, [], {}, {"user_id": 7}], ids=str)
-    def test_a_bad_body_is_acknowledged_as_such(self, viewer, body):
+    def test_a_bad_body_is_acknowledged_with_an_error(self, viewer, body):
         answer = viewer.submit(body)
 
         assert answer["status"] == 400
         assert answer["body"]["error"]["code"] in ("invalid_json", "invalid_input")
 
-    def test_a_replay_over_the_other_door_is_a_replay(self, server, people, viewer, moments):
-        update = people["player"].update(1, next(moments))
-        first = server.post(people["player"].token, update)
+    def test_an_update_posted_before_is_a_replay(self, viewer, update, post):
+        first = post()
 
         answer = viewer.submit(update)
 
         assert (answer["status"], answer["body"]["error"]["code"]) == (400, "replayed")
         assert answer["body"]["error"]["receipt"] == first.json()
 
-    def test_no_viewer_chooses_a_room_or_an_event(self, server, people, viewer, watching):
+    def test_a_client_cannot_send_messages_to_others(self, server, people, viewer, watching):
         other = watching(PlainViewer(server.url, people["viewer"].token))
         for event in ("join", "top_10_update", "score_update", "message", "my event"):
             viewer.client.emit(event, {"room": "scoreboard", "type": event})
@@ -284,54 +253,52 @@ class TestEvents:
 
 
 class TestHostilePackets:
-    """Straight Engine.IO over a WebSocket: what no client library sends."""
+    """Engine.IO packets over a WebSocket that no client library sends."""
 
-    @pytest.fixture(autouse=True)
-    def _leaving(self):
-        self.opened = []
-        yield
-        for socket in self.opened:
+    @pytest.fixture
+    def open_socket(self, server):
+        """Return a function that opens a session, connected if it gets a token."""
+        opened = []
+
+        def open_socket(token=None):
+            address = f"{server.url.replace('http', 'ws')}/ws/scoreboard/?EIO=4&transport=websocket"
+            socket = websocket.create_connection(address, timeout=20)
+            opened.append(socket)
+            assert socket.recv().startswith("0{")
+            if token:
+                socket.send("40" + json.dumps({"token": token}))
+                assert socket.recv().startswith("40{")
+            return socket
+
+        yield open_socket
+        for socket in opened:
             socket.shutdown()
 
-    def open(self, server, token=None):
-        address = server.url.replace("http", "ws") + "/ws/scoreboard/?EIO=4&transport=websocket"
-        socket = websocket.create_connection(address, timeout=20)
-        self.opened.append(socket)
-        assert socket.recv().startswith("0{")
-        if token:
-            socket.send("40" + json.dumps({"token": token}))
-            assert socket.recv().startswith("40{")
-        return socket
-
-    def until_closed(self, socket):
+    def is_closed(self, socket):
         while socket.recv():
             pass
         return True
 
     @pytest.mark.parametrize(
         "packet",
-        ["", "x", "9", "4", "42", "42{}", "42[]", "42[7]", "42[[1],2]", "42" + "[" * 5000],
+        [
+            *("", "x", "9", "4", "42", "42{}", "42[]", "42[7]", "42[[1],2]", "42" + "[" * 5000),
+            *('421["connect","a","b"]', '421["disconnect","a","b"]'),
+            *('451-["x",{"_placeholder":true,"num":0}]', "43[]", "44", b"\x04\x00"),
+            f'42["update_score","{"x" * 100_000}"]',
+        ],
+        ids=lambda packet: ascii(packet)[:30],
     )
-    def test_a_malformed_packet_ends_the_connection(self, server, people, packet):
-        socket = self.open(server, people["viewer"].token)
+    def test_a_malformed_packet_ends_the_connection(self, open_socket, people, packet):
+        socket = open_socket(people["viewer"].token)
 
-        socket.send(packet)
+        socket.send(packet, 2 if isinstance(packet, bytes) else 1)
 
-        assert self.until_closed(socket)
-
-    @pytest.mark.parametrize("name", ["connect", "disconnect"])
-    def test_an_event_named_as_the_library_names_its_own_ends_the_connection(
-        self, server, people, name
-    ):
-        socket = self.open(server, people["viewer"].token)
-
-        socket.send(f'421["{name}","a","b"]')
-
-        assert self.until_closed(socket)
+        assert self.is_closed(socket)
 
     @pytest.mark.parametrize("body", ["[" * 3000, "1" * 5000, "{", '"half'], ids=len)
-    def test_an_update_that_cannot_be_read_is_acknowledged_as_such(self, server, people, body):
-        socket = self.open(server, people["player"].token)
+    def test_an_unreadable_update_is_acknowledged_with_an_error(self, open_socket, people, body):
+        socket = open_socket(people["player"].token)
         assert "top_10_update" in socket.recv()
 
         socket.send(f'427["update_score",{body}]')
@@ -339,141 +306,66 @@ class TestHostilePackets:
         answer = json.loads(socket.recv().removeprefix("437"))[0]
         assert (answer["status"], answer["body"]["error"]["code"]) == (400, "invalid_json")
 
-    def test_a_session_is_upgraded_to_one_websocket_only(self, server):
-        address = f"{server.url}/ws/scoreboard/?EIO=4&transport="
-        sid = json.loads(requests.get(f"{address}polling", timeout=10).text[1:])["sid"]
-        url = f"{address.replace('http', 'ws')}websocket&sid={sid}"
-        both = [websocket.create_connection(url, timeout=20) for _ in range(2)]
-        self.opened += both
-
-        # Where each has a thread, either may be the one that comes first.
-        [refused], _, _ = select.select(both, [], [], 20)
-        assert self.until_closed(refused)
-
-        both.remove(refused)
-        both[0].send("2probe")
-        assert both[0].recv() == "3probe"
-        # Or it would be open, and counted, until it should have authenticated.
-        requests.post(f"{address}polling&sid={sid}", data="1", timeout=10)
-
-    def test_who_pings_and_never_reads_is_closed(self, server, people):
-        socket = self.open(server, people["viewer"].token)
-        with_it = self.connections(server)
-        ping = websocket.ABNF.create_frame(b"x" * 125, websocket.ABNF.OPCODE_PING).format()
-        socket.settimeout(1)
-
-        def flood():
-            for _ in range(2_000):
-                socket.sock.sendall(ping * 500)
-
-        # The kernel may go on for a while without telling that there is nobody any more.
-        with pytest.raises(OSError, match=r"Broken pipe|reset|timed out"):
-            flood()
-
-        # Those of tests before may still be counted, and go meanwhile: no more can be told.
-        wait_until(lambda: self.connections(server) < with_it)
-        assert self.is_hung_up_on(socket)
-
-    def is_hung_up_on(self, socket):
-        """Read all that is left until the end. Raises TimeoutError if there is none."""
-        socket.settimeout(10)
-        with contextlib.suppress(ConnectionError):
-            while socket.sock.recv(65536):
-                pass
-        return True
-
-    def connections(self, server):
-        metrics = requests.get(f"{server.url}/metrics", timeout=10).text.splitlines()
-        lines = [line for line in metrics if line.startswith("scoreboard_connections{")]
-        assert lines
-        return sum(float(line.split()[-1]) for line in lines)
-
-    @pytest.mark.parametrize("packet", ['451-["x",{"_placeholder":true,"num":0}]', "43[]", "44"])
-    def test_a_packet_no_client_needs_ends_the_connection(self, server, people, packet):
-        socket = self.open(server, people["viewer"].token)
-
-        socket.send(packet)
-
-        assert self.until_closed(socket)
-
-    def test_binary_ends_the_connection(self, server, people):
-        socket = self.open(server, people["viewer"].token)
-
-        socket.send_binary(b"\x04\x00")
-
-        assert self.until_closed(socket)
-
-    def test_too_large_a_packet_ends_the_connection(self, server, people):
-        socket = self.open(server, people["viewer"].token)
-
-        socket.send("42" + json.dumps(["update_score", "x" * 100_000]))
-
-        assert self.until_closed(socket)
-
-    def test_who_has_not_authenticated_after_ten_seconds_is_closed(self, server, people, moments):
-        silent, refused, early = (self.open(server) for _ in range(3))
+    def test_a_client_must_authenticate_within_ten_seconds(self, server, open_socket, update):
+        silent, refused, early = (open_socket() for _ in range(3))
         before = server.top10()
         refused.send('40{"token":"x"}')
-        early.send("42" + json.dumps(["update_score", people["player"].update(9e9, next(moments))]))
+        early.send("42" + json.dumps(["update_score", update]))
 
         assert refused.recv().startswith("44")
-        assert all(self.until_closed(socket) for socket in (silent, refused, early))
+        assert all(self.is_closed(socket) for socket in (silent, refused, early))
         assert server.top10() == before
 
-    def test_none_of_it_leaves_a_traceback_or_a_token_in_the_log(self, server, people):
-        """Runs last in this class, after all of the above went into the same log."""
+    def test_the_log_has_no_traceback_and_no_token(self, server, people):
+        """Runs after all tests of this module, which use the same server."""
         for token in ("secret-token-in-a-query", people["viewer"].token):
-            with pytest.raises(websocket.WebSocketBadStatusException):
-                PlainViewer(server.url, token + "x", "query")
+            assert plain_refusal(server, token + "x", "query") == (401, "token_invalid")
 
         log = server.log()
+        for secret in ("secret-token-in-a-query", people["viewer"].token):
+            assert secret not in log
         assert "Traceback" not in log
-        assert "secret-token-in-a-query" not in log
-        assert people["viewer"].token not in log
         assert "Bad file descriptor" not in log
 
 
-def test_what_is_sent_many_times_at_the_same_moment_counts_once(server, people, moments):
-    player, times = people["player"], 12
-    together = threading.Barrier(times)
+def test_an_update_sent_many_times_at_once_counts_once(server, people, update):
+    player, count = people["player"], 12
+    barrier = threading.Barrier(count)
 
     def post(update):
-        together.wait(10)
+        barrier.wait(10)
         return server.post(player.token, update)
 
     for value in range(5):
-        update = player.update(value, next(moments), nonce=uuid.uuid4().hex)
-        with ThreadPoolExecutor(times) as pool:
-            answers = list(pool.map(post, [update] * times))
+        repeated = {**update, "score_value": value, "nonce": uuid.uuid4().hex}
+        with ThreadPoolExecutor(count) as pool:
+            answers = list(pool.map(post, [repeated] * count))
 
         [receipt] = [answer.json() for answer in answers if answer.status_code == 200]
         refused = [answer.json()["error"] for answer in answers if answer.status_code == 400]
-        assert [(told["code"], told["receipt"]) for told in refused] == [("replayed", receipt)] * (
-            times - 1
-        )
+        assert [(error["code"], error["receipt"]) for error in refused] == [
+            ("replayed", receipt)
+        ] * (count - 1)
 
 
-def test_a_thousand_viewers_and_more_are_held_at_once(tmp_path):
-    """Beyond the 1,024 at which eventlet's server stops unless it is told otherwise."""
-    import resource
+def viewer_token(server):
+    return requests.post(f"{server.url}/api/auth/viewer", timeout=10).json()["access_token"]
 
-    from tests.support.servers import Server
 
+def test_more_than_a_thousand_clients_are_served_at_once(own_server):
+    """More than the 1,024 connections at which eventlet's server stops by default."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 4000:
         missing("this machine allows too few open files")
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (4000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     )
-    server = Server(tmp_path, CONNECTIONS_PER_ADDRESS="1200")
-    try:
-        token = requests.post(f"{server.url}/api/auth/viewer", timeout=10).json()["access_token"]
-        assert asyncio.run(hold(server, token, 1100)) == 1100
-    finally:
-        server.stop()
+    server = own_server(CONNECTIONS_PER_ADDRESS="1200")
+
+    assert asyncio.run(count_boards(server, viewer_token(server), 1100)) == 1100
 
 
-async def hold(server, token, count):
-    """Open this many plain WebSockets and return how many got the board while all were open."""
+async def count_boards(server, token, count):
+    """Open plain WebSockets and return how many got the board while all were open."""
     request = (
         f"GET /ws/scoreboard?token={token} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -493,43 +385,72 @@ async def hold(server, token, count):
     return boards
 
 
-def test_connections_are_bounded_by_address_and_by_user(tmp_path, watching):
-    from tests.support.servers import Server
+def test_connections_are_limited_by_address(own_server, watching):
+    server = own_server(CONNECTIONS_PER_ADDRESS="3")
+    person = server.user("Ann")
+    for connect in (PlainViewer, PlainViewer, SocketIoViewer):
+        watching(connect(server.url, person.token))
 
-    server = Server(tmp_path, CONNECTIONS_PER_ADDRESS="3")
-    try:
-        person = server.user("Ann")
-        for _ in range(2):
-            watching(PlainViewer(server.url, person.token))
-        watching(SocketIoViewer(server.url, person.token))
+    refused = watching(NodeViewer(server.url, person.token, "websocket"))
 
-        with pytest.raises(websocket.WebSocketBadStatusException) as plain:
-            PlainViewer(server.url, person.token)
-        refused = SocketIoViewer.__new__(SocketIoViewer)
-        with pytest.raises(socketio.exceptions.ConnectionError):
-            refused.__init__(server.url, person.token)
-
-        assert plain.value.status_code == 429
-        assert refused.refusal["data"]["code"] == "too_many_connections"
-    finally:
-        server.stop()
+    assert plain_refusal(server, person.token) == (429, "too_many_connections")
+    assert refused.said("connect_error")["code"] == "too_many_connections"
 
 
-def test_a_connection_that_ends_makes_room_for_the_next(tmp_path, watching):
-    from tests.support.servers import Server
+def test_a_connection_that_ends_is_no_longer_counted(own_server, watching):
+    server = own_server(CONNECTIONS_PER_ADDRESS="1")
+    token = viewer_token(server)
+    PlainViewer(server.url, token).close()
 
-    server = Server(tmp_path, CONNECTIONS_PER_ADDRESS="1")
-    try:
-        token = requests.post(f"{server.url}/api/auth/viewer", timeout=10).json()["access_token"]
-        PlainViewer(server.url, token).close()
+    def is_accepted():
+        try:
+            watching(PlainViewer(server.url, token))
+        except websocket.WebSocketBadStatusException:
+            return False
+        return True
 
-        def fits():
-            try:
-                watching(PlainViewer(server.url, token))
-            except websocket.WebSocketBadStatusException:
-                return False
-            return True
+    wait_until(is_accepted)
 
-        wait_until(fits)
-    finally:
-        server.stop()
+
+@pytest.mark.parametrize("mode", RUN_MODES)
+def test_a_client_that_upgrades_during_updates_gets_each_once_and_in_order(
+    own_server, mode, watching
+):
+    server, enough = own_server(mode), threading.Event()
+    player, sent = server.user("Ann"), []
+
+    def post():
+        while not enough.is_set():
+            assert server.send(player.token, player.update(len(sent)))[0] == 200
+            sent.append(len(sent))
+
+    def wait_for(are_enough):
+        for viewer in viewers:
+            viewer.wait_for(lambda messages: are_enough(scores(messages)), 20)
+        for node in nodes:
+            node.wait_for(lambda lines: are_enough(scores(updates(lines))), 20)
+
+    with ThreadPoolExecutor(1) as pool:
+        posting = pool.submit(post)
+        try:
+            wait_until(lambda: sent)
+            nodes = [
+                watching(NodeViewer(server.url, player.token, "polling,websocket"))
+                for _ in range(4)
+            ]
+            viewers = [watching(SocketIoViewer(server.url, player.token)) for _ in range(12)]
+            assert {node.said("upgrade") for node in nodes} == {"websocket"}
+            wait_for(lambda scores: len(scores) > 3)
+        finally:
+            enough.set()
+        posting.result(20)
+
+    wait_for(lambda scores: scores[-1:] == sent[-1:])
+    for messages in [v.messages() for v in viewers] + [updates(n.messages()) for n in nodes]:
+        assert messages[0]["type"] == "top_10_update"
+        first = messages[0]["data"]["top_10_scores"][0]["score"] + 1
+        assert scores(messages) == list(range(first, sent[-1] + 1))
+
+
+def scores(messages):
+    return [m["data"]["new_score"] for m in messages if m["type"] == "score_update"]

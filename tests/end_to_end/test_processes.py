@@ -4,22 +4,22 @@ import itertools
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 import requests
 
 from tests.support import databases
 from tests.support.backing_services import OwnPostgres, OwnRedis
-from tests.support.football import Expected, matches, points, seed
-from tests.support.servers import Server, several, stop_all
+from tests.support.football import matches, replay, seed
+from tests.support.servers import Person, several, stop_all
 from tests.support.subscribers import PlainViewer, SocketIoViewer
-from tests.support.tokens import mint
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count()
 PROCESSES = 3
 RESULTS = 1_000  # one process has three times as many, in `test_real_results.py`
+OUTAGE = 6  # in seconds
 
 
 @pytest.fixture
@@ -45,12 +45,9 @@ def scorer(servers):
 
 @pytest.fixture
 def viewers(servers, scorer, watching):
-    """Return viewers of both kinds in every process, each with the board at first."""
-    made = [
-        watching(kind(s.url, scorer.token))
-        for s in servers
-        for kind in (PlainViewer, SocketIoViewer)
-    ]
+    """Return viewers of both kinds in every process, which have got the first board."""
+    kinds = (PlainViewer, SocketIoViewer)
+    made = [watching(kind(server.url, scorer.token)) for server in servers for kind in kinds]
     for viewer in made:
         viewer.wait_for_count(1)
     return made
@@ -65,19 +62,23 @@ def board(viewer):
     return boards[-1]
 
 
-def test_every_real_result_reaches_the_viewers_of_every_process(servers, scorer, viewers):
-    played = matches()[-RESULTS:]
-    teams = sorted({team for match in played for team in points(match)})
-    user_ids = dict(zip(teams, seed(servers[0], len(teams)), strict=True))
-    expected = Expected()
+def update_of(user_ids, number):
+    """Return a new update of one of these users."""
+    now = datetime.now(UTC).isoformat()
+    return Person(user_ids[number % len(user_ids)], "").update(number, now, nonce=uuid.uuid4().hex)
 
-    for number, match in enumerate(played):
-        for team, gained in points(match).items():
-            server = servers[len(expected.messages) % PROCESSES]
-            total = expected.update(team, user_ids[team], gained)
-            update = {"user_id": user_ids[team], "score_value": total, "timestamp": match["date"]}
-            nonce = f"match-{number:06}"
-            assert server.send(scorer.token, {**update, "nonce": nonce})[0] == 200
+
+def wait_for_scores(servers, viewers, count, seconds):
+    """Wait until every viewer has so many updates, in one order, and the current board."""
+    for viewer in viewers:
+        viewer.wait_for(lambda _, viewer=viewer: len(scores(viewer)) >= count, seconds)
+    assert all(scores(viewer) == scores(viewers[0]) for viewer in viewers)
+    assert len(scores(viewers[0])) == count
+    wait_until(lambda: all(board(viewer) == servers[0].top10() for viewer in viewers), seconds)
+
+
+def test_every_real_result_reaches_the_viewers_of_every_process(servers, scorer, viewers):
+    expected = replay(servers, scorer, matches()[-RESULTS:])
 
     for viewer in viewers:
         viewer.wait_for_count(len(expected.messages), seconds=30)
@@ -85,25 +86,8 @@ def test_every_real_result_reaches_the_viewers_of_every_process(servers, scorer,
     assert all(server.top10() == expected.top10() for server in servers)
 
 
-def post_from_all_sides(servers, scorer, user_ids, count):
-    """Send updates to all processes at once; return those that were answered 200."""
-
-    def post(number):
-        update = {
-            "user_id": user_ids[number % len(user_ids)],
-            "score_value": number,
-            "timestamp": datetime.now(UTC).isoformat(),
-            "nonce": uuid.uuid4().hex,
-        }
-        answer = servers[number % len(servers)].post(scorer.token, update)
-        return update if answer.status_code == 200 else None
-
-    with ThreadPoolExecutor(24) as pool:
-        return [update for update in pool.map(post, range(count)) if update]
-
-
 class TestOnTheSameProcesses:
-    """What can be asked of the same processes one after the other."""
+    """Tests that share their processes."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -120,15 +104,14 @@ class TestOnTheSameProcesses:
     def test_updates_to_all_processes_at_once_have_one_order(self, servers, scorer, viewers):
         user_ids = seed(servers[0], 15)
 
-        accepted = post_from_all_sides(servers, scorer, user_ids, 600)
+        def post(number):
+            server = servers[number % PROCESSES]
+            return server.post(scorer.token, update_of(user_ids, number)).status_code
 
-        assert len(accepted) == 600
-        for viewer in viewers:
-            viewer.wait_for(lambda _, viewer=viewer: len(scores(viewer)) >= 600, seconds=30)
-        orders = [scores(viewer) for viewer in viewers]
-        assert all(order == orders[0] for order in orders)
-        assert len(orders[0]) == 600
-        wait_until(lambda: all(board(viewer) == servers[0].top10() for viewer in viewers))
+        with ThreadPoolExecutor(24) as pool:
+            assert set(pool.map(post, range(600))) == {200}
+
+        wait_for_scores(servers, viewers, 600, seconds=30)
 
     def test_signing_out_closes_the_connections_in_every_process(self, servers, watching):
         servers[0].user("Ann")
@@ -141,26 +124,15 @@ class TestOnTheSameProcesses:
         assert all(viewer.ended.wait(10) for viewer in viewers)
         assert {viewer.code for viewer in viewers} == {4401}
 
-    def test_a_token_minted_elsewhere_is_good_in_every_process(self, servers, scorer):
-        token = mint(scorer.user_id, exp=datetime.now(UTC) + timedelta(minutes=1))
 
-        for number, server in enumerate(servers):
-            assert server.post(token, scorer.update(number)).status_code == 200
-
-
-def test_a_limit_holds_for_all_processes_together(tmp_path, redis):
+def test_a_rate_limit_counts_the_updates_of_all_processes(own_server, redis):
     settings = {"DATABASE_URL": databases.new_database(), "REDIS_URL": redis.url}
-    servers = several(tmp_path, 2, SCORE_RATE_LIMIT="3/day", **settings)
-    try:
-        player = servers[0].user("Ann")
+    servers = [own_server(SCORE_RATE_LIMIT="3/day", **settings) for _ in range(2)]
+    player = servers[0].user("Ann")
 
-        answers = [
-            servers[n % 2].post(player.token, player.update(n)).status_code for n in range(4)
-        ]
+    answers = [servers[n % 2].post(player.token, player.update(n)).status_code for n in range(4)]
 
-        assert answers == [200, 200, 200, 429]
-    finally:
-        stop_all(servers)
+    assert answers == [200, 200, 200, 429]
 
 
 def test_a_change_by_the_command_line_reaches_every_viewer(servers, viewers):
@@ -172,58 +144,43 @@ def test_a_change_by_the_command_line_reaches_every_viewer(servers, viewers):
 
 
 class TestRedisAway:
-    """The database is the truth, Redis only the messenger."""
+    """The database is the truth; Redis only makes updates faster."""
 
-    SECONDS = 6
+    @pytest.mark.parametrize(
+        ("fail", "recover"),
+        [
+            (OwnRedis.stop, OwnRedis.start),
+            (lambda redis: redis.pause(OUTAGE), None),
+            (lambda redis: redis.client.config_set("maxmemory", "1"), None),
+        ],
+        ids=["stopped", "paused", "full"],
+    )
+    def test_every_update_reaches_every_viewer_in_one_order(
+        self, servers, scorer, viewers, redis, fail, recover
+    ):
+        user_ids, over = seed(servers[0], 15), threading.Event()
 
-    def play(self, servers, scorer, user_ids, until):
-        """Post one update after the other to each process in turn until the event."""
-        number = 0
-        while not until.wait(0.01):
-            number += 1
-            update = {
-                "user_id": user_ids[number % len(user_ids)],
-                "score_value": number,
-                "timestamp": datetime.now(UTC).isoformat(),
-                "nonce": uuid.uuid4().hex,
-            }
-            assert servers[number % len(servers)].post(scorer.token, update).status_code == 200
-        return number
+        def post_until_over():
+            number = 0
+            while not over.wait(0.01):
+                update = update_of(user_ids, number)
+                assert servers[number % PROCESSES].post(scorer.token, update).status_code == 200
+                number += 1
+            return number
 
-    def outlive(self, servers, scorer, viewers, away, back):
-        """Play while Redis goes away and comes back; every viewer must end up right."""
-        user_ids = seed(servers[0], 15)
-        over = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            playing = pool.submit(self.play, servers, scorer, user_ids, over)
-            away()
-            over.wait(self.SECONDS)
-            back()
+            posting = pool.submit(post_until_over)
+            fail(redis)
+            over.wait(OUTAGE)
+            if recover:
+                recover(redis)
             over.wait(1)
             over.set()
-            count = playing.result(60)
+            count = posting.result(60)
 
-        for viewer in viewers:
-            viewer.wait_for(lambda _, viewer=viewer: len(scores(viewer)) >= count, seconds=5)
-        assert all(scores(viewer) == scores(viewers[0]) for viewer in viewers)
-        wait_until(lambda: all(board(v) == servers[0].top10() for v in viewers), seconds=5)
+        wait_for_scores(servers, viewers, count, seconds=5)
 
-    def test_stopped_and_started_again(self, servers, scorer, viewers, redis):
-        self.outlive(servers, scorer, viewers, away=redis.stop, back=redis.start)
-
-    def test_paused(self, servers, scorer, viewers, redis):
-        def pause():
-            redis.pause(self.SECONDS)
-
-        self.outlive(servers, scorer, viewers, away=pause, back=lambda: None)
-
-    def test_full(self, servers, scorer, viewers, redis):
-        def fill():
-            redis.client.config_set("maxmemory", "1")
-
-        self.outlive(servers, scorer, viewers, away=fill, back=lambda: None)
-
-    def test_limits_still_hold_and_viewers_still_come(self, servers, scorer, redis, watching):
+    def test_new_viewers_and_updates_are_accepted(self, servers, scorer, redis, watching):
         redis.stop()
 
         viewer = watching(PlainViewer(servers[1].url, scorer.token))
@@ -241,86 +198,76 @@ class TestPostgresAway:
         yield postgres
         postgres.stop()
 
-    def test_a_restart_loses_nothing_and_needs_none_of_ours(self, tmp_path, postgres):
-        server = Server(tmp_path, DATABASE_URL=databases.migrated(postgres.url))
-        try:
-            scorer = server.user("scorer", "scorer")
-            user_ids = seed(server, 20)
-            answered = []
-            some, restarted = threading.Event(), threading.Event()
+    @pytest.fixture
+    def url(self, postgres):
+        return databases.migrated(postgres.url)
 
-            def play(number):
-                for turn in range(10_000):
-                    update = {
-                        "user_id": user_ids[number % 20],
-                        "score_value": turn,
-                        "timestamp": datetime.now(UTC).isoformat(),
-                        "nonce": uuid.uuid4().hex,
-                    }
-                    answer = server.post(scorer.token, update)
-                    answered.append((answer.status_code, answer.json(), update))
-                    if len(answered) > 300:
-                        some.set()
-                    if restarted.is_set() and answer.status_code == 200:
-                        return True
-                return False
+    def test_a_restart_loses_no_accepted_update(self, own_server, postgres, url):
+        server = own_server(DATABASE_URL=url)
+        scorer = server.user("scorer", "scorer")
+        user_ids = seed(server, 20)
+        answered = []
+        some, restarted = threading.Event(), threading.Event()
 
-            with ThreadPoolExecutor(200) as pool:
-                playing = [pool.submit(play, number) for number in range(200)]
-                assert some.wait(60)
-                try:
-                    postgres.restart()
-                finally:
-                    restarted.set()
-                assert all(played.result(120) for played in playing)
+        def post(number):
+            """Post updates until one is accepted after the restart."""
+            for _ in range(10_000):
+                update = update_of(user_ids, number)
+                answer = server.post(scorer.token, update)
+                answered.append((answer.status_code, answer.json(), update))
+                if len(answered) > 300:
+                    some.set()
+                if restarted.is_set() and answer.status_code == 200:
+                    return True
+            return False
 
-            with postgres.connect() as database:
-                rows = [row[0] for row in database.execute("SELECT identity FROM scores")]
-            accepted = {update["nonce"] for status, _, update in answered if status == 200}
-            assert len(rows) == len(set(rows))
-            assert accepted <= set(rows)
-            errors = [body["error"]["code"] for status, body, _ in answered if status != 200]
-            assert errors
-            assert set(errors) == {"server_error"}
-        finally:
-            server.stop()
+        with ThreadPoolExecutor(200) as pool:
+            posting = [pool.submit(post, number) for number in range(200)]
+            assert some.wait(60)
+            try:
+                postgres.restart()
+            finally:
+                restarted.set()
+            assert all(posted.result(120) for posted in posting)
+
+        with postgres.connect() as database:
+            rows = [row[0] for row in database.execute("SELECT identity FROM scores")]
+        accepted = {update["nonce"] for status, _, update in answered if status == 200}
+        errors = {body["error"]["code"] for status, body, _ in answered if status != 200}
+        assert len(rows) == len(set(rows))
+        assert accepted <= set(rows)
+        assert errors == {"server_error"}
 
     @pytest.mark.parametrize("mode", ["python wsgi.py", "flask run"])
-    def test_while_one_waits_for_postgres_the_others_are_answered(self, tmp_path, postgres, mode):
-        server = Server(tmp_path, mode, DATABASE_URL=databases.migrated(postgres.url))
-        try:
-            player = server.user("Ann")
-            with postgres.connect() as holder, ThreadPoolExecutor(1) as pool:
-                with holder.transaction():
-                    holder.execute("SELECT 1 FROM board_version FOR UPDATE")
-                    waiting = pool.submit(server.post, player.token, player.update(1))
-                    wait_until(lambda: is_waiting(postgres))
-
-                    assert server.top10() == []
-                    assert server.sign_in("Ann")["user_id"] == player.user_id
-                    assert not waiting.done()
-
-                assert waiting.result(10).status_code == 200
-        finally:
-            server.stop()
-
-    def test_an_update_that_waits_too_long_is_an_honest_error(self, tmp_path, postgres, watching):
-        server = Server(tmp_path, DATABASE_URL=databases.migrated(postgres.url))
-        try:
-            player = server.user("Ann")
-            with postgres.connect() as holder, holder.transaction():
+    def test_a_request_that_waits_for_a_lock_delays_no_other(self, own_server, postgres, url, mode):
+        server = own_server(mode, DATABASE_URL=url)
+        player = server.user("Ann")
+        with postgres.connect() as holder, ThreadPoolExecutor(1) as pool:
+            with holder.transaction():
                 holder.execute("SELECT 1 FROM board_version FOR UPDATE")
-                answer = server.post(player.token, player.update(1))
+                waiting = pool.submit(server.post, player.token, player.update(1))
+                wait_until(lambda: is_waiting(postgres))
 
-            assert (answer.status_code, answer.json()["error"]["code"]) == (500, "server_error")
-            assert server.top10() == []
-            assert server.post(player.token, player.update(1)).status_code == 200
-        finally:
-            server.stop()
+                assert server.top10() == []
+                assert server.sign_in("Ann")["user_id"] == player.user_id
+                assert not waiting.done()
+
+            assert waiting.result(10).status_code == 200
+
+    def test_an_update_that_waits_too_long_is_an_error(self, own_server, postgres, url):
+        server = own_server(DATABASE_URL=url)
+        player = server.user("Ann")
+        with postgres.connect() as holder, holder.transaction():
+            holder.execute("SELECT 1 FROM board_version FOR UPDATE")
+            answer = server.post(player.token, player.update(1))
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "server_error")
+        assert server.top10() == []
+        assert server.post(player.token, player.update(1)).status_code == 200
 
 
 def is_waiting(postgres):
-    """Whether some session waits for a lock."""
+    """Whether a session of the database waits for a lock."""
     with postgres.connect() as database:
         found = database.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         return found.fetchone() is not None

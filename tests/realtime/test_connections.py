@@ -1,177 +1,154 @@
-"""Who is connected: each until its deadline, whatever happens to the others."""
+"""Live connections: their limits, deadlines and ends."""
 
+import itertools
 import math
-from types import SimpleNamespace
 
 import pytest
 
 from scoreboard.concurrency import runtime
 from scoreboard.observability import metrics
 from scoreboard.permissions import Caller
-from scoreboard.realtime.connections import Connection, Connections
-from scoreboard.realtime.socketio import handlers
+from scoreboard.realtime.connections import Connections, LiveConnection
+
+PER_ADDRESS = 3
 
 
-def test_one_that_cannot_be_closed_does_not_keep_the_others_open():
-    closed = []
+class Harness:
+    """Connections of which `closed` has those that were closed, with code and reason."""
 
+    def __init__(self):
+        self.connections = Connections(per_address=PER_ADDRESS, metrics=metrics.Metrics())
+        self.closed = []
+        self._numbers = itertools.count()
+
+    def open(self, address="127.0.0.1"):
+        connection = LiveConnection(address, metrics.WEBSOCKET)
+        connection.close = lambda code, reason: self.closed.append((connection, code, reason))
+        self.connections.open(connection)
+        return connection
+
+    def admit(self, user_id=None, issued_at=0):
+        """Open a connection from an address of its own and authenticate it."""
+        connection = self.open(f"address {next(self._numbers)}")
+        caller = Caller(user_id, "viewer", issued_at, math.inf, (user_id,))
+        self.connections.admit(connection, caller, "a token")
+        return connection
+
+
+@pytest.fixture
+def harness():
+    return Harness()
+
+
+@pytest.fixture
+def connections(harness):
+    return harness.connections
+
+
+def test_a_connection_that_cannot_be_closed_does_not_protect_the_others(harness, connections):
     def fail(code, reason):
         raise KeyError("gone")
 
-    connections = Connections(per_address=10, metrics=metrics.Metrics())
-    for close in (fail, lambda code, reason: closed.append(code), fail):
-        connections.open(Connection("127.0.0.1", metrics.WEBSOCKET, close))
+    first, second, third = (harness.open() for _ in range(3))
+    first.close = third.close = fail
 
     connections.sweep(now=math.inf)
 
-    assert closed == [4401]
+    assert harness.closed == [(second, 4401, "not_authenticated")]
 
 
-def test_everybody_has_a_turn_between_two_that_are_due_and_who_is_gone_by_then_is_left(monkeypatch):
-    connections, closed = Connections(per_address=10, metrics=metrics.Metrics()), []
-    several = [Connection("127.0.0.1", metrics.WEBSOCKET) for _ in range(3)]
-    for connection in several:
-        connection.close = lambda code, reason, connection=connection: closed.append(connection)
-        connections.open(connection)
+def test_connections_that_end_during_a_sweep_are_not_closed(harness, connections, monkeypatch):
+    several = [harness.open() for _ in range(3)]
 
-    def all_others_go():
+    def drop_all():
         for connection in several:
-            if connection not in closed:
-                connections.drop(connection)
+            connections.drop(connection)
 
-    monkeypatch.setattr(runtime, "yield_to_loop", all_others_go)
+    monkeypatch.setattr(runtime, "yield_to_loop", drop_all)
 
     connections.sweep(now=math.inf)
 
-    assert len(closed) == 1
+    assert len(harness.closed) == 1
 
 
-def test_what_ends_sessions_closes_those_of_before_and_of_that_name_alone():
-    connections, closed = Connections(per_address=10, metrics=metrics.Metrics()), []
-    for name, issued_at in (("ann", 10), ("ann", 21), ("bob", 10)):
-        connection = Connection("127.0.0.1", metrics.WEBSOCKET)
-        connection.close = lambda code, why, who=(name, issued_at): closed.append((who, code, why))
-        connections.open(connection)
-        caller = Caller(name, "viewer", issued_at, math.inf, (name,))
-        connections.admit(connection, caller, "a token")
+def test_revoking_a_session_closes_only_its_older_connections(harness, connections):
+    older = harness.admit("ann", issued_at=10)
+    harness.admit("ann", issued_at=21)
+    harness.admit("bob", issued_at=10)
 
     connections.end_sessions({"ann": 20.0, "eve": 20.0})
 
-    assert closed == [(("ann", 10), 4401, "token_revoked")]
+    assert harness.closed == [(older, 4401, "token_revoked")]
 
 
-def test_everybody_has_a_turn_between_two_whose_session_was_ended(monkeypatch):
-    connections, went_on = Connections(per_address=10, metrics=metrics.Metrics()), []
+def test_revoking_sessions_yields_to_the_loop_after_each_close(harness, connections, monkeypatch):
+    closed_at_yield = []
     for _ in range(3):
-        connection = Connection("127.0.0.1", metrics.WEBSOCKET)
-        connection.close = lambda code, why: went_on.append("closed")
-        connections.open(connection)
-        connections.admit(connection, Caller("ann", "viewer", 10, math.inf, ("ann",)), "a token")
-    monkeypatch.setattr(runtime, "yield_to_loop", lambda: went_on.append("others"))
+        harness.admit("ann")
+    monkeypatch.setattr(
+        runtime, "yield_to_loop", lambda: closed_at_yield.append(len(harness.closed))
+    )
 
     connections.end_sessions({"ann": 20.0})
 
-    assert went_on == ["closed", "others"] * 3
+    assert closed_at_yield == [1, 2, 3]
 
 
-@pytest.mark.parametrize("look", ["sweep", "end_sessions", "close_dead_clients"])
-def test_everybody_has_a_turn_while_thousands_are_looked_at(monkeypatch, look):
-    connections, turns_ = Connections(per_address=1000, metrics=metrics.Metrics()), []
-    session = SimpleNamespace(closed=False, closing=True, queue=SimpleNamespace(qsize=lambda: 0))
-    sessions = dict.fromkeys(range(300), session)
-    for _ in sessions:
-        connections.open(Connection("127.0.0.1", metrics.WEBSOCKET))
-    monkeypatch.setattr(runtime, "yield_to_loop", lambda: turns_.append("others"))
+@pytest.mark.parametrize(
+    "check",
+    [lambda c: c.sweep(now=-math.inf), lambda c: c.end_sessions({"nobody": 0.0})],
+    ids=["sweep", "end_sessions"],
+)
+def test_checking_many_connections_yields_to_the_loop(harness, connections, monkeypatch, check):
+    yields = []
+    for number in range(300):
+        harness.open(f"address {number}")
+    monkeypatch.setattr(runtime, "yield_to_loop", lambda: yields.append(1))
 
-    if look == "sweep":
-        connections.sweep(now=-math.inf)
-    elif look == "end_sessions":
-        connections.end_sessions({"nobody": 0.0})
-    else:
-        handlers.SocketIOHandlers.close_dead_clients(
-            SimpleNamespace(_engine=SimpleNamespace(sockets=sessions))
-        )
+    check(connections)
 
-    assert len(turns_) == 3
+    assert len(yields) == 3
 
 
-def test_who_has_yet_to_authenticate_is_counted_by_address():
-    connections = Connections(per_address=10, metrics=metrics.Metrics())
-    several = [Connection(address, metrics.WEBSOCKET) for address in ("a", "a", "a", "b")]
-    for connection in several:
-        connections.open(connection)
+def test_connections_are_counted_by_address(harness, connections):
+    several = [harness.open(address) for address in ("a", "a", "a", "b")]
     connections.admit(several[0], Caller(None, "viewer", 0, math.inf, ()), "a token")
     connections.drop(several[1])
 
-    assert [connections.waiting(address) for address in ("a", "b", "c")] == [1, 1, 0]
+    assert [connections.count(address) for address in ("a", "b", "c")] == [2, 1, 0]
 
 
-def test_the_connections_of_users_come_round_some_at_a_time():
-    connections = Connections(per_address=10, metrics=metrics.Metrics())
-    for user_id in (None, "ann", "ann", "bob", None, "eve", "joe"):
-        connection = Connection("127.0.0.1", metrics.WEBSOCKET)
-        connections.open(connection)
-        connections.admit(connection, Caller(user_id, "viewer", 0, math.inf, ()), "a token")
+def test_all_connections_of_users_are_returned_in_batches(harness, connections):
+    users = [harness.admit(user_id) for user_id in ("ann", "ann", "bob", "eve", "joe")]
+    harness.admit(None)
 
-    rounds = [[connections.next_user_connections(2) for _ in range(3)] for _ in range(2)]
-
-    for some in rounds:
-        assert [len(each) for each in some] == [2, 2, 1]
-        users = [connection.caller.user_id for each in some for connection in each]
-        assert sorted(users) == ["ann", "ann", "bob", "eve", "joe"]
+    for _ in range(2):
+        batches = [connections.next_user_connections(2) for _ in range(3)]
+        assert [len(batch) for batch in batches] == [2, 2, 1]
+        assert {each for batch in batches for each in batch} == set(users)
 
 
-class TestWhoHasYetToAuthenticate:
-    MOST = 3
+def test_the_oldest_unauthenticated_connections_of_an_address_are_closed(harness):
+    opened = [harness.open() for _ in range(PER_ADDRESS + 2)]
+    harness.open("127.0.0.2")
 
-    @pytest.fixture
-    def closed(self):
-        return []
+    assert harness.closed == [(each, 4401, "not_authenticated") for each in opened[:2]]
 
-    @pytest.fixture
-    def connections(self):
-        return Connections(per_address=self.MOST, metrics=metrics.Metrics())
 
-    @pytest.fixture
-    def open_one(self, connections, closed):
-        def open_one(address="127.0.0.1"):
-            connection = Connection(address, metrics.SOCKET_IO)
-            connection.close = lambda code, reason: closed.append((connection, code, reason))
-            connections.open(connection)
-            return connection
+def test_authenticated_connections_are_not_closed_for_new_ones(harness, connections):
+    caller = Caller(None, "viewer", 0, math.inf, ())
+    for _ in range(PER_ADDRESS):
+        connections.admit(harness.open(), caller, "token")
 
-        return open_one
+    harness.open()
 
-    def test_makes_room_when_there_are_too_many_of_its_address_the_longest_first(
-        self, open_one, closed
-    ):
-        opened = [open_one() for _ in range(self.MOST + 2)]
+    assert harness.closed == []
 
-        assert closed == [
-            (opened[0], 4401, "not_authenticated"),
-            (opened[1], 4401, "not_authenticated"),
-        ]
 
-    def test_makes_no_room_for_another_address(self, open_one, closed):
-        for _ in range(self.MOST):
-            open_one()
+def test_dropped_connections_leave_nothing(harness, connections):
+    opened = [harness.open() for _ in range(PER_ADDRESS + 2)]
+    for connection in [*opened, harness.admit("ann"), harness.admit(None)]:
+        connections.drop(connection)
 
-        open_one("127.0.0.2")
-
-        assert closed == []
-
-    def test_makes_no_room_once_it_has(self, connections, open_one, closed):
-        caller = Caller(None, "viewer", 0, math.inf, ())
-        for _ in range(self.MOST):
-            connections.admit(open_one(), caller, "token")
-
-        open_one()
-
-        assert closed == []
-
-    def test_leaves_nothing_behind(self, connections, open_one):
-        for connection in [open_one() for _ in range(self.MOST + 2)]:
-            connections.drop(connection)
-
-        assert not connections._all
-        assert not connections._waiting
+    assert not connections._all
+    assert not connections._groups

@@ -1,6 +1,6 @@
-"""What we rely on of Engine.IO's inside, and what a client gets that changes its transport.
+"""Engine.IO sessions: signs of life, sending, and the upgrade from polling to a WebSocket.
 
-`test_on_eventlet.py` runs the classes on eventlet as well.
+`test_on_eventlet.py` runs all of this on eventlet as well.
 """
 
 import json
@@ -9,144 +9,48 @@ import queue
 import threading
 from types import SimpleNamespace
 
-import engineio
 import pytest
 import socketio
 from engineio import packet
 from engineio.exceptions import QueueEmpty
+from engineio.socket import Socket
 
 from scoreboard.concurrency import runtime
 from scoreboard.leaderboard.top10 import Batch
+from scoreboard.observability.metrics import SOCKET_IO
 from scoreboard.realtime import hub
 from scoreboard.realtime.socketio import engine, handlers, updates
-from scoreboard.realtime.socketio import session as engine_session
 from scoreboard.realtime.socketio.packets import StrictPacket
 from scoreboard.realtime.websocket import connection as websocket
 from scoreboard.services import services
 from tests.support.frames import texts
-from tests.support.servers import RUN_MODES, Server
-from tests.support.subscribers import NodeViewer, SocketIoViewer
 from tests.support.waiting import wait_until
 from tests.support.websocket_pairs import Pair
 
 
-class TestTheLibrary:
-    """Each fails if a new version moves what `engine.py` and `handlers.py` take for granted."""
-
-    @pytest.fixture
-    def library(self):
-        server = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False)
-        return server.eio
-
-    @pytest.fixture
-    def session(self, library):
-        engine.install(library, on_slow=lambda: None)
-        library.sockets["sid"] = engineio.socket.Socket(library, "sid")
-        return library.sockets["sid"]
-
-    def test_a_session_takes_its_queue_from_the_table(self, session):
-        assert isinstance(session.queue, engine.Outbox)
-
-    def test_the_table_has_what_is_replaced(self, library):
-        assert {"queue", "queue_empty", "websocket"} <= library._async.keys()
-        assert library._async["queue_empty"] is queue.Empty
-
-    def test_the_driver_is_given_a_method_of_the_session(self, session):
-        given = []
-        session.server._async["websocket"] = lambda *args: lambda *call: given.extend(args)
-
-        session._upgrade_websocket({}, None)
-
-        assert given == [session._websocket_handler, session.server]
-        assert given[0].__self__ is session
-
-    def test_a_session_has_the_flags(self, session):
-        assert (session.connected, session.upgrading, session.upgraded) == (False, False, False)
-        assert (session.closing, session.closed, session.sid) == (False, False, "sid")
-        assert not hasattr(session, "websocket")
-
-    def test_what_is_sent_is_put_into_the_queue_at_once(self, session):
-        session.send(packet.Packet(packet.MESSAGE, "x"))
-
-        assert session.poll()[0].encode() == "4x"
-
-    def test_an_answered_ping_is_taken_note_of(self, session):
-        noted = []
-        session.schedule_ping = lambda: noted.append("answered")
-
-        session.receive(packet.Packet(packet.PONG))
-
-        assert noted == ["answered"]
-
-    def test_who_sends_looks_first_whether_a_ping_is_unanswered(self, session):
-        session.check_ping_timeout = lambda: False
-
-        session.send(packet.Packet(packet.MESSAGE, "x"))
-
-        assert session.queue.qsize() == 0
-
-    def test_a_poll_that_finds_nothing_ends_the_session(self, session):
-        def poll():
-            raise QueueEmpty
-
-        session.poll = poll
-
-        with pytest.raises(QueueEmpty):
-            session.handle_get_request({}, None)
-        assert session.closed
-
-    def test_a_closed_session_puts_none_into_the_queue(self, session):
-        session.close(wait=False, abort=True)
-
-        assert session.queue.get(block=False) is None
-
-    def test_a_message_reaches_the_handler_before_receive_returns(self, session):
-        received = []
-        session.server.on("message", lambda sid, data: received.append((sid, data)))
-
-        session.receive(packet.Packet(packet.MESSAGE, '{"not": "parsed"}'))
-
-        assert received == [("sid", '{"not": "parsed"}')]
-
-    @pytest.mark.parametrize("ours", [True, False])
-    @pytest.mark.parametrize("way", ["polling", "websocket"])
-    def test_a_connect_handler_may_keep_the_task_that_pings_from_starting(self, library, way, ours):
-        steps = []
-
-        def connected(sid, environ):
-            steps.append("connected")
-            if ours:
-                engine.before_connect(library.sockets[sid])
-
-        def serve(environ, start_response):
-            return []
-
-        library.on("connect", connected)
-        library.start_background_task = lambda work, *args: steps.append(work.__name__)
-        library._async["websocket"] = lambda *args: serve
-        request = {**WEBSOCKET_REQUEST, "QUERY_STRING": f"EIO=4&transport={way}"}
-        library.handle_request(request, lambda *answer: None)
-
-        assert steps == ["connected", *([] if ours else ["_send_ping"])]
+@pytest.fixture
+def session():
+    """Return a session of an Engine.IO server without an application."""
+    library = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False).eio
+    library.sockets["sid"] = Socket(library, "sid")
+    return engine.EngineSession.adopt(library.sockets["sid"], on_slow=lambda: None)
 
 
-class TestSignsOfLife:
-    @pytest.fixture
-    def session(self):
-        library = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False).eio
-        engine.install(library, on_slow=lambda: None)
-        library.sockets["sid"] = session = engineio.socket.Socket(library, "sid")
-        engine.before_connect(session)
-        session.connected = True
-        return session
+@pytest.fixture
+def pair():
+    pair = Pair()
+    yield pair
+    pair.close()
 
+
+class TestPings:
     @pytest.fixture
     def clock(self, monkeypatch):
         clock = SimpleNamespace(now=1000.0)
-        monkeypatch.setattr(engine_session.time, "monotonic", lambda: clock.now)
+        monkeypatch.setattr(engine.time, "monotonic", lambda: clock.now)
         return clock
 
-    def test_who_does_not_answer_a_ping_in_time_is_closed(self, session, clock):
+    def test_an_unanswered_ping_ends_the_session(self, session, clock):
         session.ping()
         clock.now += session.server.ping_timeout
         assert session.check_ping_timeout()
@@ -156,7 +60,7 @@ class TestSignsOfLife:
         assert not session.check_ping_timeout()
         assert session.closed
 
-    def test_who_answers_a_ping_may_stay(self, session, clock):
+    def test_an_answered_ping_keeps_the_session(self, session, clock):
         session.ping()
         session.receive(packet.Packet(packet.PONG))
 
@@ -164,52 +68,36 @@ class TestSignsOfLife:
 
         assert session.check_ping_timeout()
 
-    def test_who_still_owes_an_answer_is_not_asked_again(self, session, clock):
+    def test_no_second_ping_is_sent_before_the_answer(self, session):
         session.ping()
         session.ping()
 
         assert [each.encode() for each in session.poll()] == ["2"]
 
-    def test_a_second_poll_at_the_same_time_ends_the_session_and_the_first(self, session):
-        first = queue.Queue()
-        threading.Thread(target=lambda: first.put(session.poll())).start()
-        wait_until(lambda: session.polling)
 
-        with pytest.raises(QueueEmpty):
-            session.handle_get_request({}, None)
+def test_a_second_poll_at_the_same_time_ends_the_session_and_the_first_poll(session):
+    first = queue.Queue()
+    threading.Thread(target=lambda: first.put(session.poll())).start()
+    wait_until(lambda: session.is_polling)
 
-        assert [each.encode() for each in first.get(timeout=10)] == ["1"]
-        assert session.closed
+    with pytest.raises(QueueEmpty):
+        session.handle_get_request({}, None)
 
-
-WEBSOCKET_REQUEST = {
-    "REQUEST_METHOD": "GET",
-    "QUERY_STRING": "EIO=4&transport=websocket",
-    "HTTP_CONNECTION": "Upgrade",
-    "HTTP_UPGRADE": "websocket",
-    "HTTP_SEC_WEBSOCKET_KEY": "AAAAAAAAAAAAAAAAAAAAAA==",
-    "HTTP_SEC_WEBSOCKET_VERSION": "13",
-}
+    assert [each.encode() for each in first.get(timeout=10)] == ["1"]
+    assert session.closed
 
 
-class TestOutbox:
-    @pytest.fixture
-    def pair(self):
-        pair = Pair()
-        yield pair
-        pair.close()
-
-    def told(self, number):
+class TestSending:
+    def push(self, session, number):
         packets = [engine.message(f'2["score_update",{number}]')]
-        return engine.frames(packets), packets
+        session.push(engine.frames(packets), packets)
 
-    def test_what_waits_comes_first_and_what_follows_comes_after(self, pair):
-        outbox = engine.Outbox(queue.Queue)
-        outbox.push(*self.told(1))
-        outbox.put(engine.message("31[]"))
-        outbox.attach(pair.websocket)
-        outbox.push(*self.told(2))
-        outbox.put(engine.message("32[]"))
+    def test_packets_queued_before_the_websocket_are_sent_first(self, session, pair):
+        self.push(session, 1)
+        session.send(engine.message("31[]"))
+        session.open_websocket(pair.websocket)
+        self.push(session, 2)
+        session.send(engine.message("32[]"))
 
         assert [payload.decode() for _, payload in pair.take_frames(4)] == [
             '42["score_update",1]',
@@ -218,44 +106,40 @@ class TestOutbox:
             "432[]",
         ]
 
-    def test_broadcasts_from_a_thread_during_the_upgrade_come_once_and_in_order(self, pair):
-        outbox = engine.Outbox(queue.Queue)
+    def test_broadcasts_during_the_upgrade_arrive_once_and_in_order(self, session, pair):
         halfway = threading.Event()
 
-        def broadcast_all():
+        def broadcast():
             for number in range(2000):
-                outbox.push(*self.told(number))
+                self.push(session, number)
                 if number == 200:
                     halfway.set()
 
-        thread = threading.Thread(target=broadcast_all)
+        thread = threading.Thread(target=broadcast)
         thread.start()
         halfway.wait(10)
-        outbox.attach(pair.websocket)
+        session.open_websocket(pair.websocket)
 
         assert [payload.decode() for _, payload in pair.take_frames(2000)] == [
             f'42["score_update",{number}]' for number in range(2000)
         ]
         thread.join(10)
 
-    def test_one_who_does_not_read_is_closed_and_the_others_get_everything(self, app, pair):
-        slow, reading = engine.Outbox(queue.Queue), Reading()
-        slow.attach(pair.websocket)
-        hub.subscribe_socket(app, slow)
-        hub.subscribe_websocket(app, reading)
+    def test_a_slow_client_is_closed_and_the_others_get_everything(
+        self, app, session, pair, watcher
+    ):
+        session.open_websocket(pair.websocket)
+        hub.subscribe(app, SOCKET_IO, session)
         version = services(app).feed._version
         count = websocket.MAX_BACKLOG_BYTES // 50_000 + 10
 
-        with app.app_context():
-            for number in range(1, count + 1):
-                update = {"user_id": "x" * 50_000, "new_score": number}
-                services(app).feed.offer(Batch(version + number, [update], TOP_10))
+        for number in range(1, count + 1):
+            update = {"user_id": "x" * 50_000, "new_score": number}
+            services(app).feed.offer(Batch(version + number, [update], {"top_10_scores": []}))
 
         received, code = pair.frames_until_close()
-        everything = [each for frames in reading.frames for each in texts(frames)]
-        assert [each["data"].get("new_score") for each in everything if each != BOARD] == [
-            *range(1, count + 1)
-        ]
+        everything = [message for frames in watcher.frames for message in texts(frames)]
+        assert [each["data"]["new_score"] for each in everything[1:]] == [*range(1, count + 1)]
         assert code == 4408
         assert [json.loads(text[2:]) for text in received] == [
             [message["type"], message] for message in everything[: len(received)]
@@ -263,178 +147,123 @@ class TestOutbox:
         assert 1 < len(received) < len(everything)
 
 
-TOP_10 = {"top_10_scores": []}
-BOARD = {"type": "top_10_update", "data": TOP_10}
-
-
-class TestSession:
-    """A session of the application's own Engine.IO, with a WebSocket whose client is played."""
+class TestUpgrade:
+    """A session of the application's own Engine.IO, with a WebSocket to a simulated client."""
 
     @pytest.fixture
     def session(self, app):
-        services(app).connections.on_first_connection(lambda: None)  # the keeper, for good
+        services(app).connections.on_first_connection(lambda: None)  # no maintenance
         library = services(app).socketio.server.eio
+        library.start_background_task = None  # a session has no task of its own
         library.handle_request(
             {"REQUEST_METHOD": "GET", "QUERY_STRING": "EIO=4", "REMOTE_ADDR": "127.0.0.1"},
-            lambda *answer: None,
+            lambda *response: None,
         )
-        return next(iter(library.sockets.values()))
+        [session] = library.sockets.values()
+        return session
 
     @pytest.fixture
-    def pair(self, session):
-        pair = Pair()
-        driver = engine.EngineWebSocket(print, session._websocket_handler, session.server)
-        driver._open(pair.websocket)
-        yield pair
-        pair.close()
+    def pair(self, session, pair):
+        session.open_websocket(pair.websocket)
+        return pair
 
     @pytest.fixture
     def upgraded(self, session, pair):
         pair.send(1, b"2probe")
         assert pair.take_frames(1) == [(1, b"3probe")]
         pair.send(1, b"5")
-        assert pair.take_frames(1) == [(1, b"6")]  # for a poll that had waited
+        assert pair.take_frames(1) == [(1, b"6")]  # for a poll that waits
         wait_until(lambda: session.upgraded)
 
+    @pytest.fixture
+    def is_removed(self, app, session):
+        def is_removed():
+            return not services(app).connections._all and not session.server.sockets
+
+        return is_removed
+
     @pytest.mark.usefixtures("upgraded")
-    def test_one_who_leaves_is_forgotten(self, app, session, pair):
+    def test_a_client_that_leaves_is_removed(self, session, pair, is_removed):
         pair.client.close()
 
         assert pair.wait() is None
         assert session.closed
-        assert session.sid not in session.server.sockets
-        assert not services(app).connections._all
+        assert is_removed()
 
     @pytest.mark.usefixtures("upgraded")
-    def test_no_viewer_has_a_room_of_its_own_and_all_leave_the_one_of_all(
+    def test_a_client_joins_the_room_of_all_and_has_none_of_its_own(
         self, app, session, player, pair
     ):
         rooms = services(app).socketio.server.manager.rooms
 
         session.receive(engine.message("0" + json.dumps({"token": player.token})))
-        held = {room: len(members) for room, members in rooms["/"].items()}
+        joined = {room: len(members) for room, members in rooms["/"].items()}
         pair.client.close()
 
-        assert held == {None: 1, handlers.ROOM: 1}
+        assert joined == {None: 1, handlers.ROOM: 1}
         assert pair.wait() is None
         assert not rooms
 
     @pytest.mark.usefixtures("upgraded")
-    def test_one_who_never_answers_a_ping_is_forgotten(self, app, session, pair, monkeypatch):
+    def test_a_client_that_never_answers_a_ping_is_removed(
+        self, session, pair, monkeypatch, is_removed
+    ):
         monkeypatch.setattr(websocket, "CLOSE_TIMEOUT", 0.1)
         session.ping()
         assert pair.take_frames(1) == [(1, b"2")]
         session.last_ping = -math.inf
 
-        services(app).connections._with_each_sweep()
+        assert not session.check_ping_timeout()
 
         assert pair.take_frames(2) == [(8, (1000).to_bytes(2, "big"))]
         assert pair.wait() is None
-        assert session.sid not in session.server.sockets
-        assert not services(app).connections._all
+        assert is_removed()
 
-    def test_a_websocket_that_its_session_never_moved_to_ends_with_it(self, session, pair):
+    def test_a_websocket_before_its_upgrade_ends_with_the_session(self, session, pair):
         session.receive(packet.Packet(packet.CLOSE))
 
         assert pair.frames_until_close() == ([], 1000)
-        assert pair.wait() is None
 
-    def test_one_that_comes_when_its_session_ends_is_not_kept(self, session):
-        session.closing = True
-        pair = Pair()
+    def test_a_session_takes_no_second_websocket(self, session, pair):
+        second = Pair()
 
-        engine.EngineWebSocket(print, session._websocket_handler, session.server)._open(
-            pair.websocket
-        )
+        session.open_websocket(second.websocket)
 
-        assert pair.frames_until_close() == ([], 1002)
+        assert second.frames_until_close() == ([], 1002)
+        pair.send(1, b"2probe")
+        assert pair.take_frames(1) == [(1, b"3probe")]
 
+    def test_a_session_that_has_ended_takes_no_websocket(self, session):
+        session.close()
+        late = Pair()
 
-class TestEventsUnderWay:
-    def test_are_bounded_and_the_next_is_read_when_one_is_answered(self, app, monkeypatch):
-        """Nothing runs here by itself: who would wait for room is told so instead."""
-        work = []
-        monkeypatch.setattr(updates, "MAX_CONCURRENT_UPDATES", 2)
-        monkeypatch.setattr(updates, "threading", SimpleNamespace(Semaphore=Room))
-        monkeypatch.setattr(updates.runtime, "spawn", lambda *task: work.append(task))
-        session = handlers._Session("127.0.0.1", "socket.io", socket=None)
+        session.open_websocket(late.websocket)
 
-        def submit(number):
-            updates.submit(app, session, StrictPacket(data=["update_score", number]))
-
-        submit(1)
-        submit(2)
-        with pytest.raises(WouldWait):
-            submit(3)
-        answer, *args = work[0]
-        answer(*args)
-        submit(4)
-
-        assert len(work) == 3
+        assert late.frames_until_close() == ([], 1002)
 
 
-class WouldWait(Exception):
-    pass
+def test_concurrent_updates_of_a_client_are_limited(app, monkeypatch):
+    running, started, finish = [], queue.Queue(), threading.Semaphore(0)
+    monkeypatch.setattr(updates, "MAX_CONCURRENT_UPDATES", 2)
+    client = handlers.SocketIOClient("127.0.0.1", "socket.io", session=None)
 
+    def submit(*_):
+        running.append(1)
+        started.put(len(running))
+        finish.acquire()
+        running.pop()
+        return {"status": 200}
 
-class Room(threading.Semaphore):
-    def acquire(self):
-        if not super().acquire(blocking=False):
-            raise WouldWait
+    def start_four():
+        for _ in range(4):
+            updates.start(app, client, StrictPacket(data=["update_score", None]))
 
+    monkeypatch.setattr(updates, "_submit", submit)
+    threading.Thread(target=start_four).start()
+    counts = [started.get(timeout=10), started.get(timeout=10)]
+    for _ in range(2):
+        finish.release()
+        counts.append(started.get(timeout=10))
+    finish.release(2)
 
-class Reading:
-    def __init__(self):
-        self.frames = []
-
-    def push(self, frames):
-        self.frames.append(frames)
-
-
-@pytest.mark.parametrize("mode", RUN_MODES)
-def test_who_upgrades_in_the_middle_of_updates_gets_each_once_and_in_order(
-    tmp_path, mode, watching
-):
-    server, enough = Server(tmp_path, mode), threading.Event()
-    try:
-        player, sent = server.user("Ann"), []
-
-        def post():
-            while not enough.is_set():
-                assert server.send(player.token, player.update(len(sent)))[0] == 200
-                sent.append(len(sent))
-
-        poster = threading.Thread(target=post)
-        poster.start()
-        wait_until(lambda: sent)
-        nodes = [
-            watching(NodeViewer(server.url, player.token, "polling,websocket")) for _ in range(4)
-        ]
-        viewers = [watching(SocketIoViewer(server.url, player.token)) for _ in range(12)]
-        for node in nodes:
-            assert node.said("upgrade") == "websocket"
-            node.wait_for(lambda lines: len(scores(values(lines))) > 3, 20)
-        for viewer in viewers:
-            viewer.wait_for(lambda messages: len(scores(messages)) > 3, 20)
-        enough.set()
-        poster.join(20)
-        last = sent[-1]
-        for viewer in viewers:
-            viewer.wait_for(lambda messages: scores(messages)[-1:] == [last], 20)
-        for node in nodes:
-            node.wait_for(lambda lines: scores(values(lines))[-1:] == [last], 20)
-        for messages in [v.messages() for v in viewers] + [values(n.messages()) for n in nodes]:
-            assert messages[0]["type"] == "top_10_update"
-            first = messages[0]["data"]["top_10_scores"][0]["score"] + 1
-            assert scores(messages) == list(range(first, last + 1))
-    finally:
-        enough.set()
-        server.stop()
-
-
-def values(lines):
-    return [line["value"] for line in lines if "_update" in line["what"]]
-
-
-def scores(messages):
-    return [m["data"]["new_score"] for m in messages if m["type"] == "score_update"]
+    assert counts == [1, 2, 2, 2]

@@ -1,4 +1,4 @@
-"""The feed: who is let in sees a board that is current, without a query for each."""
+"""The feed: a new subscriber gets a current board, without a query for each."""
 
 import pytest
 
@@ -8,14 +8,14 @@ from scoreboard.realtime.feed import Feed
 
 
 class Board:
-    """A database's board: what it is asked, and what it tells."""
+    """The board of a database: its current version, and the versions from which it was read."""
 
     def __init__(self):
         self.version = 1
-        self.asked = []
+        self.reads = []
 
     def read(self, version):
-        self.asked.append(version)
+        self.reads.append(version)
         return None if version == self.version else Batch(self.version, [], {})
 
 
@@ -43,58 +43,54 @@ def delivered():
 
 
 @pytest.fixture
-def viewers(board, delivered, clock):
-    return Feed(board.read, lambda batch: delivered.append(batch.version))
+def live(board, delivered, clock):
+    """Return a feed with one subscriber."""
+    live = Feed(board.read, lambda batch: delivered.append(batch.version))
+    live.subscribe(lambda: None)
+    return live
 
 
-def test_many_who_come_at_once_are_let_in_by_one_reading(viewers, board):
-    welcomed = []
+def test_many_subscribers_at_once_share_one_read(live, board, delivered):
     for number in range(1000):
-        viewers.admit(lambda number=number: welcomed.append(number))
+        live.subscribe(lambda number=number: delivered.append(f"subscriber {number}"))
 
-    assert welcomed == list(range(1000))
-    assert board.asked == [None]
+    assert delivered == [1, *(f"subscriber {number}" for number in range(1000))]
+    assert board.reads == [None]
 
 
-def test_who_comes_later_is_shown_what_others_committed_meanwhile(viewers, board, delivered, clock):
-    viewers.admit(lambda: None)
+def test_a_later_subscriber_gets_the_commits_of_other_processes(live, board, delivered, clock):
     board.version = 2
     clock.now += feed.MAX_BOARD_AGE + 0.01
 
-    viewers.admit(lambda: delivered.append("welcome"))
+    live.subscribe(lambda: delivered.append("subscribed"))
 
-    assert delivered == [1, 2, "welcome"]
-
-
-def test_who_comes_right_after_an_update_of_this_process_is_shown_it(viewers, board, delivered):
-    viewers.admit(lambda: None)
-    board.version = 2
-    viewers.offer(Batch(2, [], {}))
-
-    viewers.admit(lambda: delivered.append("welcome"))
-
-    assert delivered == [1, 2, "welcome"]
+    assert delivered == [1, 2, "subscribed"]
 
 
-def test_a_database_restored_from_a_backup_is_followed_from_there(viewers, board, delivered):
+@pytest.mark.parametrize("version", [2, 3], ids=["the next version", "a version that waits"])
+def test_a_subscriber_gets_every_commit_of_this_process(live, board, delivered, version):
+    board.version = version
+    live.offer(Batch(version, [], {}))
+
+    live.subscribe(lambda: delivered.append("subscribed"))
+
+    assert delivered == [1, version, "subscribed"]
+
+
+def test_versions_arriving_out_of_order_are_delivered_once_and_in_order(live, delivered):
+    for version in (3, 2, 3, 1, 5, 4):
+        live.offer(Batch(version, [], {}))
+
+    assert delivered == [1, 2, 3, 4, 5]
+
+
+def test_a_database_restored_from_a_backup_is_followed(live, board, delivered, clock):
     board.version = 9
-    viewers.admit(lambda: None)
-    viewers.catch_up_if_behind(9)
+    live.catch_up()
+    live.catch_up_if_behind(9)
 
     board.version = 3
-    viewers.catch_up_if_behind(3)
-    viewers.offer(Batch(4, [], {}))
+    live.catch_up_if_behind(3)
+    live.offer(Batch(4, [], {}))
 
-    assert delivered == [9, 3, 4]
-
-
-def test_an_update_that_waits_for_an_earlier_one_is_never_missing_from_the_welcome(
-    viewers, board, delivered
-):
-    viewers.admit(lambda: None)
-    board.version = 3
-    viewers.offer(Batch(3, [], {}))
-
-    viewers.admit(lambda: delivered.append("welcome"))
-
-    assert delivered == [1, 3, "welcome"]
+    assert delivered == [1, 9, 3, 4]

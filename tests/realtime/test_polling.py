@@ -1,4 +1,4 @@
-"""Polling clients: held to the same bounds as WebSockets."""
+"""Polling clients have the same limits as WebSockets."""
 
 import json
 
@@ -6,12 +6,13 @@ import pytest
 import requests
 
 from scoreboard.realtime.useless_traffic import MAX_FRAMES
+from tests.support.metrics import series
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
 
 class Polling:
-    """Engine.IO by hand, over HTTP."""
+    """An Engine.IO client over HTTP."""
 
     def __init__(self, server, token):
         self.url = f"{server.url}/ws/scoreboard/?EIO=4&transport=polling"
@@ -22,52 +23,61 @@ class Polling:
     def get(self):
         return requests.get(self.url, timeout=30).text
 
-    def post(self, packets):
-        return requests.post(self.url, data=packets, timeout=30).status_code
+    def post(self, *packets):
+        return requests.post(self.url, data="\x1e".join(packets), timeout=30).status_code
 
 
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path)
+@pytest.fixture(scope="module", autouse=True)
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
     yield server
+    assert "Traceback" not in server.log()
     server.stop()
 
 
-def test_who_stays_and_never_comes_for_its_messages_is_closed(server):
-    player = server.user("Ann")
-    idle = Polling(server, player.token)
+@pytest.fixture
+def player(server, request):
+    return server.user(f"player-{abs(hash(request.node.name))}")
+
+
+@pytest.fixture
+def polling(server, player):
+    return Polling(server, player.token)
+
+
+def update(player, score):
+    return json.dumps(["update_score", player.update(score)])
+
+
+def scores(server, player):
+    return [entry for entry in server.top10() if entry["user_id"] == player.user_id]
+
+
+def test_a_client_that_never_polls_is_closed(server, player, polling):
     for number in range(1100):
         status, _ = server.send(player.token, player.update(number, nonce=f"number-{number}"))
         assert status == 200
 
-    wait_until(lambda: idle.post("3") == 400)
+    wait_until(lambda: polling.post("3") == 400)
 
 
-def test_who_posts_too_much_that_says_nothing_is_closed_and_none_of_that_post_is_taken(server):
-    player = server.user("Ann")
-    polling = Polling(server, player.token)
-    nothing = ["3"] * 15
-    posted = [polling.post("\x1e".join(nothing)) for _ in range(MAX_FRAMES // 15)]
-    update = "42" + json.dumps(["update_score", player.update(7)])
+def test_too_many_useless_packets_end_the_session_before_any_is_handled(server, player, polling):
+    accepted = [polling.post(*["3"] * 15) for _ in range(MAX_FRAMES // 15)]
 
-    assert polling.post("\x1e".join([update, *nothing])) == 400
-    assert posted == [200] * len(posted)
-    assert server.top10() == []
+    assert polling.post("42" + update(player, 7), *["3"] * 15) == 400
+    assert accepted == [200] * len(accepted)
+    assert scores(server, player) == []
     assert polling.post("3") == 400
 
 
-@pytest.mark.parametrize("said", ["null", "false", "true", "NaN", "-1", "[]", '{"a":1}', '"text"'])
-def test_a_packet_that_is_json_and_no_text_ends_the_session(server, said):
-    polling = Polling(server, server.user("Ann").token)
-
-    assert polling.post(f"4{said}") == 200
+@pytest.mark.parametrize("data", ["null", "false", "true", "NaN", "-1", "[]", '{"a":1}', '"text"'])
+def test_a_json_packet_that_is_not_text_ends_the_session(polling, data):
+    assert polling.post(f"4{data}") == 200
 
     assert polling.post("3") == 400
-    assert "ERROR" not in server.log()
 
 
-def test_an_unknown_namespace_is_refused_with_a_message_and_a_code(server):
-    polling = Polling(server, server.user("Ann").token)
+def test_an_unknown_namespace_is_refused_with_a_message_and_a_code(polling):
     polling.post('40/random?a=b,{"token":"x"}')
     packet = polling.get()
 
@@ -77,36 +87,29 @@ def test_an_unknown_namespace_is_refused_with_a_message_and_a_code(server):
     assert refusal["data"] == {"code": "unknown_namespace", "message": refusal["message"]}
 
 
-def test_a_client_of_an_unknown_namespace_may_still_use_the_main_one(server):
-    player = server.user("Ann")
-    polling = Polling(server, player.token)
+def test_a_client_of_an_unknown_namespace_may_still_use_the_main_one(server, player, polling):
     polling.post("40/random,")
 
-    polling.post("42" + json.dumps(["update_score", player.update(7)]))
+    polling.post("42" + update(player, 7))
 
-    wait_until(lambda: server.top10() != [])
+    wait_until(lambda: scores(server, player) != [])
 
 
-def test_a_client_that_comes_and_goes_leaves_nothing_behind(server):
-    player = server.user("Ann")
+def test_clients_that_leave_are_not_counted(server, player):
+    before = series(requests.get(f"{server.url}/metrics", timeout=10).text)
+
     for _ in range(5):
-        leaving = Polling(server, player.token)
-        leaving.post("1")
+        Polling(server, player.token).post("1")
 
-    def gone():
-        metrics = requests.get(f"{server.url}/metrics", timeout=10).text
-        return 'scoreboard_connections{kind="socket.io"} 0.0' in metrics
+    def count():
+        metrics = series(requests.get(f"{server.url}/metrics", timeout=10).text)
+        return metrics["scoreboard_connections", "socket.io"]
 
-    wait_until(gone)
+    wait_until(lambda: count() <= before["scoreboard_connections", "socket.io"])
 
 
 @pytest.mark.parametrize("broken", ["9", "d=", "b!", "0", "2", "4" + "[" * 60_000, "3\x1e" * 20])
-def test_packets_are_taken_all_or_none(server, broken):
-    player = server.user("Ann")
-    polling = Polling(server, player.token)
-    update = json.dumps(["update_score", player.update(7)])
+def test_packets_of_a_request_are_handled_all_or_none(server, player, polling, broken):
+    assert polling.post("421" + update(player, 7), broken) == 400
 
-    assert polling.post(f"421{update}\x1e{broken}") == 400
-
-    assert server.top10() == []
-    assert "ERROR" not in server.log()
+    assert scores(server, player) == []

@@ -224,7 +224,7 @@ class TestMessages:
             def push(self, frames):
                 raise RuntimeError
 
-        services(app).subscribers.viewers.add(Broken())
+        services(app).subscribers.by_protocol["websocket"].add(Broken())
 
         assert post(client, player, player.update(7)).status_code == 200
 

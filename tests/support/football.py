@@ -64,3 +64,19 @@ def top_10_update(entries):
 
 def seed(server, count):
     return json.loads(server.flask("users", "seed", str(count)))
+
+
+def replay(servers, scorer, played):
+    """Post the points of each match to one server after the other; return what they lead to."""
+    teams = sorted({team for match in played for team in points(match)})
+    user_ids = dict(zip(teams, seed(servers[0], len(teams)), strict=True))
+    expected = Expected()
+    for number, match in enumerate(played):
+        for team, gained in points(match).items():
+            server = servers[len(expected.messages) % len(servers)]
+            total = expected.update(team, user_ids[team], gained)
+            update = {"user_id": user_ids[team], "score_value": total, "timestamp": match["date"]}
+            # A team may play, and score nothing, twice a day: only the nonce differs then.
+            status, body = server.send(scorer.token, {**update, "nonce": f"match-{number:06}"})
+            assert (status, body["score"]) == (200, total)
+    return expected

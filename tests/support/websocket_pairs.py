@@ -27,7 +27,7 @@ class Pair:
         self.server, _ = runtime.detach_socket(_request(server), seconds=30)
         self.websocket = WebSocket(self.server, max_message_size=100)
         self._received = queue.Queue()
-        self.websocket.received = self._received.put
+        self.websocket.on_message = self._received.put
         self.ended = threading.Event()
         runtime.spawn(self._watch)
 

@@ -1,204 +1,226 @@
-"""Replaces parts of python-engineio, to frame a broadcast once and write it without a queue.
+"""Adapter of python-engineio: sessions that write to their WebSocket without a queue or a task.
 
 The library gives every client a queue and a task that empties it: 30 µs of CPU per message and
-client, and two stacks per client. Here a client with a WebSocket has neither: packets are written
-to the WebSocket at once, and a broadcast is framed once for all clients. Polling clients keep the
-library's queue. This module and `session.py` depend on the library's internals;
-`tests/realtime/test_engine.py` checks all of them and fails when a new version changes one.
+client, and two stacks per client. Here a broadcast is framed once for all clients and written at
+once; only polling clients use the library's queue. The library's own WebSocket drivers negotiate
+compression with every browser and keep a compressor for each; one limits the size of a frame but
+not of a message, the other loses bytes that the kernel does not accept at once.
+
+Checked with python-engineio 4.15.1. Private names, used in this module only:
+`Socket._upgrade_websocket`, `Server._bad_request`, `Server._method_not_found` and
+`Server._unauthorized`. Undocumented attributes: `queue`, `last_ping`, `connected`, `upgrading`,
+`upgraded`, `closing` and `closed` of a `Socket`, `sockets` and `handlers` of a `Server`.
 """
 
-import functools
+import contextlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty
 from typing import Any
 
-from engineio import packet
-from engineio.exceptions import SocketIsClosedError, UnknownPacketError
+from engineio import packet, payload
+from engineio.exceptions import ContentTooLongError, EngineIOError, QueueEmpty, UnknownPacketError
+from engineio.packet import Packet
+from engineio.socket import Socket
 
 from ...concurrency import runtime
 from ...errors import UpgradeRequired
 from ..useless_traffic import UselessTraffic
-from ..websocket import connection as websocket
-from ..websocket import handshake
-from ..websocket.framing import text_frame
+from ..websocket.connection import PROTOCOL_ERROR, WebSocket, is_handshake, serve, text_frame
 from . import refusals
 from .packets import MAX_MESSAGE_SIZE
-from .session import EngineSession
+
+CLIENT_PACKETS = (packet.PONG, packet.MESSAGE, packet.UPGRADE, packet.CLOSE)
 
 
-def install(engine: Any, on_slow: Callable[[], object]) -> None:
-    """Make this Engine.IO server use `Outbox`, `EngineWebSocket` and our error shape.
-
-    `on_slow` is called when a client is closed because it is too slow.
-
-    The library's WebSocket drivers negotiate compression with every browser and keep a compressor
-    for each; one limits the size of a frame but not of a message, the other loses bytes that the
-    kernel does not accept at once. A driver can only be set in the library's internal table.
-    """
-    queue = functools.partial(Outbox, engine._async["queue"])
-    driver = functools.partial(EngineWebSocket, on_slow)
-    engine._async = {**engine._async, "websocket": driver, "queue": queue}
+def install(engine: Any) -> None:
+    """Give this Engine.IO server our error shape."""
     engine._bad_request = refusals.bad_request
     engine._method_not_found = refusals.method_not_allowed
     engine._unauthorized = refusals.refusal
 
 
-def message(text: str) -> Any:
+def message(text: str) -> Packet:
     """Return the Engine.IO packet that contains an encoded Socket.IO packet."""
-    return packet.Packet(packet.MESSAGE, text)
+    return Packet(packet.MESSAGE, text)
 
 
-def frames(packets: Sequence[Any]) -> bytes:
+def frames(packets: Sequence[Packet]) -> bytes:
     """Return the packets as WebSocket frames, one frame per packet."""
     return b"".join(text_frame(each.encode()) for each in packets)
 
 
-def before_connect(socket: Any) -> None:
-    """Turn the library's session into an `EngineSession` before its ping task starts."""
-    socket.__class__ = EngineSession
-    socket.last_ping, socket.useless = None, UselessTraffic()
+class EngineSession(Socket):
+    """An Engine.IO session: polling until it has a WebSocket, and without a ping task.
 
-
-def disconnected(socket: Any) -> None:
-    """Close the WebSocket of a polling session that ended during its upgrade."""
-    if not socket.upgraded and hasattr(socket, "websocket"):
-        socket.websocket.close()
-
-
-class Outbox:
-    """Outgoing packets of one client: the library's queue until the client has a WebSocket.
-
-    `attach` writes the queued packets to the WebSocket; later packets are written at once. Packets
-    stay in order, because all of them go through this object. Only `get` blocks.
+    `last_ping` is the time.monotonic of the unanswered ping, or None. `is_polling` is whether a
+    poll is waiting, `is_probed` whether the client has tested its WebSocket for the upgrade.
     """
 
-    __slots__ = ("_lock", "_queue", "_websocket")
+    queue: Any
+    connected: bool
+    last_ping: float | None
+    websocket: WebSocket | None = None
+    is_polling = is_probed = False
 
-    def __init__(self, queue: Any) -> None:
-        self._lock = runtime.lock()
-        self._queue = queue()
-        self._websocket: websocket.WebSocket | None = None
+    @staticmethod
+    def adopt(socket: Any, on_slow: Callable[[], object]) -> "EngineSession":
+        """Turn the library's session into an `EngineSession`, before its ping task starts.
 
-    def push(self, frames: bytes, packets: Iterable[Any]) -> None:
-        """Send a broadcast, given both as WebSocket frames and as packets."""
-        with self._lock:
-            if self._websocket:
-                self._websocket.push(frames)
+        `on_slow` is called when it closes because the client is too slow.
+        """
+        socket.__class__ = EngineSession
+        socket.lock, socket.on_slow = runtime.lock(), on_slow
+        socket.last_ping, socket.useless = None, UselessTraffic()
+        session: EngineSession = socket
+        return session
+
+    def push(self, frames: bytes, packets: Iterable[Packet]) -> None:
+        """Send packets, given also as WebSocket frames. Keeps their order and never blocks."""
+        with self.lock:
+            if self.upgraded and self.websocket:
+                self.websocket.push(frames)
             else:
                 for each in packets:
-                    self._queue.put(each)
+                    self.queue.put(each)
 
-    def put(self, each: Any) -> None:
-        """Send a packet, or close the connection if it is None."""
-        with self._lock:
-            if self._websocket:
-                _write(self._websocket, each)
-            else:
-                self._queue.put(each)
+    def send(self, pkt: Packet) -> None:
+        """Send a packet, unless the session has ended or an unanswered ping ends it now."""
+        if self.check_ping_timeout():
+            self.push(frames([pkt]), [pkt])
 
-    def attach(self, opened: websocket.WebSocket) -> None:
-        """Write the queued packets to this WebSocket, and all later packets too."""
-        with self._lock:
-            queue, self._queue, self._websocket = self._queue, None, opened
-            while queue.qsize():
-                _write(opened, queue.get(block=False))
-            # Ends a poll that should have ended before the upgrade and would keep waiting.
-            queue.put(packet.Packet(packet.NOOP))
+    def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
+        """End the session and close its WebSocket. Never blocks."""
+        super().close(wait=False, abort=abort, reason=reason)
+        if self.closed and self.websocket:
+            self.websocket.close()
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the next packet for a polling client. Raises queue.Empty."""
-        queue = self._queue
-        if queue is None:
-            raise Empty
-        return queue.get(block, timeout)
+    def ping(self) -> None:
+        """Send a ping unless one is unanswered."""
+        if self.last_ping is None:
+            self.last_ping = time.monotonic()
+            self.send(Packet(packet.PING))
 
-    def qsize(self) -> int:
-        """Return how many packets wait for a polling client; 0 with a WebSocket."""
-        queue = self._queue
-        return queue.qsize() if queue else 0
+    def schedule_ping(self) -> None:
+        """Record that no ping is unanswered, where the library would start its ping task."""
+        self.last_ping = None
 
-    def task_done(self) -> None:
-        """Do nothing: `join` does not wait for it."""
+    def check_ping_timeout(self) -> bool:
+        """Close a session whose ping timed out. Return whether it is still open."""
+        pinged_at = self.last_ping
+        if pinged_at is not None and time.monotonic() - pinged_at > self.server.ping_timeout:
+            self.close(reason=self.server.reason.PING_TIMEOUT)
+            return False
+        return not self.closed
 
-    def join(self) -> None:
-        """Return at once: a client that is gone never takes the rest."""
+    def handle_post_request(self, environ: dict[str, Any]) -> None:
+        """Handle the packets of a polling client: all of them, or none if one is malformed.
 
+        Raises EngineIOError, which ends the session, for a malformed packet and for too many
+        useless ones.
+        """
+        length = int(environ.get("CONTENT_LENGTH") or "0")
+        if length > self.server.max_http_buffer_size:
+            raise ContentTooLongError
+        try:
+            body = environ["wsgi.input"].read(length).decode()
+            packets = payload.Payload(encoded_payload=body).packets
+        except (ValueError, LookupError, RecursionError) as error:
+            raise EngineIOError from error
+        if any(each.packet_type not in CLIENT_PACKETS or each.binary for each in packets):
+            raise UnknownPacketError
+        useless = [each for each in packets if each.packet_type != packet.MESSAGE]
+        if any(self.useless.exceeds_limit(0) for _ in useless):
+            raise EngineIOError
+        for each in packets:
+            self.receive(each)
 
-def _write(opened: websocket.WebSocket, each: Any) -> None:
-    if each is None:
-        opened.close()
-    else:
-        opened.push(text_frame(each.encode()))
+    def poll(self) -> list[Packet]:
+        """Block until there are packets and return them, for one request at a time.
 
+        Raises QueueEmpty for a second request, which ends the session as the protocol requires:
+        https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
+        """
+        if self.is_polling:
+            raise QueueEmpty
+        self.is_polling = True
+        try:
+            packets: list[Packet] = super().poll()
+        finally:
+            self.is_polling = False
+        return packets
 
-class EngineWebSocket:
-    """The WebSocket of one client, with the interface of an Engine.IO driver."""
-
-    __slots__ = ("_engine", "_on_slow", "_opened", "_probed", "_socket")
-
-    def __init__(self, on_slow: Callable[[], object], handler: Any, engine: Any) -> None:
-        self._on_slow = on_slow
-        self._socket = handler.__self__  # the session; its own handler is not used
-        self._engine = engine
-        self._probed = False
-
-    def __call__(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Any:
-        """Serve one connection as `handshake.serve` does, or return the error response."""
-        if not handshake.is_upgrade(environ):
+    def _upgrade_websocket(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Any:
+        if not is_handshake(environ):
             return refusals.refusal(UpgradeRequired())
-        return handshake.serve(environ, start_response, self._open, MAX_MESSAGE_SIZE)
+        return serve(environ, self.open_websocket, MAX_MESSAGE_SIZE)
 
-    def _open(self, opened: websocket.WebSocket) -> None:
-        """Attach the WebSocket to its session; close it if the session has ended or has one."""
-        if self._socket.closing or hasattr(self._socket, "websocket"):
-            opened.close(websocket.PROTOCOL_ERROR, "no session to upgrade")
+    def open_websocket(self, opened: WebSocket) -> None:
+        """Use this WebSocket; close it if the session has ended or has one already."""
+        if self.closing or self.websocket:
+            opened.close(PROTOCOL_ERROR, "no session to upgrade")
             return
-        self._opened = self._socket.websocket = opened
-        opened.received, opened.ended = self._received, self._ended
-        opened.on_slow = self._on_slow
-        if not self._socket.connected:
-            self._socket.connected = True
-            self._attach()
+        self.websocket = opened
+        opened.on_message = lambda text: self._receive_text(opened, text)
+        opened.on_end, opened.on_slow = self._end_transport, self.on_slow
+        if not self.connected:
+            self.connected = True
+            self._attach(opened)
 
-    def _attach(self) -> None:
-        self._socket.queue.attach(self._opened)
-        self._socket.upgraded = True
-        self._socket.upgrading = False
+    def _attach(self, opened: WebSocket) -> None:
+        """Write the queued packets to the WebSocket, and all later packets too."""
+        with self.lock:
+            queue, self.queue = self.queue, _NO_QUEUE
+            with contextlib.suppress(Empty):
+                while queued := queue.get(block=False):
+                    opened.push(frames([queued]))
+            self.upgraded, self.upgrading = True, False
+            # Ends a poll that should have ended before the upgrade and would keep waiting.
+            queue.put(Packet(packet.NOOP))
 
-    def _received(self, text: str | bytes) -> None:
+    def _receive_text(self, opened: WebSocket, text: str | bytes) -> None:
         """Handle a packet. A packet that Engine.IO could not read closes the connection."""
         if not isinstance(text, str) or not text or text[0] not in "0123456":
-            self._opened.close(websocket.PROTOCOL_ERROR, "not an Engine.IO packet")
-        elif not self._socket.upgraded:
-            self._shake_hands(text)
-        elif text[0] == "4":
-            self._receive(packet.Packet(packet.MESSAGE, text[1:]))
+            opened.close(PROTOCOL_ERROR, "not an Engine.IO packet")
+        elif not self.upgraded:
+            self._upgrade(opened, text)
         else:
-            # The payload of the other packet types is never used, so it is not decoded.
-            self._opened.count_useless_frame(text)
-            self._receive(packet.Packet(int(text[0])))
+            if text[0] != "4":
+                opened.count_useless_frame(text)
+            with contextlib.suppress(UnknownPacketError):
+                self.receive(Packet(int(text[0]), text[1:]))
 
-    def _shake_hands(self, text: str) -> None:
+    def _upgrade(self, opened: WebSocket, text: str) -> None:
         """Upgrade from polling: answer the client's probe, attach on its upgrade packet."""
-        if text == "2probe" and not self._probed:
-            self._probed = self._socket.upgrading = True
-            self._opened.push(text_frame("3probe"))
-            self._socket.queue.put(packet.Packet(packet.NOOP))
-        elif text == "5" and self._probed:
-            self._attach()
+        if text == "2probe" and not self.is_probed:
+            self.is_probed = self.upgrading = True
+            opened.push(text_frame("3probe"))
+            self.queue.put(Packet(packet.NOOP))
+        elif text == "5" and self.is_probed:
+            self._attach(opened)
         else:
-            self._opened.close(websocket.PROTOCOL_ERROR, "not an upgrade")
+            opened.close(PROTOCOL_ERROR, "not an upgrade")
 
-    def _receive(self, received: Any) -> None:
-        try:
-            self._socket.receive(received)
-        except UnknownPacketError:
-            pass
-        except SocketIsClosedError:
-            self._opened.close()
+    def _end_transport(self) -> None:
+        if self.upgraded:
+            self.close(abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
+            self.server.sockets.pop(self.sid, None)
+        self.upgrading = False
 
-    def _ended(self) -> None:
-        if self._socket.upgraded:
-            self._socket.close(wait=False, abort=True, reason=self._engine.reason.TRANSPORT_CLOSE)
-            self._engine.sockets.pop(self._socket.sid, None)
-        self._socket.upgrading = False
+
+class _NoQueue:
+    """Replaces the queue of a session with a WebSocket, to release its 2 to 4 KB of memory."""
+
+    def put(self, _: Packet | None) -> None:
+        """Do nothing: a session with a WebSocket sends without a queue."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Packet:
+        """Raise Empty: a poll after the upgrade finds nothing."""
+        raise Empty
+
+    def qsize(self) -> int:
+        """Return 0."""
+        return 0
+
+
+_NO_QUEUE = _NoQueue()

@@ -21,23 +21,23 @@ class StrictPacket(packet.Packet):
     """
 
     def decode(self, encoded_packet: Any) -> int:
-        """Decode a packet and return its number of attachments. Raises MalformedPacket."""
+        """Decode a packet and return its number of attachments, 0. Raises MalformedPacket."""
         try:
-            attachments = super().decode(encoded_packet)
+            super().decode(encoded_packet)
         except (ValueError, TypeError, IndexError, RecursionError) as error:
-            attachments = self._decode_unreadable_update(encoded_packet, error)
+            self._decode_unreadable_update(encoded_packet, error)
         if self.packet_type not in (packet.CONNECT, packet.DISCONNECT, packet.EVENT):
             raise MalformedPacket("a packet of this type is not expected")
-        if self.packet_type == packet.EVENT and not self._is_named():
-            raise MalformedPacket("an event without a name of its own")
-        return int(attachments or 0)
+        if self.packet_type == packet.EVENT and not self._has_valid_name():
+            raise MalformedPacket("the event has no name, or a reserved one")
+        return 0
 
-    def _is_named(self) -> bool:
+    def _has_valid_name(self) -> bool:
         """Whether the event has a name that python-socketio does not reserve."""
         named = isinstance(self.data, list) and self.data and isinstance(self.data[0], str)
         return bool(named) and self.data[0] not in ("connect", "disconnect")
 
-    def _decode_unreadable_update(self, encoded_packet: Any, error: Exception) -> int:
+    def _decode_unreadable_update(self, encoded_packet: Any, error: Exception) -> None:
         """Decode an update with an unreadable body as one without, so that it is answered."""
         found = _UPDATE.match(encoded_packet) if isinstance(encoded_packet, str) else None
         if not found:
@@ -45,4 +45,3 @@ class StrictPacket(packet.Packet):
         self.packet_type, self.namespace = packet.EVENT, None
         self.id = int(found[1]) if found[1] else None
         self.data = ["update_score", None]
-        return 0

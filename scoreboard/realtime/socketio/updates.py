@@ -1,18 +1,16 @@
 """Handles `update_score` events like `POST /api/score/update`, each in its own task."""
 
-import contextlib
 import threading
 from typing import Any
 
-from engineio.exceptions import SocketIsClosedError
 from flask import Flask
 
 from ...concurrency import runtime
 from ...errors import Stopping, translate
-from ...http import request as requests
 from ...http.json import dumps
-from ...observability import audit
-from ...scores import submit as service
+from ...http.request import event_origin
+from ...observability.audit import Attempt
+from ...scores import submit
 from ...services import services
 from . import engine
 from .packets import StrictPacket
@@ -21,38 +19,37 @@ from .packets import StrictPacket
 MAX_CONCURRENT_UPDATES = 256
 
 
-def submit(app: Flask, session: Any, event: StrictPacket) -> None:
+def start(app: Flask, client: Any, event: StrictPacket) -> None:
     """Start a task that submits an update. Blocks while MAX_CONCURRENT_UPDATES updates are running.
 
-    The task acknowledges the update and sets `session.refused` if it was refused.
+    The task acknowledges the update and sets `client.was_refused` if it was refused.
     """
-    if session.room is None:
-        session.room = threading.Semaphore(MAX_CONCURRENT_UPDATES)
-    session.room.acquire()
-    runtime.spawn(_answer, app, session, event)
+    if client.update_slots is None:
+        client.update_slots = threading.Semaphore(MAX_CONCURRENT_UPDATES)
+    client.update_slots.acquire()
+    runtime.spawn(_acknowledge, app, client, event)
 
 
-def _answer(app: Flask, session: Any, event: StrictPacket) -> None:
+def _acknowledge(app: Flask, client: Any, event: StrictPacket) -> None:
     try:
-        told = _update(app, session, event.data[1] if len(event.data) > 1 else None)
-        session.refused |= told["status"] != 200
+        response = _submit(app, client, event.data[1] if len(event.data) > 1 else None)
+        client.was_refused |= response["status"] != 200
         if event.id is not None:
-            answer = dumps([told]).decode()
-            with contextlib.suppress(SocketIsClosedError):
-                session.socket.send(engine.message(f"3{event.id}{answer}"))
+            text = dumps([response]).decode()
+            client.session.send(engine.message(f"3{event.id}{text}"))
     finally:
-        session.room.release()
+        client.update_slots.release()
 
 
-def _update(app: Flask, session: Any, body: object) -> dict[str, Any]:
+def _submit(app: Flask, client: Any, body: object) -> dict[str, Any]:
     """Submit an update as `POST /api/score/update` does; return `status` and `body`."""
-    origin = requests.event_origin(session.address)
+    origin = event_origin(client.address)
     with app.app_context():
         try:
             if services(app).connections.stopping:
-                with audit.Attempt(origin):  # without `observe`: the client is not at fault
+                with Attempt(origin):  # without `observe`: the client is not at fault
                     raise Stopping
-            return {"status": 200, "body": service.submit(body, session.token, origin)}
+            return {"status": 200, "body": submit.submit(body, client.token, origin)}
         except Exception as error:
-            told = translate(error)
-            return {"status": told.status, "body": told.body()}
+            refused = translate(error)
+            return {"status": refused.status, "body": refused.body()}

@@ -1,17 +1,17 @@
-"""Server side of a WebSocket: frames by wsproto, and sending never waits for a slow client."""
+"""Server side of a WebSocket: handshake, frames by wsproto, and sending that never blocks."""
 
 import contextlib
 import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from sys import getsizeof
 from typing import Any
 
-from wsproto.connection import Connection, ConnectionType
+import wsproto.connection
 from wsproto.events import CloseConnection, Event, Message, Ping, Pong, TextMessage
-from wsproto.utilities import LocalProtocolError
+from wsproto.utilities import LocalProtocolError, generate_accept_token
 
 from ...concurrency import runtime
 from ..useless_traffic import UselessTraffic
@@ -21,9 +21,14 @@ log = logging.getLogger(__name__)
 # Bytes of memory that may wait for a client before it is closed: some thousand boards. The frames
 # are shared, so a thousand slow clients that get the same messages hold them once.
 MAX_BACKLOG_BYTES = 1024 * 1024
-PING_INTERVAL, SILENCE_TIMEOUT = 12, 40  # between pings; without data until closed
-FRAMES_PER_YIELD = 16  # handled before yielding to the loop; hundreds may arrive together
-CLOSE_TIMEOUT, MOST_LEFT = 5, 256 * 1024  # limits for the client to close too: time, bytes
+PING_INTERVAL = 12
+# Seconds without data from the client before it is closed.
+SILENCE_TIMEOUT = 40
+# Frames handled before yielding to the loop; hundreds may arrive in one read.
+FRAMES_PER_YIELD = 16
+# Limits for a client that should answer our close frame: seconds, and bytes that it still sends.
+CLOSE_TIMEOUT = 5
+MAX_DISCARDED_BYTES = 256 * 1024
 
 SLOW = 4408
 TOO_BIG = 1009
@@ -32,54 +37,41 @@ POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 
 
+def text_frame(text: str) -> bytes:
+    """Return the text as one frame. Servers do not mask, so all clients share the same bytes."""
+    data = text.encode()
+    length = len(data)
+    if length < 126:
+        return b"\x81" + length.to_bytes(1, "big") + data
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + data
+    return b"\x81\x7f" + length.to_bytes(8, "big") + data
+
+
 class WebSocket:
     """One open WebSocket. `push`, `ping` and `close` may be called from any task; none blocks.
 
-    `received` is called with each message in order, `on_slow` when it closes because the client is
-    too slow, `ended` once when the connection has ended for any reason.
+    `on_message` is called with each message in order, `on_slow` when it closes because the client
+    is too slow, `on_end` once when the connection has ended for any reason.
     """
 
-    __slots__ = (
-        "_aborted",
-        "_behind",
-        "_bytes_behind",
-        "_closing",
-        "_connection",
-        "_heard_at",
-        "_left",
-        "_lock",
-        "_longest",
-        "_over",
-        "_parts",
-        "_protocol",
-        "_send_now",
-        "_size",
-        "_useless",
-        "ended",
-        "on_slow",
-        "received",
-    )
-
     def __init__(self, connection: Any, max_message_size: int) -> None:
-        self.received: Callable[[str | bytes], object] = lambda message: None
-        self.ended: Callable[[], object] = lambda: None
+        self.on_message: Callable[[str | bytes], object] = lambda message: None
+        self.on_end: Callable[[], object] = lambda: None
         self.on_slow: Callable[[], object] = lambda: None
-        self._connection = connection
+        self._socket = connection
         self._send_now = runtime.sender(connection)
-        self._longest = max_message_size
-        self._protocol = Connection(ConnectionType.SERVER)
+        self._max_message_size = max_message_size
+        self._protocol = wsproto.connection.Connection(wsproto.connection.ConnectionType.SERVER)
         self._lock = runtime.lock()
-        self._parts: list[Any] = []
-        self._size = 0
-        # Frames that the client has yet to take, while a task sends them; None if there are none.
-        self._behind: deque[bytes] | None = None
-        self._bytes_behind = 0
+        self._fragments: list[Any] = []
+        # Frames that a task is sending because the client is slow; None if there are none.
+        self._backlog: deque[bytes] | None = None
+        self._backlog_bytes = 0
         self._heard_at = time.monotonic()
         self._useless = UselessTraffic()
-        self._closing = False
-        self._left = MOST_LEFT
-        self._aborted = False
-        self._over = False
+        self._discarded_bytes = 0
+        self._closing = self._aborted = self._finished = False
 
     def push(self, frames: bytes) -> None:
         """Send whole frames, or queue them. Closes a client too far behind (MAX_BACKLOG_BYTES)."""
@@ -97,17 +89,17 @@ class WebSocket:
                     self._send(self._protocol.send(Ping()))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send a close frame. A client that does not answer it is cut off after CLOSE_TIMEOUT."""
+        """Send a close frame. Aborts the connection after CLOSE_TIMEOUT without an answer."""
         with self._lock:
             if not self._closing:
                 self._close(code, reason)
 
     def take(self) -> bool:
         """Read and handle what arrives; blocks under `flask run`. Return False at the end."""
-        if self._aborted or self._left < 0:
-            return False  # even if the client never stops sending
+        if self._aborted:
+            return False
         try:
-            data = self._connection.recv(MOST_LEFT if self._closing else 4096)
+            data = self._socket.recv(65536 if self._closing else 4096)
         except BlockingIOError:
             return True
         except OSError:
@@ -118,14 +110,21 @@ class WebSocket:
         """Handle received data; b"" means the end. Return False at the end. Yields to the loop."""
         self._heard_at = time.monotonic()
         if self._closing:
-            self._left -= len(data)
-            return bool(data)
+            self._discarded_bytes += len(data)
+            return bool(data) and self._discarded_bytes <= MAX_DISCARDED_BYTES
         self._protocol.receive_data(data or None)
-        return self._handle_all() and bool(data)
+        for number, event in enumerate(self._protocol.events(), 1):
+            if self._closing:
+                break  # RFC 6455, section 7.1.7: data after our close frame is ignored
+            if not self._handle(event):
+                return False
+            if number % FRAMES_PER_YIELD == 0:
+                runtime.yield_to_loop()
+        return bool(data)
 
-    def count_useless_frame(self, said: str | bytes = b"") -> None:
+    def count_useless_frame(self, message: str | bytes = b"") -> None:
         """Count a useless frame; close the connection when it sends them too often."""
-        if self._useless.exceeds_limit(len(said)):
+        if self._useless.exceeds_limit(len(message)):
             self.close(POLICY_VIOLATION, "too many frames that say nothing")
 
     def end(self) -> None:
@@ -133,60 +132,47 @@ class WebSocket:
         self.close()
         self._abort()
         with self._lock:
-            self._over = True
-            if self._behind is None:
-                runtime.release(self._connection)
-        self.ended()
-        del self.ended, self.received  # else a reference cycle keeps all until a collection
-
-    def _handle_all(self) -> bool:
-        for number, event in enumerate(self._protocol.events(), 1):
-            if self._closing:
-                return True  # RFC 6455, section 7.1.7: data after our close frame is ignored
-            if not self._handle(event):
-                return False
-            if number % FRAMES_PER_YIELD == 0:
-                runtime.yield_to_loop()
-        return True
+            self._finished = True
+            if self._backlog is None:
+                runtime.release(self._socket)
+        self.on_end()
+        del self.on_end, self.on_message  # else a reference cycle keeps all until a collection
 
     def _handle(self, event: Event) -> bool:
         """Handle a message or a control frame. Return False if it ends the connection."""
         if isinstance(event, Message):
-            self._put_together(event)
-        elif isinstance(event, Ping):
+            self._receive_fragment(event)
+        elif isinstance(event, Ping | Pong):
             self.count_useless_frame()
             with self._lock:
-                if not self._closing:
+                if isinstance(event, Ping) and not self._closing:
                     self._send(self._protocol.send(event.response()))
-        elif isinstance(event, Pong):
-            self.count_useless_frame()
         elif isinstance(event, CloseConnection):
             with self._lock:
                 if not self._closing:
                     self._closing = True
-                    self._send(self._closing_frame(event.code, ""))
+                    self._send(self._close_frame(event.code, ""))
             return False
         return True
 
-    def _put_together(self, part: Message[Any]) -> None:
-        if part.data:  # endless empty fragments would fill the memory
-            self._parts.append(part.data)
-        self._size += len(part.data)
-        if self._size > self._longest:
+    def _receive_fragment(self, fragment: Message[Any]) -> None:
+        if fragment.data:  # endless empty fragments would fill the memory
+            self._fragments.append(fragment.data)
+        if sum(map(len, self._fragments)) > self._max_message_size:
             self.close(TOO_BIG, "message too big")
-        elif not part.message_finished:
-            if part.frame_finished:
+        elif not fragment.message_finished:
+            if fragment.frame_finished:
                 self.count_useless_frame()  # a few fragments are allowed, not endless ones
         else:
-            parts, self._parts, self._size = self._parts, [], 0
-            whole = "".join(parts) if isinstance(part, TextMessage) else b"".join(parts)
+            fragments, self._fragments = self._fragments, []
+            empty: Any = "" if isinstance(fragment, TextMessage) else b""
             try:
-                self.received(whole)
+                self.on_message(empty.join(fragments))
             except Exception:
                 log.exception("a message could not be handled")
                 self.close(INTERNAL_ERROR, "server error")
 
-    def _closing_frame(self, code: int, reason: str) -> bytes:
+    def _close_frame(self, code: int, reason: str) -> bytes:
         try:
             return bytes(self._protocol.send(CloseConnection(code, reason)))
         except LocalProtocolError:
@@ -195,21 +181,20 @@ class WebSocket:
     def _close(self, code: int, reason: str) -> None:
         """Send a close frame, after the frame being sent and instead of all that are queued."""
         self._closing = True
-        while self._behind and len(self._behind) > 1:
-            self._bytes_behind -= getsizeof(self._behind.pop())
-        self._send(self._closing_frame(code, reason))
-        self._say_no_more()
+        while self._backlog and len(self._backlog) > 1:
+            self._backlog_bytes -= getsizeof(self._backlog.pop())
+        self._send(self._close_frame(code, reason))
+        self._shut_down_writing()
         runtime.after(CLOSE_TIMEOUT, self._abort)
 
-    def _say_no_more(self) -> None:
-        """Shut down writing when all is sent: the client sees the end even if we do not read."""
-        if self._closing and self._behind is None:
+    def _shut_down_writing(self) -> None:
+        """Send the end of the stream after a close frame: the client need not answer to see it."""
+        if self._closing and self._backlog is None:
             with contextlib.suppress(OSError):
-                self._connection.shutdown(socket.SHUT_WR)
+                self._socket.shutdown(socket.SHUT_WR)
 
     def _send(self, frames: bytes) -> None:
-        behind = self._behind
-        if behind is None:
+        if self._backlog is None:
             try:
                 sent = self._send_now(frames)
             except BlockingIOError:
@@ -217,39 +202,82 @@ class WebSocket:
             except OSError:
                 self._abort()
                 return
-            if sent == len(frames):
-                return
-            self._behind = deque([frames[sent:]])
-            self._bytes_behind = getsizeof(self._behind[0])
-            runtime.spawn(self._drain)
-        elif self._bytes_behind + getsizeof(frames) > MAX_BACKLOG_BYTES and not self._closing:
+            if sent < len(frames):
+                self._backlog = deque([frames[sent:]])
+                self._backlog_bytes = getsizeof(self._backlog[0])
+                runtime.spawn(self._send_backlog, self._backlog)
+        elif self._backlog_bytes + getsizeof(frames) > MAX_BACKLOG_BYTES and not self._closing:
             self.on_slow()
             self._close(SLOW, "too slow")
         else:
-            behind.append(frames)
-            self._bytes_behind += getsizeof(frames)
+            self._backlog.append(frames)
+            self._backlog_bytes += getsizeof(frames)
 
-    def _drain(self) -> None:
-        """Send the queued frames as fast as the client takes them. Blocks its task."""
-        behind = self._behind
-        while behind:
+    def _send_backlog(self, backlog: deque[bytes]) -> None:
+        """Send the queued frames as fast as the client reads them. Blocks its task."""
+        while backlog:
             try:
-                runtime.send_all(self._connection, behind[0])
+                runtime.send_all(self._socket, backlog[0])
             except OSError:
                 self._abort()
             with self._lock:
-                self._bytes_behind -= getsizeof(behind.popleft())
+                self._backlog_bytes -= getsizeof(backlog.popleft())
                 if self._aborted:
-                    behind.clear()
-                if not behind:
-                    self._behind, self._bytes_behind = None, 0
-                    self._say_no_more()
-                    if self._over:
-                        runtime.release(self._connection)
+                    backlog.clear()
+                if not backlog:
+                    self._backlog, self._backlog_bytes = None, 0
+                    self._shut_down_writing()
+                    if self._finished:
+                        runtime.release(self._socket)
 
     def _abort(self) -> None:
         """Shut the socket down without a close frame, which wakes the tasks that wait on it."""
         self._closing = self._aborted = True
-        if not self._over:
+        if not self._finished:
             with contextlib.suppress(OSError):
-                self._connection.shutdown(socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def is_handshake(environ: runtime.WsgiEnvironment) -> bool:
+    """Whether the request is a WebSocket handshake as RFC 6455 defines it."""
+    options = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
+    return (
+        "upgrade" in options
+        and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+        and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == "13"
+        and bool(key)
+        and key.isascii()
+    )
+
+
+def serve(
+    environ: runtime.WsgiEnvironment,
+    on_open: Callable[[WebSocket], object],
+    max_message_size: int,
+    subprotocol: str | None = None,
+) -> Iterable[bytes]:
+    """Answer a handshake and call `on_open` with the WebSocket, to set its callbacks.
+
+    No extension is accepted: compressing our small messages costs more than it saves, and memory
+    per client. On the loop, returns at once; under `flask run`, blocks until the end and raises
+    ConnectionError, as its server expects.
+    """
+    response = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: "
+        + generate_accept_token(environ["HTTP_SEC_WEBSOCKET_KEY"].encode()),
+    ]
+    if subprotocol:
+        response.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+    connection, received = runtime.detach_socket(environ, SILENCE_TIMEOUT)
+    websocket = WebSocket(connection, max_message_size)
+    websocket.push(b"\r\n".join([*response, b"", b""]))
+    on_open(websocket)
+    if received and not websocket.take_data(received):
+        websocket.end()
+    else:
+        runtime.watch(connection, websocket.take, websocket.end)
+    return runtime.finish(environ)
