@@ -66,7 +66,7 @@ def authenticate(token: str | None) -> Caller:
     Blocks for one query, shared with concurrent calls. Raises NotAuthenticated or Overloaded.
     """
     claims = read(token, "access")
-    role: str = services().roles.ask(claims)
+    role: str = services().roles.run(claims)
     user_id = None if claims["sub"] == PUBLIC_VIEWER else claims["sub"]
     return Caller(user_id, role, claims["iat"], claims["exp"], token_ids(claims))
 

@@ -125,7 +125,7 @@ class LeaderboardReads:
 
     def ask(self, read: Callable[[View], Any]) -> tuple[View, Any]:
         """Return the view of the board, and the result of `read` on it. Blocks."""
-        return self._together.ask(read)
+        return self._together.run(read)
 
     def _all(
         self, connection: Connection, reads: Sequence[Callable[[View], Any]]

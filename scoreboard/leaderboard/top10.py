@@ -99,7 +99,7 @@ class Top10Cache:
         """
         if self._is_old():
             try:
-                self._reads.ask(None)
+                self._reads.run(None)
             except (ServerError, Overloaded):
                 if self._batch.version < 0:
                     raise

@@ -54,7 +54,7 @@ class Ledger:
         Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError or Overloaded, or the database
         error that this update alone causes.
         """
-        return self._together.ask((update, received or time.perf_counter()))
+        return self._together.run((update, received or time.perf_counter()))
 
     def record_all(self, updates: Sequence[Update], received: float) -> list[Receipt | Exception]:
         """Record and publish the updates in order; return a receipt or an error for each.
@@ -67,7 +67,7 @@ class Ledger:
         for start in range(0, len(updates), MAX_BATCH_SIZE):
             portion = [(update, received) for update in updates[start : start + MAX_BATCH_SIZE]]
             try:
-                outcomes += self._together.ask_all(portion)
+                outcomes += self._together.run_all(portion)
             except Overloaded as error:
                 outcomes.append(Overloaded(error.retry_after, status=500))
             if isinstance(outcomes[-1], (ServerError, Overloaded)):

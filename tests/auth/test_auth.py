@@ -15,7 +15,7 @@ from werkzeug.security import generate_password_hash
 
 from config import Config
 from scoreboard.auth import accounts, passwords, tokens
-from scoreboard.concurrency.fair_queue import FairQueue
+from scoreboard.concurrency.bounded_queue import BoundedQueue
 from scoreboard.db import transactions as database
 from scoreboard.models import RevokedToken, User
 from scoreboard.services import services
@@ -407,7 +407,7 @@ class TestTokens:
         )
 
         asked = [good.token, gone.token, nobody, dead.token, scorer.token]
-        answers = services(app).roles.ask_all([tokens.read(t, "access") for t in asked])
+        answers = services(app).roles.run_all([tokens.read(t, "access") for t in asked])
 
         assert [getattr(answer, "code", answer) for answer in answers] == [
             "player",
@@ -510,7 +510,7 @@ class TestGuessing:
 
 
 def test_a_full_queue_of_passwords_is_told_to_come_back(app, client, monkeypatch):
-    full = FairQueue(slots=0, max_waiting=0, max_per_address=0, retry_after=5)
+    full = BoundedQueue(slots=0, max_waiting=0, timeout=10, retry_after=5)
     monkeypatch.setattr(services(app), "password_queue", full)
 
     for answer in (login(client), register(client)):

@@ -16,7 +16,7 @@ from scoreboard.server.connection import (
     CLOSE_TIMEOUT,
     EXCHANGE_TIMEOUT,
     MAX_PIPELINED,
-    Connection,
+    HttpConnection,
 )
 from scoreboard.server.listener import HEAD_TIMEOUT, HEAD_TIMEOUT_BEHIND_PROXY
 from tests.support.servers import ROOT, Server, free_port
@@ -327,9 +327,9 @@ class TestTimeouts:
     def timeout(self, behind_proxy=False, **state):
         """Return after how many seconds a connection in this state is closed."""
         reader = type("Reader", (), {"in_request": False, "expects_body": False})()
-        connection = Connection.__new__(Connection)
+        connection = HttpConnection.__new__(HttpConnection)
         connection._closing, connection._output = state.get("closing", False), b""
-        connection.answering = state.get("answering", False)
+        connection._processing = state.get("answering", False)
         reader.expects_body = state.get("body", False)
         connection._reader, connection.since = reader, 0.0
         seconds = HEAD_TIMEOUT_BEHIND_PROXY if behind_proxy else HEAD_TIMEOUT
