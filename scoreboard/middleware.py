@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .http.request import client_address
-from .realtime.websocket import endpoint as plain
+from .realtime.websocket import endpoint
 from .scores import fast_path
 from .services import services
 
@@ -23,16 +23,16 @@ PRIVATE = ("/api/auth/", "/api/admin/", "/api/users/", "/ws/")
 
 def init_app(app: Flask) -> None:
     """Wrap the application in the middleware; the first of the list is the outermost."""
-    for wrap in reversed((forwarded, headers, plain.middleware, fast_path.middleware, origins)):
+    for wrap in reversed((forwarded, headers, endpoint.middleware, fast_path.middleware, origins)):
         app.wsgi_app = cast(Any, wrap(app, app.wsgi_app))  # type: ignore[method-assign]
 
 
 def forwarded(app: Flask, inner: Application) -> Application:
     """Apply the X-Forwarded headers of TRUSTED_PROXIES proxies, then remove them.
 
-    After that, REMOTE_ADDR is a bare address, and Engine.IO does not see the headers, which it
-    would trust from any client. Also removes cookies: nothing reads them, and Werkzeug takes
-    seconds to parse some.
+    Then REMOTE_ADDR is a bare address, and Engine.IO, which would trust the headers from any
+    client, never gets them. Also removes cookies: nothing reads them, and Werkzeug takes seconds
+    to parse some.
     """
     proxies = app.config["TRUSTED_PROXIES"]
 
@@ -77,7 +77,7 @@ def headers(app: Flask, inner: Application) -> Application:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             headers = [*headers, NOSNIFF]
             if is_private or has_token:
-                others = [each for each in headers if each[0].lower() != "cache-control"]
+                others = [header for header in headers if header[0].lower() != "cache-control"]
                 if is_private or not board_is_public or len(others) == len(headers):
                     headers = [*others, NO_STORE]
             return start_response(status, headers, *rest)

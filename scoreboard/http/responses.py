@@ -44,7 +44,7 @@ def respond(
 
 
 def _limited(error: RateLimitExceeded) -> Response:
-    # The whole period is the longest it can take; the auth limits are coarse on purpose.
+    # At most the whole period; the auth limits are coarse on purpose.
     return answer(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
 
 
