@@ -1,13 +1,12 @@
 """A bounded queue in front of a resource that few callers can use at a time."""
 
 import contextlib
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import count
 
 from ..errors import Overloaded
-from .runtime import Signal
+from .runtime import Signal, lock
 
 # Addresses whose last service is remembered; the oldest are dropped.
 MAX_ADDRESSES = 10_000
@@ -52,7 +51,7 @@ class BoundedQueue:
         self._numbers = count(1)
         # By address, the sequence number of its last service.
         self._served: OrderedDict[str, int] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = lock()
 
     @contextlib.contextmanager
     def slot(self, address: str = "") -> Iterator[None]:

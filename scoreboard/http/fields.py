@@ -27,7 +27,7 @@ class UserId(fields.Field[str]):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not UUID.fullmatch(value):
-            raise ValidationError("Must be a user id: a UUID as text.")
+            raise ValidationError("Must be a user id: a UUID in text.")
         return value.lower()
 
 

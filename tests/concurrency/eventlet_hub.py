@@ -58,11 +58,6 @@ def test_the_tests_run_on_eventlet():
     assert type(threading.Lock()).__module__.startswith("eventlet")
 
 
-def test_a_native_socket_never_waits(sockets):
-    with pytest.raises(BlockingIOError):
-        sockets[0].recv(1)
-
-
 def test_a_watched_socket_is_reported_while_there_is_data_and_not_after(hub, sockets):
     connection, client = sockets
     calls, watch = [], runtime.SocketWatch(connection)
@@ -77,17 +72,6 @@ def test_a_watched_socket_is_reported_while_there_is_data_and_not_after(hub, soc
 
     assert len(calls) == before
     assert listeners(hub, connection) == []
-
-
-def test_a_socket_shut_down_by_the_server_is_readable(sockets):
-    connection, _ = sockets
-    calls, watch = [], runtime.SocketWatch(connection)
-    watch.on_readable(lambda: calls.append("readable"))
-
-    connection.shutdown(socket.SHUT_RDWR)
-
-    wait_until(lambda: calls)
-    watch.close()
 
 
 def test_reading_and_writing_are_watched_independently(hub, sockets):
@@ -119,21 +103,6 @@ def test_a_descriptor_can_be_reused_after_its_watch_is_closed(sockets):
     assert second.recv(1) == b"x"
     first.close()
     second.close()
-
-
-def test_a_task_that_the_hub_starts_may_wait(hub):
-    parents, go_on = [], threading.Event()
-
-    def work():
-        parents.append(runtime.getcurrent().parent)
-        go_on.wait(TIMEOUT)
-        parents.append("continued")
-
-    runtime.call_soon(lambda: runtime.start(work))
-    wait_until(lambda: parents)
-    go_on.set()
-
-    wait_until(lambda: parents == [hub.greenlet, "continued"])
 
 
 def test_data_that_arrives_while_a_task_waits_is_read_after_it(hub, sockets):
