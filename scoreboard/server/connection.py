@@ -10,10 +10,11 @@ import socket
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from wsgiref.types import WSGIEnvironment
 
 from ..concurrency import runtime
-from .request import Environ, Refused, RequestReader
-from .response import Response, error_response
+from .request import Refused, RequestReader
+from .response import ResponseHead, error_response
 
 if TYPE_CHECKING:
     from .listener import Listener
@@ -150,12 +151,12 @@ class HttpConnection:
         else:
             runtime.start(self._respond, environ)
 
-    def _respond(self, environ: Environ) -> None:
+    def _respond(self, environ: WSGIEnvironment) -> None:
         """Run the application and send its response. Runs in a task; yields to the loop."""
-        response = Response()
+        head = ResponseHead()
         parts: Any = ()
         try:
-            parts = self._listener.application(environ, response)
+            parts = self._listener.application(environ, head)
             if self._socket is None:
                 return  # closed or detached meanwhile
             # The bytes after a refused upgrade may not be HTTP, so the connection ends.
@@ -165,12 +166,12 @@ class HttpConnection:
                 or self._listener.stopping
                 or self._closing
             )
-            if response.status.startswith("4"):
+            if head.status.startswith("4"):
                 self._listener.limiter.count(environ["REMOTE_ADDR"])
-                is_last |= response.closes or self._listener.limiter.is_blocked(self.address)
+                is_last |= head.closes or self._listener.limiter.is_blocked(self.address)
             # HTTP/1.0 needs a header to keep a connection, HTTP/1.1 does not.
             kept = "keep-alive" if environ["SERVER_PROTOCOL"] == "HTTP/1.0" else None
-            data = response.encode(parts, environ["REQUEST_METHOD"], "close" if is_last else kept)
+            data = head.encode(parts, environ["REQUEST_METHOD"], "close" if is_last else kept)
         except Exception:
             log.exception("the application failed")
             is_last, status = True, HTTPStatus.INTERNAL_SERVER_ERROR

@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections import Counter
+from wsgiref.types import WSGIEnvironment
 
 from flask import Flask
 
@@ -14,7 +15,6 @@ from ..http.request import client_address
 from ..scores.submit import MAX_BATCH_BYTES
 from ..services import services
 from .connection import HttpConnection
-from .request import Environ
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Listener:
             int(self._capacity * LIVE_SHARE), int(self._capacity * ADDRESS_LIVE_SHARE)
         )
         host, port = sockets[0].getsockname()[:2]
-        self.environ: Environ = {
+        self.environ: WSGIEnvironment = {
             "SERVER_NAME": host,
             "SERVER_PORT": str(port),
             "SCRIPT_NAME": "",

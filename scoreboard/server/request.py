@@ -5,8 +5,8 @@ import re
 from collections import deque
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any
 from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIEnvironment
 
 import httptools
 
@@ -20,8 +20,6 @@ MAX_CHUNKED_SIZE = 512 * 1024
 # RFC 9110, section 7.2: the host and, optionally, the port.
 HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
 ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
-
-Environ = dict[str, Any]
 
 
 class Refused(Exception):
@@ -39,12 +37,12 @@ class RequestReader:
     another protocol; then it holds the bytes after that request.
     """
 
-    def __init__(self, base: Environ, max_body_size: int) -> None:
+    def __init__(self, base: WSGIEnvironment, max_body_size: int) -> None:
         """Create a reader. Environs start as copies of `base`; `max_body_size` is in bytes."""
         self._base = base
         self._max_body_size = max_body_size
         self._parser = httptools.HttpRequestParser(self)
-        self.requests: deque[Environ] = deque()
+        self.requests: deque[WSGIEnvironment] = deque()
         self.upgraded: bytes | None = None
         self.in_request = self.expects_body = False
 
@@ -160,7 +158,7 @@ class RequestReader:
         self.in_request = self.expects_body = False
         self.requests.append(environ)
 
-    def _set_target(self, environ: Environ) -> None:
+    def _set_target(self, environ: WSGIEnvironment) -> None:
         target = self._target
         if target.startswith(b"/") or (target == b"*" and environ["REQUEST_METHOD"] == "OPTIONS"):
             pass

@@ -14,7 +14,7 @@ NO_BODY = ("1", "204", "304")
 CLOSE = ("Connection", "close")
 
 
-class Response:
+class ResponseHead:
     """The status and headers of a response; an instance is WSGI's `start_response`."""
 
     def __init__(self) -> None:
@@ -58,13 +58,13 @@ class Response:
 
 def error_response(status: HTTPStatus, code: str, message: str) -> bytes:
     """Return a response with the usual error body that closes the connection."""
-    response = Response()
-    response(
+    head = ResponseHead()
+    head(
         f"{status.value} {status.phrase}",
         [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")],
     )
     body = dumps({"error": {"code": code, "message": message}})
-    return response.encode([body], "GET", "close")
+    return head.encode([body], "GET", "close")
 
 
 @functools.lru_cache(1)
