@@ -1,7 +1,8 @@
 """WSGI middleware around Flask: one list, in the order in which a request passes through it."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -10,9 +11,6 @@ from .http.request import client_address
 from .realtime.websocket.endpoint import WebSocketMiddleware
 from .scores import fast_path
 from .services import services
-
-Environ = dict[str, Any]
-Application = Callable[[Environ, Any], Iterable[bytes]]
 
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
@@ -23,20 +21,20 @@ PRIVATE = ("/api/auth/", "/api/admin/", "/api/users/", "/ws/")
 
 def init_app(app: Flask) -> None:
     """Wrap the application in the middleware; the first of the list is the outermost."""
-    for wrap in reversed((forwarded, headers, WebSocketMiddleware, fast_path.middleware, origins)):
-        app.wsgi_app = cast(Any, wrap(app, app.wsgi_app))  # type: ignore[method-assign]
+    for wrap in reversed(MIDDLEWARE):
+        app.wsgi_app = wrap(app, app.wsgi_app)  # type: ignore[method-assign]
 
 
-def forwarded(app: Flask, inner: Application) -> Application:
+def forwarded(app: Flask, inner: WSGIApplication) -> WSGIApplication:
     """Apply the X-Forwarded headers of TRUSTED_PROXIES proxies, then remove them.
 
-    After that, REMOTE_ADDR is a bare address, and Engine.IO does not see the headers, which it
-    would trust from any client. Also removes cookies: nothing reads them, and Werkzeug takes
-    seconds to parse some.
+    Then REMOTE_ADDR is a bare address, and Engine.IO, which would trust the headers from any
+    client, never gets them. Also removes cookies: nothing reads them, and Werkzeug takes seconds
+    to parse some.
     """
     proxies = app.config["TRUSTED_PROXIES"]
 
-    def remove(environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def remove(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ.pop("HTTP_COOKIE", None)
         for header in FORWARDED:
             environ.pop(header, None)
@@ -50,9 +48,9 @@ def forwarded(app: Flask, inner: Application) -> Application:
 
     if not proxies:
         return remove
-    fix = ProxyFix(cast(Any, remove), x_for=proxies, x_proto=proxies, x_host=proxies)
+    fix = ProxyFix(remove, x_for=proxies, x_proto=proxies, x_host=proxies)
 
-    def unquote(environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def unquote(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         # Werkzeug discards a whole list for one unclosed quote; addresses and hosts have none.
         for header in FORWARDED:
             if value := environ.get(header):
@@ -62,7 +60,7 @@ def forwarded(app: Flask, inner: Application) -> Application:
     return unquote
 
 
-def headers(app: Flask, inner: Application) -> Application:
+def headers(app: Flask, inner: WSGIApplication) -> WSGIApplication:
     """Add `X-Content-Type-Options: nosniff` to every response, and no-store to private ones.
 
     Responses are private for PRIVATE paths and for requests with an Authorization header. A public
@@ -70,14 +68,14 @@ def headers(app: Flask, inner: Application) -> Application:
     """
     board_is_public = app.config["PUBLIC_BOARD"]
 
-    def add_headers(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def add_headers(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         is_private = environ["PATH_INFO"].startswith(PRIVATE)
         has_token = "HTTP_AUTHORIZATION" in environ
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             headers = [*headers, NOSNIFF]
             if is_private or has_token:
-                others = [each for each in headers if each[0].lower() != "cache-control"]
+                others = [header for header in headers if header[0].lower() != "cache-control"]
                 if is_private or not board_is_public or len(others) == len(headers):
                     headers = [*others, NO_STORE]
             return start_response(status, headers, *rest)
@@ -87,16 +85,25 @@ def headers(app: Flask, inner: Application) -> Application:
     return add_headers
 
 
-def origins(app: Flask, inner: Application) -> Application:
+def origins(app: Flask, inner: WSGIApplication) -> WSGIApplication:
     """Remove the Origin header of requests whose origin `AllowedOrigins` does not allow.
 
     Flask-CORS and Engine.IO then send CORS headers to all remaining origins.
     """
     allowed = services(app).origins
 
-    def remove(environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def remove(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if "HTTP_ORIGIN" in environ and not allowed.allows(environ):
             del environ["HTTP_ORIGIN"]
         return inner(environ, start_response)
 
     return remove
+
+
+MIDDLEWARE: tuple[Callable[[Flask, WSGIApplication], WSGIApplication], ...] = (
+    forwarded,
+    headers,
+    WebSocketMiddleware,
+    fast_path.middleware,
+    origins,
+)

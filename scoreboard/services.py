@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from .anomalies.service import AnomalyDetector
     from .apidocs.documents import ApiDocuments
+    from .concurrency.bounded_queue import BoundedQueue
     from .concurrency.coalescer import Coalescer
-    from .concurrency.fair_queue import FairQueue
     from .db.rate_limits import MemoryLimits
     from .db.transactions import Database
     from .http.origins import AllowedOrigins
@@ -53,7 +53,7 @@ class Services:
     refusal_limiter: RefusalLimiter
     # auth
     roles: Coalescer[Any, Any]
-    password_queue: FairQueue
+    password_queue: BoundedQueue
     session_revoked: Callable[[str, datetime], None]
     # leaderboard
     top10_cache: Top10Cache

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from ..concurrency.fair_queue import FairQueue
+from ..concurrency.bounded_queue import BoundedQueue
 from ..concurrency.runtime import run_in_thread, threads
 
 T = TypeVar("T")
@@ -23,15 +23,22 @@ T = TypeVar("T")
 SLOTS = max(1, min(2, (os.cpu_count() or 1) - 1))
 # At 50 to 100 ms each, 100 requests take 5 to 10 s. A class of 40 behind one address fits.
 MAX_WAITING, MAX_WAITING_PER_ADDRESS = 100, 50
-RETRY_AFTER = 5  # seconds
+# Seconds a request may wait, most clients give up soon after; and until a refused one may return.
+WAIT_TIMEOUT, RETRY_AFTER = 10, 5
 # When cores are scarce, other threads get about ten times the CPU time of these:
 # https://man7.org/linux/man-pages/man7/sched.7.html
 NICE = 10
 
 
-def new_queue() -> FairQueue:
+def new_queue() -> BoundedQueue:
     """Return an empty queue for the work of this module."""
-    return FairQueue(SLOTS, MAX_WAITING, MAX_WAITING_PER_ADDRESS, RETRY_AFTER)
+    return BoundedQueue(
+        SLOTS,
+        MAX_WAITING,
+        WAIT_TIMEOUT,
+        max_per_address=MAX_WAITING_PER_ADDRESS,
+        retry_after=RETRY_AFTER,
+    )
 
 
 def normalized(password: str) -> str:

@@ -44,7 +44,7 @@ def authenticate(token: str | None) -> Caller:
     Blocks for one query, shared with concurrent calls. Raises NotAuthenticated or Overloaded.
     """
     claims = read(token, "access")
-    role: str = services().roles.ask(claims)
+    role: str = services().roles.run(claims)
     return Caller(user_id(claims), role, claims["iat"], claims["exp"], token_ids(claims))
 
 

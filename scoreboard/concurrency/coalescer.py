@@ -1,10 +1,9 @@
-"""Coalesces requests for the same kind of work into batches.
+"""Coalesces concurrent calls into batches.
 
-The first caller becomes the leader and does the work for all callers queued by then; callers that
-arrive meanwhile form the next batch. Batches grow with the load, and a single caller does not wait.
+The first caller becomes the leader and processes the items of all callers queued by then. Callers
+that arrive meanwhile form the next batch. Batches grow with the load; a single caller never waits.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -14,121 +13,113 @@ from . import runtime
 
 MAX_PENDING = 5000
 
-Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class _Waiting(Generic[Asked, Answer]):
-    """The items of one caller, until they are answered."""
+class _Call(Generic[Item, Result]):
+    """The items of one caller; `results` is None until they are processed."""
 
-    def __init__(self, asked: Sequence[Asked]) -> None:
-        self.asked = asked
-        self.answers: Sequence[Answer | Exception] | None = None
-        # Acquiring a lock a second time blocks until `wake` releases it: the cheapest way to wait.
-        self._woken = threading.Lock()
-        self._woken.acquire()
-
-    def sleep(self) -> None:
-        self._woken.acquire()
-
-    def wake(self) -> None:
-        self._woken.release()
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.results: Sequence[Result | Exception] | None = None
+        self.woken = runtime.Signal()
 
 
-class Coalescer(Generic[Asked, Answer]):
-    """One kind of work, done for one batch at a time."""
+class Coalescer(Generic[Item, Result]):
+    """Processes items in batches, one batch at a time."""
 
     def __init__(
         self,
-        work: Callable[[list[Asked]], Sequence[Answer | Exception]],
-        most: int,
+        process: Callable[[list[Item]], Sequence[Result | Exception]],
+        max_batch_size: int,
         max_pending: int = MAX_PENDING,
     ) -> None:
-        """Create a coalescer that calls `work` with batches of about `most` items.
+        """Create a coalescer that calls `process` with the items of one or more calls.
 
-        `work` returns an answer for each item, in order. If it raises, the error is logged once and
-        is the answer to the whole batch. A database failure is also the answer to everything in the
-        queue at that moment: tried batch by batch, each would wait for its timeout. While
-        `max_pending` items are queued, further callers get Overloaded at once.
+        `process` returns a result for each item, in order. If it raises, the error is logged once
+        and is the result of the whole batch. A database failure is also the result of everything
+        in the queue at that moment: processed batch by batch, each would wait for its timeout.
+        While `max_pending` items are queued, further callers get Overloaded at once.
         """
-        self._work = work
-        self._most = most
+        self._process = process
+        self._max_batch_size = max_batch_size
         self._max_pending = max_pending
         self._pending = 0
-        self._queue: deque[_Waiting[Asked, Answer]] = deque()
-        self._mutex = runtime.lock()
-        self._working = False
+        self._queue: deque[_Call[Item, Result]] = deque()
+        self._lock = runtime.lock()
+        self._busy = False
 
-    def ask(self, asked: Asked) -> Answer:
-        """Return the answer to this item, or raise it if it is an exception. Blocks."""
-        answer = self.ask_all([asked])[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def run(self, item: Item) -> Result:
+        """Return the result of this item, or raise it if it is an exception. Blocks."""
+        result = self.run_all([item])[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-    def ask_all(self, asked: Sequence[Asked]) -> Sequence[Answer | Exception]:
-        """Return the answers to these items, which stay in one batch. Raises Overloaded.
+    def run_all(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
+        """Return the results of these items, which stay in one batch. Raises Overloaded.
 
         Blocks until the batch is done.
         """
-        waiting = _Waiting[Asked, Answer](asked)
-        with self._mutex:
-            first = not self._working
-            if not first:
+        call = _Call[Item, Result](items)
+        with self._lock:
+            leads = not self._busy
+            if not leads:
                 if self._pending >= self._max_pending:
                     raise Overloaded
-                self._queue.append(waiting)
-                self._pending += len(asked)
-            self._working = True
-        if not first:
-            waiting.sleep()
-        if waiting.answers is None:
-            self._lead(waiting)
-        return waiting.answers or ()
+                self._queue.append(call)
+                self._pending += len(items)
+            self._busy = True
+        if not leads:
+            call.woken.wait()
+        if call.results is None:
+            self._lead(call)
+        return call.results or ()
 
-    def _lead(self, waiting: _Waiting[Asked, Answer]) -> None:
-        """Do the work for this caller and those in the queue, then wake the next leader."""
-        party = [waiting]
+    def _lead(self, call: _Call[Item, Result]) -> None:
+        """Process this call and those in the queue, then wake the next leader."""
+        batch = [call]
         try:
             runtime.yield_to_loop()  # callers of the same loop iteration join the batch
-            self._gather(party)
-            self._answer(party)
+            self._fill(batch)
+            self._run_batch(batch)
         finally:
-            with self._mutex:
-                leader = self._queue.popleft() if self._queue else None
-                self._pending -= len(leader.asked) if leader else 0
-                self._working = leader is not None
-            for others in party[1:]:
-                others.wake()
+            with self._lock:
+                leader = self._pop() if self._queue else None
+                self._busy = leader is not None
+            for each in batch[1:]:
+                each.woken.set()
             if leader:
-                leader.wake()
+                leader.woken.set()
 
-    def _gather(self, party: list[_Waiting[Asked, Answer]]) -> None:
-        size = len(party[0].asked)
-        with self._mutex:
-            while self._queue and size + len(self._queue[0].asked) <= self._most:
-                party.append(self._queue.popleft())
-                size += len(party[-1].asked)
-                self._pending -= len(party[-1].asked)
+    def _pop(self) -> _Call[Item, Result]:
+        call = self._queue.popleft()
+        self._pending -= len(call.items)
+        return call
 
-    def _answer(self, party: list[_Waiting[Asked, Answer]]) -> None:
+    def _fill(self, batch: list[_Call[Item, Result]]) -> None:
+        size = len(batch[0].items)
+        with self._lock:
+            while self._queue and size + len(self._queue[0].items) <= self._max_batch_size:
+                batch.append(self._pop())
+                size += len(batch[-1].items)
+
+    def _run_batch(self, batch: list[_Call[Item, Result]]) -> None:
         try:
-            answers = list(self._work([asked for waiting in party for asked in waiting.asked]))
+            results = iter(list(self._process([item for call in batch for item in call.items])))
         except BaseException as error:
-            # Even a task that is being killed must answer the callers that it took from the queue.
+            # Even a task that is being killed must wake the callers that it took from the queue.
             # Not with the error itself: each of them would add to its traceback and log it.
-            owed = translate(error) if isinstance(error, Exception) else ServerError()
+            sent = translate(error) if isinstance(error, Exception) else ServerError()
             if isinstance(error, FAILURES):
-                with self._mutex:
-                    party += self._queue
-                    self._queue.clear()
-                    self._pending = 0
-            for waiting in party:
-                waiting.answers = [owed] * len(waiting.asked)
+                with self._lock:
+                    while self._queue:
+                        batch.append(self._pop())
+            for call in batch:
+                call.results = [sent] * len(call.items)
             if not isinstance(error, Exception):
                 raise
         else:
-            start = 0
-            for waiting in party:
-                waiting.answers = answers[start : start + len(waiting.asked)]
-                start += len(waiting.asked)
+            for call in batch:
+                call.results = [next(results) for _ in call.items]

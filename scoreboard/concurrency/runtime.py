@@ -2,7 +2,13 @@
 
 `python wsgi.py` runs on eventlet, where everything shares one thread and a blocking call blocks
 every client; under `flask run` every connection has a thread. This is the only module of the
-package that names eventlet.
+package that names eventlet. It uses these undocumented names, checked with eventlet 0.41 and
+guarded by `tests/concurrency/eventlet_hub.py`:
+
+- `hub.add`, `hub.remove`, `hub.READ`, `hub.WRITE`: a listener stays until it is removed, may be
+  added beside a task that waits for the same socket, and is called by the hub itself;
+- `hub.schedule_call_global`, `hub.switch`, `hub.greenlet`;
+- `eventlet.support.greenlets`.
 """
 
 import contextlib
@@ -19,18 +25,16 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
 
-# Bytes read and dropped after the end of a WebSocket, from a client that goes on sending.
-MOST_LEFT = 1024 * 1024
+# Bytes to read and drop after the end of a WebSocket, from a client that continues to send.
+MAX_DISCARDED = 1024 * 1024
+MAX_IDLE_TASKS = 32
 
 WsgiEnvironment = dict[str, Any]
 
 
-def _is_green() -> bool:
-    eventlet = sys.modules.get("eventlet")
-    return eventlet is not None and bool(eventlet.patcher.is_monkey_patched("socket"))
-
-
-ON_EVENTLET = _is_green()
+ON_EVENTLET = "eventlet" in sys.modules and sys.modules["eventlet"].patcher.is_monkey_patched(
+    "socket"
+)
 # The native modules, for code that runs in a thread.
 threads: Any = threading
 queues: Any = queue
@@ -42,6 +46,27 @@ if ON_EVENTLET:
     threads = patcher.original("threading")
     queues = patcher.original("queue")
 ASYNC_MODE = "eventlet" if ON_EVENTLET else "threading"
+
+
+class Signal:
+    """Wakes the one task or thread that waits for it, once.
+
+    Acquiring a lock twice is the cheapest way to wait.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Block until `set` is called, or for `timeout` seconds; return whether it was called."""
+        return self._lock.acquire(timeout=timeout)
+
+    def set(self) -> None:
+        """Wake the waiting task; if none waits yet, its `wait` returns at once."""
+        self._lock.release()
 
 
 def run_in_thread(work: Callable[..., T], *args: Any) -> T:
@@ -56,10 +81,9 @@ def run_in_thread(work: Callable[..., T], *args: Any) -> T:
 
 
 def resolve(host: str, port: int, timeout: float) -> list[str]:
-    """Return the addresses of the host, in the resolver's order.
+    """Return the addresses of the host, in the resolver's order. Blocks only this caller.
 
-    Blocks only this caller, on eventlet for `timeout` seconds at most. Raises OSError
-    if there is no such host, TimeoutError if no name server answers in time.
+    Raises OSError if there is no such host and, on eventlet, TimeoutError after `timeout` seconds.
     """
     if ON_EVENTLET:
         lookup = patcher.original("socket").getaddrinfo
@@ -72,28 +96,27 @@ def resolve(host: str, port: int, timeout: float) -> list[str]:
 
 def spawn(work: Callable[..., object], *args: Any) -> None:
     """Start `work(*args)` in a task of its own and return at once. Its exceptions are logged."""
-
-    def guarded() -> None:
-        try:
-            work(*args)
-        except Exception:
-            log.exception("background work failed")
-
     if ON_EVENTLET:
-        call_soon(lambda: start(guarded))
+        call_soon(lambda: start(_logged, work, *args))
     else:
-        threading.Thread(target=guarded, daemon=True).start()
+        threading.Thread(target=_logged, args=(work, *args), daemon=True).start()
+
+
+def _logged(work: Callable[..., T], *args: Any) -> T | None:
+    try:
+        return work(*args)
+    except Exception:
+        log.exception("background work failed")
+        return None
 
 
 def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
     """Return `work(*args)`, run in a task of its own, or raise the exception that it raises.
 
-    Blocks only this caller, for `seconds` at most. Raises TimeoutError after that; the task itself
-    continues.
+    Blocks only this caller. Raises TimeoutError after so many seconds; the task itself continues.
     """
     outcome: list[T | Exception] = []
-    done = threading.Lock()  # acquiring it twice is the cheapest way to wait
-    done.acquire()
+    done = Signal()
 
     def run() -> None:
         try:
@@ -101,11 +124,11 @@ def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
         except Exception as error:
             outcome.append(error)
         finally:
-            done.release()
+            done.set()
 
     spawn(run)
     # In halves: after a stall, the loop runs a due timeout before an answer that has arrived.
-    if not done.acquire(timeout=seconds / 2) and not done.acquire(timeout=seconds / 2):
+    if not done.wait(seconds / 2) and not done.wait(seconds / 2):
         raise TimeoutError
     if isinstance(outcome[0], Exception):
         raise outcome[0]
@@ -125,26 +148,21 @@ def after(seconds: float, work: Callable[[], object]) -> None:
 def yield_to_loop() -> None:
     """Yield to the loop once, so that other tasks run; does nothing under `flask run`."""
     if ON_EVENTLET:
-        suspend(call_soon)
+        call_soon(getcurrent().switch)
+        hubs.get_hub().switch()
 
 
-def yielding(things: Iterable[Item], every: int = 100) -> Iterator[Item]:
-    """Iterate over a copy of `things`, and yield to the loop after each `every` of them."""
-    for number, thing in enumerate(list(things), 1):
-        yield thing
-        if number % every == 0:
+def yielding(items: Iterable[Item], interval: int = 100) -> Iterator[Item]:
+    """Iterate over a copy of `items`, and yield to the loop after each `interval` of them."""
+    for number, item in enumerate(list(items), 1):
+        yield item
+        if number % interval == 0:
             yield_to_loop()
 
 
-def call_soon(work: Callable[[], object], seconds: float = 0) -> None:
-    """Call `work()` in the next loop iteration, or in the first after so many seconds."""
-    hubs.get_hub().schedule_call_global(seconds, work)
-
-
-def suspend(tell: Callable[[Callable[[], object]], object]) -> None:
-    """Call `tell` with a function that resumes this task, and block until it is called."""
-    tell(getcurrent().switch)
-    hubs.get_hub().switch()
+def call_soon(work: Callable[[], object]) -> None:
+    """Call `work()` in the next loop iteration. Eventlet only."""
+    hubs.get_hub().schedule_call_global(0, work)
 
 
 def lock() -> contextlib.AbstractContextManager[Any]:
@@ -155,8 +173,8 @@ def lock() -> contextlib.AbstractContextManager[Any]:
 def detach_socket(environ: WsgiEnvironment, seconds: float) -> tuple[Any, bytes]:
     """Return the socket of this request and the bytes that were read after the request.
 
-    `release` closes the socket. `seconds` is its timeout under `flask run`, where a thread waits
-    for it. Raises RuntimeError on another server.
+    `seconds` is the timeout of its operations under `flask run`; on eventlet it never blocks.
+    `release` closes it. Raises RuntimeError on another server.
     """
     if "scoreboard.connection" in environ:
         return environ["scoreboard.connection"].detach()
@@ -198,7 +216,7 @@ def watch(connection: Any, take: Callable[[], bool], ended: Callable[[], object]
     stack, which would take more memory than all the rest of it.
     """
     if ON_EVENTLET:
-        _Watch(connection, take, ended)
+        _Reader(connection, take, ended)
         return
     while take():
         pass
@@ -214,13 +232,12 @@ def release(connection: Any) -> None:
 # Finished tasks that `start` reuses. A new one takes ~8 us, more than the rest of a short request,
 # because Python maps memory for its stack.
 idle_tasks: list[Any] = []
-MAX_IDLE_TASKS = 32
 
 
 def start(work: Callable[..., object], *args: Any) -> None:
     """Run `work(*args)` in a task of its own; return when it blocks or ends.
 
-    For callbacks of the loop. `work` must not raise.
+    For callbacks of the loop. `work` must not raise. Eventlet only.
     """
     task = idle_tasks.pop() if idle_tasks else greenlet(_run_tasks, hubs.get_hub().greenlet)
     task.switch(work, args)
@@ -241,10 +258,11 @@ def sleep(seconds: float) -> None:
     eventlet.sleep(seconds)
 
 
-def plain_socket(family: int) -> socket.socket:
-    """Return a native TCP socket, which never yields to the loop. Eventlet only."""
-    made: socket.socket = patcher.original("socket").socket(family, socket.SOCK_STREAM)
-    return made
+def create_server(address: tuple[str, int], **options: Any) -> socket.socket:
+    """Return a native socket from `socket.create_server`, which never blocks. Eventlet only."""
+    listening: socket.socket = patcher.original("socket").create_server(address, **options)
+    listening.setblocking(False)
+    return listening
 
 
 class SocketWatch:
@@ -277,73 +295,45 @@ class SocketWatch:
         if call is None:
             return None
         return self._hub.add(
-            kind, self._descriptor, lambda _: _guarded(call), lambda error: None, None
+            kind, self._descriptor, lambda _: _logged(call), lambda error: None, None
         )
 
 
-def _guarded(call: Callable[[], object]) -> None:
-    try:
-        call()
-    except Exception:
-        log.exception("a callback of the loop failed")
+# The open connections whose data the loop reads.
+watched: set["_Reader"] = set()
 
 
-# The open connections that eventlet's loop watches.
-watched: set["_Watch"] = set()
+class _Reader(SocketWatch):
+    """Reads the data of a connection, in a task, when the loop reports it."""
 
-
-class _Watch:
-    """A connection whose data is read when eventlet's loop reports it."""
-
-    __slots__ = ("_busy", "_connection", "_ended", "_hub", "_listener", "_take")
+    __slots__ = ("_busy", "_ended", "_take")
 
     def __init__(
         self, connection: Any, take: Callable[[], bool], ended: Callable[[], object]
     ) -> None:
-        self._connection = connection
-        self._take = take
-        self._ended = ended
-        self._hub = hubs.get_hub()
+        super().__init__(connection)
+        self._take, self._ended = take, ended
         self._busy = False
         watched.add(self)
-        self._listen()
+        self.on_readable(self._start)
 
-    def _listen(self) -> None:
-        self._listener = self._hub.add(
-            self._hub.READ, self._connection.fileno(), self._ready, lambda error: None, None
-        )
-
-    def _ready(self, descriptor: int) -> None:
-        """Read in a task, because the loop itself must not block."""
+    def _start(self) -> None:
         if self._busy:
             # More data arrived while the task waits for something else: stop listening until then.
-            self._ignore()
+            self.on_readable(None)
             return
         self._busy = True
-        start(self._work)
+        start(self._read)
 
-    def _ignore(self) -> None:
-        if self._listener:
-            self._hub.remove(self._listener)
-            self._listener = None
-
-    def _work(self) -> None:
-        try:
-            more = self._take()
-        except Exception:
-            log.exception("reading from a connection failed")
-            more = False
+    def _read(self) -> None:
+        is_open = _logged(self._take)
         self._busy = False
-        if more:
-            if self._listener is None:
-                self._listen()
-            return
-        self._ignore()
-        watched.discard(self)
-        try:
-            self._ended()
-        except Exception:
-            log.exception("the end of a connection failed")
+        if not is_open:
+            self.on_readable(None)
+            watched.discard(self)
+            _logged(self._ended)
+        elif self._reading is None:
+            self.on_readable(self._start)
 
 
 def finish(environ: WsgiEnvironment) -> list[bytes]:
@@ -357,7 +347,7 @@ def finish(environ: WsgiEnvironment) -> list[bytes]:
     connection = environ["werkzeug.socket"]
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-        for _ in range(MOST_LEFT // 65536):
+        for _ in range(MAX_DISCARDED // 65536):
             if not connection.recv(65536):
                 break
     raise ConnectionError("the WebSocket has ended")

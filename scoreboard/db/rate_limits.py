@@ -205,7 +205,7 @@ class RedisLimits(MemoryLimits):
         Concurrent calls share a round trip to Redis.
         """
         if not self._is_away:
-            return cast(Sequence[Room], self._together.ask_all(asked))
+            return cast(Sequence[Room], self._together.run_all(asked))
         if (now := time.monotonic()) >= self._probe_at:
             self._probe_at = now + PROBE_INTERVAL  # set first: one probe at a time
             runtime.spawn(self._ask, [], SOCKET_TIMEOUT)

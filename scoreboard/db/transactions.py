@@ -40,7 +40,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..concurrency import runtime
-from ..concurrency.gate import Gate
+from ..concurrency.bounded_queue import BoundedQueue
 from ..errors import FAILURES as FAILURES
 from ..errors import DatabaseUnavailable
 from ..extensions import Base, db, migrate
@@ -94,11 +94,11 @@ class Database:
         if self.is_sqlite:
             # SQLite has one writer at a time. The others wait here instead of polling in threads,
             # and fail together with a writer that found the file locked.
-            self._writers = Gate(1, MAX_WAITING, WAIT_TIMEOUT, shared=FAILURES)
+            self._writers = BoundedQueue(1, MAX_WAITING, WAIT_TIMEOUT, shared=FAILURES)
         else:
             # One connection is reserved for the ledger, which has one transaction at a time.
             size = engine.pool.size()  # type: ignore[attr-defined]
-            self._gate = Gate(max(1, size - 1), MAX_WAITING, WAIT_TIMEOUT)
+            self._gate = BoundedQueue(max(1, size - 1), MAX_WAITING, WAIT_TIMEOUT)
         self._probing = threading.Lock()
         self.is_down = False
         # Whether the last write succeeded, and its time (`time.monotonic`).

@@ -14,10 +14,9 @@ class Documented:
     """The OpenAPI metadata of a route; summary and description are the view's docstring.
 
     `answers` has, by status of a success, the schema of a JSON body, the content type of another
-    body, or None for no body. `needs` is the required kind of token, `optional` whether requests
-    without one are allowed. `errors` are the codes that the other fields do not imply. `may` are
-    the permissions of which one is enough. `conditional` responses have an ETag and support
-    If-None-Match.
+    body, or None for no body. `errors` are the codes that the other fields do not imply. `needs` is
+    the required kind of token, `optional` whether requests without one are allowed. One permission
+    of `may` is enough. `conditional` responses have an ETag and support If-None-Match.
     """
 
     answers: Mapping[int, Schema | str | None]
@@ -31,11 +30,13 @@ class Documented:
     conditional: bool = False
 
 
-def documented(answers: Mapping[int, Schema | str | None], **said: Any) -> Callable[[View], View]:
+def documented(
+    answers: Mapping[int, Schema | str | None], **options: Any
+) -> Callable[[View], View]:
     """Return a decorator that attaches the metadata to a view and returns the view itself."""
 
     def attach(view: View) -> View:
-        view.documented = Documented(answers, **said)  # type: ignore[attr-defined]
+        view.documented = Documented(answers, **options)  # type: ignore[attr-defined]
         return view
 
     return attach
@@ -43,5 +44,4 @@ def documented(answers: Mapping[int, Schema | str | None], **said: Any) -> Calla
 
 def documentation(view: Callable[..., Any]) -> Documented | None:
     """Return the metadata of a view, or None if it has none."""
-    found: Documented | None = getattr(view, "documented", None)
-    return found
+    return getattr(view, "documented", None)

@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate
 from ..errors import InvalidInput
 from ..models import MAX_SCORE
 
-# No schema has this many fields.
+# Every schema has fewer fields.
 MAX_FIELDS = 20
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
@@ -53,8 +53,8 @@ class Moment(fields.Field[datetime]):
         if not isinstance(value, str) or not TIMESTAMP.fullmatch(value):
             raise ValidationError(NOT_A_TIME)
         try:
-            given = datetime.fromisoformat(value.upper())
-            return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
+            time = datetime.fromisoformat(value.upper())
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             raise ValidationError(NOT_A_TIME) from None
 
@@ -65,10 +65,10 @@ class Moment(fields.Field[datetime]):
 class IntegerInRange(fields.Integer):
     """An integer within bounds, in plain digits: Python would also accept `1_0` and ` 10`."""
 
-    def __init__(self, least: int, most: int, **options: Any) -> None:
-        problem = f"Must be a whole number from {least} to {most}."
-        within = validate.Range(least, most, error=problem)
-        super().__init__(validate=within, error_messages={"invalid": problem}, **options)
+    def __init__(self, minimum: int, maximum: int, **options: Any) -> None:
+        problem = f"Must be a whole number from {minimum} to {maximum}."
+        in_range = validate.Range(minimum, maximum, error=problem)
+        super().__init__(validate=in_range, error_messages={"invalid": problem}, **options)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         if not re.fullmatch("-?[0-9]+", str(value)):

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import orjson
-from flask import Response
 from flask.json.provider import JSONProvider
 
 
@@ -18,11 +17,6 @@ class OrjsonProvider(JSONProvider):
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """Return the decoded JSON. Raises ValueError or RecursionError if it is invalid."""
         return loads(s)
-
-    def response(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a response with the arguments as its JSON body."""
-        body = self._prepare_response_obj(args, kwargs)
-        return Response(dumps(body), mimetype="application/json")
 
 
 def dumps(value: Any) -> bytes:

@@ -1,7 +1,7 @@
 """Check the Origin header: one rule for HTTP (CORS), Socket.IO and plain WebSockets.
 
-An origin is allowed if it is the server's own host or is listed in `CORS_ORIGINS`. Both sides of
-every comparison are normalised by `normalise`.
+An origin is allowed if it is the server's own host or is listed in `CORS_ORIGINS`. `normalise` is
+applied to both sides of every comparison.
 """
 
 import functools
@@ -14,7 +14,7 @@ import idna
 
 from ..errors import Forbidden
 
-DEFAULT_PORTS = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
+DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 # A host name has at most 253 characters: the bound keeps the work for a hostile header small.
 MAX_ORIGIN_LENGTH = 300
 ORIGIN = re.compile(
@@ -43,11 +43,11 @@ class AllowedOrigins:
         The own host is the Host header with any of the schemes http, https, ws and wss, so that a
         proxy that terminates TLS needs no extra header.
         """
-        given = environ.get("HTTP_ORIGIN", "")
+        header = environ.get("HTTP_ORIGIN", "")
         if "*" in self._listed:
-            return bool(given)
+            return bool(header)
         try:
-            origin = normalise(given)
+            origin = normalise(header)
         except ValueError:
             return False
         return (
@@ -57,12 +57,10 @@ class AllowedOrigins:
         )
 
     def _is_listed_subdomain(self, origin: str) -> bool:
-        scheme, _, rest = origin.partition("://")
-        while "." in rest:
-            rest = rest.partition(".")[2]
-            if f"{scheme}://*.{rest}" in self._listed:
-                return True
-        return False
+        scheme, _, host = origin.partition("://")
+        labels = host.split(".")
+        parents = (".".join(labels[start:]) for start in range(1, len(labels)))
+        return any(f"{scheme}://*.{parent}" in self._listed for parent in parents)
 
 
 def _is_own(origin: str, host: str) -> bool:
@@ -108,12 +106,10 @@ def normalise(origin: str) -> str:
     host = _normal_host(match[2], scheme in DEFAULT_PORTS)
     if port is None:
         return f"{scheme}://{host}"
-    port = str(int(port))
-    if not host or not 0 < int(port) < 65536:
+    port = int(port)
+    if not host or not 0 < port < 65536:
         raise ValueError("a port is a number from 1 to 65535 after a host")
-    return (
-        f"{scheme}://{host}" if DEFAULT_PORTS.get(scheme) == port else f"{scheme}://{host}:{port}"
-    )
+    return f"{scheme}://{host}" + ("" if DEFAULT_PORTS.get(scheme) == port else f":{port}")
 
 
 def _normal_host(host: str, is_web: bool) -> str:

@@ -2,8 +2,8 @@
 
 import time
 
-MAX_REFUSALS, WINDOW = 300, 10.0  # refused requests or packets per address, per window in seconds
-BLOCK_TIME = 10.0  # seconds
+# Refused requests or packets of an address per window, and how long it is blocked, in seconds.
+MAX_REFUSALS, WINDOW, BLOCK_TIME = 300, 10.0, 10.0
 MAX_ADDRESSES = 10_000
 
 
@@ -34,5 +34,4 @@ class RefusalLimiter:
 
     def is_blocked(self, address: str) -> bool:
         """Whether new connections from the address are currently refused."""
-        until = self._blocked_until.get(address)
-        return until is not None and until > time.monotonic()
+        return self._blocked_until.get(address, 0.0) > time.monotonic()

@@ -1,4 +1,4 @@
-"""Read a request's JSON body, bearer token, query, client address and known ETags."""
+"""Read a request: JSON body, bearer token, query, client address and known ETags."""
 
 import functools
 import random
@@ -20,9 +20,9 @@ MAX_ADDRESS_LENGTH = 80
 
 
 class Origin(NamedTuple):
-    """The origin of a request: its transport (`door`), client address and request id."""
+    """The origin of a request; `transport` is, for example, "http" or "socket.io"."""
 
-    door: str
+    transport: str
     address: str
     request_id: str
 
@@ -68,9 +68,9 @@ def plain_json_body(environ: Mapping[str, Any]) -> Any:
         return None
 
 
-def long_json_body(most: int) -> Any:
-    """Return the decoded JSON body, or None if it is invalid or larger than `most` bytes."""
-    request.max_content_length = most
+def long_json_body(max_size: int) -> Any:
+    """Return the decoded JSON body, or None if it is invalid or larger than `max_size` bytes."""
+    request.max_content_length = max_size
     return json_body()
 
 
@@ -80,8 +80,8 @@ def query() -> dict[str, str]:
     Werkzeug's parser raises for bytes that are not UTF-8. Here they are replaced, so that
     validation rejects them.
     """
-    given = parse_qsl(request.query_string.decode(errors="replace"), keep_blank_values=True)
-    return dict(reversed(given))
+    text = request.query_string.decode(errors="replace")
+    return dict(reversed(parse_qsl(text, keep_blank_values=True)))
 
 
 def known_etags() -> frozenset[str]:
@@ -117,8 +117,9 @@ def origin() -> Origin:
 
 def origin_of(environ: Mapping[str, Any]) -> Origin:
     """Return the origin of a request; a valid X-Request-ID is used as its id."""
-    given = environ.get("HTTP_X_REQUEST_ID", "")
-    request_id = given if given and REQUEST_ID.fullmatch(given) else _new_id()
+    request_id = environ.get("HTTP_X_REQUEST_ID", "")
+    if not REQUEST_ID.fullmatch(request_id):
+        request_id = _new_id()
     return Origin("http", environ.get("REMOTE_ADDR") or "unknown", request_id)
 
 

@@ -14,13 +14,13 @@ from .json import dumps
 
 def init_app(app: Flask) -> None:
     """Register handlers that send every error of this application in the one JSON form."""
-    app.register_error_handler(ScoreboardError, answer)
+    app.register_error_handler(ScoreboardError, _response)
     app.register_error_handler(RateLimitExceeded, _limited)
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, lambda error: answer(translate(error)))
+    app.register_error_handler(Exception, lambda error: _response(translate(error)))
 
 
-def answer(error: ScoreboardError) -> Response:
+def _response(error: ScoreboardError) -> Response:
     """Return the HTTP response for this error."""
     response = jsonify(error.body())
     response.status_code = error.status
@@ -44,17 +44,17 @@ def respond(
 
 
 def _limited(error: RateLimitExceeded) -> Response:
-    # The whole period is the longest it can take; the auth limits are coarse on purpose.
-    return answer(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
+    # At most the whole period; the auth limits are coarse on purpose.
+    return _response(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
 
 
 def _http(error: HTTPException) -> Response:
     """Return a response in our form for an error of Flask (unknown path, wrong method, ...)."""
     if error.code is None or error.code >= 500:
-        return answer(translate(error))
+        return _response(translate(error))
     refusal = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
     refusal.status = error.code
-    response = answer(refusal)
+    response = _response(refusal)
     allowed = dict(error.get_headers()).get("Allow")
     if allowed:
         response.headers["Allow"] = allowed

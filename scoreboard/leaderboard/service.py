@@ -107,7 +107,7 @@ class LeaderboardReads:
 
     def run(self, read: Read) -> tuple[str, dict[str, Any]]:
         """Return the stamp of a snapshot of the board, and the result of `read` on it. Blocks."""
-        return self._batches.ask(read)
+        return self._batches.run(read)
 
     def _run(
         self, connection: Connection, reads: Sequence[Read]

@@ -115,7 +115,7 @@ class Top10Cache:
         """
         if self._is_old():
             try:
-                self._reads.ask(None)
+                self._reads.run(None)
             except (ServerError, Overloaded):
                 if self._batch.version < 0:
                     raise

@@ -136,7 +136,7 @@ def anomaly(origin: Origin, rule: str, user_id: str | None, detail: str) -> None
 
 
 def _log(level: int, event: str, origin: Origin, /, **fields: Any) -> None:
-    where = {"request_id": origin.request_id, "door": origin.door, "address": origin.address}
+    where = {"request_id": origin.request_id, "door": origin.transport, "address": origin.address}
     line = json.dumps({"time": _now(), "event": event, **where, **fields})
     services().recent.keep([line])
     log.log(level, line)

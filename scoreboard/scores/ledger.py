@@ -50,7 +50,7 @@ class Ledger:
         Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError or Overloaded, or the database
         error that this update alone causes.
         """
-        return self._batches.ask(update)
+        return self._batches.run(update)
 
     def record_all(self, updates: Sequence[Update]) -> list[Receipt | Exception]:
         """Record and publish the updates in order; return a receipt or an error for each.
@@ -62,7 +62,7 @@ class Ledger:
         outcomes: list[Receipt | Exception] = []
         for start in range(0, len(updates), MAX_BATCH_SIZE):
             try:
-                outcomes += self._batches.ask_all(updates[start : start + MAX_BATCH_SIZE])
+                outcomes += self._batches.run_all(updates[start : start + MAX_BATCH_SIZE])
             except Overloaded as error:
                 outcomes.append(Overloaded(error.retry_after, status=500))
             if isinstance(outcomes[-1], (ServerError, Overloaded)):

@@ -14,8 +14,6 @@ from flask import Flask
 
 from ..concurrency import runtime
 from ..ops import doctor
-from ..scores.submit import MAX_BATCH_BYTES
-from ..services import services
 from .listener import Listener, listen
 from .shutdown import stop, stop_signal
 
@@ -37,19 +35,18 @@ def run(app: Flask) -> None:
     """
     doctor.check_start(app, server=runtime.ASYNC_MODE)
     sockets = _listen(app.config["HOST"], app.config["PORT"])
-    listener = Listener(
-        sockets,
-        app,
-        live=services(app).connections,
-        limiter=services(app).refusal_limiter,
-        behind_proxy=app.config["TRUSTED_PROXIES"] > 0,
-        max_body_size=MAX_BATCH_BYTES,
-    )
-    _tune_interpreter()
+    listener = Listener(sockets, app)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    # Objects created at startup are never garbage, and scanning them stalls the loop for 100 ms:
+    # https://docs.python.org/3/library/gc.html#gc.freeze
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     stopped = stop_signal()
     listener.start()
     for each in sockets:
-        log.info("serving on http://%s:%s", *each.getsockname()[:2])
+        host, port = each.getsockname()[:2]
+        log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     stopped.wait()
     log.info("stopping")
     stop(app, listener)
@@ -63,15 +60,7 @@ def _listen(host: str | None, port: int | None) -> list[socket.socket]:
     try:
         return listen(host, port)
     except OSError as error:
+        # `socket.create_server` adds the address to the message of the system.
+        problem = (error.strerror or type(error).__name__).partition(" (while")[0]
         where = f"{host or 'all addresses'} port {port}"
-        problem = error.strerror or type(error).__name__
         raise SystemExit(f"scoreboard: cannot listen on {where}: {problem}") from None
-
-
-def _tune_interpreter() -> None:
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    # Objects created at startup are never garbage, and scanning them stalls the loop for 100 ms:
-    # https://docs.python.org/3/library/gc.html#gc.freeze
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)

@@ -5,8 +5,8 @@ import re
 from collections import deque
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any
 from urllib.parse import unquote_to_bytes
+from wsgiref.types import WSGIEnvironment
 
 import httptools
 
@@ -21,48 +21,39 @@ MAX_CHUNKED_SIZE = 512 * 1024
 HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
 ABSOLUTE_TARGET = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
-Environ = dict[str, Any]
-
 
 class Refused(Exception):
     """A request that the server refuses; the connection is closed after the response."""
 
-    def __init__(self, status: HTTPStatus, message: str) -> None:
+    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.message, self.status = message, status
 
 
 class RequestReader:
     """Parses the requests of one connection, in order.
 
-    `requests` holds the complete ones, each with its body. `upgraded` is None until a request asks
-    for another protocol; then it holds the bytes after that request.
+    `requests` holds the complete ones, each with its body. `upgraded` is None until a request names
+    another protocol; then it holds the bytes after that request.
     """
 
-    __slots__ = (
-        "_base",
-        "_body",
-        "_body_size",
-        "_environ",
-        "_head_size",
-        "_max_body_size",
-        "_parser",
-        "_sent_size",
-        "_target",
-        "expects_body",
-        "in_request",
-        "requests",
-        "upgraded",
-    )
-
-    def __init__(self, base: Environ, max_body_size: int) -> None:
+    def __init__(self, base: WSGIEnvironment, max_body_size: int) -> None:
         """Create a reader. Environs start as copies of `base`; `max_body_size` is in bytes."""
         self._base = base
         self._max_body_size = max_body_size
         self._parser = httptools.HttpRequestParser(self)
-        self.requests: deque[Environ] = deque()
+        self.requests: deque[WSGIEnvironment] = deque()
         self.upgraded: bytes | None = None
         self.in_request = self.expects_body = False
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for `100 Continue` before it sends the body."""
+        return (
+            self.expects_body
+            and not self._body
+            and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
+        )
 
     def feed(self, data: bytes) -> None:
         """Parse bytes from the client. After it raises Refused it must not be called again."""
@@ -75,38 +66,33 @@ class RequestReader:
                 raise error.__context__ from None
             raise
         except httptools.HttpParserError:
-            raise Refused(HTTPStatus.BAD_REQUEST, "Malformed HTTP request.") from None
-        if self.in_request:
-            self._count(len(data))
+            raise Refused("Malformed HTTP request.") from None
+        if self.in_request and self.expects_body:
+            self._received_size += len(data)  # includes chunk sizes and trailers
+            self._check_body_size(self._received_size, MAX_CHUNKED_SIZE)
+        elif self.in_request:
+            self._head_size += len(data)
+            self._check_head(self._head_size)
 
-    def _count(self, size: int) -> None:
-        """Limit the bytes of an incomplete request, including chunk sizes and trailers."""
-        if self.expects_body:
-            self._sent_size += size
-            if self._sent_size > MAX_CHUNKED_SIZE:
-                raise self._too_large()
-        else:
-            self._head_size += size
-            self._check_head()
-
-    def _check_head(self) -> None:
-        if self._head_size > MAX_HEAD_SIZE:
+    def _check_head(self, size: int, max_size: int = MAX_HEAD_SIZE) -> None:
+        if size > max_size:
             raise Refused(
+                f"The head of a request must be at most {MAX_HEAD_SIZE // 1024} KiB, and each "
+                f"header at most {MAX_HEADER_SIZE // 1024} KiB.",
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"The head of a request must be at most {MAX_HEAD_SIZE // 1024} KiB.",
             )
 
-    def _too_large(self) -> Refused:
+    def _check_body_size(self, size: int, max_size: int) -> None:
         # Not 413: the specification fixes the statuses of the update endpoint.
-        most = self._max_body_size // 1024
-        return Refused(HTTPStatus.BAD_REQUEST, f"The body must be at most {most} KiB.")
+        if size > max_size:
+            raise Refused(f"The body must be at most {self._max_body_size // 1024} KiB.")
 
     # --- called by the parser ---
 
     def on_message_begin(self) -> None:
         """Start a new request."""
         self.in_request, self.expects_body = True, False
-        self._head_size = self._body_size = self._sent_size = 0
+        self._head_size = self._body_size = self._received_size = 0
         self._target = b""
         self._body: list[bytes] = []
         self._environ = dict(self._base)
@@ -115,7 +101,7 @@ class RequestReader:
         """Add a part of the request target."""
         self._target += part
         if len(self._target) > MAX_TARGET_SIZE:
-            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "The request target is too long.")
+            raise Refused("The request target is too long.", HTTPStatus.REQUEST_URI_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header. Trailers are dropped."""
@@ -123,22 +109,18 @@ class RequestReader:
             return
         size = len(name) + len(value) + 4
         self._head_size += size
-        self._check_head()
-        if size > MAX_HEADER_SIZE:
-            raise Refused(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"A header must be at most {MAX_HEADER_SIZE // 1024} KiB.",
-            )
+        self._check_head(self._head_size)
+        self._check_head(size, MAX_HEADER_SIZE)
         key = _environ_key(name)
         if key is None:
             return
         environ = self._environ
-        if key in environ:
-            if key == "HTTP_HOST":
-                raise Refused(HTTPStatus.BAD_REQUEST, "A request has one Host header.")
-            environ[key] += "," + value.decode("latin-1")
-        else:
+        if key not in environ:
             environ[key] = value.decode("latin-1")
+        elif key == "HTTP_HOST":
+            raise Refused("A request has one Host header.")
+        else:
+            environ[key] += "," + value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Check the complete head."""
@@ -147,26 +129,24 @@ class RequestReader:
         environ["REQUEST_METHOD"] = parser.get_method().decode()
         environ["SERVER_PROTOCOL"] = "HTTP/" + version
         if version not in ("1.1", "1.0"):
-            raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Use HTTP/1.1 or HTTP/1.0.")
+            raise Refused("Use HTTP/1.1 or HTTP/1.0.", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         self._set_target(environ)
         host = environ.get("HTTP_HOST")
         if host is None:
             if version == "1.1":
-                raise Refused(HTTPStatus.BAD_REQUEST, "A request has a Host header.")
+                raise Refused("A request has a Host header.")
         elif not HOST.fullmatch(host.encode("latin-1")):
-            raise Refused(HTTPStatus.BAD_REQUEST, "The Host header is no host.")
+            raise Refused("The Host header is no host.")
         environ["scoreboard.keep_alive"] = parser.should_keep_alive()
         length = environ.get("CONTENT_LENGTH")
-        if length and int(length) > self._max_body_size:
-            raise self._too_large()
+        self._check_body_size(int(length or 0), self._max_body_size)
         self.expects_body = bool(length) or "HTTP_TRANSFER_ENCODING" in environ
 
     def on_body(self, part: bytes) -> None:
         """Add a part of the body."""
         self._body.append(part)
         self._body_size += len(part)
-        if self._body_size > self._max_body_size:
-            raise self._too_large()
+        self._check_body_size(self._body_size, self._max_body_size)
 
     def on_message_complete(self) -> None:
         """Add the complete request to `requests`."""
@@ -178,30 +158,20 @@ class RequestReader:
         self.in_request = self.expects_body = False
         self.requests.append(environ)
 
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the client waits for `100 Continue` before it sends the body."""
-        return (
-            self.expects_body
-            and not self._body
-            and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
-        )
-
-    def _set_target(self, environ: Environ) -> None:
+    def _set_target(self, environ: WSGIEnvironment) -> None:
         target = self._target
-        if not target.startswith(b"/"):
-            if target == b"*" and environ["REQUEST_METHOD"] == "OPTIONS":
-                pass
-            elif absolute := ABSOLUTE_TARGET.fullmatch(target):
-                # RFC 9112, section 3.2.2: the host in the target replaces the header's.
-                host, target = absolute[1], absolute[2]
-                if not host or not HOST.fullmatch(host):
-                    raise Refused(HTTPStatus.BAD_REQUEST, "The request target has no valid host.")
-                environ["HTTP_HOST"] = host.decode()
-                if not target.startswith(b"/"):
-                    target = b"/" + target
-            else:
-                raise Refused(HTTPStatus.BAD_REQUEST, "The request target must begin with a slash.")
+        if target.startswith(b"/") or (target == b"*" and environ["REQUEST_METHOD"] == "OPTIONS"):
+            pass
+        elif absolute := ABSOLUTE_TARGET.fullmatch(target):
+            # RFC 9112, section 3.2.2: the host in the target replaces the header's.
+            host, target = absolute[1], absolute[2]
+            if not host or not HOST.fullmatch(host):
+                raise Refused("The request target has no valid host.")
+            environ["HTTP_HOST"] = host.decode()
+            if not target.startswith(b"/"):
+                target = b"/" + target
+        else:
+            raise Refused("The request target must begin with a slash.")
         path, _, query = target.partition(b"?")
         if b"%" in path:
             path = unquote_to_bytes(path)

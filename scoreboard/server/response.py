@@ -1,5 +1,6 @@
 """Encode WSGI responses: status, headers and body as one byte string."""
 
+import functools
 import time
 from collections.abc import Iterable
 from email.utils import formatdate
@@ -13,23 +14,20 @@ NO_BODY = ("1", "204", "304")
 CLOSE = ("Connection", "close")
 
 
-class Response:
+class ResponseHead:
     """The status and headers of a response; an instance is WSGI's `start_response`."""
-
-    __slots__ = ("headers", "status")
 
     def __init__(self) -> None:
         self.status = ""
         self.headers: list[tuple[str, str]] = []
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """Set status and headers (PEP 3333). A second call, after an error, replaces them."""
+        """Set status and headers (PEP 3333); a second call replaces them. `write` is missing."""
         self.status, self.headers = status, headers
-        return _no_write
 
     @property
     def closes(self) -> bool:
-        """Whether the application asks to close the connection."""
+        """Whether the application requests to close the connection."""
         return CLOSE in self.headers
 
     def encode(self, parts: Iterable[bytes], method: str, connection: str | None) -> bytes:
@@ -47,38 +45,28 @@ class Response:
                 lines.append(f"{name}: {value}")
             has_length |= name.lower() == "content-length"
             has_date |= name.lower() == "date"
-        if not has_length and not self.status.startswith(NO_BODY):
+        has_body = not self.status.startswith(NO_BODY)
+        if not has_length and has_body:
             lines.append(f"Content-Length: {len(body)}")
         if not has_date:
             lines.append(f"Date: {_date(int(time.time()))}")
         if connection:
             lines.append(f"Connection: {connection}")
         head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-        if method == "HEAD" or self.status.startswith(NO_BODY):
-            return head
-        return head + body
+        return head + body if has_body and method != "HEAD" else head
 
 
-def refusal(status: HTTPStatus, code: str, message: str) -> bytes:
+def error_response(status: HTTPStatus, code: str, message: str) -> bytes:
     """Return a response with the usual error body that closes the connection."""
-    body = dumps({"error": {"code": code, "message": message}})
-    response = Response()
-    response(
+    head = ResponseHead()
+    head(
         f"{status.value} {status.phrase}",
         [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")],
     )
-    return response.encode([body], "GET", "close")
+    body = dumps({"error": {"code": code, "message": message}})
+    return head.encode([body], "GET", "close")
 
 
-def _no_write(data: bytes) -> None:
-    raise NotImplementedError("return the body from the application")
-
-
-_dated = (0, "")
-
-
+@functools.lru_cache(1)
 def _date(second: int) -> str:
-    global _dated
-    if _dated[0] != second:
-        _dated = second, formatdate(second, usegmt=True)
-    return _dated[1]
+    return formatdate(second, usegmt=True)

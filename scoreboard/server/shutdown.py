@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 # Seconds; platforms usually allow a process 10 s to stop.
 STOP_TIMEOUT = 8
 # Seconds in which requests still arrive that clients sent before the listening sockets closed.
-IN_FLIGHT_TIME = 0.5
+IN_FLIGHT_PERIOD = 0.5
 POLL_INTERVAL = 0.02
 
 
@@ -57,8 +57,8 @@ def stop(app: Flask, listener: Listener) -> None:
     the deadline, it ends the process itself.
     """
     listener.stop_accepting()
-    settled = time.monotonic() + IN_FLIGHT_TIME
-    deadline = time.monotonic() + STOP_TIMEOUT
+    now = time.monotonic()
+    settled, deadline = now + IN_FLIGHT_PERIOD, now + STOP_TIMEOUT
     connections = services(app).connections
     connections.stopping = True
     _wait_until(lambda: not services(app).attempts_in_progress, deadline)

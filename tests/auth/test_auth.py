@@ -15,7 +15,7 @@ from werkzeug.security import generate_password_hash
 
 from config import Config
 from scoreboard.auth import accounts, passwords, revocations, tokens
-from scoreboard.concurrency.fair_queue import FairQueue
+from scoreboard.concurrency.bounded_queue import BoundedQueue
 from scoreboard.db import transactions
 from scoreboard.models import RevokedToken, User
 from scoreboard.services import services
@@ -252,7 +252,7 @@ class TestTokens:
         set_columns(suspended.user_id, suspended_at=datetime.now(UTC))
         batch = [player.token, suspended.token, mint(str(uuid.uuid4())), signed_out.token]
 
-        results = services(app).roles.ask_all(
+        results = services(app).roles.run_all(
             [tokens.read(token, "access") for token in [*batch, scorer.token]]
         )
 
@@ -333,7 +333,7 @@ class TestFailedSignIns:
 
 
 def test_a_full_password_queue_is_an_overload(app, client, monkeypatch):
-    full = FairQueue(slots=0, max_waiting=0, max_per_address=0, retry_after=5)
+    full = BoundedQueue(slots=0, max_waiting=0, timeout=1, retry_after=5)
     monkeypatch.setattr(services(app), "password_queue", full)
 
     for response in (login(client), register(client)):

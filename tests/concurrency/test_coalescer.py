@@ -1,126 +1,122 @@
-"""Work that several ask for at the same time is done in one go."""
+"""Concurrent calls are processed in batches."""
 
 import threading
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from scoreboard.concurrency.coalescer import Coalescer
-from scoreboard.errors import ServerError
+from scoreboard.errors import Overloaded, ServerError
 from tests.support.waiting import wait_until
 
 
-class Work:
-    """Work that waits until it is let go, and keeps what it was asked for each time."""
+class Calls:
+    """Calls in threads. The first batch is processed only when `results` is called."""
 
-    def __init__(self, answer=lambda asked: asked * 10):
-        self.rounds = []
-        self.answer = answer
-        self.may_go = threading.Event()
+    def __init__(self, process=lambda item: item * 10, max_batch_size=10, **options):
+        self.coalescer = Coalescer(self._process, max_batch_size, **options)
+        self.batches = []
+        self._process_item = process
+        self._may_process = threading.Event()
+        self._results, self._threads = {}, []
 
-    def __call__(self, asked):
-        self.rounds.append(asked)
-        assert self.may_go.wait(10)
-        return [self.answer(each) for each in asked]
+    def _process(self, items):
+        self.batches.append(items)
+        assert self._may_process.wait(10)
+        return [self._process_item(item) for item in items]
 
+    def start(self, *items):
+        """Start a call, and return when it is processed or queued."""
 
-class Askers:
-    """Threads that each ask for one thing, one after the other."""
-
-    def __init__(self, together):
-        self.together = together
-        self.answers = {}
-        self.threads = []
-
-    def ask(self, *asked):
         def run():
-            self.answers[asked] = self.together.ask_all(asked)
+            self._results[items] = self.coalescer.run_all(items)
 
-        self.threads.append(threading.Thread(target=run))
-        self.threads[-1].start()
+        self._threads.append(threading.Thread(target=run))
+        self._threads[-1].start()
+        queued = len(self._threads) - 1
+        wait_until(lambda: self.batches and len(self.coalescer._queue) == queued)
 
-    def wait(self):
-        for thread in self.threads:
+    def results(self):
+        self._may_process.set()
+        for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive()
-        return self.answers
+        return self._results
 
 
-def started(work, rounds):
-    wait_until(lambda: len(work.rounds) == rounds)
+def test_calls_that_arrive_during_a_batch_share_the_next():
+    calls = Calls()
+    for number in (1, 2, 3, 4):
+        calls.start(number)
+
+    results = calls.results()
+
+    assert results == {(1,): [10], (2,): [20], (3,): [30], (4,): [40]}
+    assert calls.batches == [[1], [2, 3, 4]]
 
 
-def queued(together, count):
-    wait_until(lambda: len(together._queue) == count)
+def test_a_batch_has_a_maximum_size_and_never_splits_a_call():
+    calls = Calls(max_batch_size=4)
+    for items in [(1,), (2, 3), (4,), (5, 6), (7, 8, 9, 10, 11)]:
+        calls.start(*items)
+
+    calls.results()
+
+    assert calls.batches == [[1], [2, 3, 4], [5, 6], [7, 8, 9, 10, 11]]
 
 
-def test_whoever_comes_while_it_is_done_shares_the_next_round():
-    work = Work()
-    together = Coalescer(work, most=10)
-    askers = Askers(together)
+def test_a_full_queue_refuses_the_next_call():
+    calls = Calls(max_pending=2)
+    calls.start(1)
+    calls.start(2, 3)
 
-    askers.ask(1)
-    started(work, 1)
-    for number in (2, 3, 4):
-        askers.ask(number)
-        queued(together, number - 1)
-    work.may_go.set()
+    with pytest.raises(Overloaded):
+        calls.coalescer.run(4)
 
-    assert askers.wait() == {(1,): [10], (2,): [20], (3,): [30], (4,): [40]}
-    assert work.rounds == [[1], [2, 3, 4]]
+    assert calls.results() == {(1,): [10], (2, 3): [20, 30]}
 
 
-def test_a_round_is_no_larger_than_it_may_be_and_what_is_asked_together_stays_together():
-    work = Work()
-    together = Coalescer(work, most=4)
-    askers = Askers(together)
+def test_the_result_of_one_item_may_be_an_error():
+    coalescer = Coalescer(lambda items: [ValueError("odd") if i % 2 else i for i in items], 10)
 
-    askers.ask(1)
-    started(work, 1)
-    for place, asked in enumerate([(2, 3), (4,), (5, 6), (7, 8, 9, 10, 11)]):
-        askers.ask(*asked)
-        queued(together, place + 1)
-    work.may_go.set()
-
-    askers.wait()
-    assert work.rounds == [[1], [2, 3, 4], [5, 6], [7, 8, 9, 10, 11]]
-
-
-def test_the_answer_of_one_may_be_an_error_that_no_other_gets():
-    work = Work(lambda asked: ValueError("odd") if asked % 2 else asked)
-    work.may_go.set()
-    together = Coalescer(work, most=10)
-
-    assert together.ask(2) == 2
+    assert coalescer.run(2) == 2
     with pytest.raises(ValueError, match="odd"):
-        together.ask(3)
+        coalescer.run(3)
 
 
-def test_work_that_fails_fails_for_everybody_is_logged_once_and_the_next_round_is_done(unforeseen):
-    def fail(asked):
-        raise OSError("gone")
+@pytest.mark.parametrize(
+    ("error", "batches"),
+    [(ValueError("bad"), [[1], [2, 3]]), (OperationalError("", {}, None), [[1]])],
+    ids=["any error", "database failure"],
+)
+def test_an_error_fails_the_batch_and_a_database_failure_the_whole_queue(
+    unforeseen, error, batches
+):
+    def fail(item):
+        raise error
 
-    work = Work(fail)
-    together = Coalescer(work, most=10)
-    askers = Askers(together)
-    askers.ask(1)
-    started(work, 1)
-    for number in (2, 3, 4):
-        askers.ask(number)
-        queued(together, number - 1)
-    work.may_go.set()
+    calls = Calls(fail)
+    for number in (1, 2, 3):
+        calls.start(number)
 
-    answers = askers.wait()
+    results = calls.results()
 
-    assert [type(answers[asked,][0]) for asked in (1, 2, 3, 4)] == [ServerError] * 4
-    assert [len(asked) for asked in work.rounds] == [1, 3]
-    assert [type(error) for error in unforeseen] == [OSError] * 2
+    assert [type(results[number,][0]) for number in (1, 2, 3)] == [ServerError] * 3
+    assert calls.batches == batches
+    assert unforeseen == [error] * len(batches)
 
 
-def test_many_threads_each_get_their_own_answer():
-    together = Coalescer(lambda asked: [each * 10 for each in asked], most=7)
-    askers = Askers(together)
+def test_many_threads_each_get_their_own_result():
+    coalescer = Coalescer(lambda items: [item * 10 for item in items], 7)
+    results = {}
 
-    for number in range(200):
-        askers.ask(number)
+    def run(number):
+        results[number] = coalescer.run(number)
 
-    assert askers.wait() == {(number,): [number * 10] for number in range(200)}
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+
+    assert results == {number: number * 10 for number in range(200)}

@@ -1,4 +1,4 @@
-"""What is tested of sockets with threads holds on eventlet as well, of which much is relied on."""
+"""Run the tests of the runtime, and of what depends on it, on eventlet as well."""
 
 import subprocess
 import sys
@@ -18,20 +18,11 @@ from tests.support.servers import ROOT
     ids=["hub", "websocket", "engine"],
 )
 def test_on_eventlet(tests, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.support.pytest_on_eventlet",
-            "--basetemp",
-            tmp_path / "green",
-            *tests,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
+    command = ["-m", "tests.support.pytest_on_eventlet", "--basetemp", tmp_path / "green", *tests]
+
+    run = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "skipped" not in run.stdout

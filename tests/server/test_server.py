@@ -1,4 +1,4 @@
-"""The HTTP server of `python wsgi.py`: what a client observes of its connections."""
+"""The HTTP server of `python wsgi.py`, as its clients observe it."""
 
 import contextlib
 import json
@@ -6,25 +6,31 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import requests
 
-from scoreboard.http.refusal_limiter import MAX_REFUSALS, RefusalLimiter
+from scoreboard.http.refusal_limiter import BLOCK_TIME, MAX_REFUSALS, RefusalLimiter
 from scoreboard.server.connection import (
     BODY_TIMEOUT,
     CLOSE_TIMEOUT,
     EXCHANGE_TIMEOUT,
     MAX_PIPELINED,
-    Connection,
+    HttpConnection,
 )
-from scoreboard.server.listener import HEAD_TIMEOUT, HEAD_TIMEOUT_BEHIND_PROXY
-from tests.support.servers import ROOT, Server, free_port
-from tests.support.waiting import wait_until
+from scoreboard.server.listener import HEAD_TIMEOUT
+from tests.support.servers import ROOT, SECRETS, Server, free_port
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 TOP_10 = b"GET /api/score/top10 HTTP/1.1\r\nHost: x\r\n\r\n"
-CLOSE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LOGIN = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+HANDSHAKE = (
+    "GET /ws/scoreboard?token={} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,26 +41,40 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def connect(server):
-    """Return a function that connects, from an address if one is given."""
+def small_server(tmp_path):
+    """Return a server for 100 connections: 50 of one address, of which 37 are live."""
+    server = Server(tmp_path, most_files=156)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def connect():
+    """Return a function that connects to a server from an address."""
     with contextlib.ExitStack() as stack:
 
-        def connect(address="127.0.0.1"):
-            client = socket.create_connection(
-                ("127.0.0.1", server.port), timeout=30, source_address=(address, 0)
+        def connect(server, address="127.0.0.1"):
+            return stack.enter_context(
+                socket.create_connection(
+                    ("127.0.0.1", server.port), timeout=30, source_address=(address, 0)
+                )
             )
-            return stack.enter_context(client)
 
         yield connect
 
 
+@pytest.fixture
+def client(connect, server):
+    return connect(server)
+
+
 def read_all(client):
     """Return everything until the server closes the connection."""
-    answer = b""
+    data = b""
     with contextlib.suppress(ConnectionResetError):
-        while data := client.recv(65536):
-            answer += data
-    return answer
+        while part := client.recv(65536):
+            data += part
+    return data
 
 
 def read_response(client):
@@ -62,15 +82,21 @@ def read_response(client):
     file = client.makefile("rb")
     status = int(file.readline().split()[1])
     headers = {}
-    while (line := file.readline().strip()) != b"":
+    while line := file.readline().strip():
         name, _, value = line.decode().partition(": ")
         headers[name.lower()] = value
     return status, headers, file.read(int(headers.get("content-length", 0)))
 
 
-def test_a_connection_is_kept_for_the_next_request(connect):
-    client = connect()
+def statuses(data):
+    return [int(response[:3]) for response in data.split(b"HTTP/1.1 ")[1:]]
 
+
+def viewer_token(server):
+    return requests.post(f"{server.url}/api/auth/viewer", timeout=10).json()["access_token"]
+
+
+def test_a_connection_is_kept_for_further_requests(client):
     for _ in range(3):
         client.sendall(GET)
         status, headers, body = read_response(client)
@@ -80,63 +106,54 @@ def test_a_connection_is_kept_for_the_next_request(connect):
         assert headers["date"].endswith("GMT")
 
 
-def test_a_connection_ends_when_the_client_says_so(connect):
-    client = connect()
-
-    client.sendall(CLOSE)
+def test_a_connection_closes_at_the_request_of_the_client(client):
+    client.sendall(LAST)
 
     assert b"\r\nConnection: close\r\n" in read_all(client)
 
 
-@pytest.mark.parametrize("keep_alive", [False, True])
-def test_http_1_0_keeps_a_connection_only_if_asked(connect, keep_alive):
-    client = connect()
-    client.sendall(
-        b"GET /healthz HTTP/1.0\r\n" + b"Connection: keep-alive\r\n" * keep_alive + b"\r\n"
-    )
+@pytest.mark.parametrize(
+    ("headers", "connection"), [(b"", "close"), (b"Connection: keep-alive\r\n", "keep-alive")]
+)
+def test_http_1_0_keeps_a_connection_only_on_request(client, headers, connection):
+    client.sendall(b"GET /healthz HTTP/1.0\r\n%b\r\n" % headers)
 
     status, headers, _ = read_response(client)
 
-    assert status == 200
-    assert headers["connection"] == ("keep-alive" if keep_alive else "close")
+    assert (status, headers["connection"]) == (200, connection)
 
 
-def test_pipelined_requests_are_answered_in_order(connect):
-    client = connect()
+def test_pipelined_requests_are_answered_in_order(client):
     paths = [b"/healthz", b"/api/score/top10", b"/nowhere", b"/healthz"]
 
-    client.sendall(b"".join(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths) + CLOSE)
-    answers = read_all(client)
+    client.sendall(b"".join(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path for path in paths) + LAST)
 
-    statuses = [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]]
-    assert statuses == [b"200", b"200", b"404", b"200", b"200"]
+    assert statuses(read_all(client)) == [200, 200, 404, 200, 200]
 
 
-def test_more_requests_than_are_read_ahead_are_answered_all(connect):
-    client = connect()
+def test_more_pipelined_requests_than_the_read_ahead_are_all_answered(client):
     count = MAX_PIPELINED * 40
 
-    client.sendall(GET * count + CLOSE)
+    client.sendall(GET * count + LAST)
 
-    assert read_all(client).count(b"HTTP/1.1 200") == count + 1
+    assert statuses(read_all(client)) == [200] * (count + 1)
 
 
-def test_others_are_served_while_a_client_pipelines(connect):
-    greedy, polite = connect(), connect()
+def test_a_client_that_pipelines_does_not_block_others(client, connect, server):
+    greedy = connect(server)
     greedy.setblocking(False)
     with contextlib.suppress(BlockingIOError):
         for _ in range(100):
             greedy.send(TOP_10 * 1000)
 
     for _ in range(20):
-        polite.sendall(GET)
+        client.sendall(GET)
 
-        assert read_response(polite)[0] == 200
+        assert read_response(client)[0] == 200
 
 
-def test_head_has_the_headers_and_no_body(connect):
-    client = connect()
-    client.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+def test_a_response_to_head_has_no_body(client):
+    client.sendall(LAST.replace(b"GET", b"HEAD"))
 
     head, _, body = read_all(client).partition(b"\r\n\r\n")
 
@@ -144,33 +161,28 @@ def test_head_has_the_headers_and_no_body(connect):
     assert body == b""
 
 
-def test_the_body_is_asked_for_when_the_client_waits_for_that(connect, server):
-    client = connect()
-    head = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
-
-    client.sendall(head + b"Expect: 100-continue\r\n\r\n")
+def test_the_server_sends_100_continue_on_request(client):
+    client.sendall(LOGIN + b"Expect: 100-continue\r\n\r\n")
 
     assert client.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
     client.sendall(b"{}")
     assert read_response(client)[0] == 400
 
 
-def test_a_request_that_is_refused_by_the_server_has_the_error_shape(connect):
-    client = connect()
-
+def test_a_refused_request_ends_the_connection_with_the_error_shape(client):
     client.sendall(GET + b"GET /ws?token=a-secret HTTP/1.1\r\n\r\n" + GET)
-    answers = read_all(client).split(b"HTTP/1.1 ")[1:]
 
-    assert [answer[:3] for answer in answers] == [b"200", b"400"]
-    head, _, body = answers[1].partition(b"\r\n\r\n")
+    data = read_all(client)
+
+    assert statuses(data) == [200, 400]
+    head, _, body = data[data.index(b"HTTP/1.1 400") :].partition(b"\r\n\r\n")
     assert json.loads(body)["error"]["code"] == "bad_request"
     assert b"Connection: close" in head
     assert b"X-Content-Type-Options: nosniff" in head
-    assert b"a-secret" not in answers[1]
+    assert b"a-secret" not in data
 
 
-def test_a_body_larger_than_any_endpoint_takes_is_refused(connect):
-    client = connect()
+def test_a_body_larger_than_any_endpoint_accepts_is_refused(client):
     client.sendall(b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
 
     status, _, body = read_response(client)
@@ -180,60 +192,20 @@ def test_a_body_larger_than_any_endpoint_takes_is_refused(connect):
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"),
+    ("headers", "expected"),
     [
-        ("Upgrade: h2c\r\nConnection: Upgrade\r\n", 200),
-        ("Upgrade: websocket\r\nConnection: Upgrade\r\n", 400),
-        ("Upgrade: h2c\r\n", 200),
+        (b"Upgrade: h2c\r\nConnection: Upgrade\r\n", [200]),
+        (b"Upgrade: websocket\r\nConnection: Upgrade\r\n", [400]),
+        (b"Upgrade: h2c\r\n", [200, 200]),
     ],
 )
-def test_an_upgrade_that_is_not_taken_is_answered_and_nothing_after_it_read(
-    connect, headers, status
-):
-    client = connect()
+def test_nothing_is_read_after_a_refused_upgrade(client, headers, expected):
+    client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n%b\r\n" % headers + LAST)
 
-    client.sendall(f"GET /healthz HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode() + CLOSE)
-    answers = read_all(client)
-
-    assert answers.startswith(b"HTTP/1.1 %d" % status)
-    assert answers.count(b"HTTP/1.1") == (1 if "Connection" in headers else 2)
+    assert statuses(read_all(client)) == expected
 
 
-def test_frames_sent_with_the_handshake_are_read(connect, server):
-    token = requests.post(f"{server.url}/api/auth/viewer", timeout=10).json()["access_token"]
-    client = connect()
-    ping = bytes([0x89, 0x80, 0, 0, 0, 0])
-
-    client.sendall(
-        b"GET /ws/scoreboard?token=%b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % token.encode() + ping
-    )
-    received = b""
-    while b"\x8a\x00" not in received:
-        received += client.recv(4096)
-
-    assert received.startswith(b"HTTP/1.1 101")
-
-
-def test_a_client_that_has_gone_leaves_no_file_open(server, connect):
-    def files():
-        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-    connect().sendall(GET)
-    before = files()
-
-    for _ in range(30):
-        client = socket.create_connection(("127.0.0.1", server.port))
-        client.sendall(TOP_10 * 5 + TOP_10[:20])
-        client.close()
-
-    wait_until(lambda: files() <= before + 1)
-    assert "Traceback" not in server.log()
-
-
-def test_a_request_that_has_to_upgrade_says_so_in_its_connection_header(connect):
-    client = connect()
+def test_a_missing_upgrade_is_named_in_the_connection_header(client):
     client.sendall(b"GET /ws/scoreboard HTTP/1.1\r\nHost: x\r\n\r\n")
 
     status, headers, _ = read_response(client)
@@ -241,33 +213,38 @@ def test_a_request_that_has_to_upgrade_says_so_in_its_connection_header(connect)
     assert (status, headers["connection"], headers["upgrade"]) == (426, "Upgrade", "websocket")
 
 
-def test_a_refused_sign_in_is_the_last_response_of_its_connection(connect):
-    client = connect()
-    login = b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+def test_frames_sent_with_the_handshake_are_read(client, server):
+    ping, pong = bytes([0x89, 0x80, 0, 0, 0, 0]), b"\x8a\x00"
 
-    client.sendall(login * 3)
-    answers = read_all(client)
+    client.sendall(HANDSHAKE.format(viewer_token(server)).encode() + ping)
+    received = b""
+    while pong not in received:
+        received += client.recv(4096)
 
-    assert answers.count(b"HTTP/1.1") == 1
-    assert answers.count(b"Connection: close") == 1
-
-
-def test_an_address_that_is_refused_again_and_again_gets_no_connection_for_a_while(connect, server):
-    guess = b"GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n"
-    guessing = connect("127.0.0.7")
-    guessing.sendall(guess * (MAX_REFUSALS + 10))
-    answers = read_all(guessing)
-
-    refused_at_accept = read_all(connect("127.0.0.7"))
-
-    assert answers.count(b"HTTP/1.1 401") == MAX_REFUSALS + 1
-    assert refused_at_accept == b""
-    polite = connect()
-    polite.sendall(GET)
-    assert read_response(polite)[0] == 200
+    assert received.startswith(b"HTTP/1.1 101")
 
 
-def test_the_limiter_forgets_refusals_and_blocks_in_time(monkeypatch):
+def test_a_failed_login_ends_the_connection(client):
+    client.sendall((LOGIN + b"\r\n{}") * 3)
+
+    data = read_all(client)
+
+    assert statuses(data) == [400]
+    assert data.count(b"Connection: close") == 1
+
+
+def test_an_address_with_too_many_refusals_is_blocked(client, connect, server):
+    request = b"GET /api/auth/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n"
+    attacker = connect(server, "127.0.0.7")
+    attacker.sendall(request * (MAX_REFUSALS + 10))
+
+    assert statuses(read_all(attacker)) == [401] * (MAX_REFUSALS + 1)
+    assert read_all(connect(server, "127.0.0.7")) == b""
+    client.sendall(GET)
+    assert read_response(client)[0] == 200
+
+
+def test_a_block_ends_in_time(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr("scoreboard.http.refusal_limiter.time.monotonic", lambda: now[0])
     limiter = RefusalLimiter()
@@ -278,129 +255,100 @@ def test_the_limiter_forgets_refusals_and_blocks_in_time(monkeypatch):
     limiter.count("192.0.2.1")
     assert limiter.is_blocked("192.0.2.1")
     assert not limiter.is_blocked("192.0.2.2")
-    now[0] += 11
+    now[0] += BLOCK_TIME + 1
 
-    assert not limiter.is_blocked("192.0.2.1")
     limiter.count("192.0.2.1")
     assert not limiter.is_blocked("192.0.2.1")
 
 
-def test_idle_connections_of_one_address_make_room_for_new_ones(tmp_path):
-    server = Server(tmp_path, most_files=156)  # room for 100 connections, 50 of one address
-    try:
-        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(120)]
+def test_idle_connections_are_closed_for_new_ones(small_server, connect):
+    idle = [connect(small_server) for _ in range(120)]
 
-        assert server.top10() == []
-        assert idle[0].recv(1) == b""
-        elsewhere = socket.create_connection(
-            ("127.0.0.1", server.port), source_address=("127.0.0.9", 0)
-        )
-        elsewhere.sendall(GET)
-        assert read_response(elsewhere)[0] == 200
-    finally:
-        server.stop()
+    assert small_server.top10() == []
+    assert idle[0].recv(1) == b""
+    other = connect(small_server, "127.0.0.9")
+    other.sendall(GET)
+    assert read_response(other)[0] == 200
 
 
-def test_refused_viewers_of_an_address_leave_room_for_its_requests(tmp_path):
-    server = Server(tmp_path, most_files=156)  # room for 50 connections of one address, 37 live
-    try:
-        token = requests.post(f"{server.url}/api/auth/viewer", timeout=10).json()["access_token"]
-        handshake = (
-            f"GET /ws/scoreboard?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        viewers = []
-        for _ in range(60):
-            viewers.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
-            viewers[-1].sendall(handshake.encode())
-            assert viewers[-1].recv(4096).startswith((b"HTTP/1.1 101", b"HTTP/1.1 429"))
+def test_refused_viewers_of_an_address_do_not_block_its_requests(small_server, connect):
+    handshake = HANDSHAKE.format(viewer_token(small_server)).encode()
+    for _ in range(60):
+        viewer = connect(small_server)
+        viewer.sendall(handshake)
+        assert viewer.recv(4096).startswith((b"HTTP/1.1 101", b"HTTP/1.1 429"))
 
-        assert server.top10() == []
-    finally:
-        server.stop()
+    assert small_server.top10() == []
 
 
-class TestTimeouts:
-    """How long a connection may be at what it is at, in seconds."""
+@pytest.mark.parametrize(
+    ("state", "timeout"),
+    [
+        ({}, HEAD_TIMEOUT),
+        ({"expects_body": True}, BODY_TIMEOUT),
+        ({"_processing": True}, EXCHANGE_TIMEOUT),
+        ({"_output": b"x"}, EXCHANGE_TIMEOUT),
+        ({"_closing": True}, CLOSE_TIMEOUT),
+    ],
+    ids=["head", "body", "processing", "sending", "closing"],
+)
+def test_every_state_of_a_connection_has_a_timeout(state, timeout):
+    connection = SimpleNamespace(
+        **{"_closing": False, "_processing": False, "_output": b"", "since": 1.0, **state},
+        _reader=SimpleNamespace(expects_body=state.get("expects_body", False)),
+        _listener=SimpleNamespace(head_timeout=HEAD_TIMEOUT),
+    )
+    connection.is_responding = HttpConnection.is_responding.fget(connection)
 
-    def timeout(self, behind_proxy=False, **state):
-        """Return after how many seconds a connection in this state is closed."""
-        reader = type("Reader", (), {"in_request": False, "expects_body": False})()
-        connection = Connection.__new__(Connection)
-        connection._closing, connection._output = state.get("closing", False), b""
-        connection.answering = state.get("answering", False)
-        reader.expects_body = state.get("body", False)
-        connection._reader, connection.since = reader, 0.0
-        seconds = HEAD_TIMEOUT_BEHIND_PROXY if behind_proxy else HEAD_TIMEOUT
-        connection._listener = type("Listener", (), {"head_timeout": seconds})()
-        return next(second for second in range(1000) if connection.is_timed_out(second + 0.1))
-
-    def test_for_a_head(self):
-        assert self.timeout() == HEAD_TIMEOUT
-
-    def test_for_a_head_behind_a_proxy_which_closes_idle_connections_itself(self):
-        # https://devcenter.heroku.com/articles/http-routing#keepalives
-        assert self.timeout(behind_proxy=True) > 90
-
-    def test_for_a_body(self):
-        assert self.timeout(body=True) == BODY_TIMEOUT
-
-    def test_for_a_response(self):
-        assert self.timeout(answering=True) == EXCHANGE_TIMEOUT
-
-    def test_for_a_client_that_goes_on_sending_after_the_last_response(self):
-        assert self.timeout(closing=True) == CLOSE_TIMEOUT
+    assert not HttpConnection.is_timed_out(connection, 1.0 + timeout)
+    assert HttpConnection.is_timed_out(connection, 1.1 + timeout)
 
 
-def run(**environment):
-    return subprocess.run(
+def run(folder, host, port):
+    """Run `python wsgi.py` until it exits; return exit code and standard error."""
+    environment = {"PATH": os.environ["PATH"], "HOST": host, "PORT": str(port), **SECRETS}
+    process = subprocess.run(
         [sys.executable, "wsgi.py"],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={**environment, "DATABASE_URL": f"sqlite:///{folder}/scoreboard.db"},
         capture_output=True,
         text=True,
         timeout=60,
     )
+    return process.returncode, process.stderr
 
 
-class TestListening:
-    @pytest.fixture
-    def environment(self, tmp_path):
-        return {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/scoreboard.db",
-            "SECRET_KEY": "seasonal" * 6,
-            "JWT_SECRET_KEY": "journals" * 6,
-        }
+def test_a_port_in_use_stops_the_start_in_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
 
-    def test_a_port_that_is_taken_stops_the_start_in_one_line(self, environment):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        result = run(tmp_path, "127.0.0.1", port)
 
-            done = run(**environment, HOST="127.0.0.1", PORT=str(port))
+    line = f"scoreboard: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    assert result == (1, line)
 
-        assert done.returncode == 1
-        assert done.stderr.strip() == (
-            f"scoreboard: cannot listen on 127.0.0.1 port {port}: Address already in use"
-        )
 
-    def test_an_address_that_is_none_stops_the_start_in_one_line(self, environment):
-        done = run(**environment, HOST="no host", PORT=str(free_port()))
+def test_an_unknown_host_stops_the_start_in_one_line(tmp_path):
+    code, error = run(tmp_path, "no host", free_port())
 
-        assert done.returncode == 1
-        assert done.stderr.startswith("scoreboard: cannot listen on no host port ")
-        assert len(done.stderr.splitlines()) == 1
+    assert code == 1
+    assert error.startswith("scoreboard: cannot listen on no host port ")
+    assert len(error.splitlines()) == 1
 
-    def test_with_a_port_all_addresses_are_served(self, server):
-        assert requests.get(f"http://127.0.0.1:{server.port}/healthz", timeout=10).ok
-        with contextlib.suppress(OSError):
-            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-            assert requests.get(f"http://[::1]:{server.port}/healthz", timeout=10).ok
 
-    def test_with_a_host_only_this_address_is_served(self, tmp_path):
-        server = Server(tmp_path, HOST="127.0.0.1")
-        try:
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.2", server.port), timeout=10)
-        finally:
-            server.stop()
+def test_without_a_host_all_addresses_are_served(server):
+    assert requests.get(f"http://127.0.0.1:{server.port}/healthz", timeout=10).ok
+    assert f"serving on http://0.0.0.0:{server.port}\n" in server.log()
+    with contextlib.suppress(OSError):  # a machine without IPv6
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        assert requests.get(f"http://[::1]:{server.port}/healthz", timeout=10).ok
+        assert f"serving on http://[::]:{server.port}\n" in server.log()
+
+
+def test_with_a_host_only_its_address_is_served(tmp_path):
+    server = Server(tmp_path, HOST="127.0.0.1")
+    try:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", server.port), timeout=10)
+    finally:
+        server.stop()

@@ -1,4 +1,4 @@
-"""A process that is told to stop answers what it accepted, and sends its viewers away properly."""
+"""Graceful shutdown: accepted requests are answered, WebSockets are closed with code 1012."""
 
 import contextlib
 import http.client
@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from config import Config
 from scoreboard import create_app
-from scoreboard.db import transactions as database
+from scoreboard.db import transactions
 from scoreboard.models import Score
 from tests.support import databases
 from tests.support.servers import SECRETS, Server
@@ -28,61 +28,69 @@ WRITERS = 8
 
 
 @pytest.fixture
+def database_url(tmp_path, request):
+    if request.param == "postgres":
+        return databases.new_database()
+    return f"sqlite:///{tmp_path}/scoreboard.db"
+
+
+@pytest.fixture
 def server(tmp_path):
     server = Server(tmp_path)
     yield server
     server.stop()
 
 
-def recorded(url):
-    """Return the identities in the history."""
+def recorded_nonces(url):
     app = create_app(Config.from_environment({**SECRETS, "DATABASE_URL": url}))
     with app.app_context():
-        rows = database.read(lambda c: c.execute(select(Score.identity)).scalars().all())
+        rows = transactions.read(lambda c: c.execute(select(Score.identity)).scalars().all())
     assert len(rows) == len(set(rows))
     return set(rows)
 
 
-class Load:
-    """Some who post without pause: on a connection each time, on one kept, and by Socket.IO.
+class Writers:
+    """Threads that send updates until the server stops: by HTTP and by Socket.IO.
 
-    `accepted` is what was answered with 200, `cut` what was sent and never answered; `refusals`
-    are the codes of all other answers.
+    `accepted` are the nonces answered with 200, `unanswered` those without an answer, and
+    `refusals` the codes of all other answers.
     """
 
     def __init__(self, server, people):
         self.server = server
-        self.accepted, self.cut, self.refusals = [], [], []
-        self.enough = threading.Event()
-        ways = itertools.cycle([self._post_each, self._post_kept, self._submit])
-        self.threads = [
-            threading.Thread(target=way, args=(person,))
-            for person, way in zip(people, ways, strict=False)
+        self.accepted, self.unanswered, self.refusals = [], [], []
+        self.busy = threading.Event()
+        protocols = itertools.cycle([self._send_http, self._send_http_keep_alive, self._emit])
+        self._threads = [
+            threading.Thread(target=self._run, args=(send, person))
+            for person, send in zip(people, protocols, strict=False)
         ]
-        for thread in self.threads:
+        for thread in self._threads:
             thread.start()
 
     def join(self):
-        for thread in self.threads:
+        for thread in self._threads:
             thread.join(20)
             assert not thread.is_alive()
 
-    def _accept(self, update):
-        self.accepted.append(update["nonce"])
-        if len(self.accepted) > 200:
-            self.enough.set()
+    def _run(self, protocol, person):
+        updates = (person.update(value, nonce=uuid.uuid4().hex) for value in itertools.count())
+        for nonce, status, body in protocol(person, updates):
+            if status is None:
+                self.unanswered.append(nonce)
+            elif status != 200:
+                self.refusals.append(body["error"]["code"])
+            else:
+                self.accepted.append(nonce)
+                if len(self.accepted) > 200:
+                    self.busy.set()
+                continue
+            return
 
-    def _post_each(self, person):
-        self._post(person, {"Connection": "close"})
-
-    def _post_kept(self, person):
-        self._post(person, {})
-
-    def _post(self, person, headers):
-        headers = {**person.bearer, "Content-Type": "application/json", **headers}
+    def _send_http(self, person, updates, **headers):
+        headers = {"Connection": "close", **person.bearer, **headers}
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
-        for value in itertools.count():
-            update = person.update(value, nonce=uuid.uuid4().hex)
+        for update in updates:
             try:
                 if connection.sock is None:
                     connection.connect()
@@ -90,67 +98,58 @@ class Load:
                 return
             try:
                 connection.request("POST", "/api/score/update", json.dumps(update), headers)
-                answer = connection.getresponse()
-                body = json.loads(answer.read())
+                response = connection.getresponse()
+                yield update["nonce"], response.status, json.loads(response.read())
             except (OSError, http.client.HTTPException):
-                self.cut.append(update["nonce"])
-                return
-            if answer.status != 200:
-                self.refusals.append(body["error"]["code"])
-                return
-            self._accept(update)
+                yield update["nonce"], None, None
 
-    def _submit(self, person):
+    def _send_http_keep_alive(self, person, updates):
+        return self._send_http(person, updates, Connection="keep-alive")
+
+    def _emit(self, person, updates):
         viewer = SocketIoViewer(self.server.url, person.token)
-        for value in itertools.count():
-            update = person.update(value, nonce=uuid.uuid4().hex)
-            answers = []
-            try:
-                viewer.client.emit("update_score", update, callback=answers.append)
-            except BadNamespaceError:  # it has ended since the last answer: nothing was sent
-                return
-            wait_until(lambda: answers or viewer.ended.is_set())  # noqa: B023
-            if not answers:
-                self.cut.append(update["nonce"])
-                return
-            if answers[0]["status"] != 200:
-                self.refusals.append(answers[0]["body"]["error"]["code"])
-                viewer.close()
-                return
-            self._accept(update)
+        with contextlib.closing(viewer):
+            for update in updates:
+                answers = []
+                try:
+                    viewer.client.emit("update_score", update, callback=answers.append)
+                except BadNamespaceError:  # closed since the last answer: nothing was sent
+                    return
+                wait_until(lambda answers=answers: answers or viewer.ended.is_set())
+                answer = answers[0] if answers else {"status": None, "body": None}
+                yield update["nonce"], answer["status"], answer["body"]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_a_stop_under_load_loses_nothing_and_cuts_nobody(tmp_path, watching, kind):
-    url = f"sqlite:///{tmp_path}/x.db" if kind == "sqlite" else databases.new_database()
-    server = Server(tmp_path, DATABASE_URL=url)
+@pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+def test_a_shutdown_under_load_answers_every_recorded_update(tmp_path, watching, database_url):
+    server = Server(tmp_path, DATABASE_URL=database_url)
     try:
         people = [server.user(f"Player-{number}") for number in range(WRITERS)]
         plain = [watching(PlainViewer(server.url, people[0].token)) for _ in range(5)]
         sockets = [
-            watching(SocketIoViewer(server.url, people[0].token, transports))
-            for transports in (["websocket"], ["polling"])
+            watching(SocketIoViewer(server.url, people[0].token, [transport]))
+            for transport in ("websocket", "polling")
         ]
-        load = Load(server, people)
-        assert load.enough.wait(60)
+        writers = Writers(server, people)
+        assert writers.busy.wait(60)
 
         server.process.send_signal(signal.SIGTERM)
 
         assert server.process.wait(10) == 0
-        load.join()
+        writers.join()
         assert all(viewer.ended.wait(5) for viewer in [*plain, *sockets])
         assert {viewer.code for viewer in plain} == {1012}
-        assert set(load.refusals) <= {"stopping"}
-        assert set(load.accepted) <= recorded(url)
-        # Nor is anything recorded that nobody was told of.
-        assert not set(load.cut) & recorded(url)
+        assert set(writers.refusals) <= {"stopping"}
+        recorded = recorded_nonces(database_url)
+        assert set(writers.accepted) <= recorded
+        assert not set(writers.unanswered) & recorded
     finally:
         server.stop()
 
 
-def test_socket_io_over_websocket_is_closed_with_1012_too(server):
-    address = server.url.replace("http", "ws") + "/ws/scoreboard/?EIO=4&transport=websocket"
-    viewer = websocket.create_connection(address, timeout=10)
+def test_socket_io_over_websocket_is_closed_with_1012(server):
+    url = server.url.replace("http", "ws") + "/ws/scoreboard/?EIO=4&transport=websocket"
+    viewer = websocket.create_connection(url, timeout=10)
     viewer.send("40" + json.dumps({"token": server.user("Ann").token}))
     while not viewer.recv().startswith("42"):
         pass
@@ -158,29 +157,27 @@ def test_socket_io_over_websocket_is_closed_with_1012_too(server):
     server.process.send_signal(signal.SIGTERM)
 
     opcode, data = viewer.recv_data()
-    assert opcode == websocket.ABNF.OPCODE_CLOSE
-    assert int.from_bytes(data[:2], "big") == 1012
+    assert (opcode, int.from_bytes(data[:2], "big")) == (websocket.ABNF.OPCODE_CLOSE, 1012)
 
 
 @pytest.mark.parametrize("transports", ["websocket", "polling"])
-def test_the_ordinary_client_is_not_told_to_stay_away(server, watching, transports):
+def test_the_javascript_client_may_reconnect(server, watching, transports):
     viewer = watching(NodeViewer(server.url, server.user("Ann").token, transports))
     viewer.said("top_10_update")
 
     server.process.send_signal(signal.SIGTERM)
 
-    # After "io server disconnect" it would not come back by itself. A client that polls learns of
-    # the end by an answer, or in between by the lack of one.
+    # After "io server disconnect" it would not reconnect by itself.
     assert viewer.said("disconnect") in ("transport close", "transport error")
     assert server.process.wait(10) == 0
 
 
-def test_idle_connections_do_not_hold_the_stop_up(server):
+def test_idle_connections_do_not_delay_the_shutdown(server):
     with (
-        requests.Session() as between_requests,
+        requests.Session() as kept,
         socket.create_connection(("127.0.0.1", server.port)),
     ):
-        between_requests.get(f"{server.url}/api/score/top10", timeout=10)
+        kept.get(f"{server.url}/api/score/top10", timeout=10)
 
         server.process.send_signal(signal.SIGINT)
 
@@ -188,25 +185,26 @@ def test_idle_connections_do_not_hold_the_stop_up(server):
     assert "unanswered" not in server.log()
 
 
-def test_a_crowd_that_came_before_the_stop_is_answered_to_the_last(server):
-    crowd = 600  # whose answers together take longer than the half second there is by itself
+def test_requests_in_the_backlog_are_answered(server):
+    count = 600  # takes longer than IN_FLIGHT_PERIOD
     with contextlib.ExitStack() as stack:
         server.process.send_signal(signal.SIGSTOP)
         clients = []
-        for _ in range(crowd):
+        for _ in range(count):
             address = ("127.0.0.1", server.port)
             clients.append(stack.enter_context(socket.create_connection(address, timeout=30)))
             clients[-1].sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n")
         server.process.send_signal(signal.SIGTERM)
         server.process.send_signal(signal.SIGCONT)
 
-        answered = [client.recv(12) for client in clients]
+        answers = [client.recv(12) for client in clients]
 
-    assert answered == [b"HTTP/1.1 200"] * crowd
+    assert answers == [b"HTTP/1.1 200"] * count
     assert server.process.wait(10) == 0
 
 
-def test_who_never_ends_a_request_or_a_close_cannot_hold_the_stop_up_for_long(server):
+def test_an_unfinished_request_or_close_delays_the_shutdown_by_10_s_at_most(server):
+    token = server.user("Ann").token
     with (
         socket.create_connection(("127.0.0.1", server.port)) as request,
         socket.create_connection(("127.0.0.1", server.port)) as viewer,
@@ -214,7 +212,6 @@ def test_who_never_ends_a_request_or_a_close_cannot_hold_the_stop_up_for_long(se
         request.sendall(
             b"POST /api/score/update HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
         )
-        token = server.user("Ann").token
         viewer.sendall(
             f"GET /ws/scoreboard?token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -227,7 +224,7 @@ def test_who_never_ends_a_request_or_a_close_cannot_hold_the_stop_up_for_long(se
         assert server.process.wait(10) == 0
 
 
-def test_being_told_again_and_again_is_being_told_once(server):
+def test_repeated_signals_are_harmless(server):
     for _ in range(4):
         server.process.send_signal(signal.SIGTERM)
         server.process_wait(0.05)

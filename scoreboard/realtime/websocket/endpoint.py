@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import parse_qs
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, request
 
 from ...auth import tokens
-from ...concurrency import runtime
 from ...errors import ScoreboardError, UpgradeRequired, translate
 from ...http.request import bearer_token
 from ...http.responses import refuse
@@ -32,11 +31,11 @@ class WebSocketMiddleware:
     as long as the connection.
     """
 
-    def __init__(self, app: Flask, inner: Any) -> None:
+    def __init__(self, app: Flask, inner: WSGIApplication) -> None:
         self._app = app
         self._inner = inner
 
-    def __call__(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request. Blocks until the end of the WebSocket under `flask run`."""
         path = environ.get("PATH_INFO", "")
         if path.startswith(f"{PATH}/"):
@@ -66,7 +65,9 @@ class WebSocketMiddleware:
             connections.drop(connection)
             return refuse(translate(error), start_response)
 
-    def _socket_io(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Iterable[bytes]:
+    def _socket_io(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         """Pass a request to Engine.IO, unless it would answer it in a wrong way."""
         ended = ScoreboardError("This session has ended: connect again.", "session_ended")
         query = parse_qs(environ.get("QUERY_STRING", ""))
