@@ -21,8 +21,10 @@ PRIVATE = ("/api/auth/", "/api/admin/", "/api/users/", "/ws/")
 
 def init_app(app: Flask) -> None:
     """Wrap the application in the middleware; the first of the list is the outermost."""
+    wrapped: WSGIApplication = app.wsgi_app
     for wrap in reversed(MIDDLEWARE):
-        app.wsgi_app = wrap(app, app.wsgi_app)  # type: ignore[method-assign]
+        wrapped = wrap(app, wrapped)
+    app.wsgi_app = wrapped  # type: ignore[method-assign, assignment]
 
 
 def forwarded(app: Flask, inner: WSGIApplication) -> WSGIApplication:
