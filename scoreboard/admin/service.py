@@ -12,7 +12,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Connection, update
 
-from ..anomalies import flags as activity_marks
+from ..anomalies import flags
 from ..auth import accounts, tokens
 from ..auth.service import json_object
 from ..db import transactions as database
@@ -50,7 +50,7 @@ def moderator(token: str | None, origin: Origin) -> Moderator:
 
 def marks(by: Moderator, query: dict[str, str]) -> Sequence[Any]:
     """Return the newest anomaly flags, at most 100, of the query's `user_id` if it is given."""
-    return activity_marks.newest(marks_query_schema.load(query).get("user_id"))
+    return flags.newest(marks_query_schema.load(query).get("user_id"))
 
 
 def hide(by: Moderator, user_id: str) -> accounts.Account:

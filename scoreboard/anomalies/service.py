@@ -11,7 +11,7 @@ from ..concurrency import runtime
 from ..http.request import Origin
 from ..observability import audit
 from ..services import services
-from . import flags as marks
+from . import flags
 from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class AnomalyDetector:
         audit.anomaly(origin, *hit)
         services(self._app).metrics.anomalies.labels(hit.rule).inc()
         now = self.now()
-        key = (hit.user_id, hit.rule, marks.hour_of(now))
+        key = (hit.user_id, hit.rule, flags.hour_of(now))
         with self._lock:
             is_new = key not in self._flagged
             self._flagged.of(key)
@@ -63,7 +63,7 @@ class AnomalyDetector:
 
     def _write(self, *flag: Any) -> None:
         with self._app.app_context():
-            marks.write(*flag)
+            flags.write(*flag)
 
 
 def init_app(app: Flask) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
-from scoreboard.anomalies import flags as marks
+from scoreboard.anomalies import flags
 from scoreboard.auth import accounts, passwords
 from scoreboard.db import transactions as database
 from scoreboard.errors import Conflict, ServerError
@@ -593,7 +593,7 @@ class TestSuspend:
 
 class TestMarks:
     def mark(self, person, hour, rule="jump"):
-        marks.write(person.user_id, rule, "why", START + timedelta(hours=hour, minutes=5))
+        flags.write(person.user_id, rule, "why", START + timedelta(hours=hour, minutes=5))
 
     def test_the_newest_come_first(self, client, admin, make_user):
         ann, bob = make_user(name="Ann"), make_user(name="Bob")
@@ -793,7 +793,7 @@ class TestCommands:
         assert top10(client) == [(player.user_id, 7)]
 
     def test_marks(self, run, ann):
-        marks.write(ann.user_id, "jump", "a step of 995", START)
+        flags.write(ann.user_id, "jump", "a step of 995", START)
 
         _, told = run("marks")
 

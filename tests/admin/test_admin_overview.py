@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scoreboard.anomalies import flags as marks
+from scoreboard.anomalies import flags
 from scoreboard.observability.recent import MAX_LINES, MINUTES, Recent
 from scoreboard.realtime.connections import Connection
 from scoreboard.services import services
@@ -255,7 +255,7 @@ class TestAudit:
 
 
 def test_a_mark_says_what_the_admin_page_shows(client, ask, player):
-    marks.write(player.user_id, "jump", "a step of 995", datetime.now(UTC))
+    flags.write(player.user_id, "jump", "a step of 995", datetime.now(UTC))
 
     (mark,) = ask("marks").json["marks"]
 

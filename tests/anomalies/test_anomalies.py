@@ -8,12 +8,11 @@ import pytest
 import requests
 from sqlalchemy import select
 
-from scoreboard.anomalies import flags as marks
-from scoreboard.anomalies import rules
+from scoreboard.anomalies import flags, rules
 from scoreboard.anomalies.rules import Jump, Refusals, Regularity, UsersPerAddress
 from scoreboard.db import transactions as database
 from scoreboard.http.request import Origin
-from scoreboard.models import Mark
+from scoreboard.models import Flag
 from scoreboard.observability.audit import Attempt
 from scoreboard.permissions import Caller
 from scoreboard.services import services
@@ -251,7 +250,7 @@ def post(client, person, update):
 
 
 def all_marks():
-    return database.read(lambda c: c.execute(select(Mark.__table__)).all())
+    return database.read(lambda c: c.execute(select(Flag.__table__)).all())
 
 
 @pytest.mark.usefixtures("at_once")
@@ -346,17 +345,17 @@ class TestMarks:
         assert len(spawned) == 4
 
     def test_of_several_processes_the_database_takes_the_first(self, app, player):
-        marks.write(player.user_id, "jump", "first", NOON)
-        marks.write(player.user_id, "jump", "second", NOON + timedelta(minutes=59))
-        marks.write(player.user_id, "jump", "third", NOON + timedelta(minutes=60))
+        flags.write(player.user_id, "jump", "first", NOON)
+        flags.write(player.user_id, "jump", "second", NOON + timedelta(minutes=59))
+        flags.write(player.user_id, "jump", "third", NOON + timedelta(minutes=60))
 
-        assert [mark.detail for mark in marks.newest()] == ["third", "first"]
+        assert [mark.detail for mark in flags.newest()] == ["third", "first"]
 
     def test_at_most_a_hundred_are_shown(self, app, player):
         for hour in range(103):
-            marks.write(player.user_id, "jump", str(hour), NOON + timedelta(hours=hour))
+            flags.write(player.user_id, "jump", str(hour), NOON + timedelta(hours=hour))
 
-        assert [mark.detail for mark in marks.newest()] == [str(n) for n in range(102, 2, -1)]
+        assert [mark.detail for mark in flags.newest()] == [str(n) for n in range(102, 2, -1)]
 
 
 @pytest.mark.usefixtures("at_once")
