@@ -219,7 +219,7 @@ def test_an_error_of_ours_tells_the_client_nothing(client, scorer, unforeseen, m
     assert answer.json == {
         "error": {
             "code": "server_error",
-            "message": "Something went wrong on the server. Send the same again: it counts once.",
+            "message": "The server failed: send the same request again, it counts once.",
         }
     }
     assert [type(error) for error in unforeseen] == [ZeroDivisionError]
