@@ -11,8 +11,8 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import event, insert, select, text, update
 
 from scoreboard.auth import accounts
-from scoreboard.db import engine as engines
 from scoreboard.db import transactions as database
+from scoreboard.db.engine import STATEMENT_TIMEOUT
 from scoreboard.extensions import Base, db
 from scoreboard.leaderboard import ranking as leaderboard
 from scoreboard.models import MAX_SCORE, MAX_TOTAL, Score, Standing, User
@@ -266,4 +266,4 @@ def test_an_index_of_a_long_history_may_take_its_time_to_make(old_board):
     upgrade()
 
     assert set(found) == {"0"}
-    assert database.read(timeout) == f"{engines.STATEMENT_TIMEOUT}s"
+    assert database.read(timeout) == f"{STATEMENT_TIMEOUT}s"

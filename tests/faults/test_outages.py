@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import requests
 
-from scoreboard.db import engine as engines
+from scoreboard.db.engine import POSTGRES_BEGIN_WRITE
 from tests.support import databases
 from tests.support.backing_services import OwnPostgres
 from tests.support.prerequisites import missing
@@ -123,9 +123,8 @@ def test_a_process_that_freezes_in_a_transaction_does_not_hold_the_others(start,
     server = start(mode, DATABASE_URL=url)
     player = server.user("Ann")
     with contextlib.closing(psycopg.connect(url)) as frozen:
-        begin = engines.begin_postgres(read_only=False, timeout=3)
         frozen.autocommit = True
-        frozen.execute(begin)
+        frozen.execute(POSTGRES_BEGIN_WRITE)
         frozen.execute("SELECT * FROM board_version FOR UPDATE")
 
         statuses = send_all(server, player, 10)
