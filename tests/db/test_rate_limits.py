@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from scoreboard.db import rate_limits as limit_storage
-from scoreboard.db.rate_limits import Asked, Limit, MemoryLimits, RedisLimits
+from scoreboard.db.rate_limits import Hits, Limit, MemoryLimits, RedisLimits
 from scoreboard.observability import metrics
 from scoreboard.ops import doctor
 from tests.support.backing_services import OwnRedis
@@ -112,7 +112,7 @@ class TestAsManyAsThereIsRoomFor:
         redis.stop()
 
     def test_what_there_is_no_room_for_is_not_counted(self, storage):
-        asked = Asked("key", 3, [Limit("", 5, 100)])
+        asked = Hits("key", 3, [Limit("", 5, 100)])
 
         rooms = storage.acquire([asked, asked, asked])
 
@@ -123,16 +123,16 @@ class TestAsManyAsThereIsRoomFor:
     def test_the_tightest_of_several_limits_decides_and_the_others_count_no_more(self, storage):
         minute, day = Limit("minute/", 10, 60), Limit("day/", 4, 86_400)
 
-        (room,) = storage.acquire([Asked("key", 7, [minute, day])])
+        (room,) = storage.acquire([Hits("key", 7, [minute, day])])
 
         assert room.amount == 4
         assert 86_000 < room.retry_after <= 86_400
-        assert storage.acquire([Asked("key", 0, [minute])])[0].amount == 6
+        assert storage.acquire([Hits("key", 0, [minute])])[0].amount == 6
 
     def test_of_limits_that_are_full_the_longest_wait_is_returned(self, storage):
         minute, hour = Limit("minute/", 1, 60), Limit("hour/", 1, 3600)
         for limits in ([minute, hour], [hour, minute]):
-            asked = Asked(str(limits), 1, limits)
+            asked = Hits(str(limits), 1, limits)
             storage.acquire([asked])
 
             (room,) = storage.acquire([asked])
@@ -141,12 +141,12 @@ class TestAsManyAsThereIsRoomFor:
             assert 3590 < room.retry_after <= 3600
 
     def test_asking_for_none_counts_none(self, storage):
-        nothing = Asked("key", 0, [Limit("", 2, 100)])
+        nothing = Hits("key", 0, [Limit("", 2, 100)])
 
         assert [room.amount for room in storage.acquire([nothing, nothing])] == [2, 2]
 
     def test_it_gives_what_asking_one_by_one_gives(self, storage):
-        room = storage.acquire([Asked("one", 7, [Limit("", 5, 100)])])[0].amount
+        room = storage.acquire([Hits("one", 7, [Limit("", 5, 100)])])[0].amount
 
         one_by_one = [storage.acquire_entry("other", 5, 100) for _ in range(7)]
 
