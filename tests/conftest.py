@@ -1,6 +1,7 @@
 """The fixtures. `app` and what hangs on it runs in this process, `server` is a real one."""
 
 import itertools
+import json
 import logging
 import uuid
 
@@ -126,6 +127,20 @@ def watcher(app):
     watcher = Watcher()
     hub.subscribe_websocket(app, watcher)
     return watcher
+
+
+@pytest.fixture
+def audit_lines(app, caplog):
+    """Return a function that returns the lines of the audit log so far."""
+    logger = logging.getLogger("scoreboard.audit")
+    logger.addHandler(caplog.handler)
+    yield lambda: [
+        json.loads(line)
+        for record in caplog.records
+        if record.name == logger.name
+        for line in record.getMessage().splitlines()
+    ]
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ..db import transactions as database
+from ..db import transactions
 from ..models import Flag, User
 
 MAX_RETURNED = 100
@@ -22,10 +22,10 @@ def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
     row = {"user_id": user_id, "rule": rule, "hour": hour_of(now)}
 
     def insert(connection: Connection) -> None:
-        statement = database.insert(Flag, connection.dialect.name).on_conflict_do_nothing()
+        statement = transactions.insert(Flag, connection.dialect.name).on_conflict_do_nothing()
         connection.execute(statement, {**row, "detail": detail[:200], "created_at": now})
 
-    database.transaction(insert)
+    transactions.transaction(insert)
 
 
 def newest(user_id: str | None = None) -> Sequence[Any]:
@@ -42,4 +42,4 @@ def newest(user_id: str | None = None) -> Sequence[Any]:
     )
     if user_id is not None:
         statement = statement.where(Flag.user_id == user_id)
-    return database.read(lambda connection: connection.execute(statement).all())
+    return transactions.read(lambda connection: connection.execute(statement).all())

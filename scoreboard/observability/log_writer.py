@@ -5,6 +5,7 @@ that do not fit are dropped and counted. `logging.handlers.QueueHandler` is not 
 record, wakes its thread for each, and under eventlet its queue and thread are green.
 """
 
+import contextlib
 import io
 import logging
 import os
@@ -38,7 +39,7 @@ class LogWriter(logging.Handler):
         super().__init__()
         self.dropped = 0
         self._notice = notice
-        self._stream: TextIO | None = None
+        self.stream: Any = None
         self._is_direct = True
         if hasattr(os, "register_at_fork"):
             # The thread does not exist in the child, and the parent writes the queued lines.
@@ -59,14 +60,13 @@ class LogWriter(logging.Handler):
         Writes to a regular file, or an object without a file descriptor, do not block. Blocks for
         up to 2 s until the lines for the previous stream are written.
         """
-        if stream is self._stream:
+        if stream is self.stream:
             return
         self.drain(time.monotonic() + 2)
-        self._stream = stream
-        try:
+        self.stream = stream
+        self._is_direct = True
+        with contextlib.suppress(AttributeError, OSError):  # the stream has no file descriptor
             self._is_direct = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-        except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
-            self._is_direct = True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write or queue the record, or drop it if the queue is full. Called with the lock held."""
@@ -122,12 +122,12 @@ class LogWriter(logging.Handler):
     def _write(self, data: bytes, is_notice: bool = False) -> bool:
         """Write the data; return whether all of it was written. Blocks while the reader stalls."""
         try:
-            if self._stream and self._is_direct:
-                self._stream.write(data.decode())
-                self._stream.flush()
-            elif self._stream:
+            if self.stream and self._is_direct:
+                self.stream.write(data.decode())
+                self.stream.flush()
+            elif self.stream:
                 # Not the text stream: its lock would block `print` and the exit of the process.
-                with io.FileIO(self._stream.fileno(), "wb", closefd=False) as file:
+                with io.FileIO(self.stream.fileno(), "wb", closefd=False) as file:
                     rest = memoryview(data)
                     while rest:
                         written = file.write(rest)

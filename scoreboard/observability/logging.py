@@ -182,4 +182,4 @@ def flush() -> None:
 
 def audit_to_stderr() -> None:
     """Write audit lines to standard error, because a command's standard output is its result."""
-    _audit.use(sys.stderr)
+    _audit.use(_stderr.stream)
