@@ -36,10 +36,10 @@ class SettingError(SystemExit):
 # The parsers raise ValueError with the problem, which `from_environment` puts after the name.
 
 
-def _integer(least: int, most: int) -> Callable[[str], int]:
+def _integer(minimum: int, maximum: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-            raise ValueError(f"must be a whole number from {least} to {most}")
+        if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
+            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
         return int(text)
 
     return parse

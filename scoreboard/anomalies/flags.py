@@ -1,4 +1,4 @@
-"""Reads and writes flags, named marks in the API: at most one per user, rule and hour."""
+"""Read and write flags, named marks in the API: at most one per user, rule and hour."""
 
 from collections.abc import Sequence
 from datetime import datetime
