@@ -201,11 +201,11 @@ for number in range(50):
 
 def test_the_next_line_of_a_kind_states_the_number_suppressed(tmp_path):
     script = """
-from scoreboard.observability import logging as configuration
+from scoreboard import observability
 log = logging.getLogger("scoreboard.test")
 for number in range(12):
     if number == 11:
-        configuration.REPEAT_INTERVAL = 0
+        observability.logging.REPEAT_INTERVAL = 0
     log.warning("number %s", number)
 """
     errors = run_script(tmp_path, script).stderr
