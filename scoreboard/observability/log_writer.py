@@ -2,7 +2,7 @@
 
 A pipe whose reader stalls blocks its writer. The queue in front of the thread is bounded; lines
 that do not fit are dropped and counted. `logging.handlers.QueueHandler` is not used: it copies each
-record, wakes its thread for each, and under eventlet its queue and thread are green.
+record, wakes its thread for each, and its queue and thread would be those of the event loop.
 """
 
 import contextlib
