@@ -11,32 +11,33 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, Time
 log = logging.getLogger(__name__)
 
 # Field names in responses are cut to this length, longer than any real one, to echo little input.
-LONGEST_NAME = 64
+MAX_NAME_LENGTH = 64
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not answer a moment ago, and no probe has succeeded since."""
+    """The database did not respond recently, and no probe has succeeded since."""
 
 
-# A failing database, as opposed to its answers (for example, that a name is taken). TimeoutError
-# is the pool's: no connection became free.
+# Failures of the database, as opposed to its responses (for example, that a name is taken).
+# TimeoutError is the pool's: no connection became free.
 FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError, DatabaseUnavailable)
 
 
 class ScoreboardError(Exception):
-    """Base class of every error sent to clients. Subclasses set `status` and `code`.
+    """Base class of every error sent to clients. Subclasses set `status`, `code` and `message`.
 
-    `message` is one sentence a person can act on. Codes are stable, messages may improve.
+    `message` is one sentence: what is wrong and what to do. Codes are stable, messages may improve.
     `retry_after`, in seconds, is sent as Retry-After unless it is 0.
     """
 
     status, code = 400, "invalid"
+    message = ""
     retry_after = 0
 
-    def __init__(self, message: str, code: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str = "", code: str = "") -> None:
+        self.message = message or self.message
         self.code = code or self.code
+        super().__init__(self.message)
 
     def detail(self) -> dict[str, Any]:
         """Return the content of `error` in the response body."""
@@ -56,7 +57,7 @@ class InvalidInput(ScoreboardError):
 
     code = "invalid_input"
 
-    def __init__(self, message: str, fields: Mapping[str, list[str]], code: str | None = None):
+    def __init__(self, message: str, fields: Mapping[str, list[str]], code: str = "") -> None:
         super().__init__(message, code)
         self.fields = dict(fields)
 
@@ -69,9 +70,8 @@ class UnknownUser(InvalidInput):
     """The update names a user who does not exist."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "There is no user with this user_id.", {"user_id": ["Unknown user."]}, "unknown_user"
-        )
+        problem = {"user_id": ["Unknown user."]}
+        super().__init__("There is no user with this user_id.", problem, "unknown_user")
 
 
 class ScoreOutOfRange(InvalidInput):
@@ -86,9 +86,10 @@ class Replayed(ScoreboardError):
     """The request was accepted before; `receipt` is None unless the caller may see it."""
 
     code = "replayed"
+    message = "This update was accepted before and does not count again."
 
     def __init__(self, receipt: Mapping[str, Any] | None) -> None:
-        super().__init__("This update was accepted before and does not count again.")
+        super().__init__()
         self.receipt = receipt
 
     def detail(self) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class Conflict(ScoreboardError):
 
 
 class RateLimited(ScoreboardError):
-    """Too many requests in the period; `retry_after` is when the next is allowed, in seconds."""
+    """Too many requests in the period; the next is allowed in `seconds`."""
 
     status, code = 429, "rate_limited"
 
@@ -150,9 +151,7 @@ class UpgradeRequired(ScoreboardError):
     """The path is a WebSocket endpoint, but the request is not a handshake."""
 
     status, code = 426, "upgrade_required"
-
-    def __init__(self) -> None:
-        super().__init__("Connect here with a WebSocket, or with Socket.IO at /ws/scoreboard/.")
+    message = "Connect here with a WebSocket, or with Socket.IO at /ws/scoreboard/."
 
     def headers(self) -> dict[str, str]:
         """Return the upgrade headers: RFC 9110, section 15.5.22, and RFC 6455, section 4.4."""
@@ -173,24 +172,14 @@ class Stopping(ScoreboardError):
     """The process is shutting down and accepts nothing new."""
 
     status, code = 500, "stopping"
-
-    def __init__(self) -> None:
-        super().__init__("The server is restarting and changed nothing; try again.")
+    message = "The server is restarting and changed nothing: try again."
 
 
 class ServerError(ScoreboardError):
     """An internal error. Details are only logged, never sent to the client."""
 
     status, code = 500, "server_error"
-
-    def __init__(self) -> None:
-        super().__init__("Something went wrong on the server. Send the same again: it counts once.")
-
-
-def invalid(problem: ValidationError) -> InvalidInput:
-    """Return a schema's error as InvalidInput, with the problems by field name."""
-    fields = {name[:LONGEST_NAME]: told for name, told in problem.messages_dict.items()}
-    return InvalidInput("Some fields are missing or wrong; see fields.", fields)
+    message = "The server failed: send the same request again, it counts once."
 
 
 def translate(error: Exception) -> ScoreboardError:
@@ -198,6 +187,7 @@ def translate(error: Exception) -> ScoreboardError:
     if isinstance(error, ScoreboardError):
         return error
     if isinstance(error, ValidationError):
-        return invalid(error)
-    log.error("unforeseen error", exc_info=error)
+        fields = {name[:MAX_NAME_LENGTH]: texts for name, texts in error.messages_dict.items()}
+        return InvalidInput("Some fields are missing or wrong; see fields.", fields)
+    log.error("unexpected error", exc_info=error)
     return ServerError()

@@ -192,7 +192,7 @@ class RevokedToken(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
-class Mark(Base):
+class Flag(Base):
     """A flag: an anomaly caused by a user, at most one per user, rule and hour."""
 
     __tablename__ = "marks"

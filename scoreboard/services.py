@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Services:
     """The objects of one application; two applications share none of them.
 
-    The `init_app` of each room sets its own attributes, in the order of `create_app`.
+    The `init_app` of each package sets its own attributes, in the order of `create_app`.
     """
 
     # observability

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import json
 import logging
 import uuid
 
@@ -159,6 +160,20 @@ def watcher(app):
     watcher = Watcher()
     hub.subscribe(app, WEBSOCKET, watcher)
     return watcher
+
+
+@pytest.fixture
+def audit_lines(app, caplog):
+    """Return a function that returns the lines of the audit log so far."""
+    logger = logging.getLogger("scoreboard.audit")
+    logger.addHandler(caplog.handler)
+    yield lambda: [
+        json.loads(line)
+        for record in caplog.records
+        if record.name == logger.name
+        for line in record.getMessage().splitlines()
+    ]
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The settings: read from the environment, refused by name when they cannot be used."""
+"""Settings are read from the environment; an error names the malformed one."""
 
 import stat
 import subprocess
@@ -11,7 +11,7 @@ from scoreboard.scores import policy
 from tests.support.servers import ROOT, SECRETS
 
 
-def test_without_any_setting_it_is_sqlite_in_the_instance_folder(tmp_path):
+def test_the_default_is_sqlite_in_the_instance_folder(tmp_path):
     config = Config.from_environment({}, tmp_path)
 
     assert f"sqlite:///{tmp_path}/scoreboard.db" == config.SQLALCHEMY_DATABASE_URI
@@ -21,7 +21,7 @@ def test_without_any_setting_it_is_sqlite_in_the_instance_folder(tmp_path):
     assert config.DEMO is False
 
 
-def test_generated_secrets_are_kept_and_readable_by_the_owner_only(tmp_path):
+def test_generated_secrets_are_stored_and_readable_only_by_the_owner(tmp_path):
     first = Config.from_environment({}, tmp_path)
     second = Config.from_environment({}, tmp_path)
 
@@ -31,7 +31,7 @@ def test_generated_secrets_are_kept_and_readable_by_the_owner_only(tmp_path):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
-def test_a_generated_secret_is_changed_by_taking_its_file_away(tmp_path):
+def test_removing_its_file_changes_a_generated_secret(tmp_path):
     old = Config.from_environment({}, tmp_path).JWT_SECRET_KEY
     (tmp_path / "jwt_secret_key").unlink()
 
@@ -41,7 +41,7 @@ def test_a_generated_secret_is_changed_by_taking_its_file_away(tmp_path):
     assert (config.JWT_SECRET_KEY, old) == config.JWT_ACCEPTED_KEYS
 
 
-def test_a_secret_is_not_shown_with_the_settings(tmp_path):
+def test_no_secret_is_in_the_repr_of_the_settings(tmp_path):
     settings = {**SECRETS, "JWT_SECRET_KEY_PREVIOUS": "p" * 48, "METRICS_TOKEN": "m" * 48}
 
     shown = repr(Config.from_environment(settings, tmp_path))
@@ -49,101 +49,94 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path):
     assert not [value for value in settings.values() if value in shown]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("PORT", "http"),
-        ("PORT", "70000"),
-        ("PORT", "-1"),
-        ("PORT", "５０００"),
-        ("DATABASE_URL", "mysql://localhost/x"),
-        ("DATABASE_URL", "scoreboard.db"),
-        ("DATABASE_URL", "sqlite://"),
-        ("DATABASE_URL", "sqlite:///"),
-        ("DATABASE_URL", "sqlite:///:memory:"),
-        ("DATABASE_URL", "sqlite:///file::memory:?cache=shared&uri=true"),
-        ("DATABASE_URL", "sqlite:///file:board?mode=memory&cache=shared&uri=true"),
-        ("DATABASE_URL", "sqlite:///file:/board?vfs=memdb&uri=true"),
-        ("DATABASE_URL", "sqlite://host/board.db"),
-        ("DATABASE_URL", "postgres://"),
-        ("DATABASE_URL", "postgres://user:pass@host:port/board"),
-        ("DATABASE_URL", "postgres://user:pass@host:0/board"),
-        ("DATABASE_URL", "postgres://user:pass@host:70000/board"),
-        ("DATABASE_URL", "postgres://user:pass@host:-1/board"),
-        ("DATABASE_URL", "postgres://user:pass@:5432/board"),
-        ("REDIS_URL", "localhost:6379"),
-        ("REDIS_URL", "redis://"),
-        ("REDIS_URL", "redis://:6379"),
-        ("REDIS_URL", "redis://user:pass@:6379"),
-        ("REDIS_URL", "redis://host:port"),
-        ("REDIS_URL", "redis://host:0"),
-        ("REDIS_URL", "redis://host:70000"),
-        ("REDIS_URL", "redis://user:pa#ss@host:6379"),
-        ("REDIS_URL", "redis://[::1"),
-        ("REDIS_URL", "rediss://host:6379/board"),
-        ("DATABASE_POOL_SIZE", "1"),
-        ("DATABASE_POOL_SIZE", "many"),
-        ("SECRET_KEY", " "),
-        ("JWT_SECRET_KEY", ""),
-        ("JWT_SECRET_KEY_PREVIOUS", ""),
-        ("JWT_SECRET_KEY_PREVIOUS", " "),
-        ("CORS_ORIGINS", "example.com"),
-        ("CORS_ORIGINS", "https://example.com/path"),
-        ("CORS_ORIGINS", "https://"),
-        ("SCORE_RATE_LIMIT", "often"),
-        ("SCORE_RATE_LIMIT", "0/minute"),
-        ("AUTH_RATE_LIMIT", "20 a minute"),
-        ("LOGIN_RATE_LIMIT", "0/minute"),
-        ("VIEWER_RATE_LIMIT", "many"),
-        ("SCORE_POLICY", "median"),
-        ("PUBLIC_BOARD", "maybe"),
-        ("DEMO", "yes"),
-        ("CONNECTIONS_PER_ADDRESS", "0"),
-        ("METRICS_TOKEN", ""),
-        ("METRICS_TOKEN", "two words"),
-        ("METRICS_TOKEN", "schlüssel"),
-        ("ACTIVITY_JUMP", "-1"),
-        ("ACTIVITY_JUMP", "20.5"),
-        ("ACTIVITY_REFUSALS", "301"),
-        ("ACTIVITY_USERS_PER_ADDRESS", "many"),
-        ("ACTIVITY_REGULARITY", "2"),
-        ("ACTIVITY_REGULARITY", "2%"),
-        ("ACTIVITY_REGULARITY", "nan"),
+MALFORMED = {
+    "PORT": ["http", "70000", "-1", "５０００"],
+    "DATABASE_URL": [
+        "mysql://localhost/x",
+        "scoreboard.db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?cache=shared&uri=true",
+        "sqlite:///file:board?mode=memory&cache=shared&uri=true",
+        "sqlite:///file:/board?vfs=memdb&uri=true",
+        "sqlite://host/board.db",
+        "postgres://",
+        "postgres://user:pass@host:port/board",
+        "postgres://user:pass@host:0/board",
+        "postgres://user:pass@host:70000/board",
+        "postgres://user:pass@host:-1/board",
+        "postgres://user:pass@:5432/board",
     ],
-)
-def test_a_malformed_setting_is_refused_by_name(tmp_path, name, value):
+    "REDIS_URL": [
+        "localhost:6379",
+        "redis://",
+        "redis://:6379",
+        "redis://user:pass@:6379",
+        "redis://host:port",
+        "redis://host:0",
+        "redis://host:70000",
+        "redis://user:pa#ss@host:6379",
+        "redis://[::1",
+        "rediss://host:6379/board",
+    ],
+    "DATABASE_POOL_SIZE": ["1", "many"],
+    "SECRET_KEY": [" "],
+    "JWT_SECRET_KEY": [""],
+    "JWT_SECRET_KEY_PREVIOUS": ["", " "],
+    "CORS_ORIGINS": ["example.com", "https://example.com/path", "https://"],
+    "SCORE_RATE_LIMIT": ["often", "0/minute"],
+    "AUTH_RATE_LIMIT": ["20 a minute"],
+    "LOGIN_RATE_LIMIT": ["0/minute"],
+    "VIEWER_RATE_LIMIT": ["many"],
+    "SCORE_POLICY": ["median"],
+    "PUBLIC_BOARD": ["maybe"],
+    "DEMO": ["yes"],
+    "CONNECTIONS_PER_ADDRESS": ["0"],
+    "METRICS_TOKEN": ["", "two words", "schlüssel"],
+    "ACTIVITY_JUMP": ["-1", "20.5"],
+    "ACTIVITY_REFUSALS": ["301"],
+    "ACTIVITY_USERS_PER_ADDRESS": ["many"],
+    "ACTIVITY_REGULARITY": ["2", "2%", "nan"],
+}
+VALID = {
+    "DATABASE_URL": [
+        "sqlite:///board.db",
+        "sqlite:////tmp/memory/board.db?timeout=5",
+        "postgresql+psycopg://user@host/board",
+        "postgresql+psycopg://user:p%40ss@[::1]:5432/board?sslmode=require",
+        "postgresql+psycopg:///board",
+        "postgresql+psycopg:///board?host=/var/run/postgresql",
+    ],
+    "REDIS_URL": ["redis://host", "redis://[::1]:6379/7", "rediss://:pass@host:6380/"],
+}
+
+
+def pairs(table):
+    return [(name, value) for name, values in table.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), pairs(MALFORMED))
+def test_an_error_names_the_malformed_setting(tmp_path, name, value):
     with pytest.raises(SettingError, match=f"setting {name} "):
         Config.from_environment({name: value}, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DATABASE_URL", "sqlite:///board.db"),
-        ("DATABASE_URL", "sqlite:////tmp/memory/board.db?timeout=5"),
-        ("DATABASE_URL", "postgresql+psycopg://user@host/board"),
-        ("DATABASE_URL", "postgresql+psycopg://user:p%40ss@[::1]:5432/board?sslmode=require"),
-        ("DATABASE_URL", "postgresql+psycopg:///board"),
-        ("DATABASE_URL", "postgresql+psycopg:///board?host=/var/run/postgresql"),
-        ("REDIS_URL", "redis://host"),
-        ("REDIS_URL", "redis://[::1]:6379/7"),
-        ("REDIS_URL", "rediss://:pass@host:6380/"),
-    ],
-)
-def test_a_proper_address_is_taken_as_it_is(tmp_path, name, value):
+@pytest.mark.parametrize(("name", "value"), pairs(VALID))
+def test_a_valid_address_is_used_unchanged(tmp_path, name, value):
     config = Config.from_environment({**SECRETS, name: value}, tmp_path)
 
     assert value in (config.SQLALCHEMY_DATABASE_URI, config.REDIS_URL)
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
-def test_a_malformed_address_is_refused_without_its_password(tmp_path, name):
+def test_the_error_of_a_malformed_address_has_no_password(tmp_path, name):
     scheme = "redis" if name == "REDIS_URL" else "postgres"
 
-    with pytest.raises(SettingError) as refused:
+    with pytest.raises(SettingError) as raised:
         Config.from_environment({name: f"{scheme}://user:hunter2@host:port/0"}, tmp_path)
 
-    assert "hunter2" not in str(refused.value)
+    assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize("command", [["wsgi.py"], ["-m", "flask", "run", "--port", "0"]], ids=str)
@@ -164,11 +157,11 @@ def test_a_malformed_setting_stops_the_start_with_one_line(command):
     )
 
 
-def test_the_rules_of_unusual_activity_can_be_set_and_turned_off(tmp_path):
+def test_anomaly_rules_can_be_set_and_disabled(tmp_path):
     default = Config.from_environment({}, tmp_path)
-    given = {"ACTIVITY_JUMP": "0", "ACTIVITY_REGULARITY": "0.1", "ACTIVITY_REFUSALS": ""}
+    changes = {"ACTIVITY_JUMP": "0", "ACTIVITY_REGULARITY": "0.1", "ACTIVITY_REFUSALS": ""}
 
-    config = Config.from_environment(given, tmp_path)
+    config = Config.from_environment(changes, tmp_path)
 
     assert (default.ACTIVITY_JUMP, default.ACTIVITY_REGULARITY) == (20, 0.02)
     assert (default.ACTIVITY_REFUSALS, default.ACTIVITY_USERS_PER_ADDRESS) == (30, 50)
@@ -176,18 +169,18 @@ def test_the_rules_of_unusual_activity_can_be_set_and_turned_off(tmp_path):
     assert config.ACTIVITY_REFUSALS == 30
 
 
-def test_every_policy_that_can_be_set_exists():
+def test_every_policy_of_the_settings_exists():
     assert set(POLICIES) == set(policy.POLICIES)
 
 
-def test_origins_are_a_list(tmp_path):
+def test_origins_are_a_comma_separated_list(tmp_path):
     config = Config.from_environment({"CORS_ORIGINS": "https://a.example, http://b:80"}, tmp_path)
 
     assert config.CORS_ORIGINS == ("https://a.example", "http://b")
 
 
 @pytest.mark.parametrize("settings", [{"CORS_ORIGINS": "https://a.example"}])
-def test_only_listed_websites_may_read_the_answers(client):
+def test_only_listed_origins_may_read_responses(client):
     listed = client.get("/api/score/top10", headers={"Origin": "https://a.example"})
     foreign = client.get("/api/score/top10", headers={"Origin": "https://b.example"})
 
@@ -198,7 +191,7 @@ def test_only_listed_websites_may_read_the_answers(client):
 @pytest.mark.parametrize(
     "settings", [{"CORS_ORIGINS": "https://a.example", "VIEWER_RATE_LIMIT": "1/minute"}]
 )
-def test_a_listed_website_may_read_how_long_it_is_to_wait(client):
+def test_a_listed_origin_may_read_retry_after(client):
     client.post("/api/auth/viewer")
 
     refused = client.post("/api/auth/viewer", headers={"Origin": "https://a.example"})

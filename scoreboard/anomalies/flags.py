@@ -1,4 +1,4 @@
-"""Reads and writes flags, named marks in the API: at most one per user, rule and hour."""
+"""Read and write flags, named marks in the API: at most one per user, rule and hour."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ..db import transactions as database
-from ..models import Mark, User
+from ..db import transactions
+from ..models import Flag, User
 
 MAX_RETURNED = 100
 
@@ -22,10 +22,10 @@ def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
     row = {"user_id": user_id, "rule": rule, "hour": hour_of(now)}
 
     def insert(connection: Connection) -> None:
-        statement = database.insert(Mark, connection.dialect.name).on_conflict_do_nothing()
+        statement = transactions.insert(Flag, connection.dialect.name).on_conflict_do_nothing()
         connection.execute(statement, {**row, "detail": detail[:200], "created_at": now})
 
-    database.transaction(insert)
+    transactions.transaction(insert)
 
 
 def newest(user_id: str | None = None) -> Sequence[Any]:
@@ -35,11 +35,11 @@ def newest(user_id: str | None = None) -> Sequence[Any]:
     """
     user = (User.username, User.hidden_at, User.suspended_at)
     statement = (
-        select(Mark.user_id, *user, Mark.rule, Mark.hour, Mark.detail, Mark.created_at)
-        .join(User, User.user_id == Mark.user_id)
-        .order_by(Mark.created_at.desc(), Mark.user_id, Mark.rule)
+        select(Flag.user_id, *user, Flag.rule, Flag.hour, Flag.detail, Flag.created_at)
+        .join(User, User.user_id == Flag.user_id)
+        .order_by(Flag.created_at.desc(), Flag.user_id, Flag.rule)
         .limit(MAX_RETURNED)
     )
     if user_id is not None:
-        statement = statement.where(Mark.user_id == user_id)
-    return database.read(lambda connection: connection.execute(statement).all())
+        statement = statement.where(Flag.user_id == user_id)
+    return transactions.read(lambda connection: connection.execute(statement).all())

@@ -1,13 +1,14 @@
 """The rules of anomaly detection, which check the attempts that this process handles.
 
-A rule checks finished attempts one by one and returns hits. A hit clears the state that caused it,
-so continued misuse is reported again only after the same amount. Memory is bounded: each rule keeps
-the most recent users and addresses, with a fixed number of timestamps each.
+A rule checks finished attempts one by one and returns anomalies. An anomaly clears the state that
+caused it, so continued misuse is reported again only after the same amount. Memory is bounded: each
+rule keeps the most recent users and addresses, with a fixed number of timestamps each.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import dist, inf, sqrt
 from typing import NamedTuple, TypeVar
@@ -24,7 +25,7 @@ REFUSALS = (400, 401, 429)
 MINUTE, HOUR = 60.0, 3600.0
 
 
-class Hit(NamedTuple):
+class Anomaly(NamedTuple):
     """A broken rule. `user_id` is the user responsible, None if only the address is known."""
 
     rule: str
@@ -32,28 +33,19 @@ class Hit(NamedTuple):
     detail: str
 
 
-Hits = tuple[Hit, ...]
+Anomalies = tuple[Anomaly, ...]
 
 
-class Memory(OrderedDict[Hashable, T]):
-    """A value per key for the MAX_REMEMBERED most recently used keys."""
+def per_key(create: Callable[[], T]) -> Callable[..., T]:
+    """Return a function that returns the value of a key, created if missing.
 
-    def __init__(self, new: Callable[[], T]) -> None:
-        super().__init__()
-        self._new = new
-
-    def of(self, key: Hashable) -> T:
-        """Return the key's value, creating it if missing, and make it the most recently used."""
-        if key not in self:
-            self[key] = self._new()
-        self.move_to_end(key)
-        if len(self) > MAX_REMEMBERED:
-            self.popitem(last=False)
-        return self[key]
+    It keeps the values of the MAX_REMEMBERED most recently used keys.
+    """
+    return lru_cache(MAX_REMEMBERED)(lambda *key: create())
 
 
 @dataclass(slots=True)
-class _Climb:
+class _ScoreHistory:
     score: float = 0.0
     updates: int = 0
     largest: float = 0.0
@@ -69,91 +61,91 @@ class Jump:
 
     def __init__(self, times: int) -> None:
         self._times = times
-        self._users = Memory(_Climb)
+        self._history_of = per_key(_ScoreHistory)
 
-    def hits(self, attempt: Attempt) -> Hits:
-        """Return a hit if this update is a jump."""
+    def find(self, attempt: Attempt) -> Anomalies:
+        """Return an anomaly if this update is a jump."""
         if attempt.score is None or attempt.user_id is None:
             return ()
-        climb = self._users.of(attempt.user_id)
-        step = abs(attempt.score - climb.score) if climb.updates else 0.0
-        largest, is_early = climb.largest, climb.updates < self.MIN_UPDATES
-        climb.score, climb.largest = attempt.score, max(step, largest)
-        climb.updates += 1
+        history = self._history_of(attempt.user_id)
+        step = abs(attempt.score - history.score) if history.updates else 0.0
+        largest, is_early = history.largest, history.updates < self.MIN_UPDATES
+        history.score, history.largest = attempt.score, max(step, largest)
+        history.updates += 1
         if is_early or not 0 < largest * self._times < step:
             return ()
         detail = f"a step of {step:g}, the largest so far was {largest:g}"
-        return (Hit("jump", attempt.user_id, detail),)
+        return (Anomaly("jump", attempt.user_id, detail),)
 
 
 class Refusals:
-    """More than `most` refusals within a minute, by a user or from an address.
+    """More than `limit` refusals within a minute, by a user or from an address.
 
     The user is the caller proven by the token, since a body can name any user. For an address no
     user is responsible, since many may share it. One user alone can break both limits.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._detail = f"more than {most} refusals within a minute"
-        self._users = Memory(lambda: deque[float](maxlen=most + 1))
-        self._addresses = Memory(lambda: deque[float](maxlen=most + 1))
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._detail = f"more than {limit} refusals within a minute"
+        self._times_of_user = per_key(lambda: deque[float](maxlen=limit + 1))
+        self._times_of_address = per_key(lambda: deque[float](maxlen=limit + 1))
 
-    def hits(self, attempt: Attempt) -> Hits:
-        """Return a hit for the user, the address or both, if this refusal is one too many."""
+    def find(self, attempt: Attempt) -> Anomalies:
+        """Return an anomaly for the user, the address or both, if this refusal exceeds a limit."""
         if attempt.status not in REFUSALS:
             return ()
-        hits: Hits = ()
+        found: Anomalies = ()
         user_id = attempt.caller and attempt.caller.user_id
-        if user_id and self._is_one_too_many(self._users, user_id, attempt):
-            hits += (Hit("refusals", user_id, f"{self._detail} by this user"),)
-        if self._is_one_too_many(self._addresses, _address(attempt), attempt):
-            hits += (Hit("refusals", None, f"{self._detail} from this address"),)
-        return hits
+        if user_id and self._add_and_check(self._times_of_user(user_id), attempt.started):
+            found += (Anomaly("refusals", user_id, f"{self._detail} by this user"),)
+        if self._add_and_check(self._times_of_address(_address(attempt)), attempt.started):
+            found += (Anomaly("refusals", None, f"{self._detail} from this address"),)
+        return found
 
-    def _is_one_too_many(self, memory: Memory[deque[float]], key: str, attempt: Attempt) -> bool:
-        moments = memory.of(key)
-        moments.append(attempt.started)
-        is_over = len(moments) > self._most and attempt.started - moments[0] <= MINUTE
-        if is_over:
-            moments.clear()
-        return is_over
+    def _add_and_check(self, times: deque[float], now: float) -> bool:
+        """Add a refusal at `now`. If it exceeds the limit, clear all and return True."""
+        times.append(now)
+        exceeds = len(times) > self._limit and now - times[0] <= MINUTE
+        if exceeds:
+            times.clear()
+        return exceeds
 
 
-class _Crowd(OrderedDict[str, float]):
-    """When each user was last seen at an address, the most recent last."""
+class _Players(OrderedDict[str, float]):
+    """The time of the latest attempt of each player at an address, the most recent at the end."""
 
     quiet_until = -inf
 
 
 class UsersPerAddress:
-    """More than `most` users acting as players from one address within an hour.
+    """More than `limit` users acting as players from one address within an hour.
 
     Reported once an hour per address. Scorers and admins are not counted: they do so by design.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._addresses = Memory(_Crowd)
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._players_at = per_key(_Players)
 
-    def hits(self, attempt: Attempt) -> Hits:
-        """Return a hit if this user is one too many."""
+    def find(self, attempt: Attempt) -> Anomalies:
+        """Return an anomaly if this user exceeds the limit."""
         caller, now = attempt.caller, attempt.started
         if not caller or not caller.user_id or caller.role != "player":
             return ()
-        crowd = self._addresses.of(_address(attempt))
-        if now < crowd.quiet_until:
+        players = self._players_at(_address(attempt))
+        if now < players.quiet_until:
             return ()
-        crowd[caller.user_id] = now
-        crowd.move_to_end(caller.user_id)
-        while now - next(iter(crowd.values())) > HOUR:
-            crowd.popitem(last=False)
-        if len(crowd) <= self._most:
+        players[caller.user_id] = now
+        players.move_to_end(caller.user_id)
+        while now - next(iter(players.values())) > HOUR:
+            players.popitem(last=False)
+        if len(players) <= self._limit:
             return ()
-        crowd.clear()
-        crowd.quiet_until = now + HOUR
-        detail = f"more than {self._most} players within an hour from this address"
-        return (Hit("users_per_address", caller.user_id, detail),)
+        players.clear()
+        players.quiet_until = now + HOUR
+        detail = f"more than {self._limit} players within an hour from this address"
+        return (Anomaly("users_per_address", caller.user_id, detail),)
 
 
 class Regularity:
@@ -168,28 +160,28 @@ class Regularity:
 
     def __init__(self, spread: float) -> None:
         self._spread = spread
-        self._users = Memory(lambda: deque[float](maxlen=self.IN_A_ROW))
+        self._times_of = per_key(lambda: deque[float](maxlen=self.IN_A_ROW))
 
-    def hits(self, attempt: Attempt) -> Hits:
-        """Return a hit if this update completes a regular series."""
+    def find(self, attempt: Attempt) -> Anomalies:
+        """Return an anomaly if this update completes a regular series."""
         caller = attempt.caller
         if attempt.status != 200 or not caller or caller.role != "player" or not caller.user_id:
             return ()
-        moments = self._users.of(caller.user_id)
-        moments.append(attempt.started)
-        if len(moments) < self.IN_A_ROW:
+        times = self._times_of(caller.user_id)
+        times.append(attempt.started)
+        if len(times) < self.IN_A_ROW:
             return ()
         count = self.IN_A_ROW - 1
-        mean = (moments[-1] - moments[0]) / count
+        mean = (times[-1] - times[0]) / count
         if not self.MIN_MEAN <= mean <= self.MAX_MEAN:
             return ()
-        intervals = [after - before for before, after in pairwise(moments)]
+        intervals = [after - before for before, after in pairwise(times)]
         spread = dist(intervals, [mean] * count) / sqrt(count)
         if spread >= self._spread * mean:
             return ()
-        moments.clear()
+        times.clear()
         detail = f"{self.IN_A_ROW} updates every {mean:.3g} s, give or take {spread:.2g} s"
-        return (Hit("regularity", caller.user_id, detail),)
+        return (Anomaly("regularity", caller.user_id, detail),)
 
 
 def _address(attempt: Attempt) -> str:

@@ -11,8 +11,8 @@ from ..concurrency import runtime
 from ..http.request import Origin
 from ..observability import audit
 from ..services import services
-from . import flags as marks
-from .rules import Hit, Jump, Memory, Refusals, Regularity, UsersPerAddress
+from . import flags
+from .rules import Anomaly, Jump, Refusals, Regularity, UsersPerAddress, per_key
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ class AnomalyDetector:
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._app = app
         self._lock = runtime.lock()
-        self._flagged: Memory[None] = Memory(lambda: None)
+        # By user, rule and hour: an iterator that yields True once.
+        self._first_time = per_key(lambda: iter([True]))
 
     def observe(self, attempt: audit.Attempt) -> None:
         """Check a finished attempt. Logs a rule that fails; raises nothing.
@@ -43,27 +44,24 @@ class AnomalyDetector:
         for rule in self.rules:
             try:
                 with self._lock:
-                    hits = rule.hits(attempt)
-                for hit in hits:
-                    self._report(hit, attempt.origin)
+                    anomalies = rule.find(attempt)
+                for anomaly in anomalies:
+                    self._report(anomaly, attempt.origin)
             except Exception:
-                log.exception("a rule of unusual activity failed")
+                log.exception("an anomaly rule failed")
 
-    def _report(self, hit: Hit, origin: Origin) -> None:
-        """Log and count a hit, and flag its user in the background, once per rule and hour."""
-        audit.anomaly(origin, *hit)
-        services(self._app).metrics.anomalies.labels(hit.rule).inc()
+    def _report(self, anomaly: Anomaly, origin: Origin) -> None:
+        """Log and count an anomaly, and flag its user in the background, once per rule and hour."""
+        audit.anomaly(origin, *anomaly)
+        services(self._app).metrics.anomalies.labels(anomaly.rule).inc()
+        rule, user_id, detail = anomaly
         now = self.now()
-        key = (hit.user_id, hit.rule, marks.hour_of(now))
-        with self._lock:
-            is_new = key not in self._flagged
-            self._flagged.of(key)
-        if hit.user_id and is_new:
-            runtime.spawn(self._write, hit.user_id, hit.rule, hit.detail, now)
+        if user_id and next(self._first_time(user_id, rule, flags.hour_of(now)), False):
+            runtime.spawn(self._write, user_id, rule, detail, now)
 
     def _write(self, *flag: Any) -> None:
         with self._app.app_context():
-            marks.write(*flag)
+            flags.write(*flag)
 
 
 def init_app(app: Flask) -> None:

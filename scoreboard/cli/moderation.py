@@ -10,7 +10,7 @@ import click
 from marshmallow import ValidationError
 
 from ..admin import service
-from ..anomalies import flags as activity_marks
+from ..anomalies import flags
 from ..errors import ScoreboardError
 from ..permissions import ROLES
 from .users import named, origin, users
@@ -71,7 +71,7 @@ def void(score_id: str, reason: str) -> None:
 @users.command()
 def marks() -> None:
     """List the newest anomaly flags (marks), newest first."""
-    for mark in activity_marks.newest():
+    for mark in flags.newest():
         moment = mark.created_at.isoformat(timespec="seconds")
         click.echo(f"{moment}  {mark.rule:17}  {mark.username}  {mark.detail}")
 

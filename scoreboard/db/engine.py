@@ -1,12 +1,10 @@
-"""Set up database engines and the settings of each connection, for SQLite and PostgreSQL."""
+"""Configure the connections of a database engine, for SQLite and PostgreSQL."""
 
 import contextlib
-import functools
 import ipaddress
 import math
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,6 +24,19 @@ IDLE_IN_TRANSACTION_TIMEOUT = 5
 NAME_LOOKUP_TIMEOUT = 2
 
 READ_ONLY_TRANSACTION = "25006"  # SQLSTATE read_only_sql_transaction
+
+# Begin a transaction with all settings that the code relies on. They are set in each transaction,
+# because poolers do not keep session settings and a database or role may have other defaults.
+# Queries use indexes, and hot rows are in memory: the default of random_page_cost is for spinning
+# disks and makes the planner scan whole tables.
+_SETTINGS = f"""
+; SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}s'
+; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'
+; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT}s'
+; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; SET LOCAL random_page_cost = '1.1'
+"""
+POSTGRES_BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + _SETTINGS
+POSTGRES_BEGIN_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED" + _SETTINGS
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
@@ -51,9 +62,28 @@ class DeadlineConnection(psycopg.Connection[Any]):
             raise
 
 
-def prepare_sqlite(engine: Engine) -> None:
-    """Configure every SQLite connection of this engine, and create a missing database file."""
-    _create_private_file(engine.url.database)
+def prepare(engine: Engine) -> None:
+    """Configure every connection of this engine, and create a missing SQLite file.
+
+    A transaction begins with the SQL of the execution option `begin`, none if that is empty.
+    """
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    else:
+        _prepare_postgres(engine)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if sql := connection.get_execution_options().get("begin", "BEGIN"):
+            connection.exec_driver_sql(sql)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    # Readable only by its owner, because it holds password hashes. SQLite gives its -wal and -shm
+    # files the same permissions.
+    with contextlib.suppress(OSError):  # the file exists, or SQLite will report the problem
+        path = engine.url.database or ""
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, record: Any) -> None:
@@ -69,58 +99,21 @@ def prepare_sqlite(engine: Engine) -> None:
         ):
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        _begin(connection)
 
-
-def _begin(connection: Connection) -> None:
-    """Execute the SQL of the option `begin`. If it is empty, no transaction begins."""
-    if begin := connection.get_execution_options().get("begin", "BEGIN"):
-        connection.exec_driver_sql(begin)
-
-
-def _create_private_file(path: str | None) -> None:
-    """Create the database file, readable only by its owner: it holds password hashes.
-
-    SQLite gives its -wal and -shm files the same permissions.
-    """
-    if path:
-        with contextlib.suppress(OSError):  # the file exists, or SQLite will report the problem
-            os.close(os.open(Path(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def close_sqlite(engine: Engine) -> None:
-    """Write the write-ahead log into the database file and close all idle connections.
-
-    Blocks while it writes. Afterwards the file is the complete database, unless another process
-    has it open.
-    """
-    with contextlib.suppress(Exception), engine.connect() as connection:
-        connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    engine.dispose()
-
-
-def prepare_postgres(engine: Engine) -> None:
-    """Configure every PostgreSQL connection of this engine."""
-
+def _prepare_postgres(engine: Engine) -> None:
     @event.listens_for(engine, "do_connect")
     def do_connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
         return DeadlineConnection.connect(*arguments, **{**options, **_addresses(options)})
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, record: Any) -> None:
-        # Transactions begin explicitly, together with their settings, in one round trip.
+        # Transactions begin explicitly, with their settings in the same round trip.
         connection.autocommit = True
         (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone()
         if pid != connection.info.backend_pid:
             # Behind a pooler the next transaction may run in another session, where a prepared
             # statement does not exist: https://www.pgbouncer.org/features.html
             connection.prepare_threshold = None
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        _begin(connection)
 
     @event.listens_for(engine, "handle_error")
     def handle_error(context: ExceptionContext) -> None:
@@ -129,26 +122,16 @@ def prepare_postgres(engine: Engine) -> None:
             context.is_disconnect = True
 
 
-@functools.cache
-def begin_postgres(read_only: bool, timeout: float) -> str:
-    """Return the SQL that begins a transaction with all settings that the code relies on.
+def close(engine: Engine) -> None:
+    """Close all idle connections.
 
-    They are set in each transaction, because poolers do not keep session settings and a database
-    or role may have other defaults. `timeout` is the statement timeout in seconds.
+    Blocks while SQLite writes its write-ahead log into the database file, which is then the
+    complete database, unless another process has it open.
     """
-    isolation = "REPEATABLE READ READ ONLY" if read_only else "READ COMMITTED"
-    settings = {
-        "statement_timeout": f"{timeout:g}s",
-        "lock_timeout": f"{LOCK_TIMEOUT}s",
-        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT}s",
-        "timezone": "UTC",
-        "datestyle": "ISO",
-        # Queries use indexes, and hot rows are in memory. The default is for spinning disks and
-        # makes the planner scan whole tables.
-        "random_page_cost": "1.1",
-    }
-    sets = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in settings.items())
-    return f"BEGIN ISOLATION LEVEL {isolation}{sets}"
+    if engine.dialect.name == "sqlite":
+        with contextlib.suppress(Exception), engine.connect() as connection:
+            connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
 
 
 def _addresses(options: dict[str, Any]) -> dict[str, str]:

@@ -32,14 +32,14 @@ SOCKET_TIMEOUT, PROBE_INTERVAL = 1, 2
 MAX_BATCH_SIZE = 1000
 
 # Each list holds the times of the counted hits, newest first. The times are from Redis's clock,
-# because the clocks of the processes differ. ARGV[1] holds the amount and limits of each `Asked`.
+# because the clocks of the processes differ. ARGV[1] holds the amount and limits of each `Hits`.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local rooms, next_key = {}, 1
-for _, asked in ipairs(cjson.decode(ARGV[1])) do
-    local amount, limits = unpack(asked)
-    local room, wait = math.huge, 0
+local quotas, next_key = {}, 1
+for _, hits in ipairs(cjson.decode(ARGV[1])) do
+    local amount, limits = unpack(hits)
+    local remaining, wait = math.huge, 0
     for i, limit in ipairs(limits) do
         local max, seconds = unpack(limit)
         local key = KEYS[next_key + i - 1]
@@ -50,20 +50,20 @@ for _, asked in ipairs(cjson.decode(ARGV[1])) do
         end
         local free = max - redis.call('LLEN', key)
         local until_free = seconds - (now - (oldest or now))
-        if free < room or free == room and until_free > wait then
-            room, wait = free, until_free
+        if free < remaining or free == remaining and until_free > wait then
+            remaining, wait = free, until_free
         end
     end
     for _, limit in ipairs(limits) do
-        for _ = 1, math.min(amount, room) do
+        for _ = 1, math.min(amount, remaining) do
             redis.call('LPUSH', KEYS[next_key], now)
         end
         redis.call('EXPIRE', KEYS[next_key], limit[2])
         next_key = next_key + 1
     end
-    rooms[#rooms + 1] = {room, math.ceil(wait * 1000)}
+    quotas[#quotas + 1] = {remaining, math.ceil(wait * 1000)}
 end
-return rooms
+return quotas
 """
 
 
@@ -75,15 +75,15 @@ class Limit(NamedTuple):
     seconds: int
 
 
-class Asked(NamedTuple):
-    """A request to count `amount` hits of a key, or as many as all of the limits allow."""
+class Hits(NamedTuple):
+    """Hits of a key to count: `amount`, or as many as all of the limits allow."""
 
     key: str
     amount: int
     limits: Sequence[Limit]
 
 
-class Room(NamedTuple):
+class Quota(NamedTuple):
     """How many hits the limits allow, and the seconds until the fullest window allows another."""
 
     amount: int
@@ -98,15 +98,15 @@ def init_app(app: Flask) -> None:
     services(app).rate_limits = cast(MemoryLimits, limiter.storage)
 
 
-def count(setting: str, amounts: Mapping[str, int]) -> Sequence[Room]:
+def count(setting: str, amounts: Mapping[str, int]) -> Sequence[Quota]:
     """Count the given number of hits for each key, or as many as the limits allow.
 
     `setting` is the name of the setting that holds the limits. A hit that one limit refuses is
-    counted in none. Returns the room before counting, one `Room` per key. Yields to the loop.
+    counted in none. Returns the quota of each key before counting. Yields to the loop.
     """
     limits = _parse(setting, current_app.config[setting])
-    asked = [Asked(key, amount, limits) for key, amount in amounts.items()]
-    return services().rate_limits.acquire(asked)
+    hits = [Hits(key, amount, limits) for key, amount in amounts.items()]
+    return services().rate_limits.acquire(hits)
 
 
 @functools.cache
@@ -130,21 +130,21 @@ class MemoryLimits(MovingWindowSupport, Storage):
         self._windows: dict[Limit, OrderedDict[str, deque[float]]] = defaultdict(OrderedDict)
         self._lock = runtime.lock()
 
-    def acquire(self, asked: Sequence[Asked]) -> Sequence[Room]:
-        """Count these in order. Returns the room before counting, one `Room` for each."""
+    def acquire(self, hits: Sequence[Hits]) -> Sequence[Quota]:
+        """Count these in order. Returns the quota of each before counting."""
         now = time.monotonic()
         with self._lock:
-            return [self._count(each, now) for each in asked]
+            return [self._count(each, now) for each in hits]
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count hits, or as many as fit. Returns whether all of them fit."""
-        (room,) = self.acquire([Asked(key, amount, [Limit("", limit, expiry)])])
-        return room.amount >= amount
+        (quota,) = self.acquire([Hits(key, amount, [Limit("", limit, expiry)])])
+        return quota.amount >= amount
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         """Return the time of the oldest hit in the window, and the number of hits in it."""
-        (room,) = self.acquire([Asked(key, 0, [Limit("", limit, expiry)])])
-        return time.time() + room.retry_after - expiry, limit - room.amount
+        (quota,) = self.acquire([Hits(key, 0, [Limit("", limit, expiry)])])
+        return time.time() + quota.retry_after - expiry, limit - quota.amount
 
     def is_reachable(self, timeout: float) -> bool:
         """Whether the store responds within `timeout` seconds: memory always does."""
@@ -156,28 +156,28 @@ class MemoryLimits(MovingWindowSupport, Storage):
     # Only other strategies than the moving window need these.
     incr = get = get_expiry = check = reset = clear = _unsupported
 
-    def _count(self, asked: Asked, now: float) -> Room:
-        windows = [self._window(limit, asked.key, now) for limit in asked.limits]
-        room, wait = min(
+    def _count(self, hits: Hits, now: float) -> Quota:
+        windows = [self._window(limit, hits.key, now) for limit in hits.limits]
+        remaining, wait = min(
             (limit.amount - len(window), (now - window[0] if window else 0) - limit.seconds)
-            for limit, window in zip(asked.limits, windows, strict=True)
+            for limit, window in zip(hits.limits, windows, strict=True)
         )
         for window in windows:
-            window.extend([now] * min(asked.amount, room))
-        return Room(room, -wait)
+            window.extend([now] * min(hits.amount, remaining))
+        return Quota(remaining, -wait)
 
     def _window(self, limit: Limit, key: str, now: float) -> deque[float]:
-        windows, over = self._windows[limit], now - limit.seconds
+        windows, expired = self._windows[limit], now - limit.seconds
         if key in windows:
             windows.move_to_end(key)
         else:
             # Remove up to two expired keys for each new one: memory shrinks again, at a small cost.
             for old in list(islice(windows, 2)):
-                if not windows[old] or windows[old][-1] <= over:
+                if not windows[old] or windows[old][-1] <= expired:
                     del windows[old]
             windows[key] = deque()
         window = windows[key]
-        while window and window[0] <= over:
+        while window and window[0] <= expired:
             window.popleft()
         return window
 
@@ -195,55 +195,58 @@ class RedisLimits(MemoryLimits):
         super().__init__(uri, wrap_exceptions)
         client = redis_client.connect(uri.removeprefix("limits+"), SOCKET_TIMEOUT)
         self._script = client.register_script(SCRIPT)
-        self._together = Coalescer(self._acquire_together, MAX_BATCH_SIZE)
-        self._is_away = False
+        self._batches = Coalescer(self._acquire_batch, MAX_BATCH_SIZE)
+        self._is_down = False
         self._probe_at = 0.0
 
-    def acquire(self, asked: Sequence[Asked]) -> Sequence[Room]:
+    def acquire(self, hits: Sequence[Hits]) -> Sequence[Quota]:
         """Count these as `MemoryLimits` does. Yields to the loop.
 
         Concurrent calls share a round trip to Redis.
         """
-        if not self._is_away:
-            return cast(Sequence[Room], self._together.run_all(asked))
+        if not self._is_down:
+            return cast(Sequence[Quota], self._batches.run_all(hits))
         if (now := time.monotonic()) >= self._probe_at:
             self._probe_at = now + PROBE_INTERVAL  # set first: one probe at a time
-            runtime.spawn(self._ask, [], SOCKET_TIMEOUT)
-        return super().acquire(asked)
+            runtime.spawn(self._request, [], SOCKET_TIMEOUT)
+        return super().acquire(hits)
 
     def is_reachable(self, timeout: float) -> bool:
         """Whether Redis responds within `timeout` seconds. Yields to the loop.
 
         False at once during an outage, until the next probe is due.
         """
-        if self._is_away and time.monotonic() < self._probe_at:
+        if self._is_down and time.monotonic() < self._probe_at:
             return False
-        return self._ask([], timeout) is not None
+        return self._request([], timeout) is not None
 
-    def _acquire_together(self, asked: Sequence[Asked]) -> Sequence[Room]:
-        timeout = REQUEST_TIMEOUT + len(asked) * KEY_TIMEOUT
-        rooms = None if self._is_away else self._ask(asked, timeout)
-        return super().acquire(asked) if rooms is None else rooms
+    def _acquire_batch(self, hits: Sequence[Hits]) -> Sequence[Quota]:
+        timeout = REQUEST_TIMEOUT + len(hits) * KEY_TIMEOUT
+        quotas = None if self._is_down else self._request(hits, timeout)
+        return super().acquire(hits) if quotas is None else quotas
 
-    def _ask(self, asked: Sequence[Asked], timeout: float) -> Sequence[Room] | None:
+    def _request(self, hits: Sequence[Hits], timeout: float) -> Sequence[Quota] | None:
         """Return Redis's response, or None if it fails or times out. Yields to the loop."""
         self._probe_at = time.monotonic() + PROBE_INTERVAL
         try:
-            rooms = runtime.within(timeout, self._run, asked)
+            quotas = runtime.within(timeout, self._run, hits)
         except Exception as error:
             self._metrics.redis_errors.inc()
-            if not self._is_away:
-                foreseen, name = (redis.RedisError, TimeoutError), type(error).__name__
-                shown = not isinstance(error, foreseen)
-                log.warning("limits are counted in memory: Redis says %s", name, exc_info=shown)
-            self._is_away = True
+            if not self._is_down:
+                is_expected = isinstance(error, (redis.RedisError, TimeoutError))
+                log.warning(
+                    "limits are counted in memory: Redis failed with %s",
+                    type(error).__name__,
+                    exc_info=not is_expected,
+                )
+            self._is_down = True
             return None
-        self._is_away = False
-        return rooms
+        self._is_down = False
+        return quotas
 
-    def _run(self, asked: Sequence[Asked]) -> Sequence[Room]:
+    def _run(self, hits: Sequence[Hits]) -> Sequence[Quota]:
         """Run the script. Blocks for the name lookup and the response."""
-        keys = [f"LIMITS:{limit.name}{each.key}" for each in asked for limit in each.limits]
-        amounts = [(each.amount, [limit[1:] for limit in each.limits]) for each in asked]
-        rooms = self._script(keys, [dumps(amounts)])
-        return [Room(room, milliseconds / 1000) for room, milliseconds in rooms]
+        keys = [f"LIMITS:{limit.name}{each.key}" for each in hits for limit in each.limits]
+        amounts = [(each.amount, [limit[1:] for limit in each.limits]) for each in hits]
+        quotas = self._script(keys, [dumps(amounts)])
+        return [Quota(amount, milliseconds / 1000) for amount, milliseconds in quotas]

@@ -23,11 +23,11 @@ _encode = json.JSONEncoder().encode
 
 @dataclass(eq=False, slots=True)
 class Attempt:
-    """The loggable facts of an attempt; never a token, a password or a whole body.
+    """The loggable facts of an attempt to update a score; never a token or a whole body.
 
     As a context manager it logs the outcome, converts an error to a ScoreboardError, and calls
-    `observe(attempt)`, which must not raise. With `is_batch` it does so for errors only: the
-    updates of a batch are ended by `end_all`.
+    `observe(attempt)`, which must not raise. With `is_batch` it does so for errors only: `end_all`
+    ends the updates of a batch.
 
     `started` is in seconds (`time.perf_counter`). `score` is the user's score after an accepted
     update; `status` and `code` are set at the end. `claimed` is the user id and role in a token
@@ -74,7 +74,7 @@ def end_all(ended: Iterable[tuple[Attempt, ScoreboardError | None]]) -> None:
     services().recent.keep(lines, codes)
     if log.isEnabledFor(logging.INFO):
         # `log.info` would also look up its caller, which doubles the time.
-        log.handle(log.makeRecord(log.name, logging.INFO, "", 0, "\n".join(lines), (), None))
+        log.callHandlers(log.makeRecord(log.name, logging.INFO, "", 0, "\n".join(lines), (), None))
     for attempt in attempts:
         if attempt.observe:
             attempt.observe(attempt)
@@ -91,11 +91,12 @@ def _end(attempt: Attempt, status: int, code: str) -> str:
     caller, role = attempt.claimed or (None, None)
     if attempt.caller:
         caller, role = attempt.caller.user_id, attempt.caller.role
-    door, address, request_id = map(_text, attempt.origin)
+    transport, address, request_id = map(_text, attempt.origin)
     value = "null" if attempt.score_value is None else number(attempt.score_value)
     return (
         f'{{"time": "{_now()}", "event": "score_update", "request_id": {request_id}, '
-        f'"door": {door}, "address": {address}, "caller": {_text(caller)}, "role": {_text(role)}, '
+        f'"door": {transport}, "address": {address}, '
+        f'"caller": {_text(caller)}, "role": {_text(role)}, '
         f'"user_id": {_text(attempt.user_id)}, "score_value": {value}, "status": {status}, '
         f'"code": {_text(code)}, "latency_ms": {round(seconds * 1000, 2)}}}'
     )
@@ -136,7 +137,8 @@ def anomaly(origin: Origin, rule: str, user_id: str | None, detail: str) -> None
 
 
 def _log(level: int, event: str, origin: Origin, /, **fields: Any) -> None:
-    where = {"request_id": origin.request_id, "door": origin.transport, "address": origin.address}
+    transport, address, request_id = origin
+    where = {"request_id": request_id, "door": transport, "address": address}
     line = json.dumps({"time": _now(), "event": event, **where, **fields})
     services().recent.keep([line])
     log.log(level, line)

@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from ..errors import FAILURES
-from .log_writer import Writer
+from .log_writer import LogWriter
 
 AUDIT = "scoreboard.audit"
 # Seconds that the exit of the process waits for unwritten lines.
@@ -35,54 +35,77 @@ MAX_REASON_LENGTH = 200
 # Record attributes that no format uses; on the event loop they cost more than the rest of a record.
 UNUSED_FIELDS = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
 
-# By kind: time of the last line written (`time.monotonic`), and number of lines suppressed since.
-_written: dict[object, tuple[float, int]] = {}
 
+class MessageFormatter(logging.Formatter):
+    """Formats a record as its message alone, in a quarter of the time of `%(message)s`."""
 
-_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-
-def _clean(record: logging.LogRecord) -> str:
-    """Format a record without tokens or control characters, which could forge a line."""
-    return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", _FORMAT.format(record)))
-
-
-def _render(record: logging.LogRecord) -> str | None:
-    """Return the text of a record, or None to suppress it.
-
-    Warnings and errors are limited to one per kind and `REPEAT_INTERVAL`; the next line states the
-    number suppressed. A kind is the logging line of code, the type of the exception and the line
-    that raised it. All database failures are one kind and have no traceback, because in an outage
-    every request fails.
-    """
-    if record.name == AUDIT:
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message."""
         return record.getMessage()
-    if record.levelno < logging.WARNING:
-        return _clean(record)
-    error = record.exc_info[1] if record.exc_info else None
-    is_database = isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
-    frames = traceback.walk_tb(error.__traceback__ if error else None)
-    place = [(frame.f_code.co_filename, line) for frame, line in frames][-1:]
-    kind = "database" if is_database else (record.pathname, record.lineno, type(error), *place)
-    now = time.monotonic()
-    written_at, suppressed = _written.get(kind, (-math.inf, 0))
-    if now - written_at < REPEAT_INTERVAL:
-        _written[kind] = (written_at, suppressed + 1)
-        return None
-    if len(_written) >= MAX_KINDS:
-        _written.clear()
-    _written[kind] = (now, 0)
-    text = record.getMessage()
-    shown = copy.copy(record)
-    if is_database:
-        # The driver's message without the statement and its parameters.
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        text = f"{text}: {type(error).__name__}: {reason[:MAX_REASON_LENGTH]}"
-        shown.exc_info = shown.exc_text = None
-    if suppressed:
-        text = f"{text} ({suppressed} more since the last line about it)"
-    shown.msg, shown.args = text, None
-    return _clean(shown)
+
+
+class CleanFormatter(logging.Formatter):
+    """Formats records without tokens or control characters, which could forge a line.
+
+    A database failure has no traceback.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of the record, which is not changed."""
+        record = copy.copy(record)
+        record.msg, record.args = record.getMessage(), None
+        error = _error(record)
+        if _is_database(error):
+            # The driver's message without the statement and its parameters.
+            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            record.msg += f": {type(error).__name__}: {reason[:MAX_REASON_LENGTH]}"
+            record.exc_info = record.exc_text = None
+        if suppressed := getattr(record, "suppressed", 0):
+            record.msg += f" ({suppressed} more since the last line about it)"
+        return _CONTROL.sub("", _TOKEN.sub(r"\1[hidden]", super().format(record)))
+
+
+class RepeatFilter(logging.Filter):
+    """Limits warnings and errors to one per kind and `REPEAT_INTERVAL`.
+
+    The next record gets the number suppressed as `suppressed`. A kind is the logging line of code,
+    the type of the exception and the line that raised it. All database failures are one kind,
+    because in an outage every request fails.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By kind: time of the last line (`time.monotonic`), and number of lines suppressed since.
+        self._logged: dict[object, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log the record."""
+        if record.levelno < logging.WARNING:
+            return True
+        error = _error(record)
+        frames = traceback.walk_tb(error.__traceback__ if error else None)
+        place = [(frame.f_code.co_filename, line) for frame, line in frames][-1:]
+        kind: object = (record.pathname, record.lineno, type(error), *place)
+        if _is_database(error):
+            kind = "database"
+        now = time.monotonic()
+        logged_at, suppressed = self._logged.get(kind, (-math.inf, 0))
+        if now - logged_at < REPEAT_INTERVAL:
+            self._logged[kind] = (logged_at, suppressed + 1)
+            return False
+        if len(self._logged) >= MAX_KINDS:
+            self._logged.clear()
+        self._logged[kind] = (now, 0)
+        record.suppressed = suppressed
+        return True
+
+
+def _error(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None
+
+
+def _is_database(error: BaseException | None) -> bool:
+    return isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -103,12 +126,15 @@ def _audit_notice(count: int) -> str:
 
 def _notice(count: int) -> str:
     record = {"name": __name__, "levelname": "WARNING", "msg": f"{count} log lines were dropped"}
-    return _clean(logging.makeLogRecord(record))
+    return _stderr.format(logging.makeLogRecord(record))
 
 
 # Shared by all applications of the process.
-_stdout = Writer(logging.LogRecord.getMessage, _audit_notice)
-_stderr = Writer(_render, _notice)
+_audit = LogWriter(_audit_notice)
+_stderr = LogWriter(_notice)
+_audit.setFormatter(MessageFormatter())
+_stderr.setFormatter(CleanFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+_stderr.addFilter(RepeatFilter())
 
 
 class DroppedLines(Collector):
@@ -118,14 +144,14 @@ class DroppedLines(Collector):
         """Yield one counter, labelled by stream."""
         help_text = "Log lines dropped because the reader of the stream was too slow"
         dropped = CounterMetricFamily("scoreboard_log_lines_dropped", help_text, labels=["stream"])
-        dropped.add_metric(["stdout"], _stdout.dropped)
+        dropped.add_metric(["stdout"], _audit.dropped)
         dropped.add_metric(["stderr"], _stderr.dropped)
         yield dropped
 
 
 def init_app() -> None:
     """Write audit lines to standard output, unchanged, and all others to standard error."""
-    _stdout.use(sys.stdout)
+    _audit.use(sys.stdout)
     _stderr.use(sys.stderr)
     for field in UNUSED_FIELDS:
         setattr(logging, field, False)
@@ -138,7 +164,7 @@ def init_app() -> None:
     }
     for name, level in levels.items():
         logger = logging.getLogger(name)
-        logger.handlers = [_stdout if name == AUDIT else _stderr]
+        logger.handlers = [_audit if name == AUDIT else _stderr]
         logger.propagate = False
         logger.setLevel(level)
     # For all other loggers, such as the database pool's.
@@ -150,11 +176,10 @@ def init_app() -> None:
 def flush() -> None:
     """Block until all lines are written, for at most `FLUSH_TIMEOUT`. Runs at exit."""
     deadline = time.monotonic() + FLUSH_TIMEOUT
-    _stdout.drain(deadline)
+    _audit.drain(deadline)
     _stderr.drain(deadline)
 
 
 def audit_to_stderr() -> None:
     """Write audit lines to standard error, because a command's standard output is its result."""
-    logger = logging.getLogger(AUDIT)
-    logger.handlers = [_stderr if each is _stdout else each for each in logger.handlers]
+    _audit.use(_stderr.stream)

@@ -239,7 +239,7 @@ def _database() -> Finding:
         database.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
     except database.FAILURES:
         return Finding("database", "DATABASE_URL does not answer: is it right, is it running?")
-    if not database.is_writable():
+    if not services().database.try_write():
         return Finding("database", "the database cannot be written to: is it full, or read-only?")
     return Finding("database", None)
 

@@ -8,7 +8,6 @@ from typing import Any
 from flask import current_app
 from prometheus_client import generate_latest
 
-from ..db import transactions as database
 from ..errors import NotAuthenticated
 from ..services import services
 
@@ -45,7 +44,7 @@ def exposition(token: str | None) -> bytes:
 
 def _database() -> str:
     # The service must accept updates: with a read-only database it is not ready.
-    return "ok" if database.is_writable() else "failing"
+    return "ok" if services().database.try_write() else "failing"
 
 
 def _redis(url: str) -> str:

@@ -357,4 +357,4 @@ def test_the_real_server_answers_as_documented_whatever_it_is_sent(server, tmp_p
     done = run_schemathesis(server, tmp_path, token, phases)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "unforeseen error" not in server.log()
+    assert "unexpected error" not in server.log()

@@ -1,4 +1,4 @@
-"""A database that hangs, is locked, read-only or gone costs its clients seconds, not minutes."""
+"""A database that hangs, is locked or is read-only delays clients for seconds, not minutes."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import requests
 
-from scoreboard.db import engine as engines
+from scoreboard.db.engine import POSTGRES_BEGIN_WRITE
 from tests.support import databases
 from tests.support.backing_services import OwnPostgres
 from tests.support.prerequisites import missing
@@ -43,7 +43,7 @@ def postgres(tmp_path):
 
 @pytest.fixture
 def start(tmp_path):
-    """Return a function that starts a server; it is stopped at the end."""
+    """Return a function that starts a server, which is stopped at the end."""
     with contextlib.ExitStack() as stack:
 
         def start(mode="python wsgi.py", **settings):
@@ -57,18 +57,28 @@ def start(tmp_path):
 
 
 def send_all(server, player, count=MANY):
-    """Post that many updates at the same time; return the statuses. Each has to be answered."""
+    """Post this many updates at the same time; return their statuses."""
     with ThreadPoolExecutor(count) as pool:
         updates = [player.update(value, nonce=f"nonce-{value:03}") for value in range(count)]
         return list(pool.map(lambda update: server.post(player.token, update).status_code, updates))
 
 
-def recovers(server, player):
-    """Wait until an update is accepted again."""
+def sqlite_path(server):
+    return server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+
+
+def alter(url, change):
+    """Change a default of the database, even if that is read-only."""
+    writable = "-c default_transaction_read_only=off"
+    with psycopg.connect(url, autocommit=True, options=writable) as admin:
+        admin.execute(f"ALTER DATABASE {url.rpartition('/')[2]} {change}")
+
+
+def wait_until_accepted(server, player):
     wait_until(lambda: server.post(player.token, player.update(1000)).status_code == 200, 20)
 
 
-class TestAPostgresThatHangs:
+class TestUnresponsivePostgres:
     @pytest.fixture
     def server(self, postgres, start, mode):
         databases.migrated(postgres.url)
@@ -78,18 +88,18 @@ class TestAPostgresThatHangs:
     def player(self, server):
         return server.user("Ann")
 
-    def test_every_update_is_answered_and_accepted_again_afterwards(self, postgres, server, player):
+    def test_every_update_gets_a_response_and_is_accepted_after_the_outage(
+        self, postgres, server, player
+    ):
         postgres.pause()
 
         statuses = send_all(server, player)
 
         assert statuses == [500] * MANY
         postgres.resume()
-        recovers(server, player)
+        wait_until_accepted(server, player)
 
-    def test_the_health_check_and_the_last_known_top_10_are_answered(
-        self, postgres, server, player
-    ):
+    def test_the_health_check_and_the_cached_top_10_respond(self, postgres, server, player):
         server.post(player.token, player.update(7))
         before = server.top10()
         postgres.pause()
@@ -98,13 +108,13 @@ class TestAPostgresThatHangs:
         assert requests.get(f"{server.url}/healthz", timeout=5).status_code == 200
         assert server.top10() == before
 
-    def test_it_is_not_ready(self, postgres, server):
+    def test_the_server_is_not_ready(self, postgres, server):
         postgres.pause()
 
         assert requests.get(f"{server.url}/readyz", timeout=15).status_code == 503
 
 
-def test_connections_expire_while_postgres_hangs(postgres, start):
+def test_connections_expire_while_postgres_is_unresponsive(postgres, start):
     databases.migrated(postgres.url)
     server = start(DATABASE_URL=postgres.url)
     player = server.user("Ann")
@@ -118,23 +128,22 @@ def test_connections_expire_while_postgres_hangs(postgres, start):
     assert viewer.code == 4401
 
 
-def test_a_process_that_freezes_in_a_transaction_does_not_hold_the_others(start, mode):
+def test_a_frozen_transaction_does_not_block_other_processes(start, mode):
     url = databases.new_database()
     server = start(mode, DATABASE_URL=url)
     player = server.user("Ann")
     with contextlib.closing(psycopg.connect(url)) as frozen:
-        begin = engines.begin_postgres(read_only=False, timeout=3)
         frozen.autocommit = True
-        frozen.execute(begin)
+        frozen.execute(POSTGRES_BEGIN_WRITE)
         frozen.execute("SELECT * FROM board_version FOR UPDATE")
 
         statuses = send_all(server, player, 10)
 
         assert set(statuses) <= {200, 500}
-        recovers(server, player)
+        wait_until_accepted(server, player)
 
 
-def test_updates_behind_a_locked_row_are_all_answered(start, mode):
+def test_updates_get_responses_while_the_row_is_locked(start, mode):
     url = databases.new_database()
     server = start(mode, DATABASE_URL=url)
     player = server.user("Ann")
@@ -144,13 +153,13 @@ def test_updates_behind_a_locked_row_are_all_answered(start, mode):
         statuses = send_all(server, player)
 
         assert statuses == [500] * MANY
-    recovers(server, player)
+    wait_until_accepted(server, player)
 
 
-def test_updates_behind_a_locked_sqlite_file_are_all_answered_and_reads_go_on(start, mode):
+def test_updates_and_reads_get_responses_while_sqlite_is_locked(start, mode):
     server = start(mode)
     player = server.user("Ann")
-    path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+    path = sqlite_path(server)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 
@@ -159,27 +168,26 @@ def test_updates_behind_a_locked_sqlite_file_are_all_answered_and_reads_go_on(st
         assert statuses == [500] * MANY
         assert requests.get(f"{server.url}/api/leaderboard", timeout=5).status_code == 200
         other.execute("ROLLBACK")
-    recovers(server, player)
+    wait_until_accepted(server, player)
 
 
-def test_a_database_that_became_read_only_is_not_ready_and_heals_without_a_restart(start, mode):
+def test_a_read_only_database_is_not_ready_and_recovers_without_a_restart(start, mode):
     url = databases.new_database()
-    name = url.rpartition("/")[2]
     server = start(mode, DATABASE_URL=url)
     player = server.user("Ann")
     assert server.post(player.token, player.update(1)).status_code == 200
+    alter(url, "SET default_transaction_read_only = on")
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        assert server.post(player.token, player.update(2)).status_code == 500
 
-        assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 503
-        admin.execute("SET default_transaction_read_only = off")
-        admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    recovers(server, player)
+    assert server.post(player.token, player.update(2)).status_code == 500
+    assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 503
+
+    alter(url, "RESET default_transaction_read_only")
+    wait_until_accepted(server, player)
     wait_until(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 200)
 
 
@@ -193,32 +201,26 @@ def test_a_database_that_became_read_only_is_not_ready_and_heals_without_a_resta
         "client_encoding = 'LATIN1'",
     ],
 )
-def test_defaults_that_the_database_sets_change_nothing(start, setting):
+def test_defaults_of_the_database_have_no_effect(start, setting):
     url = databases.new_database()
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET {setting}")
+    alter(url, f"SET {setting}")
     first, second = start(DATABASE_URL=url), start(DATABASE_URL=url)
     player = first.user("Ännchen")
 
+    def post(value):
+        server = (first, second)[value % 2]
+        update = player.update(value, nonce=f"nonce-{value:03}")
+        return server.post(player.token, update).status_code
+
     with ThreadPoolExecutor(8) as pool:
-        statuses = list(
-            pool.map(
-                lambda value: (
-                    (first, second)[value % 2]
-                    .post(player.token, player.update(value, nonce=f"nonce-{value:03}"))
-                    .status_code
-                ),
-                range(60),
-            )
-        )
+        statuses = list(pool.map(post, range(60)))
 
     assert statuses == [200] * 60
 
 
 def test_a_date_style_of_the_database_does_not_hide_a_revoked_token(start):
     url = databases.new_database()
-    with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET datestyle = 'German, DMY'")
+    alter(url, "SET datestyle = 'German, DMY'")
     server = start(DATABASE_URL=url)
     player = server.user("Ann")
     headers = {"Authorization": f"Bearer {player.token}"}
@@ -230,12 +232,12 @@ def test_a_date_style_of_the_database_does_not_hide_a_revoked_token(start):
 
 
 class TestSqliteFile:
-    def test_it_is_the_whole_database_after_a_stop(self, start, tmp_path):
+    def test_it_is_the_complete_database_after_a_stop(self, start, tmp_path):
         server = start()
         player = server.user("Ann")
         server.post(player.token, player.update(120))
         server.stop()
-        path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+        path = sqlite_path(server)
 
         copy = tmp_path / "copy.db"
         copy.write_bytes(Path(path).read_bytes())
@@ -245,22 +247,22 @@ class TestSqliteFile:
 
     def test_only_its_owner_can_read_it(self, start):
         server = start()
-        path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
+        path = sqlite_path(server)
 
         modes = {stat.S_IMODE(os.stat(path + end).st_mode) for end in ("", "-wal", "-shm")}
 
         assert modes == {0o600}
 
-    def test_one_that_cannot_be_written_to_stops_the_start_in_one_line(self, start):
+    def test_a_read_only_file_stops_the_start_with_one_line(self, start):
         server = start()
         server.stop()
-        path = server.environment["DATABASE_URL"].removeprefix("sqlite:///")
-        obey_modes = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        path = sqlite_path(server)
+        without_override = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
         os.chmod(path, 0o444)
         os.chmod(os.path.dirname(path), 0o555)
 
         done = subprocess.run(
-            [*(obey_modes if os.geteuid() == 0 else []), sys.executable, "wsgi.py"],
+            [*(without_override if os.geteuid() == 0 else []), sys.executable, "wsgi.py"],
             env=server.environment,
             cwd=ROOT,
             capture_output=True,
@@ -274,7 +276,7 @@ class TestSqliteFile:
         )
 
 
-def test_a_database_whose_encoding_cannot_hold_every_name_stops_the_start(tmp_path):
+def test_a_database_of_another_encoding_than_utf8_stops_the_start(tmp_path):
     url = databases.migrated(databases.new_postgres("template0 ENCODING 'LATIN1' LOCALE 'C'"))
 
     with pytest.raises(AssertionError, match="encoding is LATIN1: create it with ENCODING 'UTF8'"):
@@ -283,7 +285,7 @@ def test_a_database_whose_encoding_cannot_hold_every_name_stops_the_start(tmp_pa
 
 @pytest.fixture
 def pooler(tmp_path):
-    """Return a function that puts PgBouncer in transaction mode in front of a database."""
+    """Return a function that starts PgBouncer in transaction mode in front of a database."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if not program:
         missing("pgbouncer is not installed")
@@ -291,10 +293,10 @@ def pooler(tmp_path):
 
     def start(url):
         port, name = free_port(), url.rpartition("/")[2]
-        given = urlsplit(url)
-        (tmp_path / "users.txt").write_text(f'"{given.username}" ""\n')
+        parts = urlsplit(url)
+        (tmp_path / "users.txt").write_text(f'"{parts.username}" ""\n')
         (tmp_path / "pgbouncer.ini").write_text(
-            f"[databases]\n{name} = host={given.hostname} port={given.port} user={given.username}\n"
+            f"[databases]\n{name} = host={parts.hostname} port={parts.port} user={parts.username}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = trust\nauth_file = {tmp_path}/users.txt\n"
             "pool_mode = transaction\ndefault_pool_size = 4\n"
@@ -310,14 +312,14 @@ def pooler(tmp_path):
                 stderr=subprocess.DEVNULL,
             )
         )
-        pooled = f"postgresql://{given.username}@127.0.0.1:{port}/{name}"
+        pooled = f"postgresql://{parts.username}@127.0.0.1:{port}/{name}"
 
-        def answers():
+        def responds():
             with contextlib.suppress(psycopg.OperationalError):
                 psycopg.connect(pooled, connect_timeout=5).close()
                 return True
 
-        wait_until(answers)
+        wait_until(responds)
         return pooled
 
     yield start
@@ -326,7 +328,7 @@ def pooler(tmp_path):
         process.wait(10)
 
 
-def test_a_pooler_in_transaction_mode_changes_nothing(pooler, start):
+def test_a_pooler_in_transaction_mode_has_no_effect(pooler, start):
     pooled = pooler(databases.new_database())
     first, second = start(DATABASE_URL=pooled), start(DATABASE_URL=pooled)
     people = [first.user(f"Player-{number}") for number in range(5)]

@@ -200,9 +200,13 @@ def test_an_internal_error_shows_no_details(post, unforeseen, monkeypatch):
 
     response = post(UPDATE, BODIES[UPDATE])
 
-    assert (response.status_code, response.json["error"]["code"]) == (500, "server_error")
-    assert response.json["error"].keys() == {"code", "message"}
-    assert "division" not in response.text
+    assert response.status_code == 500
+    assert response.json == {
+        "error": {
+            "code": "server_error",
+            "message": "The server failed: send the same request again, it counts once.",
+        }
+    }
     assert [type(error) for error in unforeseen] == [ZeroDivisionError]
 
 

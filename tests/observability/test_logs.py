@@ -1,4 +1,4 @@
-"""Log lines delay nobody: a reader that stalls or goes away costs lines, which are counted."""
+"""Log lines delay no request: a stalled or closed reader costs lines, which are counted."""
 
 import fcntl
 import json
@@ -15,25 +15,23 @@ from tests.support.metrics import series
 from tests.support.servers import ROOT, RUN_MODES, SECRETS, Server
 from tests.support.waiting import wait_until
 
-# From `fcntl.h`.
-F_SETPIPE_SZ = 1031
-# An audit line has more characters than this.
-SHORTEST_LINE = 200
+F_SETPIPE_SZ = 1031  # from `fcntl.h`
+MIN_LINE_LENGTH = 200  # of an audit line
 BATCH = 1000
 
 
 class Reader:
-    """The reader of a pipe, which does not read until it is asked to."""
+    """The reader of a pipe, which does not read until `start`."""
 
     def __init__(self, path):
         os.mkfifo(path)
-        # Opened for both: to open it for reading alone would wait for the server.
+        # Opened for both, because opening it only for reading would wait for the server.
         self._file = os.open(path, os.O_RDWR)
         self._text = b""
         fcntl.fcntl(self._file, F_SETPIPE_SZ, 4096)
 
-    def read_on(self):
-        """Read from now on, beside the test."""
+    def start(self):
+        """Read in a thread."""
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -43,15 +41,16 @@ class Reader:
     def close(self):
         os.close(self._file)
 
-    def lines(self):
-        """Return the lines of the audit log so far, whole ones only."""
-        whole = self._text.rpartition(b"\n")[0].decode().splitlines()
-        return [json.loads(line) for line in whole if line.startswith("{")]
+    def lines(self, event="score_update"):
+        """Return the complete lines of this event in the audit log so far."""
+        complete = self._text.rpartition(b"\n")[0].decode().splitlines()
+        parsed = [json.loads(line) for line in complete if line.startswith("{")]
+        return [line for line in parsed if line["event"] == event]
 
 
 @pytest.fixture
 def reader(tmp_path):
-    # Where the server writes both its standard output and its standard error.
+    """Return the reader of the server's standard output and standard error."""
     return Reader(tmp_path / "server.log")
 
 
@@ -62,13 +61,11 @@ def server(request, tmp_path, reader):
     server.kill()
 
 
-def send_invalid(server, scorer, count=BATCH):
-    """Send a batch of so many updates that are refused: each is a line of the audit log."""
-    body = {"updates": ["no update"] * count}
-    answer = requests.post(
-        f"{server.url}/api/score/batch", json=body, headers=scorer.bearer, timeout=30
-    )
-    assert answer.status_code == 200
+def send_invalid_batch(server, scorer):
+    """Send BATCH invalid updates, each of which leaves an audit line."""
+    body = {"updates": ["no update"] * BATCH}
+    url = f"{server.url}/api/score/batch"
+    assert requests.post(url, json=body, headers=scorer.bearer, timeout=30).status_code == 200
 
 
 def dropped(server):
@@ -76,50 +73,45 @@ def dropped(server):
     return series(text)["scoreboard_log_lines_dropped_total", "stdout"]
 
 
-def test_a_reader_that_stalls_delays_nobody_and_lines_that_do_not_fit_are_counted(server, reader):
+def test_a_stalled_reader_delays_no_request_and_dropped_lines_are_announced(server, reader):
     scorer = server.user("Ann", "scorer")
-    batches = MAX_QUEUED // (SHORTEST_LINE * BATCH) + 2
+    batches = MAX_QUEUED // (MIN_LINE_LENGTH * BATCH) + 2
     for _ in range(batches):
-        send_invalid(server, scorer)
+        send_invalid_batch(server, scorer)
 
     assert requests.get(f"{server.url}/healthz", timeout=10).ok
     assert server.post(scorer.token, scorer.update(1)).status_code == 200
     lost = dropped(server)
     assert lost > 0
 
-    reader.read_on()
+    reader.start()
 
     def announced():
-        return sum(line["lines"] for line in reader.lines() if line["event"] == "log_lines_dropped")
+        return sum(line["lines"] for line in reader.lines("log_lines_dropped"))
 
     wait_until(lambda: announced() == lost, seconds=20)
-    written = [line for line in reader.lines() if line["event"] == "score_update"]
-    assert len(written) + lost == batches * BATCH + 1
+    assert len(reader.lines()) + lost == batches * BATCH + 1
     server.post(scorer.token, scorer.update(2))
-    wait_until(lambda: reader.lines()[-1].get("score_value") == 2)
+    wait_until(lambda: reader.lines()[-1]["score_value"] == 2)
 
 
 # SIGTERM ends the development server at once.
 @pytest.mark.parametrize("server", ["python wsgi.py"], indirect=True)
-def test_lines_come_out_in_order_and_all_of_them_before_the_end(server, reader):
+def test_all_lines_are_written_in_order_before_the_process_ends(server, reader):
     player = server.user("Ann")
-    reader.read_on()
+    reader.start()
     for number in range(300):
         server.send(player.token, player.update(number, nonce=f"number-{number:04}"))
 
     server.process.terminate()
     server.process_wait(10)
 
-    def values():
-        return [line["score_value"] for line in reader.lines() if line["event"] == "score_update"]
-
-    wait_until(lambda: len(values()) >= 300)
-    assert values() == list(range(300))
+    wait_until(lambda: len(reader.lines()) >= 300)
+    assert [line["score_value"] for line in reader.lines()] == list(range(300))
 
 
-def test_a_reader_that_stalls_does_not_keep_the_process_from_ending(server, reader):
-    scorer = server.user("Ann", "scorer")
-    send_invalid(server, scorer)
+def test_a_stalled_reader_does_not_keep_the_process_from_ending(server, reader):
+    send_invalid_batch(server, server.user("Ann", "scorer"))
 
     server.process.terminate()
     server.process_wait(10)
@@ -127,7 +119,7 @@ def test_a_reader_that_stalls_does_not_keep_the_process_from_ending(server, read
     assert server.process.poll() is not None
 
 
-def test_a_reader_that_goes_away_ends_nothing(server, reader):
+def test_a_closed_reader_does_not_end_the_process(server, reader):
     player = server.user("Ann")
     reader.close()
 
@@ -138,32 +130,15 @@ def test_a_reader_that_goes_away_ends_nothing(server, reader):
     assert server.process.poll() is None
 
 
-def test_the_audit_lines_of_a_command_are_out_when_it_ends(tmp_path):
-    server = Server(tmp_path)
-    try:
-        player = server.user("Ann")
-
-        command = [sys.executable, "-m", "flask", "--app", "scoreboard", "users", "hide", "Ann"]
-        done = subprocess.run(
-            command, env=server.environment, cwd=ROOT, capture_output=True, text=True, timeout=60
-        )
-    finally:
-        server.stop()
-
-    (line,) = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert (line["event"], line["act"], line["user_id"]) == ("moderation", "hide", player.user_id)
-
-
-def run(tmp_path, script):
-    """Run a script that has an application, and return its finished process."""
+def run(tmp_path, arguments):
+    """Run Python with these arguments; return its output."""
     environment = {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": f"sqlite:///{tmp_path}/scoreboard.db",
         **SECRETS,
     }
-    begin = "import logging, os\nfrom scoreboard import create_app\napp = create_app()\n"
     return subprocess.run(
-        [sys.executable, "-c", begin + script],
+        [sys.executable, *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -172,7 +147,23 @@ def run(tmp_path, script):
     )
 
 
-def test_failures_of_the_database_are_one_line_a_second_without_traceback_or_values(tmp_path):
+def run_script(tmp_path, script):
+    """Run a script in a process that has an application; return its output."""
+    begin = "import logging, os\nfrom scoreboard import create_app\napp = create_app()\n"
+    return run(tmp_path, ["-c", begin + script])
+
+
+def test_a_command_writes_its_audit_lines_to_standard_error(tmp_path):
+    users = ["-m", "flask", "--app", "scoreboard", "users"]
+    created = run(tmp_path, [*users, "create", "Ann", "ann@example.com", "--password", "password"])
+    hidden = run(tmp_path, [*users, "hide", "Ann"])
+
+    (line,) = [json.loads(line) for line in hidden.stderr.splitlines() if line.startswith("{")]
+    assert (line["event"], line["act"]) == ("moderation", "hide")
+    assert line["user_id"] == created.stdout.strip()
+
+
+def test_database_failures_are_one_line_a_second_without_traceback_or_values(tmp_path):
     script = """
 from sqlalchemy.exc import OperationalError
 from scoreboard.errors import translate
@@ -183,14 +174,14 @@ for place in range(50):
         translate(error)
         logging.getLogger("scoreboard.elsewhere").exception("background work failed")
 """
-    errors = run(tmp_path, script).stderr
+    errors = run_script(tmp_path, script).stderr
 
     assert errors.count("OperationalError: refused") == errors.count("\n") == 1
     assert "Traceback" not in errors
     assert "secret" not in errors
 
 
-def test_another_error_is_logged_with_its_traceback_once_a_second_for_each_place(tmp_path):
+def test_other_errors_are_logged_with_traceback_once_a_second_and_place(tmp_path):
     script = """
 from scoreboard.errors import translate
 def fail(error):
@@ -202,22 +193,22 @@ for number in range(50):
         except Exception as error:
             translate(error)
 """
-    errors = run(tmp_path, script).stderr
+    errors = run_script(tmp_path, script).stderr
 
     assert errors.count("Traceback") == 2
     assert errors.count("KeyError: 0") == errors.count("ZeroDivisionError") == 1
 
 
-def test_what_was_not_logged_is_told_with_the_next_line_of_its_kind(tmp_path):
+def test_the_next_line_of_a_kind_states_the_number_suppressed(tmp_path):
     script = """
-from scoreboard.observability import logging as logs
+from scoreboard import observability
 log = logging.getLogger("scoreboard.test")
 for number in range(12):
     if number == 11:
-        logs.REPEAT_INTERVAL = 0
+        observability.logging.REPEAT_INTERVAL = 0
     log.warning("number %s", number)
 """
-    errors = run(tmp_path, script).stderr
+    errors = run_script(tmp_path, script).stderr
 
     assert [line.partition(": ")[2] for line in errors.splitlines()] == [
         "number 0",
@@ -226,15 +217,15 @@ for number in range(12):
 
 
 def test_no_line_of_standard_error_has_a_token(tmp_path):
-    errors = run(
-        tmp_path, 'logging.getLogger("werkzeug").warning("GET /ws?token=secret-token HTTP/1.1")'
-    ).stderr
+    script = 'logging.getLogger("werkzeug").warning("GET /ws?token=secret-token HTTP/1.1")'
+
+    errors = run_script(tmp_path, script).stderr
 
     assert "token=[hidden]" in errors
     assert "secret" not in errors
 
 
-def test_a_forked_process_writes_its_own_lines_and_no_others(tmp_path):
+def test_a_forked_process_writes_only_its_own_lines(tmp_path):
     script = """
 log = logging.getLogger("scoreboard.audit")
 log.info("before")
@@ -243,6 +234,6 @@ log.info("parent" if child else "child")
 if child:
     os.waitpid(child, 0)
 """
-    printed = run(tmp_path, script).stdout
+    output = run_script(tmp_path, script).stdout
 
-    assert sorted(printed.split()) == ["before", "child", "parent"]
+    assert sorted(output.split()) == ["before", "child", "parent"]

@@ -80,7 +80,7 @@ class TestReadiness:
         def fail(*arguments, **options):
             raise RuntimeError("the hidden password")
 
-        monkeypatch.setattr("scoreboard.db.transactions.Database.transaction", fail)
+        monkeypatch.setattr("scoreboard.db.transactions.Database.run", fail)
         # As if the last write was long ago, or its outcome would be the answer.
         monkeypatch.setattr(services(app).database, "_wrote_at", float("-inf"))
         # Our lines go to their own handlers and no further; here they go to this one as well.

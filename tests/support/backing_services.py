@@ -1,4 +1,4 @@
-"""Redis and Postgres of the tests' own, to stop, pause and start again."""
+"""Redis and PostgreSQL servers that a test can stop, pause and restart."""
 
 import contextlib
 import glob
@@ -39,7 +39,7 @@ class OwnRedis:
             with contextlib.suppress(redis.ConnectionError):
                 self.client.ping()
                 return
-            assert time.monotonic() < deadline, "redis-server does not answer"
+            assert time.monotonic() < deadline, "redis-server does not respond"
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.05)
 
@@ -48,18 +48,18 @@ class OwnRedis:
         self.process.wait(10)
 
     def pause(self, seconds: float) -> None:
-        """Hang: connections are accepted and kept, and no command is answered."""
+        """Keep connections open but respond to no command."""
         self.client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
 
 
 class OwnPostgres:
-    """A Postgres that only this test uses, to restart as it likes."""
+    """A PostgreSQL server that only this test uses."""
 
     def __init__(self, folder: Path) -> None:
         programs = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
         found = shutil.which("initdb") or (programs[-1] if programs else None)
         if not found:
-            missing("Postgres's own programs are not installed")
+            missing("the PostgreSQL server programs are not installed")
         self.programs = Path(found).parent
         self.port = free_port()
         self.data = folder / "data"
@@ -75,18 +75,18 @@ class OwnPostgres:
         self._run("pg_ctl", "-D", self.data, "-w", "-l", self.data / "log", "-o", options, "start")
 
     def restart(self) -> None:
-        """Cut every connection and start again."""
+        """Close every connection and restart."""
         self._run("pg_ctl", "-D", self.data, "-w", "-m", "immediate", "restart")
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self.data, "-w", "-m", "immediate", "stop")
 
     def pause(self) -> None:
-        """Hang: connections are accepted and kept, and nothing is answered."""
+        """Keep connections open but respond to nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:

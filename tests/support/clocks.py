@@ -1,4 +1,4 @@
-"""Clocks of other programs, for the tests to set back and forward while they run."""
+"""Set the system clock of running child processes, with libfaketime."""
 
 import glob
 import os
@@ -11,9 +11,9 @@ HOUR = 3600
 
 
 class Clock:
-    """The wall clock of the programs that are started with this `environment`, by libfaketime.
+    """The system clock of the processes that start with this `environment`.
 
-    What measures how much time has passed is left alone, as when a machine's clock is set.
+    Their monotonic clock is not changed, as when the clock of a machine is set.
     """
 
     def __init__(self, file: Path) -> None:
@@ -30,7 +30,7 @@ class Clock:
         self.set(0)
 
     def set(self, seconds: int) -> None:
-        """Have it show so many seconds more than it is, or less."""
+        """Set the clock to this many seconds ahead of the real one."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{seconds:+}")
-        os.replace(new, self._file)  # at once: they may read it any moment
+        os.replace(new, self._file)  # atomic: processes may read it at any time

@@ -1,4 +1,4 @@
-"""Databases for the tests: made once by the migrations, then emptied or copied."""
+"""Test databases: created once by the migrations, then emptied or copied."""
 
 import atexit
 import functools
@@ -17,21 +17,21 @@ from scoreboard.extensions import Base, db
 from tests.support.backing_services import OwnPostgres
 from tests.support.servers import SECRETS
 
-GIVEN = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
+POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
 
 
 @functools.cache
 def _server() -> str:
-    """Return the Postgres to make databases in: the one given if it answers, else our own."""
+    """Return the URL of TEST_POSTGRES_URL if that server responds, else of one that we start."""
     try:
-        psycopg.connect(GIVEN, connect_timeout=5).close()
+        psycopg.connect(POSTGRES_URL, connect_timeout=5).close()
     except psycopg.OperationalError:
         folder = Path(tempfile.mkdtemp())
         own = OwnPostgres(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         atexit.register(own.stop)
         return own.url
-    return GIVEN
+    return POSTGRES_URL
 
 
 @functools.cache
@@ -48,7 +48,7 @@ def copied_sqlite(folder: Path) -> str:
 
 
 def new_postgres(template: str = "template1") -> str:
-    """Create a database like the template, dropped when the tests end. `template1` is empty."""
+    """Create a copy of the template, dropped when the tests end. `template1` is empty."""
     name = f"scoreboard_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(_server(), autocommit=True, connect_timeout=5) as server:
         server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -62,7 +62,7 @@ def _postgres_template() -> str:
 
 
 def new_database() -> str:
-    """Create a Postgres database with tables, dropped when the tests end."""
+    """Create a PostgreSQL database with tables, dropped when the tests end."""
     return new_postgres(_postgres_template())
 
 
@@ -80,7 +80,7 @@ def emptied_postgres() -> str:
     url = _postgres()
     tables = [table for table in Base.metadata.tables if table != "board_version"]
     with psycopg.connect(url, autocommit=True) as server:
-        # To empty a table takes some milliseconds also if there was never anything in it.
+        # Truncating takes milliseconds even for an empty table.
         used = server.execute(
             "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND pg_relation_size(oid) > 0",
             [tables],
@@ -93,7 +93,7 @@ def emptied_postgres() -> str:
 
 
 def migrated(url: str) -> str:
-    """Bring the database up to date and return its address."""
+    """Upgrade the database to the current schema and return its URL."""
     app = create_app(Config.from_environment({**SECRETS, "DATABASE_URL": url}))
     with app.app_context():
         upgrade()

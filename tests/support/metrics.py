@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def series(text):
-    """Return the value of every series, by its name and label values; no buckets."""
+    """Return the value of every series except buckets, by its name and label values."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
