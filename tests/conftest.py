@@ -5,7 +5,6 @@ import logging
 import uuid
 
 import pytest
-from werkzeug.routing import Rule
 
 from config import Config
 from scoreboard import create_app
@@ -19,35 +18,22 @@ from tests.support.servers import RUN_MODES, SECRETS, Person, Server, Several, s
 
 NUMBERS = itertools.count()
 # Few tests that take long: begun last, they would be waited for.
-LONG = (
-    *("soak", "floods", "kills", "processes"),
-    *("board_page", "admin_page", "real_results", "readme"),
-)
+LONG = [
+    "soak",
+    "floods",
+    "kills",
+    "processes",
+    "board_page",
+    "admin_page",
+    "real_results",
+    "readme",
+]
 
 
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest; the others keep their order."""
     long = [f"test_{name}" for name in LONG]
     items.sort(key=lambda item: long.index(name) if (name := item.path.stem) in long else len(long))
-
-
-def _compile_rules_once():
-    """Have Flask compile each rule once: to do it for every application is most of making one.
-
-    What is compiled takes the rule as an argument, so all that are written the same can share it.
-    """
-    compiled, compile_builder = {}, Rule._compile_builder
-
-    def once(rule, append_unknown=True):
-        key = rule.rule, rule.host, rule.subdomain, repr(rule.defaults), append_unknown
-        if key not in compiled:
-            compiled[key] = compile_builder(rule, append_unknown)
-        return compiled[key]
-
-    Rule._compile_builder = once
-
-
-_compile_rules_once()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

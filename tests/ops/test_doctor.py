@@ -83,11 +83,10 @@ def test_a_server_with_another_async_mode_is_found():
 
 def test_another_project_s_server_is_refused(tmp_path):
     """A stand-in with its name: all that such a server does at first is to import the app."""
-    (tmp_path / "gunicorn").write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import wsgi"
-    )
+    (tmp_path / "gunicorn").write_text("import wsgi")
+    settings = {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
 
-    done = run(str(tmp_path / "gunicorn"), DATABASE_URL=f"sqlite:///{tmp_path}/x.db")
+    done = run(str(tmp_path / "gunicorn"), **settings)
 
     assert done.returncode == 1
     assert done.stderr.startswith("scoreboard: start with `python wsgi.py`")
