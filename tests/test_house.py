@@ -1,6 +1,7 @@
 """The rules of the house that can be checked by reading the code."""
 
 import ast
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -111,6 +112,72 @@ def test_only_the_runtime_names_eventlet():
     named = [name(path) for path in PACKAGE if "eventlet" in path.read_text()]
 
     assert named == ["scoreboard/concurrency/runtime.py"]
+
+
+# The modules that use private names of a library: Engine.IO, Socket.IO, eventlet.
+ADAPTERS = {
+    "scoreboard/concurrency/runtime.py",
+    "scoreboard/realtime/backplane.py",
+    "scoreboard/realtime/socketio/engine.py",
+}
+# Documented in spite of the underscore.
+DOCUMENTED = {"_asdict", "_deserialize", "_exit", "_fields", "_replace", "_serialize"}
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__") and name not in DOCUMENTED
+
+
+def defined_names(tree):
+    """Return the names that a module of ours defines, at any level."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield from [node.attr] if ast.unparse(node.value) in ("self", "cls") else []
+
+
+def accessed_private_names(tree, ours):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in ours:
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from filter(is_private, names)
+
+
+def overridden_private_names(module):
+    """Return the private names of library classes that the classes of a module override."""
+    for cls in vars(importlib.import_module(module)).values():
+        if isinstance(cls, type) and cls.__module__ == module:
+            libraries = [c for c in cls.__mro__ if not c.__module__.startswith("scoreboard")]
+            for each, value in vars(cls).items():
+                is_ours = getattr(value, "__module__", None) == module
+                if is_ours and is_private(each) and any(each in vars(c) for c in libraries):
+                    yield each
+
+
+def private_names_of_libraries():
+    """Return the private names of libraries that each module uses."""
+    trees = {path: ast.parse(path.read_text()) for path in PACKAGE}
+    ours = {each for tree in trees.values() for each in defined_names(tree)}
+    for path, tree in trees.items():
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        used = {*accessed_private_names(tree, ours), *overridden_private_names(module)}
+        if used:
+            yield path, used
+
+
+def test_private_names_of_libraries_are_used_only_by_adapters_that_list_them():
+    for path, used in private_names_of_libraries():
+        listed = ast.get_docstring(ast.parse(path.read_text()))
+
+        assert name(path) in ADAPTERS, used
+        assert [each for each in sorted(used) if each not in listed] == [], name(path)
 
 
 def test_only_broadcast_writes_events():
