@@ -94,32 +94,24 @@ class Converter(OpenAPIConverter):
         return {name: "^" + pattern.removesuffix(r"\Z") + "$" for name, pattern in found.items()}
 
 
-class Plugin(MarshmallowPlugin):
-    """The marshmallow plugin of apispec with our converter."""
-
-    Converter = Converter
-
-
 class Document(APISpec):
     """An apispec document whose schemas are converted from marshmallow schemas."""
 
     def __init__(self, title: str, version: str, **options: Any) -> None:
-        self._plugin = Plugin()
+        self._plugin = MarshmallowPlugin()
+        self._plugin.Converter = Converter
         super().__init__(title, version, "3.1.0", plugins=[self._plugin], **options)
-
-    def converter(self, response: bool) -> Any:
-        """Return the converter in the mode for responses or for requests. The mode is shared."""
-        self._plugin.converter.response = response
-        return self._plugin.converter
 
     def refer(self, schema: Schema, response: bool) -> Json:
         """Add a schema to the components and return a reference to it."""
-        result: Json = self.converter(response).resolve_nested_schema(schema)
+        self._plugin.converter.response = response
+        result: Json = self._plugin.converter.resolve_nested_schema(schema)
         return result
 
     def parameters(self, schema: Schema, path: str) -> list[Json]:
         """Return the schema's fields as path parameters if `path` names them, else as query."""
-        found = self.converter(response=False).schema2parameters(schema, location="query")
+        self._plugin.converter.response = False
+        found = self._plugin.converter.schema2parameters(schema, location="query")
         return [{**each, "in": "path"} if f"{{{each['name']}}}" in path else each for each in found]
 
 
