@@ -58,7 +58,7 @@ def test_the_results_replayed_in_batches_come_to_the_same_board(tmp_path, watchi
 
         told = server.flask("replay", str(tmp_path / "scores.csv"), "--url", server.url)
 
-        assert f"accepted: {len(rows)}\nthere already: 0" in told
+        assert f"accepted: {len(rows)}\nalready posted: 0" in told
         viewer.wait_for(lambda messages: len(scores_in(messages)) == len(rows), seconds=30)
         assert scores_in(viewer.messages()) == [total for _, _, total in rows]
         assert [entry["score"] for entry in server.top10()] == [
