@@ -4,8 +4,8 @@ import { Audit } from "./audit.js";
 import { CLOCK } from "./element.js";
 import { Marks } from "./marks.js";
 import { Overview } from "./overview.js";
-import { Poller } from "./poller.js";
 import { Session } from "./session.js";
+import { Poller } from "./watch.js";
 
 const main = document.querySelector("main");
 const signIn = document.getElementById("sign-in");
@@ -71,7 +71,7 @@ class Page {
       this.#endIfSignedOut(failed.reason);
       return;
     }
-    this.#setState(this.poller?.paused ? "Updates are paused." : "Up to date. Updated every 5 seconds.", false);
+    this.#setState(this.poller?.paused ? "Updates are paused." : "Up to date, every 5 seconds.", false);
     const now = new Date().toLocaleTimeString([], CLOCK);
     this.part("updated").textContent = `Last updated ${now}.`;
   }

@@ -1,6 +1,6 @@
 /** The anomaly flags (`marks` in the API), and moderation of the flagged users. */
 
-import { confirm } from "./dialog.js";
+import { confirm } from "./ask.js";
 import { button, element, setRows, time } from "./element.js";
 import { showScores } from "./scores.js";
 

@@ -1,7 +1,7 @@
 /** A dialog with a user's newest scores, each of which can be voided. */
 
 import { scoreText } from "../board/table.js";
-import { confirm, showDialog } from "./dialog.js";
+import { confirm, showDialog } from "./ask.js";
 import { button, element, setRows, time } from "./element.js";
 
 const PAGE_SIZE = 20;

@@ -14,7 +14,7 @@ import { Viewer } from "./web/board/viewer.js";
 const MAX_ROWS = 10;
 const base = new URL("./", import.meta.url);
 
-/** @type {Promise<CSSStyleSheet> | null} shared by all elements; allowed by every policy of the page */
+/** @type {Promise<CSSStyleSheet> | null} shared by all elements, allowed by any policy */
 let sheet = null;
 
 async function fetchSheet() {

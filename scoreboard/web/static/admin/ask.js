@@ -67,7 +67,7 @@ export function showDialog(title, ...content) {
 }
 
 /**
- * Focus the replacement of a button that was redrawn: the browser restores only the focus of others.
+ * Restore the focus if the opener was redrawn; otherwise the browser restores it.
  *
  * @param {HTMLElement} opener
  */
