@@ -75,8 +75,9 @@ class Converter(OpenAPIConverter):
 
     def field2choices(self, field: Field, **kwargs: Any) -> Json:
         """Return the choices as `enum`, or as `const` if there is only one."""
-        choices: list[Any] = super().field2choices(field, **kwargs).get("enum", [])
-        return {"const": choices[0]} if len(choices) == 1 else {"enum": choices} if choices else {}
+        found = super().field2choices(field, **kwargs)
+        choices = found.get("enum", [])
+        return {"const": choices[0]} if len(choices) == 1 else found
 
     def field2default(self, field: Field, **kwargs: Any) -> Json:
         """Return the default unless it is None, which means no default."""
@@ -105,8 +106,7 @@ class Document(APISpec):
     def refer(self, schema: Schema, response: bool) -> Json:
         """Add a schema to the components and return a reference to it."""
         self._plugin.converter.response = response
-        result: Json = self._plugin.converter.resolve_nested_schema(schema)
-        return result
+        return self._plugin.converter.resolve_nested_schema(schema)
 
     def parameters(self, schema: Schema, path: str) -> list[Json]:
         """Return the schema's fields as path parameters if `path` names them, else as query."""
