@@ -6,6 +6,7 @@ from config import Config
 
 from . import (
     admin,
+    anomalies,
     apidocs,
     auth,
     cli,
@@ -21,8 +22,6 @@ from . import (
     services,
     web,
 )
-from .anomalies import service as anomalies
-from .leaderboard import service as reads
 from .ops import doctor
 from .realtime import hub
 from .scores import submit
@@ -44,7 +43,7 @@ def create_app(config: Config | None = None) -> Flask:
     http.init_app(app)
     auth.init_app(app)
     anomalies.init_app(app)
-    reads.init_app(app)
+    leaderboard.init_app(app)
     hub.init_app(app)
     submit.init_app(app, publish=hub.publish, observe=anomalies.observe)
     realtime.init_app(app)

@@ -200,18 +200,18 @@ def test_no_function_is_longer_than_forty_lines(path):
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)
-def test_only_the_factory_imports_the_settings(path):
+def test_only_the_factory_imports_config(path):
     assert ("config" in imports(path)) == (name(path) == "scoreboard/__init__.py")
 
 
-def test_the_metrics_import_nothing_of_ours():
+def test_metrics_import_no_other_module_of_the_package():
     found = imports(ROOT / "scoreboard" / "observability" / "metrics.py")
 
     assert not [module for module in found if module.split(".")[0] == "scoreboard"]
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)
-def test_a_service_and_what_is_below_it_knows_no_request(path):
+def test_services_and_lower_layers_do_not_use_flask_request(path):
     with_request = {"routes.py", "handlers.py", "endpoint.py", "request.py", "responses.py"}
     if path.name not in with_request | {"__init__.py"}:
         assert "flask.request" not in code_of(path)
@@ -225,14 +225,14 @@ def test_no_query_is_in_a_route_or_a_schema(path):
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)
-def test_nobody_reaches_into_the_routes_of_another_package(path):
+def test_no_package_imports_the_routes_of_another(path):
     for module in imports(path):
         if module.startswith("scoreboard.") and module.endswith(".routes"):
             assert module == ".".join((*path.relative_to(ROOT).parts[:-1], "routes"))
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name)
-def test_a_broad_except_logs_or_hands_on(path):
+def test_a_broad_except_logs_or_raises(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "BaseException"
@@ -249,7 +249,7 @@ def test_no_test_sleeps(path):
 
 
 @pytest.mark.parametrize("settings", [{"PUBLIC_BOARD": "1"}, {"PUBLIC_BOARD": "0"}], ids=str)
-def test_every_route_is_public_on_purpose_or_asks_for_a_token(app, client, settings):
+def test_every_route_is_listed_as_public_or_requires_a_token(app, client, settings):
     public = PUBLIC_ROUTES | (PUBLIC_BOARD_ROUTES if settings["PUBLIC_BOARD"] == "1" else set())
     for rule in app.url_map.iter_rules():
         if rule.endpoint in public or rule.endpoint in ("scores.update", "scores.batch"):
@@ -258,7 +258,7 @@ def test_every_route_is_public_on_purpose_or_asks_for_a_token(app, client, setti
         assert client.open(rule.rule, method=method).status_code == 401, rule
 
 
-def test_the_update_asks_for_a_token(client, player):
+def test_an_update_requires_a_token(client, player):
     assert client.post("/api/score/update", json=player.update(1)).status_code == 401
 
 

@@ -5,71 +5,66 @@ import pytest
 from scoreboard.services import services
 from tests.support import databases
 
+PASSWORD = "correct horse"
+
 
 @pytest.fixture
-def two(make_app, tmp_path_factory):
+def two_apps(make_app, tmp_path_factory):
     """Return two applications of this process, each with its own database."""
     urls = [databases.copied_sqlite(tmp_path_factory.mktemp("app")) for _ in range(2)]
     return [make_app(DATABASE_URL=url, AUTH_RATE_LIMIT="2/minute") for url in urls]
 
 
 def register(app, name="ann"):
-    body = {"username": name, "email": f"{name}@example.com", "password": "correct horse"}
+    body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
     return app.test_client().post("/api/auth/register", json=body)
 
 
-def token_of(app, name="ann"):
-    body = {"username": name, "password": "correct horse"}
-    return app.test_client().post("/api/auth/login", json=body).json["access_token"]
-
-
-def post_score(app, user_id, token):
-    body = {"user_id": user_id, "score_value": 7, "timestamp": "2026-01-01T00:00:00Z"}
+def post_score(app, user_id):
+    """Sign in as this user and post a score."""
+    client = app.test_client()
+    body = {"username": "ann", "password": PASSWORD}
+    token = client.post("/api/auth/login", json=body).json["access_token"]
+    update = {"user_id": user_id, "score_value": 7, "timestamp": "2026-01-01T00:00:00Z"}
     headers = {"Authorization": f"Bearer {token}"}
-    return app.test_client().post("/api/score/update", json=body, headers=headers)
+    return client.post("/api/score/update", json=update, headers=headers)
 
 
-def test_no_service_is_shared(two):
-    first, second = (vars(services(app)) for app in two)
+def test_no_service_is_shared(two_apps):
+    first, second = (vars(services(app)) for app in two_apps)
 
     assert first.keys() == second.keys()
-    assert [name for name in first if first[name] is second[name] and callable(first[name])] == [
-        "observe_attempt"  # a function without state
-    ]
+    # `observe_attempt` is a function without state.
     assert [name for name in first if first[name] is second[name]] == ["observe_attempt"]
 
 
-def test_an_update_reaches_only_its_own_leaderboard_subscribers_and_metrics(two):
-    first, second = two
+def test_an_update_reaches_only_its_own_leaderboard_subscribers_and_metrics(two_apps):
+    first = two_apps[0]
     user_id = register(first).json["user_id"]
-    received = {first: [], second: []}
-    for app, messages in received.items():
-        services(app).subscribers.deliver = messages.append
+    received = []
+    for app in two_apps:
+        messages = []
         services(app).feed._deliver = messages.append
         with app.app_context():
             services(app).feed.catch_up()
         messages.clear()
+        received.append(messages)
 
-    assert post_score(first, user_id, token_of(first)).status_code == 200
+    assert post_score(first, user_id).status_code == 200
 
-    boards = [app.test_client().get("/api/score/top10").json["top_10_scores"] for app in two]
+    boards = [app.test_client().get("/api/score/top10").json["top_10_scores"] for app in two_apps]
     assert [len(board) for board in boards] == [1, 0]
-    assert [len(messages) for messages in received.values()] == [1, 0]
-    counts = [
-        services(app).metrics.registry.get_sample_value(
-            "scoreboard_updates_total", {"code": "accepted"}
-        )
-        for app in two
-    ]
+    assert [len(messages) for messages in received] == [1, 0]
+    registries = [services(app).metrics.registry for app in two_apps]
+    labels = {"code": "accepted"}
+    counts = [each.get_sample_value("scoreboard_updates_total", labels) for each in registries]
     assert counts == [1, 0]
-    lines = [services(app).recent.lines() for app in two]
-    assert len(lines[0]) == 3  # registration, sign-in, update
-    assert lines[1] == []
+    # Registration, sign-in and update.
+    assert [len(services(app).recent.lines()) for app in two_apps] == [3, 0]
 
 
-def test_rate_limits_are_counted_apart(two):
-    first, second = two
-    statuses = [register(first, name).status_code for name in ("ann", "bob", "cat")]
+def test_rate_limits_are_counted_separately(two_apps):
+    first, second = two_apps
 
-    assert statuses == [201, 201, 429]
+    assert [register(first, name).status_code for name in ("ann", "bob", "cat")] == [201, 201, 429]
     assert register(second).status_code == 201

@@ -2,6 +2,7 @@
 
 import threading
 from contextvars import copy_context
+from functools import cached_property
 
 from flask import Flask
 
@@ -18,20 +19,22 @@ class ApiDocuments:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._lock = threading.RLock()
-        self._openapi: Json | None = None
-        self._asyncapi: Json | None = None
+        self._lock = threading.Lock()
 
     def openapi(self) -> Json:
         """Return the OpenAPI 3.1 document. May block, as the class describes."""
         with self._lock:
-            if self._openapi is None:
-                self._openapi = run_in_thread(copy_context().run, openapi.document, self._app)
             return self._openapi
 
     def asyncapi(self) -> Json:
         """Return the AsyncAPI 3.0 document. May block, as the class describes."""
         with self._lock:
-            if self._asyncapi is None:
-                self._asyncapi = asyncapi.document(self.openapi())
             return self._asyncapi
+
+    @cached_property
+    def _openapi(self) -> Json:
+        return run_in_thread(copy_context().run, openapi.document, self._app)
+
+    @cached_property
+    def _asyncapi(self) -> Json:
+        return asyncapi.document(self._openapi)

@@ -57,7 +57,7 @@ def error_schema() -> Json:
         "code": {"type": "string", "enum": list(reference.codes())},
         "message": {"type": "string", "description": "What is wrong and what to do about it."},
         "fields": {"type": "object", "description": "What is wrong, by the name of the field."},
-        "receipt": {"type": "object", "description": "The first response; with `replayed`."},
+        "receipt": {"type": "object", "description": "The first response, for `replayed` only."},
     }
     return closed({"error": closed(error, "code", "message")}, "error")
 
@@ -86,16 +86,16 @@ def error_of(codes: list[str]) -> Json:
 def codes_of(declared: Documented) -> list[str]:
     """Return every error code that a route may respond with, in the order of the reference."""
     codes = {*declared.errors, "server_error"}
-    if declared.needs or declared.body or declared.query or declared.path:
-        codes.add("overloaded")  # these read the database
-    if declared.needs and declared.needs != "metrics":
+    if declared.needs not in (None, "metrics"):
         codes.update((*TOKEN_CODES, "account_suspended"))
     if declared.may:
         codes.add("not_permitted")
     if declared.body:
-        codes.update(("invalid_json", "invalid_input"))
-    if declared.query or declared.path:
+        codes.add("invalid_json")
+    if declared.body or declared.query or declared.path:
         codes.add("invalid_input")
+    if declared.needs or "invalid_input" in codes:
+        codes.add("overloaded")  # these read the database
     return [code for code in reference.codes() if code in codes]
 
 
@@ -129,7 +129,7 @@ def _operation(path: str, view: Any, declared: Documented, document: Document) -
     if declared.body:
         content = _json(declared.body, document, response=False)
         operation["requestBody"] = {"required": True, "content": content}
-    operation["responses"] = {**_responses(declared, document), **_refusals(path, declared)}
+    operation["responses"] = {**_responses(declared, document), **_errors(path, declared)}
     return operation
 
 
@@ -156,7 +156,7 @@ def _json(schema: Schema, document: Document, response: bool) -> Json:
     return {"application/json": {"schema": refers, "example": example}}
 
 
-def _refusals(path: str, declared: Documented) -> Json:
+def _errors(path: str, declared: Documented) -> Json:
     """Return the error responses by status, each with its codes."""
     by_status: dict[int, list[str]] = {}
     for code in codes_of(declared):
@@ -166,18 +166,18 @@ def _refusals(path: str, declared: Documented) -> Json:
         if code == "overloaded" and path in UPDATES:
             status = 500
         by_status.setdefault(status, []).append(code)
-    return {str(status): _refusal(status, codes) for status, codes in by_status.items()}
+    return {str(status): _error(status, codes) for status, codes in by_status.items()}
 
 
-def _refusal(status: int, codes: list[str]) -> Json:
+def _error(status: int, codes: list[str]) -> Json:
     meanings = [f"- `{code}`: {reference.codes()[code]['meaning']}" for code in codes]
-    refusal: Json = {
+    error: Json = {
         "description": "\n".join([HTTPStatus(status).phrase, "", *meanings]),
         "content": {"application/json": {"schema": error_of(codes)}},
         "x-codes": codes,
     }
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        refusal["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
+        error["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     if status == HTTPStatus.UNAUTHORIZED:
-        refusal["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
-    return refusal
+        error["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return error

@@ -19,11 +19,9 @@ def texts() -> dict[str, Any]:
 
 def fields() -> dict[str, dict[str, Any]]:
     """Return the `description` and, if it has one, the `example` of each field by its name."""
-    found: dict[str, dict[str, Any]] = texts()["fields"]
-    return found
+    return texts()["fields"]
 
 
 def codes() -> dict[str, dict[str, Any]]:
     """Return the `status`, `meaning` and `remedy` of each error code."""
-    found: dict[str, dict[str, Any]] = texts()["codes"]
-    return found
+    return texts()["codes"]

@@ -75,8 +75,9 @@ class Converter(OpenAPIConverter):
 
     def field2choices(self, field: Field, **kwargs: Any) -> Json:
         """Return the choices as `enum`, or as `const` if there is only one."""
-        choices: list[Any] = super().field2choices(field, **kwargs).get("enum", [])
-        return {"const": choices[0]} if len(choices) == 1 else {"enum": choices} if choices else {}
+        found = super().field2choices(field, **kwargs)
+        choices = found.get("enum", [])
+        return {"const": choices[0]} if len(choices) == 1 else found
 
     def field2default(self, field: Field, **kwargs: Any) -> Json:
         """Return the default unless it is None, which means no default."""
@@ -94,32 +95,23 @@ class Converter(OpenAPIConverter):
         return {name: "^" + pattern.removesuffix(r"\Z") + "$" for name, pattern in found.items()}
 
 
-class Plugin(MarshmallowPlugin):
-    """The marshmallow plugin of apispec with our converter."""
-
-    Converter = Converter
-
-
 class Document(APISpec):
     """An apispec document whose schemas are converted from marshmallow schemas."""
 
     def __init__(self, title: str, version: str, **options: Any) -> None:
-        self._plugin = Plugin()
+        self._plugin = MarshmallowPlugin()
+        self._plugin.Converter = Converter
         super().__init__(title, version, "3.1.0", plugins=[self._plugin], **options)
-
-    def converter(self, response: bool) -> Any:
-        """Return the converter in the mode for responses or for requests. The mode is shared."""
-        self._plugin.converter.response = response
-        return self._plugin.converter
 
     def refer(self, schema: Schema, response: bool) -> Json:
         """Add a schema to the components and return a reference to it."""
-        result: Json = self.converter(response).resolve_nested_schema(schema)
-        return result
+        self._plugin.converter.response = response
+        return self._plugin.converter.resolve_nested_schema(schema)
 
     def parameters(self, schema: Schema, path: str) -> list[Json]:
         """Return the schema's fields as path parameters if `path` names them, else as query."""
-        found = self.converter(response=False).schema2parameters(schema, location="query")
+        self._plugin.converter.response = False
+        found = self._plugin.converter.schema2parameters(schema, location="query")
         return [{**each, "in": "path"} if f"{{{each['name']}}}" in path else each for each in found]
 
 

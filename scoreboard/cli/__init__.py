@@ -2,7 +2,6 @@
 
 from flask import Flask
 
-from . import moderation  # noqa: F401 - adds its commands to those of users
 from .doctor import doctor
 from .replay import replay
 from .simulate import simulate

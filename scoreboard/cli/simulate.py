@@ -1,92 +1,107 @@
 """`flask simulate`: post the scores of a simulated game's players to a running server."""
 
 import secrets
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import quantiles
-from threading import local
-from typing import Any
+from urllib.parse import urlsplit
 
 import click
+import requests
+import websocket
 
 from ..auth import tokens
 from . import client
-from .users import seed_players
+from .seeding import seed_players
 
 THREADS = 16
-
-
-@dataclass
-class _Results:
-    statuses: Counter[str] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
-
-    def add(self, status: int, code: str, seconds: float) -> None:
-        self.statuses["accepted" if status == 200 else f"refused, {status} {code}"] += 1
-        self.latencies.append(seconds * 1000)
 
 
 @click.command()
 @click.option("--players", type=click.IntRange(1, 10_000), default=100, show_default=True)
 @click.option("--rate", type=click.FloatRange(0.1, 5_000), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1, 3_600), default=10, show_default=True)
-@click.option("--url", default=client.DEFAULT_URL, show_default=True)
+@client.url_option
 def simulate(players: int, rate: float, seconds: float, url: str) -> None:
     """Simulate a game: PLAYERS new players post RATE scores per second for SECONDS.
 
     The players are created in this installation's database, which the server at URL must use.
     """
     lifetime = timedelta(seconds=seconds) + timedelta(hours=1)
-    hands = [
-        (row["user_id"], tokens.issue_access(row["user_id"], "player", lifetime))
-        for row in seed_players(players, scores=False)
-    ]
-    watcher = client.watch(url, hands[0][1])
-    results = _play(url, hands, rate, max(1, round(rate * seconds)))
-    _summarize(results, watcher.stop())
+    user_ids = [player["user_id"] for player in seed_players(players, scores=False)]
+    signed_in = [(each, tokens.issue_access(each, "player", lifetime)) for each in user_ids]
+    subscriber = Subscriber(url, signed_in[0][1])
+    results = _play(url, signed_in, rate, max(1, round(rate * seconds)))
+    for outcome, count in sorted(Counter(outcome for outcome, _ in results).items()):
+        click.echo(f"{outcome}: {count}")
+    if len(results) > 1:
+        cuts = quantiles((milliseconds for _, milliseconds in results), n=100)
+        click.echo(f"latency: p50 {cuts[49]:.1f} ms, p95 {cuts[94]:.1f} ms, p99 {cuts[98]:.1f} ms")
+    click.echo(f"pushes received: {subscriber.stop()}")
 
 
-def _play(url: str, hands: list[tuple[str, str]], rate: float, count: int) -> _Results:
-    """Post `count` scores, `rate` per second, cycling through the players. Blocks until done."""
-    results, posters = _Results(), local()
+def _play(
+    url: str, players: list[tuple[str, str]], rate: float, count: int
+) -> list[tuple[str, float]]:
+    """Post `count` scores, `rate` per second, cycling through the players (user id and token).
 
-    def post(number: int) -> None:
-        if not hasattr(posters, "poster"):
-            posters.poster = client.Poster(url)
-        user_id, token = hands[number % len(hands)]
+    Return the outcome and the milliseconds of each post. Blocks until all have responses.
+    """
+    of_thread = threading.local()
+
+    def post(number: int) -> tuple[str, float]:
+        session = of_thread.__dict__.setdefault("session", requests.Session())
+        user_id, token = players[number % len(players)]
+        score, now = secrets.randbelow(10_000), datetime.now(UTC).isoformat()
+        update = {"user_id": user_id, "score_value": score, "timestamp": now}
         started = time.perf_counter()
-        answer = posters.poster.post(token, _update(user_id))
-        elapsed = time.perf_counter() - started
-        body = answer.json()
-        results.add(answer.status_code, body.get("error", {}).get("code", ""), elapsed)
+        response = client.post(session, url, "/api/score/update", token, update)
+        milliseconds = (time.perf_counter() - started) * 1000
+        if response.status_code == 200:
+            return "accepted", milliseconds
+        code = response.json()["error"]["code"]
+        return f"refused, {response.status_code} {code}", milliseconds
 
     first = time.monotonic()
-    with ThreadPoolExecutor(THREADS) as pool, click.progressbar(length=count) as progress:
+    with ThreadPoolExecutor(THREADS) as pool, click.progressbar(range(count)) as numbers:
         posts = []
-        for number in range(count):
+        for number in numbers:
             time.sleep(max(0.0, first + number / rate - time.monotonic()))
             posts.append(pool.submit(post, number))
-            progress.update(1)
-        for done in posts:
-            done.result()
-    return results
+        return [done.result() for done in posts]
 
 
-def _update(user_id: str) -> dict[str, Any]:
-    return {
-        "user_id": user_id,
-        "score_value": secrets.randbelow(10_000),
-        "timestamp": datetime.now(UTC).isoformat(),
-    }
+class Subscriber:
+    """Counts the messages that a plain WebSocket receives, from construction until `stop`.
 
+    Raises ClickException if it cannot connect.
+    """
 
-def _summarize(results: _Results, pushes: int) -> None:
-    for status, count in sorted(results.statuses.items()):
-        click.echo(f"{status}: {count}")
-    if len(results.latencies) > 1:
-        cuts = quantiles(results.latencies, n=100)
-        click.echo(f"latency: p50 {cuts[49]:.1f} ms, p95 {cuts[94]:.1f} ms, p99 {cuts[98]:.1f} ms")
-    click.echo(f"pushes received: {pushes}")
+    def __init__(self, url: str, token: str) -> None:
+        server = urlsplit(url)
+        scheme = "wss" if server.scheme == "https" else "ws"
+        address = f"{scheme}://{server.netloc}/ws/scoreboard"
+        headers = [f"Authorization: Bearer {token}"]
+        try:
+            self._socket = websocket.create_connection(address, header=headers, timeout=30)
+        except (websocket.WebSocketException, OSError) as error:
+            raise click.ClickException(f"Cannot connect to {address}: {error}") from None
+        self._received = 0
+        self._thread = threading.Thread(target=self._count, daemon=True)
+        self._thread.start()
+
+    def _count(self) -> None:
+        try:
+            while self._socket.recv():
+                self._received += 1
+        except (websocket.WebSocketException, OSError):
+            pass  # closed by either side: the count is final
+
+    def stop(self) -> int:
+        """Close the connection and return the number of messages received."""
+        self._socket.close(timeout=1)
+        self._thread.join(timeout=2)
+        return self._received

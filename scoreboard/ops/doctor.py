@@ -4,16 +4,15 @@ import itertools
 import logging
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-from flask import Flask
+from flask import Flask, current_app
 
 from ..concurrency import runtime
-from ..db import transactions as database
+from ..db import transactions
 from ..extensions import db
 from ..services import services
 
@@ -30,7 +29,7 @@ PLACEHOLDER = re.compile(
     r"changeme|changethis|replaceme|placeholder|yoursecret|your256bit|secretkey|supersecret"
     r"|topsecret|insecure|example|password|astringsecretatleast256bitslong"
 )
-REDIS_TIMEOUT = 2
+REDIS_TIMEOUT = 2  # seconds
 # The lowest of the limits of the server, this database and this role.
 CONNECTION_LIMIT = """
     SELECT least(
@@ -40,66 +39,73 @@ CONNECTION_LIMIT = """
         (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)
     )
 """
-# Servers known from other projects; none exposes the socket that a WebSocket needs.
+# Servers that expose no socket, which a WebSocket needs.
 UNSUPPORTED_SERVERS = ("gunicorn", "uwsgi", "waitress-serve", "hypercorn", "uvicorn")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check. `advice` says how to fix the problem, None if there is none.
-
-    `note` is information that needs no action.
-    """
-
-    check: str
-    advice: str | None
-    note: str | None = None
+class Problem(str):
+    """Advice on a problem. Other results of checks are notes, which need no action."""
 
 
 def second_process(settings: Settings) -> str | None:
-    """Return advice on a second process without Redis: it would miss the first one's updates."""
+    """Check for a second process without Redis: it would miss the updates of the first."""
     number = re.fullmatch(r"web\.(\d+)", settings["DYNO"])
     if number and int(number[1]) > 1 and not settings["REDIS_URL"]:
-        return "this is a second web process: add Redis (REDIS_URL) or scale to one"
+        return Problem("this is a second web process: add Redis (REDIS_URL) or scale to one")
+    if settings["WEB_CONCURRENCY"]:
+        return "WEB_CONCURRENCY changes nothing: one process serves all"
     return None
 
 
 def ephemeral_disk(settings: Settings) -> str | None:
-    """Return advice on an SQLite database whose disk is lost when the process restarts."""
+    """Check for an SQLite database on a disk that is erased when the process restarts."""
     on_sqlite = settings["SQLALCHEMY_DATABASE_URI"].startswith("sqlite")
     if settings["DYNO"] and on_sqlite and not settings["ALLOW_SQLITE"]:
-        return "this disk is thrown away: add Postgres (DATABASE_URL), or set ALLOW_SQLITE=1"
+        return Problem(
+            "the disk is erased at restart: add Postgres (DATABASE_URL), or set ALLOW_SQLITE=1"
+        )
     return None
 
 
 def weak_secrets(settings: Settings) -> str | None:
-    """Return advice on guessable secrets, with which anyone could mint tokens for any user."""
-    secrets = {name: settings[name] for name in SECRETS}
-    if not secrets[PREVIOUS]:
-        del secrets[PREVIOUS]
+    """Check for guessable secrets, with which anyone could mint tokens for any user."""
+    secrets = {name: settings[name] for name in SECRETS if name != PREVIOUS or settings[name]}
     for name, secret in secrets.items():
-        random = f"give it {MIN_SECRET_LENGTH} or more random characters"
-        remedy = "leave it out" if name == PREVIOUS else random
+        remedy = f"set it to {MIN_SECRET_LENGTH} or more random characters"
+        if name == PREVIOUS:
+            remedy = "leave it out"
         if len(secret) < MIN_SECRET_LENGTH:
-            return f"{name} is weak: {remedy}"
+            return Problem(f"{name} is weak: {remedy}")
         if PLACEHOLDER.search(re.sub("[^a-z0-9]", "", secret.lower())):
-            return f"{name} is from an example: {remedy}"
+            return Problem(f"{name} is from an example: {remedy}")
     for one, other in itertools.combinations(secrets, 2):
         if secrets[one] == secrets[other]:
-            return f"{other} must not be the same as {one}"
+            return Problem(f"{other} must not be the same as {one}")
+    return None
+
+
+def hidden_client_addresses(settings: Settings) -> str | None:
+    """Check whether limits per address would treat the platform's router as one client."""
+    if settings["DYNO"] and not settings["TRUSTED_PROXIES"]:
+        return "all clients have the address of the platform's router: set TRUSTED_PROXIES=1"
     return None
 
 
 def repeated_secrets(settings: Settings) -> str | None:
-    """Return advice on secrets that repeat one character: long enough, but easy to guess."""
+    """Check for secrets that repeat one character: long enough, but easy to guess.
+
+    At start-up this is only a warning.
+    """
     for name in SECRETS:
         if len(set(settings[name])) == 1:
-            return f"{name} repeats one character: give it {MIN_SECRET_LENGTH} or more random ones"
+            return Problem(
+                f"{name} repeats one character: use {MIN_SECRET_LENGTH} or more random ones"
+            )
     return None
 
 
 def wrong_server(server: str) -> str | None:
-    """Return advice on an unsupported server, or one that patched the standard library too late.
+    """Check for an unsupported server, or one that patched the standard library too late.
 
     Modules imported before the patching block the loop while they wait.
     """
@@ -107,61 +113,94 @@ def wrong_server(server: str) -> str | None:
     waiting = sys.modules.get("psycopg.waiting")
     waits_green = waiting is None or waiting.wait is waiting.wait_select
     if server != runtime.ASYNC_MODE or (runtime.ON_EVENTLET and not waits_green):
-        return "start with `python wsgi.py` or with `flask run`, and with nothing imported before"
+        return Problem(
+            "start with `python wsgi.py` or with `flask run`, and with nothing imported before"
+        )
     return None
 
 
-def concurrency(settings: Settings) -> str | None:
-    """Return a note if WEB_CONCURRENCY, common on platforms, is set: it has no effect here."""
-    if settings["WEB_CONCURRENCY"]:
-        return "WEB_CONCURRENCY changes nothing: one process serves all"
-    return None
-
-
-def hidden_client_addresses(settings: Settings) -> str | None:
-    """Return a note if limits per address would treat the platform's router as one client."""
-    if settings["DYNO"] and not settings["TRUSTED_PROXIES"]:
-        return "every client seems to come from the platform's router: set TRUSTED_PROXIES=1"
+def database() -> str | None:
+    """Check whether the database responds and can be written to. Other checks ignore failures."""
+    try:
+        transactions.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
+    except transactions.FAILURES:
+        return Problem("DATABASE_URL does not respond: is it correct, and is the database running?")
+    if not services().database.try_write():
+        return Problem("the database cannot be written to: is it full, or read-only?")
     return None
 
 
 def encoding() -> str | None:
-    """Return advice on a database that cannot store every name; None if it does not answer."""
-    found = _ask("SHOW server_encoding")
+    """Check for a database that cannot store every name."""
+    found = _query("SHOW server_encoding")
     if found in (None, "UTF8"):
         return None
-    return f"the database's encoding is {found}: create it with ENCODING 'UTF8'"
+    return Problem(f"the database's encoding is {found}: create it with ENCODING 'UTF8'")
 
 
-def too_few_connections(pool_size: int) -> tuple[str | None, str | None]:
-    """Return advice if the database allows fewer connections than `pool_size`, and a note.
-
-    The note says how many processes fit. Both are None if the limit is unknown.
-    """
-    limit = _ask(CONNECTION_LIMIT)
+def connections() -> str | None:
+    """Check whether the database allows as many connections as the pool has."""
+    limit = _query(CONNECTION_LIMIT)
     if limit is None:
-        return None, None
-    if limit < pool_size:
-        return f"the database allows {limit} connections: set DATABASE_POOL_SIZE below that", None
-    return None, f"{limit // pool_size} processes of {pool_size} connections each fit into {limit}"
+        return None
+    size = db.engine.pool.size()  # type: ignore[attr-defined]
+    if limit < size:
+        return Problem(
+            f"the database allows {limit} connections: set DATABASE_POOL_SIZE below that"
+        )
+    return f"{limit // size} processes of {size} connections each fit into {limit}"
 
 
-def _ask(query: str) -> Any:
+def tables() -> str | None:
+    """Check for tables of another version than the code's."""
+    try:
+        up_to_date = transactions.is_up_to_date()
+    except transactions.FAILURES:
+        return None
+    return None if up_to_date else Problem("run `flask --app scoreboard db upgrade`")
+
+
+def redis() -> str | None:
+    """Check whether Redis responds, if it is used."""
+    if not current_app.config["REDIS_URL"]:
+        return "not used, and not needed by one process"
+    if not services().rate_limits.is_reachable(REDIS_TIMEOUT):
+        return Problem("REDIS_URL does not respond: is it correct, and is Redis running?")
+    return None
+
+
+def _query(query: str) -> Any:
     """Return the result of the query, None if PostgreSQL fails or the database is SQLite."""
     if db.engine.dialect.name == "sqlite":
         return None
     try:
-        return database.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
-    except database.FAILURES:
+        return transactions.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
+    except transactions.FAILURES:
         return None
 
 
-def old_tables() -> str | None:
-    """Return advice on tables of another version than the code's; None if the database fails."""
-    try:
-        return None if database.is_up_to_date() else "run `flask --app scoreboard db upgrade`"
-    except database.FAILURES:
-        return None
+SETTINGS_CHECKS: dict[str, Callable[[Settings], str | None]] = {
+    "second process": second_process,
+    "disk": ephemeral_disk,
+    "secrets": weak_secrets,
+    "addresses": hidden_client_addresses,
+}
+SERVICE_CHECKS: dict[str, Callable[[], str | None]] = {
+    "database": database,
+    "encoding": encoding,
+    "connections": connections,
+    "tables": tables,
+    "redis": redis,
+}
+
+
+def examine(app: Flask) -> dict[str, str | None]:
+    """Return the result of each check. Blocks for responses of database and Redis."""
+    return {
+        **{name: check(app.config) for name, check in SETTINGS_CHECKS.items()},
+        "secrets' text": repeated_secrets(app.config),
+        **{name: check() for name, check in SERVICE_CHECKS.items()},
+    }
 
 
 def check_start(app: Flask, server: str) -> None:
@@ -171,27 +210,15 @@ def check_start(app: Flask, server: str) -> None:
     for database queries.
     """
     with app.app_context():
-        server_finding = Finding("server", wrong_server(server))
-        for finding in (*_settings(app), server_finding, _encoding(), _tables()):
-            if finding.advice:
-                raise SystemExit(f"scoreboard: {finding.advice}")
-            if finding.note:
-                log.info("%s", finding.note)
-        if warning := repeated_secrets(app.config):
-            log.warning("%s", warning)
-
-
-def examine(app: Flask) -> list[Finding]:
-    """Return the findings of all checks, including database and Redis. Blocks for their answers."""
-    return [
-        *_settings(app),
-        Finding("secrets' text", repeated_secrets(app.config)),
-        _database(),
-        _encoding(),
-        _connections(),
-        _tables(),
-        _redis(app.config["REDIS_URL"]),
-    ]
+        results = [check(app.config) for check in SETTINGS_CHECKS.values()]
+        results += [wrong_server(server), encoding(), tables()]
+    for result in results:
+        if isinstance(result, Problem):
+            raise SystemExit(f"scoreboard: {result}")
+        if result:
+            log.info("%s", result)
+    if warning := repeated_secrets(app.config):
+        log.warning("%s", warning)
 
 
 def init_app(app: Flask) -> None:
@@ -210,43 +237,3 @@ def _server() -> str | None:
         return "threading" if context.info_name == "run" else None
     program = Path(sys.argv[0]).name
     return program if program in UNSUPPORTED_SERVERS else None
-
-
-def _settings(app: Flask) -> list[Finding]:
-    return [
-        Finding("second process", second_process(app.config), concurrency(app.config)),
-        Finding("disk", ephemeral_disk(app.config)),
-        Finding("secrets", weak_secrets(app.config)),
-        Finding("addresses", None, hidden_client_addresses(app.config)),
-    ]
-
-
-def _tables() -> Finding:
-    return Finding("tables", old_tables())
-
-
-def _encoding() -> Finding:
-    return Finding("encoding", encoding())
-
-
-def _connections() -> Finding:
-    size = 0 if db.engine.dialect.name == "sqlite" else db.engine.pool.size()  # type: ignore[attr-defined]
-    return Finding("connections", *too_few_connections(size))
-
-
-def _database() -> Finding:
-    try:
-        database.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
-    except database.FAILURES:
-        return Finding("database", "DATABASE_URL does not answer: is it right, is it running?")
-    if not services().database.try_write():
-        return Finding("database", "the database cannot be written to: is it full, or read-only?")
-    return Finding("database", None)
-
-
-def _redis(url: str) -> Finding:
-    if not url:
-        return Finding("redis", None, "not used, nor needed by one process")
-    if not services().rate_limits.is_reachable(REDIS_TIMEOUT):
-        return Finding("redis", "REDIS_URL does not answer: is it right, is it running?")
-    return Finding("redis", None)

@@ -5,8 +5,8 @@ from typing import Any
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from ..http import request as requests
 from ..http.documented import documented
+from ..http.request import bearer_token
 from . import service
 from .schemas import health_schema, readiness_schema
 
@@ -37,5 +37,4 @@ def readyz() -> tuple[dict[str, Any], int]:
 )
 def metrics() -> Response:
     """Return the metrics of this process. If METRICS_TOKEN is set, send it as the Bearer token."""
-    exposition = service.exposition(requests.bearer_token())
-    return Response(exposition, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(service.exposition(bearer_token()), content_type=CONTENT_TYPE_PLAIN_0_0_4)

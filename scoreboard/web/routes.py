@@ -3,17 +3,31 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Response, current_app, request, send_from_directory
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    make_response,
+    render_template,
+    request,
+    send_from_directory,
+)
 from werkzeug.http import parse_date, parse_if_range_header
 
 from ..apidocs import reference
-from ..http import request as requests
+from ..http.request import query
 from ..services import services
-from .pages import page
 
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
+# Same origin only and nothing inline: markup injected into a page can neither run code nor send
+# data to another site.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 bp = Blueprint(
     "web",
@@ -27,21 +41,21 @@ bp = Blueprint(
 @bp.get("/")
 def board() -> Response:
     """Show the live board; with ?display=wall, only the board, in large type."""
-    wall = requests.query().get("display") == "wall"
-    return page("board.html", wall=wall, demo=current_app.config["DEMO"])
+    wall = query().get("display") == "wall"
+    return _page("board.html", wall=wall, demo=current_app.config["DEMO"])
 
 
 @bp.get("/admin")
 def admin() -> Response:
     """Show the admin page, which loads its data from the API with an admin's token."""
-    return page("admin.html")
+    return _page("admin.html")
 
 
 @bp.get("/docs")
 def docs() -> Response:
     """Show the endpoints in Swagger UI, followed by the live messages and error codes."""
     values = {"live": services().api_documents.asyncapi(), "codes": reference.codes()}
-    return page("docs.html", **values, pretty=partial(json.dumps, indent=2))
+    return _page("docs.html", **values, pretty=partial(json.dumps, indent=2))
 
 
 @bp.get('/docs/ui/<any("swagger-ui.css", "swagger-ui-bundle.js"):file>')
@@ -59,13 +73,13 @@ def embed() -> Response:
 @bp.before_request
 def drop_invalid_dates() -> None:
     """Ignore invalid dates (RFC 9110, section 13.1.3) for which Werkzeug raises OverflowError."""
-    given = request.environ
+    environ = request.environ
     try:
-        parse_date(given.get("HTTP_IF_MODIFIED_SINCE"))
-        parse_if_range_header(given.get("HTTP_IF_RANGE"))
+        parse_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
+        parse_if_range_header(environ.get("HTTP_IF_RANGE"))
     except OverflowError:
         for header in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_RANGE", "HTTP_RANGE"):
-            given.pop(header, None)
+            environ.pop(header, None)
 
 
 @bp.after_request
@@ -73,4 +87,12 @@ def allow_cross_origin_files(response: Response) -> Response:
     """Allow pages of any origin to load these files: they are public code without user data."""
     if request.endpoint in ("web.static", "web.embed"):
         response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
+
+
+def _page(template: str, **values: Any) -> Response:
+    response = make_response(render_template(template, **values))
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-cache"
     return response

@@ -149,7 +149,7 @@ def score_on_board(server, person):
 
 
 def flag_of(page, person):
-    row = page.get_by_role("table", name="The newest 100 marks").get_by_role("row")
+    row = page.get_by_role("table", name="The newest 100 flags").get_by_role("row")
     return row.filter(has=page.get_by_role("rowheader", name=person.name, exact=False))
 
 
@@ -373,7 +373,7 @@ class TestModeration:
         question.get_by_label("Reason").fill("cheated")
         click(question, "Void")
 
-        expect(scores.get_by_role("status")).to_have_text("The score of 900 counts no more.")
+        expect(scores.get_by_role("status")).to_have_text("The score of 900 is void.")
         expect(scores.locator("tbody tr").first).to_contain_text("voided")
         assert score_on_board(server, suspect) == 6
         page.keyboard.press("Escape")

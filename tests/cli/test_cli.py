@@ -2,132 +2,146 @@
 
 import json
 import sys
-from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import func, select
 
 from scoreboard.auth import accounts, passwords
-from scoreboard.db import transactions as database
+from scoreboard.db import transactions
 from scoreboard.models import Score, Standing, User
 from tests.support.servers import Server
+
+CREATE = ("users", "create", "Ann", "ann@example.com")
+PASSWORD = ("--password", "correct horse")
 
 
 @pytest.fixture
 def run(app):
-    """Return a function that runs a command and gives what it prints."""
+    """Return a function that runs a command that succeeds, and returns its output."""
 
     def run(*arguments, **options):
-        done = app.test_cli_runner().invoke(args=arguments, **options)
-        assert done.exit_code == 0, done.output
-        return done.output
+        result = app.test_cli_runner().invoke(args=arguments, **options)
+        assert result.exit_code == 0, result.output
+        return result.output
 
     return run
 
 
 @pytest.fixture
-def fails(app):
-    """Return a function that runs a command that must fail, and gives what it prints."""
+def fail(app):
+    """Return a function that runs a command that fails without a traceback."""
 
-    def run(*arguments):
-        done = app.test_cli_runner().invoke(args=arguments)
-        assert done.exit_code != 0
-        assert "Traceback" not in done.output
-        return done.output
+    def fail(*arguments):
+        result = app.test_cli_runner().invoke(args=arguments)
+        assert result.exit_code in (1, 2), result.output
+        assert isinstance(result.exception, SystemExit)
+        return result.output
 
-    return run
+    return fail
+
+
+@pytest.fixture
+def scores_file(tmp_path):
+    """Return a function that writes rows, or text, to a CSV file and returns its path."""
+
+    def write(rows, encoding="utf-8"):
+        if not isinstance(rows, str):
+            rows = "".join(f"{','.join(map(str, row))}\n" for row in [HEADER, *rows])
+        (tmp_path / "scores.csv").write_text(rows, encoding=encoding)
+        return str(tmp_path / "scores.csv")
+
+    return write
+
+
+PLAYER = User.user_id == Score.user_id
+HEADER = ("timestamp", "username", "score")
 
 
 def count(table):
     statement = select(func.count()).select_from(table)
-    return database.read(lambda connection: connection.execute(statement).scalar())
+    return transactions.read(lambda connection: connection.execute(statement).scalar())
 
 
 class TestUsers:
-    def test_create_makes_a_user_who_can_sign_in(self, run):
-        user_id = run(
-            *("users", "create", "Ann", "ann@example.com", "--role", "admin"),
-            *("--password", "correct horse"),
-        ).strip()
+    def test_create_makes_a_user_with_role_and_password(self, run):
+        user_id = run(*CREATE, "--role", "admin", *PASSWORD).strip()
 
         account = accounts.by_name("ann")
         assert (account.user_id, account.role) == (user_id, "admin")
         assert passwords.matches("correct horse", account.password_hash)
 
-    def test_create_asks_for_the_password(self, run):
-        run("users", "create", "Ann", "ann@example.com", input="correct horse\ncorrect horse\n")
+    def test_create_prompts_for_the_password(self, run):
+        run(*CREATE, input="correct horse\ncorrect horse\n")
 
         assert passwords.matches("correct horse", accounts.by_name("Ann").password_hash)
 
     @pytest.mark.parametrize(
         "arguments",
-        [
-            ("", "ann@example.com"),
-            ("Ann", "ann"),
-            ("Ann", "ann@example.com", "--role", "king"),
-        ],
+        [("", "ann@example.com"), ("Ann", "ann"), ("Ann", "ann@example.com", "--role", "king")],
     )
-    def test_create_refuses_what_registration_refuses(self, fails, arguments):
-        fails("users", "create", *arguments, "--password", "correct horse")
+    def test_create_refuses_invalid_input(self, fail, arguments):
+        fail("users", "create", *arguments, *PASSWORD)
 
         assert count(User) == 0
 
-    def test_create_refuses_a_taken_name(self, run, fails):
-        run("users", "create", "Ann", "ann@example.com", "--password", "correct horse")
+    def test_create_refuses_a_taken_name(self, run, fail):
+        run(*CREATE, *PASSWORD)
 
-        told = fails("users", "create", "ANN", "b@example.com", "--password", "correct horse")
+        assert "taken" in fail("users", "create", "ANN", "b@example.com", *PASSWORD)
 
-        assert "taken" in told
-
-    def test_list_shows_everyone(self, run, make_user):
-        people = [make_user(role) for role in ("player", "scorer")]
+    def test_list_shows_every_user_with_its_role(self, run, make_user):
+        users = [(make_user(role).user_id, role) for role in ("player", "scorer")]
 
         lines = run("users", "list").splitlines()
 
-        assert [line.split()[:2] for line in lines] == [
-            [people[0].user_id, "player"],
-            [people[1].user_id, "scorer"],
-        ]
+        assert [tuple(line.split()[:2]) for line in lines] == users
 
-    def test_role_changes_what_the_user_may_do(self, run, client, make_user):
-        person, other = make_user(name="Ann"), make_user()
+    def test_a_role_changes_the_permissions_of_existing_tokens(self, run, client, make_user):
+        scorer, player = make_user(name="Ann"), make_user()
 
         run("users", "role", "Ann", "scorer")
 
-        answer = client.post("/api/score/update", json=other.update(1), headers=person.bearer)
-        assert answer.status_code == 200
+        response = client.post("/api/score/update", json=player.update(1), headers=scorer.bearer)
+        assert response.status_code == 200
 
-    def test_token_is_alone_on_its_line_and_works(self, run, client, make_user):
-        person = make_user(name="Ann")
+    def test_token_prints_only_a_valid_token(self, run, client, make_user):
+        user = make_user(name="Ann")
 
         token = run("users", "token", "Ann", "--minutes", "5")
 
         assert token.count("\n") == 1
         headers = {"Authorization": f"Bearer {token.strip()}"}
-        assert client.get("/api/auth/me", headers=headers).json["user_id"] == person.user_id
+        assert client.get("/api/auth/me", headers=headers).json["user_id"] == user.user_id
 
-    @pytest.mark.parametrize("command", [("role", "Nobody", "player"), ("token", "Nobody")])
-    def test_an_unknown_name_is_an_error(self, fails, command):
-        assert "no user named Nobody" in fails("users", *command)
+    @pytest.mark.parametrize(
+        "command", [("role", "Nobody", "player"), ("token", "Nobody"), ("hide", "Nobody")]
+    )
+    def test_an_unknown_name_is_an_error(self, fail, command):
+        assert "no user named Nobody" in fail("users", *command)
 
-    def test_seed_prints_the_ids_of_the_players_it_made(self, run):
+    @pytest.mark.parametrize(
+        ("score_id", "reason", "problem"),
+        [("1", "cheated", "There is no score"), ("1", "", "reason: "), ("x", "y", "score_id: ")],
+    )
+    def test_an_invalid_void_is_an_error_in_one_line(self, fail, score_id, reason, problem):
+        output = fail("users", "void", score_id, "--reason", reason)
+
+        assert output.startswith(f"Error: {problem}")
+        assert output.count("\n") == 1
+
+    def test_seed_creates_players_and_prints_their_ids(self, run):
         user_ids = json.loads(run("users", "seed", "12"))
+        more = json.loads(run("users", "seed", "3"))
 
-        assert len(set(user_ids)) == count(User) == 12
+        assert len({*user_ids, *more}) == count(User) == 15
         assert count(Score) == 0
 
-    def test_seed_gives_scores_if_asked(self, run, client):
+    def test_seed_creates_scores_on_request(self, run, client):
         user_ids = json.loads(run("users", "seed", "12", "--scores"))
 
         assert count(Score) == count(Standing) == 12
         entries = client.get("/api/score/top10").json["top_10_scores"]
         assert {entry["user_id"] for entry in entries} < set(user_ids)
-
-    def test_seed_can_be_run_again(self, run):
-        run("users", "seed", "3")
-
-        assert len(json.loads(run("users", "seed", "3"))) == 3
 
 
 @pytest.fixture(scope="module")
@@ -137,132 +151,88 @@ def server(tmp_path_factory):
     server.stop()
 
 
-class TestAgainstAServer:
-    def test_simulate_plays_a_game_and_sums_it_up(self, server):
-        told = server.flask(
-            *("simulate", "--players", "5", "--rate", "40", "--seconds", "1"),
-            *("--url", server.url),
-        )
+def test_simulate_posts_scores_and_prints_a_summary(server):
+    output = server.flask(
+        "simulate", "--players", "5", "--rate", "40", "--seconds", "1", "--url", server.url
+    )
 
-        assert "accepted: 40" in told
-        assert "latency: p50 " in told
-        pushes = int(told.rpartition("pushes received: ")[2])
-        assert 41 <= pushes <= 81  # the board at first, a score for each, the board if it changed
+    assert "accepted: 40" in output
+    assert "latency: p50 " in output
+    pushes = int(output.rpartition("pushes received: ")[2])
+    assert 41 <= pushes <= 81  # the first top 10; for each score one, and one more if it changed
 
-    def test_replay_feeds_a_file_and_may_be_run_again(self, server, tmp_path):
-        file = tmp_path / "scores.csv"
-        file.write_text(
-            "timestamp,username,score\n2026-01-01,Côte d'Ivoire,3000001\n2026-01-02,Peru,3000000\n"
-        )
 
-        first = server.flask("replay", str(file), "--url", server.url)
-        second = server.flask("replay", str(file), "--url", server.url)
+class TestReplay:
+    def test_a_file_can_be_replayed_again_without_effect(self, server, scores_file):
+        file = scores_file([("2026-01-01", "Côte d'Ivoire", 3e6), ("2026-01-02", "Peru", 2e6)])
 
-        assert "accepted: 2\nthere already: 0" in first
-        assert "accepted: 0\nthere already: 2" in second
-        assert [entry["score"] for entry in server.top10()[:2]] == [3000001, 3000000]
+        first, second = (server.flask("replay", file, "--url", server.url) for _ in range(2))
 
-    def test_replay_takes_a_file_that_begins_with_a_byte_order_mark(self, server, tmp_path):
-        file = tmp_path / "excel.csv"
-        text = "timestamp,username,score\r\n2026-01-01T00:00:00Z,Excel,1\r\n"
-        file.write_bytes(text.encode("utf-8-sig"))
+        assert "accepted: 2\nalready posted: 0" in first
+        assert "accepted: 0\nalready posted: 2" in second
+        assert [entry["score"] for entry in server.top10()[:2]] == [3e6, 2e6]
 
-        told = server.flask("replay", str(file), "--url", server.url)
+    def test_a_byte_order_mark_is_ignored(self, server, scores_file):
+        file = scores_file([("2026-01-01T00:00:00Z", "Excel", 1)], encoding="utf-8-sig")
 
-        assert "accepted: 1\n" in told
+        assert "accepted: 1\n" in server.flask("replay", file, "--url", server.url)
 
-    def test_replay_posts_a_file_of_several_batches_in_its_order(self, server, tmp_path):
-        file = written(
-            tmp_path, [("2026-01-01", f"Team {n % 7}", 4000000 + n) for n in range(1200)]
-        )
+    def test_several_batches_are_posted_in_file_order(self, server, scores_file):
+        file = scores_file([("2026-01-01", f"Team {n % 7}", 4000000 + n) for n in range(1200)])
 
-        told = server.flask("replay", str(file), "--url", server.url)
+        output = server.flask("replay", file, "--url", server.url)
 
-        assert "accepted: 1200\nthere already: 0" in told
+        assert "accepted: 1200\nalready posted: 0" in output
         assert [entry["score"] for entry in server.top10()[:7]] == list(range(4001199, 4001192, -1))
 
-    def test_replay_stops_at_a_row_with_an_error_and_says_its_line(self, server, tmp_path):
+    def test_it_stops_at_a_row_with_an_error_and_names_its_line(self, server, scores_file):
         rows = [("2026-01-01", "Ann", number) for number in range(600)]
-        file = written(tmp_path, [*rows, ("2999-01-01", "Ann", 1), ("2999-01-01", "Ann", 2)])
+        file = scores_file([*rows, ("2999-01-01", "Ann", 1), ("2999-01-01", "Ann", 2)])
 
         with pytest.raises(AssertionError, match="line 602: The timestamp is in the future"):
-            server.flask("replay", str(file), "--url", server.url)
+            server.flask("replay", file, "--url", server.url)
 
-
-def written(folder, rows):
-    file = folder / "scores.csv"
-    lines = ["timestamp,username,score", *(",".join(map(str, row)) for row in rows)]
-    file.write_text("\n".join(lines))
-    return file
-
-
-class TestReplayLimits:
-    def test_rows_over_the_limit_are_posted_again_before_later_ones(
-        self, run, client, tmp_path, monkeypatch
+    def test_rate_limited_rows_are_posted_before_later_ones(
+        self, run, database_url, tmp_path, scores_file, monkeypatch
     ):
-        """A server that lets in two of each user's a batch, and no more after a refusal."""
-        accepted, asked, waited = [], [], []
-
-        class Limited:
-            def __init__(self, url):
-                pass
-
-            def post_all(self, token, updates):
-                seen, results = Counter(), []
-                for update in updates:
-                    seen[update["user_id"]] += 1
-                    if seen[update["user_id"]] > 2:
-                        results.append({"status": 429, "body": {}, "retry_after": len(results)})
-                    else:
-                        accepted.append((update["user_id"], update["score_value"]))
-                        results.append({"status": 200, "body": {}})
-                asked.append(max(result.get("retry_after", 0) for result in results))
-                return SimpleNamespace(status_code=200, json=lambda: {"results": results})
-
-        monkeypatch.setattr("scoreboard.cli.client.Poster", Limited)
-        monkeypatch.setattr(sys.modules["scoreboard.cli.replay"], "TOGETHER", 4)
-        monkeypatch.setattr("time.sleep", waited.append)
+        server = Server(tmp_path, SCORE_RATE_LIMIT="3/second", DATABASE_URL=database_url)
+        monkeypatch.setattr(sys.modules["scoreboard.cli.replay"], "BATCH_SIZE", 4)
         names = ["Ann"] * 5 + ["Bob"] * 3 + ["Ann"] * 2
         rows = [("2026-01-01", name, number) for number, name in enumerate(names)]
 
-        told = run("replay", str(written(tmp_path, rows)))
+        try:
+            output = run("replay", scores_file(rows), "--url", server.url)
+        finally:
+            server.stop()
 
-        assert "accepted: 10\nthere already: 0" in told
+        assert "accepted: 10\nalready posted: 0" in output
+        history = select(User.username, Score.score_value).join_from(Score, User, onclause=PLAYER)
+        posted = transactions.query(history.order_by(Score.score_id), {})
         for name in ("Ann", "Bob"):
-            user_id = accounts.by_name(name).user_id
-            assert [score for user, score in accepted if user == user_id] == [
-                number for number, each in enumerate(names) if each == name
-            ]
-        assert waited == asked
-        assert any(asked)
+            expected = [score for _, each, score in rows if each == name]
+            assert [score for each, score in posted if each == name] == expected
 
-
-class TestReplayFile:
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "problem"),
         [
             ("a,b\n", "the first line must be timestamp,username,score"),
             ("", "the first line must be timestamp,username,score"),
             ("timestamp,username,score\n2026-01-01,Ann,many\n", "line 2"),
+            ("timestamp,username,score\n2026-01-01,Ann,nan\n", "line 2"),
             ("timestamp,username,score\n2026-01-01,,1\n", "line 2"),
             ("timestamp,username,score\n2026-01-01\n", "line 2"),
         ],
     )
-    def test_a_bad_file_is_refused_with_the_line(self, fails, tmp_path, text, told):
-        file = tmp_path / "scores.csv"
-        file.write_text(text)
-
-        assert told in fails("replay", str(file))
+    def test_an_invalid_file_is_refused_with_the_line(self, fail, scores_file, text, problem):
+        assert problem in fail("replay", scores_file(text))
 
     @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-    def test_a_file_of_another_encoding_is_refused(self, fails, tmp_path, encoding):
-        file = tmp_path / "scores.csv"
-        file.write_text("timestamp,username,score\n2026-01-01,Jürgen,1\n", encoding=encoding)
+    def test_a_file_in_another_encoding_is_refused(self, fail, scores_file, encoding):
+        file = scores_file([("2026-01-01", "Jürgen", 1)], encoding=encoding)
 
-        assert "is not UTF-8" in fails("replay", str(file))
+        assert "is not UTF-8" in fail("replay", file)
 
-    def test_a_server_that_does_not_answer_is_said_so(self, fails, tmp_path):
-        file = tmp_path / "scores.csv"
-        file.write_text("timestamp,username,score\n2026-01-01,Ann,1\n")
+    def test_a_server_that_is_not_running_is_an_error(self, fail, scores_file):
+        file = scores_file([("2026-01-01", "Ann", 1)])
 
-        assert "is it running?" in fails("replay", str(file), "--url", "http://127.0.0.1:1")
+        assert "is the server running?" in fail("replay", file, "--url", "http://127.0.0.1:1")

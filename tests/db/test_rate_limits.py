@@ -216,7 +216,5 @@ class TestUnresponsiveNameServer:
 
         assert (answer.status_code, answer.json["checks"]["redis"]) == (200, "failing")
 
-    def test_the_doctor_reports_that_redis_does_not_respond(self, app):
-        (found,) = [each for each in doctor.examine(app) if each.check == "redis"]
-
-        assert found.advice
+    def test_the_doctor_says_that_redis_does_not_answer(self, app):
+        assert "REDIS_URL does not respond" in doctor.examine(app)["redis"]

@@ -47,7 +47,7 @@ def test_the_results_replayed_in_batches_lead_to_the_same_board(own_server, tmp_
         messages = viewer.messages()
         return [m["data"]["new_score"] for m in messages if m["type"] == "score_update"]
 
-    assert f"accepted: {len(rows)}\nthere already: 0" in printed
+    assert f"accepted: {len(rows)}\nalready posted: 0" in printed
     viewer.wait_for(lambda _: len(received()) == len(rows), seconds=30)
     assert received() == [total for _, _, total in rows]
     assert [entry["score"] for entry in server.top10()] == [

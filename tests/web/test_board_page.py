@@ -1,6 +1,5 @@
-"""The live page and its embedded form, in a real browser."""
+"""The live page and the embedded board, in a real browser."""
 
-import functools
 import http.server
 import itertools
 import re
@@ -11,357 +10,35 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.support.browsers import Tab, chromium, stand_still, violations
+from tests.support.browsers import Tab, chromium, violations
 from tests.support.servers import PASSWORD, ROOT, Server
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count(1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PHONE = {"width": 360, "height": 740}
 LAPTOP = {"width": 1280, "height": 800}
 WALL = {"width": 1920, "height": 1080}
-LONG = "The one with a name that has exactly sixty-four letters or so..."
+SCREENS = [  # path, size, whether a player is signed in
+    ("/", {"width": 360, "height": 740}, False),
+    ("/", LAPTOP, False),
+    ("/", LAPTOP, True),
+    ("/?display=wall", WALL, False),
+]
+LONG_NAME = "The one with a name that has exactly sixty-four letters or so..."
 NOT_ALLOWED = "This board may not be shown on this website."
-
-
-@pytest.fixture(scope="module")
-def sites():
-    """Return the origins of two other websites, each with a page that embeds the board."""
-    pages = {}
-    servers = [_site(pages) for _ in range(2)]
-    yield [f"http://127.0.0.1:{site.server_port}" for site in servers], pages
-    for site in servers:
-        site.shutdown()
-        site.server_close()
-
-
-def _site(pages):
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            found = pages.get(self.path)
-            self.send_response(200 if found else 204)
-            for name, value in (found or {"headers": {}})["headers"].items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(found["body"].encode() if found else b"")
-
-        def log_message(self, *arguments):
-            pass
-
-    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=functools.partial(site.serve_forever, 0.05), daemon=True).start()
-    return site
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, sites):
-    server = Server(tmp_path_factory.mktemp("server"), CORS_ORIGINS=sites[0][0])
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def private(tmp_path_factory):
-    """Return a server whose board is not public, where scores can be posted by a button."""
-    server = Server(tmp_path_factory.mktemp("private"), PUBLIC_BOARD="0", DEMO="1")
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """Return a server where scores can be posted by a button."""
-    server = Server(tmp_path_factory.mktemp("demo"), DEMO="1")
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def game(server):
-    """Return a game server's account."""
-    return server.user("Game", "scorer")
-
-
-@pytest.fixture(scope="module")
-def crowd(server, game):
-    """Return the ids of a dozen players, each with a score."""
-    names = ["Ann", "Bo", "Chiara", "Dmitri", "Esi", "Farid", "Guðrún", "Hiro", "Ines", "Jo"]
-    ids = {name: register(server, name) for name in [*names, "Kwame", LONG]}
-    for place, name in enumerate(ids):
-        post(server, game, ids[name], 1200 - 100 * place)
-    return ids
-
-
-def register(server, name):
-    """Return the id of a new user, whose name need not be fit for an address."""
-    email = f"{next(NUMBERS)}@example.com"
-    body = {"username": name, "email": email, "password": PASSWORD}
-    answer = requests.post(f"{server.url}/api/auth/register", json=body, timeout=10)
-    assert answer.status_code == 201, answer.text
-    return answer.json()["user_id"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def requests_fail():
-    """Return whether requests that fail are part of the test; it parametrizes this."""
-    return False
-
-
-@pytest.fixture
-def visit(browser, requests_fail):
-    """Return a function that opens a page; at the end none may have complained."""
-    tabs = []
-
-    def open_page(url, **options):
-        tabs.append(Tab(browser, url, **{"viewport": LAPTOP, **options}))
-        tabs[-1].page.goto(url)
-        return tabs[-1].page
-
-    yield open_page
-    found = [problem for tab in tabs for problem in tab.unexpected(requests_fail)]
-    for tab in tabs:
-        tab.context.close()
-    assert found == []
-
-
-failing_requests = pytest.mark.parametrize("requests_fail", [True])
-
-
-def post(server, by, user_id, score):
-    """Post a score, each later than the one before."""
-    moment = START + timedelta(seconds=next(NUMBERS))
-    update = {"user_id": user_id, "score_value": score, "timestamp": moment.isoformat()}
-    assert server.post(by.token, update).status_code == 200
-
-
-def rows(page, table="#table"):
-    return page.locator(f"{table} tbody tr")
-
-
-def shown(page, table="#table"):
-    """Return rank, name and score of every row."""
-    return [row.split("\t") for row in rows(page, table).all_inner_texts()]
-
-
-def live(page):
-    expect(page.locator("#status")).to_have_text("Live")
-    return page
-
-
-def sign_in(page, name, password=PASSWORD):
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def order(server):
-    return [entry["user_id"] for entry in server.top10()]
-
-
-def order_shown(page):
-    return rows(page).evaluate_all("rows => rows.map((row) => row.dataset.userId)")
-
-
-def until(page, true):
-    """Wait for what the browser tells of the page; it does so only while it is asked something."""
-    wait_until(lambda: page.evaluate("true") and true())
-
-
-def test_a_score_shows_soon_after_its_post(server, game, crowd, visit):
-    page = live(visit(server.url))
-
-    post(server, game, crowd["Ann"], 1234)
-
-    score = page.locator(f"[data-user-id='{crowd['Ann']}'] .score")
-    expect(score).to_have_text("1,234", timeout=3000)
-
-
-def test_the_page_says_what_it_is_and_where_to_read_on(server, visit):
-    page = live(visit(server.url))
-
-    expect(page.get_by_text("The ten highest scores, live")).to_be_visible()
-    expect(page.get_by_role("link", name="documented API")).to_have_attribute("href", "/docs")
-
-
-def test_equal_scores_share_their_rank(server, game, crowd, visit):
-    for name, score in {"Bo": 9000, "Chiara": 8000, "Esi": 8000, "Hiro": 7000}.items():
-        post(server, game, crowd[name], score)
-
-    page = live(visit(server.url))
-
-    expect(rows(page)).to_have_count(10)
-    expect(rows(page).first.locator(".name")).to_have_text("Bo")
-    assert [row[:2] for row in shown(page)[:4]] == [
-        ["1", "Bo"],
-        ["2", "Chiara"],
-        ["2", "Esi"],
-        ["4", "Hiro"],
-    ]
-
-
-def test_a_changed_score_is_marked_and_its_row_moves(server, game, crowd, visit):
-    page = live(visit(server.url))
-    expect(rows(page)).to_have_count(10)
-    last = order(server)[-1]
-    page.evaluate(COUNT_ANIMATIONS)
-
-    post(server, game, last, 9500)
-
-    expect(page.locator(f"[data-user-id='{last}'] .score")).to_have_attribute("data-change", "up")
-    expect(rows(page).first).to_have_attribute("data-user-id", last)
-    assert page.evaluate("window.animations") >= 10
-
-
-def test_nothing_moves_for_who_prefers_reduced_motion(server, game, crowd, visit):
-    page = live(visit(server.url, reduced_motion="reduce"))
-    expect(rows(page)).to_have_count(10)
-    last = order(server)[-1]
-    page.evaluate(COUNT_ANIMATIONS)
-
-    post(server, game, last, 9600)
-
-    expect(rows(page).first).to_have_attribute("data-user-id", last)
-    assert page.evaluate("window.animations") == 0
-    assert page.evaluate("document.getAnimations().length") == 0
-
+NOT_PUBLIC = "This board is not public: sign in to watch it."
+STORED_TOKEN = "sessionStorage.getItem('scoreboard.refresh_token')"
 
 COUNT_ANIMATIONS = """() => {
     window.animations = 0;
     const animate = Element.prototype.animate;
-    Element.prototype.animate = function (...given) {
+    Element.prototype.animate = function (...options) {
         window.animations += 1;
-        return animate.apply(this, given);
+        return animate.apply(this, options);
     };
 }"""
 
-
-def test_the_newest_events_are_listed_by_name_the_newest_first(server, game, crowd, visit):
-    page = live(visit(server.url))
-
-    for score in range(1, 21):
-        post(server, game, crowd["Kwame"], score)
-
-    items = page.locator("#events li")
-    expect(items.first).to_have_text("Kwame: 20")
-    expect(items).to_have_count(12)
-    assert items.all_inner_texts() == [f"Kwame: {score}" for score in range(20, 8, -1)]
-
-
-def test_names_are_asked_for_once_however_many_events_there_are(server, game, crowd, visit):
-    page = visit("about:blank")
-    page.clock.install()
-    live(page.goto(server.url) and page)
-    expect(rows(page).first.locator(".name")).not_to_have_text(order(server)[0][:8])
-    asked = []
-    page.on("request", lambda request: "/api/leaderboard" in request.url and asked.append(request))
-
-    for score in range(30, 60):
-        post(server, game, crowd["Kwame"], score)
-    expect(page.locator("#events li").first).to_have_text("Kwame: 59")
-    page.clock.fast_forward("01:00")  # whatever was put off is due
-    post(server, game, crowd["Kwame"], 60)
-
-    expect(page.locator("#events li").first).to_have_text("Kwame: 60")
-    assert asked == []
-
-
-def test_a_new_player_appears_by_name(server, visit):
-    page = live(visit(server.url))
-
-    newcomer = server.user("Newcomer")
-    post(server, newcomer, newcomer.user_id, 20_000)
-
-    expect(rows(page).first.locator(".name")).to_have_text("Newcomer")
-    expect(page.locator("#events li").first).to_have_text("Newcomer: 20,000")
-
-
-def test_a_name_with_html_in_it_stays_text(server, game, visit):
-    name = '<img src=x onerror="document.title=1"><b>bold</b>'
-    user_id = register(server, name)
-    page = live(visit(server.url))
-
-    post(server, game, user_id, 30_000)
-
-    expect(rows(page).first.locator(".name")).to_have_text(name)
-    expect(page.locator("#events li").first).to_have_text(f"{name}: 30,000")
-    assert page.locator("#table img, #table b, #events img, #events b").count() == 0
-
-
-@failing_requests
-def test_a_killed_and_restarted_server_is_survived_without_a_reload(server, game, crowd, visit):
-    page = live(visit(server.url))
-    page.evaluate("window.stayed = true")
-
-    server.kill()
-    expect(page.locator("#status")).to_contain_text("Offline: trying again in")
-    server.start()
-    expect(page.locator("#status")).to_have_text("Live", timeout=30_000)
-    post(server, game, crowd["Farid"], 40_000)
-
-    expect(rows(page).first).to_have_attribute("data-user-id", crowd["Farid"])
-    assert page.evaluate("window.stayed")
-
-
-def test_after_fifty_updates_of_three_users_the_order_is_that_of_the_api(server, game, visit):
-    trio = [server.user(f"Trio-{number}").user_id for number in range(3)]
-    page = live(visit(server.url))
-
-    for number in range(50):
-        post(server, game, trio[number % 3], 50_000 + number * 7919 % 1000)
-
-    final = order(server)
-    wait_until(lambda: order_shown(page) == final)
-    assert set(final[:3]) == set(trio)
-
-
-@pytest.mark.parametrize(("code", "tokens"), [(1012, 1), (4408, 1), (4401, 2)])
-def test_whatever_the_connection_is_closed_with_it_comes_back(server, visit, code, tokens):
-    sockets, asked = [], []
-    page = visit("about:blank")
-    page.on("request", lambda request: "auth/viewer" in request.url and asked.append(request.url))
-
-    def keep(socket):
-        sockets.append(socket)
-        socket.connect_to_server()
-
-    page.route_web_socket("**/ws/scoreboard", keep)
-    live(page.goto(server.url) and page)
-
-    sockets[0].close(code=code)
-
-    wait_until(lambda: page.locator("#status").text_content() == "Live" and len(sockets) == 2)
-    assert len(asked) == tokens
-
-
-def test_a_token_that_is_about_to_expire_is_replaced_without_a_gap(server, game, crowd, visit):
-    page = visit("about:blank")
-    sockets, asked = [], []
-    page.on("websocket", lambda socket: sockets.append(socket))
-    page.on("request", lambda request: "auth/viewer" in request.url and asked.append(request))
-    page.clock.install()
-    page.goto(server.url)
-    live(page)
-    states = page.evaluate_handle(KEEP_STATES)
-
-    page.clock.fast_forward("58:00")  # so long without a word that the connection is tried anew
-    until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
-    assert len(asked) == 1
-    page.clock.fast_forward("01:30")
-    until(page, lambda: len(sockets) == 3 and sockets[1].is_closed())
-    assert len(asked) == 2
-    post(server, game, crowd["Ines"], 60_000)
-
-    expect(rows(page).first).to_have_attribute("data-user-id", crowd["Ines"])
-    assert states.json_value() == []
-
-
-KEEP_STATES = """() => {
+RECORD_STATES = """() => {
     const states = [];
     const status = document.getElementById("status");
     new MutationObserver(() => status.textContent === "Live" || states.push(status.textContent))
@@ -369,337 +46,17 @@ KEEP_STATES = """() => {
     return states;
 }"""
 
-
-def test_a_page_that_comes_back_as_it_was_left_connects_anew(server, visit):
-    page = visit("about:blank")
-    sockets = []
-    page.on("websocket", lambda socket: sockets.append(socket))
-    live(page.goto(server.url) and page)
-
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
-
-    until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
-    live(page)
-
-
-def test_no_token_is_in_an_address(server, visit):
-    page = visit("about:blank")
-    addresses = []
-    page.on("websocket", lambda socket: addresses.append(socket.url))
-
-    page.goto(server.url)
-    live(page)
-
-    assert addresses == [f"{server.url.replace('http', 'ws')}/ws/scoreboard"]
-
-
-def test_a_player_signs_in_sees_their_place_and_signs_out(server, game, crowd, visit):
-    page = live(visit(server.url))
-
-    sign_in(page, "Kwame")
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    expect(page.get_by_role("heading", name="Your place")).to_be_focused()
-    expect(page.locator("#place tr.own .name")).to_have_text("Kwame")
-    post(server, game, crowd["Kwame"], 70_000)
-    expect(page.locator(".standing")).to_have_text(f"Rank 1 of {ranked(server)}")
-    expect(rows(page, "#place")).to_have_count(3)
-    expect(rows(page).first).to_have_class("own")
-
-    page.reload()
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-
-    page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_label("Name")).to_be_focused()
-    expect(page.locator(".own")).to_have_count(0)
-    assert page.evaluate("sessionStorage.length") == 0
-    live(page)
-
-
-def ranked(server):
-    return requests.get(f"{server.url}/api/leaderboard?limit=1", timeout=10).json()["total"]
-
-
-@failing_requests
-def test_what_the_server_refuses_is_shown_in_its_own_sentence(server, crowd, visit):
-    page = live(visit(server.url))
-
-    sign_in(page, "Kwame", "wrong password")
-
-    expect(page.get_by_role("alert")).to_have_text("Username or password is wrong.")
-    expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
-
-
-@failing_requests
-def test_a_value_that_is_refused_is_told_with_what_is_wrong_with_it(demo, visit):
-    demo.user("Vera")
-    page = visit(demo.url)
-    sign_in(page, "Vera")
-    live(page)
-
-    page.get_by_label("Score", exact=True).fill("1e300")
-    page.get_by_role("button", name="Post score").click()
-
-    expect(page.get_by_role("alert")).to_contain_text("9007199254740991")
-
-
-@failing_requests
-def test_a_score_whose_answer_a_proxy_lost_is_not_counted_twice(demo, visit):
-    demo.user("Walt")
-    page = visit(demo.url)
-    sign_in(page, "Walt")
-    live(page)
-    sent, answered = [], []
-
-    def lose_the_first(route):
-        sent.append(route.request.post_data_json["nonce"])
-        answer = route.fetch()
-        if len(sent) == 1:
-            route.fulfill(status=503, body="<html>")
-        else:
-            route.fulfill(response=answer)
-        answered.append(answer.status)
-
-    page.route("**/api/score/update", lose_the_first)
-    page.get_by_role("button", name="Post score").click()
-    expect(page.get_by_role("alert")).to_have_text("The server could not answer.")
-    page.get_by_role("button", name="Post score").click()
-    expect(page.get_by_role("alert")).to_have_text("")
-
-    until(page, lambda: len(answered) == 2)
-    assert sent[0] == sent[1]
-
-
-@failing_requests
-def test_who_signs_out_while_the_server_is_away_is_signed_out_here(server, crowd, visit):
-    page = visit("about:blank")
-    page.clock.install()
-    live(page.goto(server.url) and page)
-    sign_in(page, "Kwame")
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    page.route("**/api/auth/*", lambda route: route.abort())
-    page.clock.fast_forward("02:00:00")  # so that the access token is too old as well
-
-    page.get_by_role("button", name="Sign out").click()
-
-    expect(page.get_by_role("alert")).to_contain_text("Signed out here, but the server was not")
-    expect(page.get_by_label("Password")).to_be_visible()
-    assert page.evaluate("sessionStorage.length") == 0
-
-
-@failing_requests
-def test_whose_sign_in_the_server_has_ended_is_told_so(server, visit):
-    person = server.user("Ended")
-    post(server, person, person.user_id, 1)
-    page = live(visit(server.url))
-    sign_in(page, "Ended")
-    expect(page.locator("#place tr.own")).to_be_visible()
-
-    ended = {"error": {"code": "token_revoked", "message": "The token was revoked."}}
-    for path in ("leaderboard/users/**", "auth/refresh"):
-        page.route(f"**/api/{path}", lambda route: route.fulfill(status=401, json=ended))
-    other = server.user("Another")
-    post(server, other, other.user_id, 2)
-
-    expect(page.get_by_role("alert")).to_have_text("You have been signed out: sign in again.")
-    expect(page.get_by_label("Password")).to_be_visible()
-    expect(page.locator(".own")).to_have_count(0)
-
-
-@failing_requests
-def test_a_sign_in_that_is_gone_on_with_late_leaves_no_complaint(server, crowd, visit):
-    page = live(visit(server.url))
-    sign_in(page, "Kwame")
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    busy = {"error": {"code": "rate_limited", "message": "Too many requests."}}
-    page.route("**/api/auth/refresh", lambda route: route.fulfill(status=429, json=busy), times=1)
-    page.route("**/api/auth/viewer", lambda route: route.fulfill(status=429, json=busy), times=1)
-
-    page.reload()
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    expect(page.get_by_role("alert")).to_have_text("")
-
-
-@failing_requests
-def test_a_place_that_could_not_be_asked_for_is_asked_for_again(server, game, crowd, visit):
-    page = live(visit(server.url))
-    sign_in(page, "Kwame")
-    expect(page.locator("#place tr.own")).to_be_visible()
-    failed = []
-
-    def fail(route):
-        failed.append(route.fulfill(status=503, body="<html>"))
-
-    page.route("**/api/leaderboard/users/**", fail, times=1)
-    post(server, game, crowd["Kwame"], 71_000)
-    until(page, lambda: failed)
-
-    expect(page.locator("#place tr.own .score")).to_have_text("71,000")
-
-
-@failing_requests
-def test_signing_in_while_an_older_sign_in_is_gone_on_with_holds(server, crowd, visit):
-    server.user("Later")
-    page = live(visit(server.url))
-    sign_in(page, "Kwame")
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    held = []
-    page.route("**/api/auth/refresh", lambda route: held.append(route))
-    page.reload()
-    until(page, lambda: held)
-
-    sign_in(page, "Later")
-    expect(page.get_by_text("Signed in as Later")).to_be_visible()
-    with page.expect_response("**/api/auth/refresh"):
-        held[0].continue_()
-    page.unroute("**/api/auth/refresh")
-    page.reload()
-
-    expect(page.get_by_text("Signed in as Later")).to_be_visible()
-
-
-@failing_requests
-@pytest.mark.parametrize("failure", ["no answer", "a gateway's 502"])
-def test_a_refresh_without_an_answer_is_sent_again_and_keeps_the_sign_in(
-    server, crowd, visit, failure
-):
-    page = live(visit(server.url))
-    sign_in(page, "Kwame")
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    sent = []
-
-    def lose_the_first(route):
-        sent.append(route.request.headers["authorization"])
-        if len(sent) > 1:
-            route.continue_()
-        elif failure == "no answer":
-            route.abort()
-        else:
-            route.fulfill(status=502, body="<html>")
-
-    page.route("**/api/auth/refresh", lose_the_first)
-    page.reload()
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    assert sent[0] == sent[1]
-
-
-@failing_requests
-@pytest.mark.parametrize("status", [200, 401])
-def test_a_page_of_something_in_between_does_not_end_the_sign_in(server, crowd, visit, status):
-    page = live(visit(server.url))
-    sign_in(page, "Kwame")
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    portal = {"status": status, "content_type": "text/html", "body": "<html>Sign in to the WiFi"}
-    page.route("**/api/auth/refresh", lambda route: route.fulfill(**portal), times=1)
-
-    page.reload()
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-
-
-def duplicated(page):
-    """Return a second tab that has a copy of the first one's sessionStorage."""
-    with page.expect_popup() as popup:
-        page.evaluate("window.open(location.href)")
-    return popup.value
-
-
-KEPT = "sessionStorage.getItem('scoreboard.refresh_token')"
-
-
-def test_a_duplicated_tab_and_the_first_one_both_stay_signed_in(server, crowd, visit):
-    first = live(visit(server.url))
-    sign_in(first, "Kwame")
-    expect(first.get_by_text("Signed in as Kwame")).to_be_visible()
-    used = first.evaluate(KEPT)
-
-    second = duplicated(first)
-    expect(second.get_by_text("Signed in as Kwame")).to_be_visible()
-    until(first, lambda: first.evaluate(KEPT) != used)
-    assert first.evaluate(KEPT) == second.evaluate(KEPT)
-    first.reload()
-
-    expect(first.get_by_text("Signed in as Kwame")).to_be_visible()
-
-
-def test_tabs_refresh_one_at_a_time(server, crowd, visit):
-    first = live(visit(server.url))
-    sign_in(first, "Kwame")
-    expect(first.get_by_text("Signed in as Kwame")).to_be_visible()
-    second = duplicated(first)
-    expect(second.get_by_text("Signed in as Kwame")).to_be_visible()
-    until(first, lambda: first.evaluate(KEPT) == second.evaluate(KEPT))
-    held = []
-
-    def hold_the_first(route):
-        held.append(route)
-        if len(held) > 1:
-            route.continue_()
-
-    first.context.route("**/api/auth/refresh", hold_the_first)
-
-    first.reload()
-    until(first, lambda: held)
-    second.reload()
-    until(second, lambda: second.evaluate("navigator.locks.query().then((all) => all.pending)"))
-
-    assert len(held) == 1
-    held[0].continue_()
-    for page in (first, second):
-        expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-
-
-@pytest.mark.parametrize(
-    "missing",
-    [
-        "delete Navigator.prototype.locks; delete window.BroadcastChannel;",
-        "navigator.locks.request = async () => { throw new DOMException('', 'SecurityError') };",
-    ],
-)
-def test_a_reload_keeps_the_sign_in_where_tabs_have_no_locks(server, crowd, visit, missing):
-    page = visit("about:blank")
-    page.add_init_script(missing)
-    live(page.goto(server.url) and page)
-    sign_in(page, "Kwame")
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-
-    page.reload()
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-
-
 BLOCKED = """for (const name of ["sessionStorage", "localStorage", "caches", "indexedDB"])
     Object.defineProperty(window, name, {
         get() { throw new DOMException("Access is denied for this document.", "SecurityError"); },
     });"""
 
+NO_LOCKS = "delete Navigator.prototype.locks; delete window.BroadcastChannel;"
+LOCKS_DENIED = """navigator.locks.request = async () => {
+    throw new DOMException('', 'SecurityError');
+};"""
 
-@pytest.mark.parametrize("path", ["/", "/?display=wall"])
-def test_the_board_shows_where_storage_is_blocked(server, game, crowd, visit, path):
-    page = visit("about:blank")
-    page.add_init_script(BLOCKED)
-
-    page.goto(server.url + path)
-
-    post(server, game, crowd["Kwame"], 72_000)
-    expect(rows(page).locator(".name", has_text="Kwame")).to_have_count(1)
-
-
-def test_a_player_signs_in_where_storage_is_blocked(server, crowd, visit):
-    page = visit("about:blank")
-    page.add_init_script(BLOCKED)
-    live(page.goto(server.url) and page)
-
-    sign_in(page, "Kwame")
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_label("Name")).to_be_focused()
-
-
-# What is newer than Safari 15, Chromium 86 and Firefox 90, the oldest that the pages support.
+# Features newer than Safari 15, Chromium 86 and Firefox 90, the oldest supported browsers.
 OLDER = """for (const [object, ...names] of [
     [AbortSignal, "timeout", "any"],
     [AbortSignal.prototype, "throwIfAborted"],
@@ -716,255 +73,16 @@ OLDER = """for (const [object, ...names] of [
     [window, "structuredClone", "BroadcastChannel", "CSSStyleSheet", "scheduler"],
 ]) for (const name of names) delete object[name];"""
 
-
-@pytest.mark.parametrize("path", ["/", "/?display=wall"])
-def test_an_older_browser_shows_the_board(server, game, crowd, visit, path):
-    page = visit("about:blank")
-    page.add_init_script(OLDER)
-
-    live(page.goto(server.url + path) and page)
-
-    post(server, game, crowd["Kwame"], 73_000)
-    expect(rows(page).locator(".name", has_text="Kwame")).to_have_count(1)
-
-
-def test_an_older_browser_signs_in_and_stays_so_over_a_reload(server, crowd, visit):
-    page = visit("about:blank")
-    page.add_init_script(OLDER)
-    live(page.goto(server.url) and page)
-    sign_in(page, "Kwame")
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-
-    page.reload()
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-
-
-def test_by_default_there_is_no_button_that_posts_a_score(server, crowd, visit):
-    page = live(visit(server.url))
-
-    sign_in(page, "Kwame")
-
-    expect(page.get_by_text("Signed in as Kwame")).to_be_visible()
-    expect(page.get_by_role("button", name="Post score")).to_have_count(0)
-
-
-@failing_requests
-def test_a_board_that_is_not_public_is_shown_to_who_signs_in(private, visit):
-    private.user("Olga")
-    page = visit(private.url)
-    expect(page.locator("#notice")).to_have_text("This board is not public: sign in to watch it.")
-
-    sign_in(page, "Olga")
-
-    live(page)
-    expect(page.locator("#notice")).to_contain_text("No scores yet.")
-    expect(page.locator(".standing")).to_contain_text("You are not on the board yet")
-    page.get_by_label("Score", exact=True).fill("120")
-    page.get_by_role("button", name="Post score").click()
-    expect(rows(page).first.locator(".name")).to_have_text("Olga")
-    expect(page.locator(".standing")).to_have_text("Rank 1 of 1")
-    page.get_by_role("link", name="wall screen").click()
-    expect(rows(page).first.locator(".name")).to_have_text("Olga")
-    page.go_back()
-    live(page)
-
-    private.flask("users", "end-sessions", "Olga")
-    page.reload()
-
-    expect(page.get_by_label("Password")).to_be_visible()
-    expect(page.locator("#notice")).to_have_text("This board is not public: sign in to watch it.")
-    expect(rows(page)).to_have_count(0)
-
-
-def test_a_wall_screen_shows_the_board_and_nothing_to_operate(server, crowd, visit):
-    page = live(visit(f"{server.url}/?display=wall", viewport=WALL))
-
-    expect(rows(page)).to_have_count(10)
-
-    assert page.locator("a, button, input, form, #events").count() == 0
-    assert violations(page) == []
-    assert page.evaluate("document.documentElement.scrollHeight") <= WALL["height"]
-    assert rows(page).first.evaluate("row => row.getBoundingClientRect().height") > 80
-
-
-def test_whoever_uses_the_keyboard_sees_where_they_are(server, crowd, visit):
-    page = live(visit(server.url))
-    stops = []
-
-    for _ in range(5):
-        page.keyboard.press("Tab")
-        stops.append(page.evaluate(FOCUSED))
-
-    assert [stop[0] for stop in stops] == [
-        "documented API",
-        "username",
-        "password",
-        "Sign in",
-        "Show the board on a wall screen",
-    ]
-    assert {stop[1] for stop in stops} == {"solid"}
-
-
 FOCUSED = """() => {
     const { name, textContent } = document.activeElement;
     return [name || textContent, getComputedStyle(document.activeElement).outlineStyle];
 }"""
 
-
-@pytest.mark.parametrize("signed_in", [False, True], ids=["signed out", "signed in"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_wrong_with_the_page(server, crowd, visit, scheme, signed_in):
-    page = live(visit(server.url, color_scheme=scheme, reduced_motion="reduce"))
-    expect(rows(page)).to_have_count(10)
-    if signed_in:
-        sign_in(page, "Kwame")
-        expect(rows(page, "#place").first).to_be_visible()
-
-    assert violations(page) == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    ("name", "path", "viewport"),
-    [("phone", "/", PHONE), ("laptop", "/", LAPTOP), ("wall", "/?display=wall", WALL)],
-)
-def test_it_fits_the_screen(server, crowd, visit, tmp_path, name, path, viewport, scheme):
-    page = live(visit(server.url + path, viewport=viewport, color_scheme=scheme))
-    expect(rows(page)).to_have_count(10)
-
-    stand_still(page)
-    page.screenshot(path=tmp_path / f"{name}-{scheme}.png", full_page=True)
-
-    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-
-
-def test_the_longest_scores_and_names_fit_the_narrowest_phone(demo, visit):
-    person = demo.user("W" * 64)
-    post(demo, person, person.user_id, -9007199254740991)
-    page = visit(demo.url, viewport={"width": 320, "height": 640})
-    sign_in(page, "W" * 64)
-    expect(rows(page)).not_to_have_count(0)
-    expect(rows(page, "#place")).not_to_have_count(0)
-
-    for width in (320, 1280):
-        page.set_viewport_size({"width": width, "height": 640})
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        assert page.evaluate(STICKING_OUT) == 0
-    widths = page.locator("tbody .name").evaluate_all("names => names.map((n) => n.clientWidth)")
-    assert min(widths) > 40
-
-
-STICKING_OUT = """[...document.querySelectorAll(".card")]
-    .filter((card) => card.scrollWidth > card.clientWidth).length"""
-
-
-def embedding(server):
-    """Return a page with the lines of the README, under a policy as strict as can be."""
-    (lines,) = re.findall(r"```html\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    policy = (
-        f"default-src 'none'; script-src {server.url}; "
-        f"connect-src {server.url} {server.url.replace('http', 'ws')}"
-    )
-    body = (
-        "<!doctype html><html lang=en><title>Theirs</title><main><h1>Theirs</h1>"
-        f"{lines.replace('https://your-board', server.url)}</main>"
-    )
-    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
-    return {"headers": headers, "body": body}
-
-
-def test_the_board_is_live_on_another_website(server, game, crowd, sites, visit):
-    (allowed, _), pages = sites
-    pages["/five"] = embedding(server)
-    page = visit(f"{allowed}/five")
-    expect(page.get_by_role("status")).to_have_text("Live")
-    expect(page.locator("score-board tbody tr")).to_have_count(5)
-
-    post(server, game, crowd["Jo"], 80_000)
-
-    expect(page.locator("score-board tbody .name").first).to_have_text("Jo")
-    page.evaluate("document.querySelector('score-board').setAttribute('count', '3')")
-    expect(page.locator("score-board tbody tr")).to_have_count(3)
-    assert violations(page) == []
-
-
-def test_an_older_browser_shows_the_board_on_another_website(server, crowd, sites, visit):
-    (allowed, _), pages = sites
-    older = embedding(server)
-    older["headers"]["Content-Security-Policy"] += f"; style-src {server.url}"
-    pages["/older"] = older
-    page = visit("about:blank")
-    page.add_init_script(OLDER)
-
-    page.goto(f"{allowed}/older")
-
-    expect(page.locator("score-board tbody tr")).to_have_count(5)
-    expect(page.locator("score-board caption")).to_have_css("position", "absolute")
-
-
-def test_a_website_gives_the_board_its_own_colours(server, crowd, sites, visit):
-    (allowed, _), pages = sites
-    pages["/themed"] = embedding(server)
-    page = visit(f"{allowed}/themed")
-    expect(page.locator("score-board tbody tr")).to_have_count(5)
-
-    page.evaluate(
-        "document.querySelector('score-board')"
-        ".style.setProperty('--score-board-ink', 'rgb(1, 2, 3)')"
-    )
-
-    expect(page.locator("score-board tbody .name").first).to_have_css("color", "rgb(1, 2, 3)")
-
-
-def test_an_element_that_is_taken_away_disconnects(server, crowd, sites, visit):
-    (allowed, _), pages = sites
-    pages["/gone"] = embedding(server)
-    page = visit("about:blank")
-    sockets = []
-    page.on("websocket", lambda socket: sockets.append(socket))
-    page.goto(f"{allowed}/gone")
-    expect(page.get_by_role("status")).to_have_text("Live")
-
-    page.evaluate("document.querySelector('score-board').remove()")
-
-    until(page, lambda: [socket.is_closed() for socket in sockets] == [True])
-
-
-@failing_requests
-def test_an_element_that_is_taken_away_leaves_nothing_running(server, crowd, sites, visit):
-    (allowed, _), pages = sites
-    pages["/idle"] = embedding(server)
-    page = visit("about:blank")
-    page.clock.install()
-    page.add_init_script(KEEP_INTERVALS)
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
-    away = {"headers": {"Access-Control-Allow-Origin": "*"}, "body": "<html>", "status": 503}
-    page.route("**/api/leaderboard*", lambda route: route.fulfill(**away))
-    page.goto(f"{allowed}/idle")
-    expect(page.get_by_role("status")).to_have_text("Live")
-    until(page, lambda: any("leaderboard" in url for url in asked))
-    page.route("**/api/auth/viewer", lambda route: route.fulfill(**away))
-    page.clock.fast_forward("02:00:00")
-    page.evaluate("dispatchEvent(new Event('offline'))")
-    expect(page.get_by_role("status")).to_contain_text("trying again in")
-    assert page.evaluate("window.intervals.size") > 0
-
-    page.evaluate("document.querySelector('score-board').remove()")
-    page.clock.run_for(1000)
-    asked.clear()
-    page.clock.run_for(120_000)
-
-    assert page.evaluate("window.intervals.size") == 0
-    assert asked == []
-
-
-KEEP_INTERVALS = """
+COUNT_INTERVALS = """
     window.intervals = new Set();
     const { setInterval, clearInterval } = window;
-    window.setInterval = (...given) => {
-        const id = setInterval(...given);
+    window.setInterval = (...options) => {
+        const id = setInterval(...options);
         window.intervals.add(id);
         return id;
     };
@@ -974,72 +92,796 @@ KEEP_INTERVALS = """
     };
 """
 
+OVERFLOWING_CARDS = """[...document.querySelectorAll(".card")]
+    .filter((card) => card.scrollWidth > card.clientWidth).length"""
 
-def test_two_boards_on_one_page_are_both_live(server, crowd, sites, visit):
-    (allowed, _), pages = sites
-    twice = embedding(server)
-    pages["/two"] = {**twice, "body": twice["body"] + "<score-board count=3></score-board>"}
-
-    page = visit(f"{allowed}/two")
-
-    expect(page.locator("score-board").first.locator("tbody tr")).to_have_count(5)
-    expect(page.locator("score-board").last.locator("tbody tr")).to_have_count(3)
+failing_requests = pytest.mark.parametrize("requests_fail", [True])
+both_pages = pytest.mark.parametrize("path", ["/", "/?display=wall"])
 
 
-@failing_requests
-def test_a_board_that_was_taken_for_forbidden_by_mistake_comes_by_itself(
-    server, crowd, sites, visit
-):
-    (allowed, _), pages = sites
-    pages["/mistaken"] = embedding(server)
-    page = visit("about:blank")
-    page.clock.install()
-    page.route("**/api/auth/viewer", lambda route: route.abort(), times=1)
-    page.goto(f"{allowed}/mistaken")
-    expect(page.locator("score-board .notice")).to_have_text(NOT_ALLOWED)
+@pytest.fixture(scope="module")
+def sites():
+    """Return the origins of two other websites, and their pages by path."""
+    pages = {}
 
-    page.clock.fast_forward("01:00")
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            headers, body = pages.get(self.path, ({}, ""))
+            self.send_response(200 if body else 204)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body.encode())
 
-    expect(page.get_by_role("status")).to_have_text("Live")
+        def log_message(self, *arguments):
+            pass
+
+    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+    for each in servers:
+        threading.Thread(target=each.serve_forever, args=(0.05,), daemon=True).start()
+    yield [f"http://127.0.0.1:{each.server_port}" for each in servers], pages
+    for each in servers:
+        each.shutdown()
+        each.server_close()
 
 
-@failing_requests
-def test_a_website_that_is_not_allowed_says_so(server, sites, visit):
-    (_, foreign), pages = sites
-    pages["/foreign"] = embedding(server)
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Return a function that starts a server with these settings."""
+    servers = []
 
-    page = visit(f"{foreign}/foreign")
+    def start(**settings):
+        servers.append(Server(tmp_path_factory.mktemp("server"), **settings))
+        return servers[-1]
 
-    expect(page.locator("score-board .notice")).to_have_text(NOT_ALLOWED)
+    yield start
+    for server in servers:
+        server.stop()
 
 
-@failing_requests
-def test_a_server_that_is_away_is_not_taken_for_one_that_forbids(server, sites, visit):
-    (allowed, _), pages = sites
-    pages["/away"] = embedding(server)
-    page = visit(f"{allowed}/away")
-    expect(page.get_by_role("status")).to_have_text("Live")
+@pytest.fixture(scope="module")
+def server(start, sites):
+    return start(CORS_ORIGINS=sites[0][0])
 
-    server.kill()
 
-    expect(page.get_by_role("status")).to_contain_text("Offline: trying again in")
-    server.start()
-    expect(page.get_by_role("status")).to_have_text("Live", timeout=30_000)
+@pytest.fixture(scope="module")
+def demo(start):
+    """Return a server whose page has a button that posts a score."""
+    return start(DEMO="1")
+
+
+@pytest.fixture(scope="module")
+def game(server):
+    """Return the account of a game server."""
+    return server.user("Game", "scorer")
+
+
+@pytest.fixture(scope="module")
+def players(server, game):
+    """Return the ids of a dozen players with scores, by name."""
+    names = ["Ann", "Bo", "Chiara", "Dmitri", "Esi", "Farid", "Guðrún", "Hiro", "Ines", "Jo"]
+    ids = {name: register(server, name) for name in [*names, "Kwame", LONG_NAME]}
+    for place, user_id in enumerate(ids.values()):
+        post(server, game, user_id, 1200 - 100 * place)
+    return ids
+
+
+def register(server, name):
+    """Return the id of a new user, whose name need not be valid in an email address."""
+    body = {"username": name, "email": f"{next(NUMBERS)}@example.com", "password": PASSWORD}
+    response = requests.post(f"{server.url}/api/auth/register", json=body, timeout=10)
+    assert response.status_code == 201, response.text
+    return response.json()["user_id"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def requests_fail():
+    """Return whether failing requests are part of the test, which then parametrizes this."""
+    return False
+
+
+@pytest.fixture
+def visit(browser, requests_fail):
+    """Return a function that opens a page. At the end no page may have reported a problem."""
+    tabs = []
+
+    def visit(url, script=None, fake_clock=False, sockets=None, urls=None, prepare=None, **options):
+        """Open a page. Its WebSockets and the URLs of its requests are added to the lists."""
+        tab = Tab(browser, url, **{"viewport": LAPTOP, **options})
+        tabs.append(tab)
+        if fake_clock:
+            tab.page.clock.install()
+        if script:
+            tab.page.add_init_script(script)
+        if sockets is not None:
+            tab.page.on("websocket", lambda socket: sockets.append(socket))
+        if urls is not None:
+            tab.page.on("request", lambda request: urls.append(request.url))
+        if prepare:
+            prepare(tab.page)
+        tab.page.goto(url)
+        return tab.page
+
+    yield visit
+    problems = [problem for tab in tabs for problem in tab.unexpected(requests_fail)]
+    for tab in tabs:
+        tab.context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def page(server, visit):
+    return live(visit(server.url))
+
+
+@pytest.fixture
+def kwame(page, players):
+    """Return a page where the player Kwame is signed in."""
+    return signed_in(page)
+
+
+def post(server, by, user_id, score):
+    """Post a score with a later timestamp than the previous one."""
+    moment = START + timedelta(seconds=next(NUMBERS))
+    update = {"user_id": user_id, "score_value": score, "timestamp": moment.isoformat()}
+    assert server.post(by.token, update).status_code == 200
+
+
+def rows(page, table="#table"):
+    return page.locator(f"{table} tbody tr")
+
+
+def live(page):
+    expect(page.locator("#status")).to_have_text("Live")
+    return page
+
+
+def sign_in(page, name="Kwame", password=PASSWORD):
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def signed_in(page, name="Kwame"):
+    """Sign in and return the page."""
+    sign_in(page, name)
+    return expect_signed_in(page, name)
+
+
+def expect_signed_in(page, name="Kwame"):
+    expect(page.get_by_text(f"Signed in as {name}")).to_be_visible()
+    return page
+
+
+def order(server):
+    return [entry["user_id"] for entry in server.top10()]
+
+
+def until(page, condition):
+    """Wait for events of the page, which the browser sends only while it processes a call."""
+    wait_until(lambda: page.evaluate("true") and condition())
+
+
+def count(urls, part):
+    return len([url for url in urls if part in url])
+
+
+def responding(**response):
+    """Return a route handler with this response."""
+    return lambda route: route.fulfill(**response)
+
+
+def first_fails(fail):
+    """Return a route handler that calls `fail` for the first request, and the requests so far."""
+    sent = []
+
+    def handle(route):
+        sent.append(route.request)
+        if len(sent) == 1:
+            fail(route)
+        else:
+            route.continue_()
+
+    return handle, sent
+
+
+class TestBoard:
+    def test_a_score_appears_soon_after_its_update(self, server, game, players, page):
+        post(server, game, players["Ann"], 1234)
+
+        score = page.locator(f"[data-user-id='{players['Ann']}'] .score")
+        expect(score).to_have_text("1,234", timeout=3000)
+
+    def test_the_page_describes_itself_and_links_the_documentation(self, page):
+        expect(page.get_by_text("The ten highest scores, live")).to_be_visible()
+        link = page.get_by_role("link", name="documented API")
+        expect(link).to_have_attribute("href", "/docs")
+
+    def test_equal_scores_share_their_rank(self, server, game, players, visit):
+        for name, score in {"Bo": 9000, "Chiara": 8000, "Esi": 8000, "Hiro": 7000}.items():
+            post(server, game, players[name], score)
+
+        page = live(visit(server.url))
+
+        expect(rows(page)).to_have_count(10)
+        expect(rows(page).first.locator(".name")).to_have_text("Bo")
+        texts = [row.split("\t")[:2] for row in rows(page).all_inner_texts()[:4]]
+        assert texts == [["1", "Bo"], ["2", "Chiara"], ["2", "Esi"], ["4", "Hiro"]]
+
+    @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+    def test_a_changed_score_moves_its_row(self, server, game, players, visit, motion):
+        page = live(visit(server.url, reduced_motion=motion))
+        expect(rows(page)).to_have_count(10)
+        lowest = order(server)[-1]
+        page.evaluate(COUNT_ANIMATIONS)
+
+        post(server, game, lowest, 10_000 + next(NUMBERS))
+
+        score = page.locator(f"[data-user-id='{lowest}'] .score")
+        expect(score).to_have_attribute("data-change", "up")
+        expect(rows(page).first).to_have_attribute("data-user-id", lowest)
+        if motion == "reduce":
+            assert page.evaluate("window.animations") == 0
+            assert page.evaluate("document.getAnimations().length") == 0
+        else:
+            assert page.evaluate("window.animations") >= 10
+
+    def test_the_latest_scores_are_listed_newest_first(self, server, game, players, page):
+        for score in range(1, 21):
+            post(server, game, players["Kwame"], score)
+
+        items = page.locator("#events li")
+        expect(items.first).to_have_text("Kwame: 20")
+        expect(items).to_have_count(12)
+        assert items.all_inner_texts() == [f"Kwame: {score}" for score in range(20, 8, -1)]
+
+    def test_events_of_known_players_cause_no_requests(self, server, game, players, visit):
+        urls = []
+        page = live(visit(server.url, fake_clock=True, urls=urls))
+        expect(rows(page).first.locator(".name")).not_to_have_text(order(server)[0][:8])
+        urls.clear()
+
+        for score in range(30, 60):
+            post(server, game, players["Kwame"], score)
+        expect(page.locator("#events li").first).to_have_text("Kwame: 59")
+        page.clock.fast_forward("01:00")  # runs delayed requests
+        post(server, game, players["Kwame"], 60)
+
+        expect(page.locator("#events li").first).to_have_text("Kwame: 60")
+        assert count(urls, "/api/leaderboard") == 0
+
+    @pytest.mark.parametrize(
+        ("name", "score"),
+        [("Newcomer", 20_000), ('<img src=x onerror="document.title=1"><b>bold</b>', 30_000)],
+    )
+    def test_a_new_player_appears_with_its_name_as_text(self, server, game, page, name, score):
+        post(server, game, register(server, name), score)
+
+        expect(rows(page).first.locator(".name")).to_have_text(name)
+        expect(page.locator("#events li").first).to_have_text(f"{name}: {score:,}")
+        assert page.locator("#table img, #table b, #events img, #events b").count() == 0
+
+    def test_after_fifty_updates_the_order_is_that_of_the_api(self, server, game, page):
+        trio = [server.user(f"Trio-{number}").user_id for number in range(3)]
+
+        for number in range(50):
+            post(server, game, trio[number % 3], 50_000 + number * 7919 % 1000)
+
+        final = order(server)
+        user_ids = "rows => rows.map((row) => row.dataset.userId)"
+        wait_until(lambda: rows(page).evaluate_all(user_ids) == final)
+        assert set(final[:3]) == set(trio)
+
+
+class TestConnection:
+    @failing_requests
+    def test_the_page_survives_a_restart_of_the_server(self, server, game, players, page):
+        page.evaluate("window.stayed = true")
+
+        server.kill()
+        expect(page.locator("#status")).to_contain_text("Offline: trying again in")
+        server.start()
+        expect(page.locator("#status")).to_have_text("Live", timeout=30_000)
+        post(server, game, players["Farid"], 60_000)
+
+        expect(rows(page).first).to_have_attribute("data-user-id", players["Farid"])
+        assert page.evaluate("window.stayed")
+
+    @pytest.mark.parametrize(("code", "tokens"), [(1012, 1), (4408, 1), (4401, 2)])
+    def test_the_page_reconnects_after_every_close_code(self, server, visit, code, tokens):
+        sockets, urls = [], []
+
+        def proxy(socket):
+            sockets.append(socket)
+            socket.connect_to_server()
+
+        page = live(
+            visit(
+                server.url,
+                urls=urls,
+                prepare=lambda page: page.route_web_socket("**/ws/scoreboard", proxy),
+            )
+        )
+
+        sockets[0].close(code=code)
+
+        wait_until(lambda: page.locator("#status").text_content() == "Live" and len(sockets) == 2)
+        assert count(urls, "auth/viewer") == tokens
+
+    def test_an_expiring_token_is_replaced_without_a_gap(self, server, game, players, visit):
+        sockets, urls = [], []
+        page = live(visit(server.url, fake_clock=True, sockets=sockets, urls=urls))
+        states = page.evaluate_handle(RECORD_STATES)
+
+        page.clock.fast_forward("58:00")  # so long without a message that the page reconnects
+        until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
+        assert count(urls, "auth/viewer") == 1
+        page.clock.fast_forward("01:30")
+        until(page, lambda: len(sockets) == 3 and sockets[1].is_closed())
+        assert count(urls, "auth/viewer") == 2
+        post(server, game, players["Ines"], 65_000)
+
+        expect(rows(page).first).to_have_attribute("data-user-id", players["Ines"])
+        assert states.json_value() == []
+
+    def test_a_page_restored_from_the_cache_reconnects(self, server, visit):
+        sockets = []
+        page = live(visit(server.url, sockets=sockets))
+
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+
+        until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
+        live(page)
+
+    def test_the_url_of_the_connection_has_no_token(self, server, visit):
+        sockets = []
+
+        live(visit(server.url, sockets=sockets))
+
+        address = f"{server.url.replace('http', 'ws')}/ws/scoreboard"
+        assert [socket.url for socket in sockets] == [address]
+
+
+class TestSession:
+    def test_a_player_signs_in_sees_their_rank_and_signs_out(self, server, game, players, page):
+        signed_in(page)
+
+        expect(page.get_by_role("heading", name="Your place")).to_be_focused()
+        expect(page.locator("#place tr.own .name")).to_have_text("Kwame")
+        post(server, game, players["Kwame"], 70_000)
+        board = requests.get(f"{server.url}/api/leaderboard?limit=1", timeout=10).json()
+        expect(page.locator(".standing")).to_have_text(f"Rank 1 of {board['total']}")
+        expect(rows(page, "#place")).to_have_count(3)
+        expect(rows(page).first).to_have_class("own")
+        expect(page.get_by_role("button", name="Post score")).to_have_count(0)  # only with DEMO
+
+        page.reload()
+        expect_signed_in(page)
+
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Name")).to_be_focused()
+        expect(page.locator(".own")).to_have_count(0)
+        assert page.evaluate("sessionStorage.length") == 0
+        live(page)
+
+    @failing_requests
+    def test_a_refused_sign_in_shows_the_message_of_the_server(self, players, page):
+        sign_in(page, password="wrong password")
+
+        expect(page.get_by_role("alert")).to_have_text("Username or password is wrong.")
+        expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
+
+    @failing_requests
+    def test_a_refused_score_shows_the_invalid_field(self, demo, visit):
+        demo.user("Vera")
+        page = signed_in(live(visit(demo.url)), "Vera")
+
+        page.get_by_label("Score", exact=True).fill("1e300")
+        page.get_by_role("button", name="Post score").click()
+
+        expect(page.get_by_role("alert")).to_contain_text("9007199254740991")
+
+    @failing_requests
+    def test_a_retry_after_a_lost_response_counts_once(self, demo, visit):
+        demo.user("Walt")
+        page = signed_in(live(visit(demo.url)), "Walt")
+
+        def lose_response(route):
+            route.fetch()
+            route.fulfill(status=503, body="<html>")
+
+        handle, sent = first_fails(lose_response)
+        page.route("**/api/score/update", handle)
+        page.get_by_role("button", name="Post score").click()
+        message = "The server could not process the request."
+        expect(page.get_by_role("alert")).to_have_text(message)
+        with page.expect_response("**/api/score/update") as response:
+            page.get_by_role("button", name="Post score").click()
+
+        expect(page.get_by_role("alert")).to_have_text("")
+        assert response.value.json()["error"]["code"] == "replayed"
+        assert len(sent) == 2
+
+    @failing_requests
+    def test_signing_out_without_the_server_signs_out_on_the_page(self, server, players, visit):
+        page = signed_in(live(visit(server.url, fake_clock=True)))
+        page.route("**/api/auth/*", lambda route: route.abort())
+        page.clock.fast_forward("02:00:00")  # the access token expires, too
+
+        page.get_by_role("button", name="Sign out").click()
+
+        expect(page.get_by_role("alert")).to_contain_text("Signed out on this page, but not on")
+        expect(page.get_by_label("Password")).to_be_visible()
+        assert page.evaluate("sessionStorage.length") == 0
+
+    @failing_requests
+    def test_the_end_of_the_session_on_the_server_is_shown(self, server, kwame):
+        expect(kwame.locator("#place tr.own")).to_be_visible()
+        revoked = {"error": {"code": "token_revoked", "message": "The token was revoked."}}
+        for path in ("leaderboard/users/**", "auth/refresh"):
+            kwame.route(f"**/api/{path}", responding(status=401, json=revoked))
+
+        other = server.user("Another")
+        post(server, other, other.user_id, 2)
+
+        message = "You have been signed out: sign in again."
+        expect(kwame.get_by_role("alert")).to_have_text(message)
+        expect(kwame.get_by_label("Password")).to_be_visible()
+        expect(kwame.locator(".own")).to_have_count(0)
+
+    @failing_requests
+    def test_a_session_restored_after_an_error_leaves_no_message(self, kwame):
+        error = {"error": {"code": "rate_limited", "message": "Too many requests."}}
+        for path in ("refresh", "viewer"):
+            kwame.route(f"**/api/auth/{path}", responding(status=429, json=error), times=1)
+
+        kwame.reload()
+
+        expect_signed_in(kwame)
+        expect(kwame.get_by_role("alert")).to_have_text("")
+
+    @failing_requests
+    def test_a_failed_request_for_the_rank_is_repeated(self, server, game, players, kwame):
+        expect(kwame.locator("#place tr.own")).to_be_visible()
+        handle, sent = first_fails(responding(status=503, body="<html>"))
+        kwame.route("**/api/leaderboard/users/**", handle)
+
+        post(server, game, players["Kwame"], 71_000)
+
+        until(kwame, lambda: len(sent) > 1)
+        expect(kwame.locator("#place tr.own .score")).to_have_text("71,000")
+
+    @failing_requests
+    def test_a_sign_in_replaces_a_session_that_is_being_restored(self, server, kwame):
+        server.user("Later")
+        held = []
+        kwame.route("**/api/auth/refresh", lambda route: held.append(route))
+        kwame.reload()
+        until(kwame, lambda: held)
+
+        signed_in(kwame, "Later")
+        with kwame.expect_response("**/api/auth/refresh"):
+            held[0].continue_()
+        kwame.unroute("**/api/auth/refresh")
+        kwame.reload()
+
+        expect_signed_in(kwame, "Later")
+
+    @failing_requests
+    @pytest.mark.parametrize(
+        "response",
+        [
+            None,
+            {"status": 502, "body": "<html>"},
+            # The page of a captive portal.
+            {"status": 200, "content_type": "text/html", "body": "<html>Sign in"},
+            {"status": 401, "content_type": "text/html", "body": "<html>Sign in"},
+        ],
+        ids=["none", "502 of a gateway", "200 of a portal", "401 of a portal"],
+    )
+    def test_a_refresh_without_a_response_of_the_server_is_repeated(self, kwame, response):
+        fail = responding(**response) if response else lambda route: route.abort()
+        handle, sent = first_fails(fail)
+        kwame.route("**/api/auth/refresh", handle)
+
+        kwame.reload()
+
+        expect_signed_in(kwame)
+        assert sent[0].headers["authorization"] == sent[1].headers["authorization"]
+
+    def test_a_duplicated_tab_and_the_first_both_stay_signed_in(self, kwame):
+        used = kwame.evaluate(STORED_TOKEN)
+
+        copy = duplicate(kwame)
+
+        until(kwame, lambda: kwame.evaluate(STORED_TOKEN) != used)
+        assert kwame.evaluate(STORED_TOKEN) == copy.evaluate(STORED_TOKEN)
+        kwame.reload()
+        expect_signed_in(kwame)
+
+    def test_tabs_refresh_one_at_a_time(self, kwame):
+        copy = duplicate(kwame)
+        until(kwame, lambda: kwame.evaluate(STORED_TOKEN) == copy.evaluate(STORED_TOKEN))
+        held = []
+        handle, sent = first_fails(held.append)
+        kwame.context.route("**/api/auth/refresh", handle)
+
+        kwame.reload()
+        until(kwame, lambda: held)
+        copy.reload()
+        until(copy, lambda: copy.evaluate("navigator.locks.query().then((all) => all.pending)"))
+
+        assert len(sent) == 1
+        held[0].continue_()
+        for page in (kwame, copy):
+            expect_signed_in(page)
+
+    @pytest.mark.parametrize(
+        "script", [OLDER, NO_LOCKS, LOCKS_DENIED], ids=["older", "no locks", "locks denied"]
+    )
+    def test_a_reload_keeps_the_session_in_browsers_with_fewer_features(
+        self, server, players, visit, script
+    ):
+        page = signed_in(live(visit(server.url, script=script)))
+
+        page.reload()
+
+        expect_signed_in(page)
+
+    def test_a_player_signs_in_and_out_without_storage(self, server, players, visit):
+        page = signed_in(live(visit(server.url, script=BLOCKED)))
+
+        page.get_by_role("button", name="Sign out").click()
+
+        expect(page.get_by_label("Name")).to_be_focused()
+
+    @failing_requests
+    def test_a_board_that_is_not_public_requires_a_session(self, start, visit):
+        private = start(PUBLIC_BOARD="0", DEMO="1")
+        private.user("Olga")
+        page = visit(private.url)
+        expect(page.locator("#notice")).to_have_text(NOT_PUBLIC)
+
+        sign_in(page, "Olga")
+
+        live(page)
+        expect(page.locator("#notice")).to_contain_text("No scores yet.")
+        expect(page.locator(".standing")).to_contain_text("You are not on the board yet")
+        page.get_by_label("Score", exact=True).fill("120")
+        page.get_by_role("button", name="Post score").click()
+        expect(rows(page).first.locator(".name")).to_have_text("Olga")
+        expect(page.locator(".standing")).to_have_text("Rank 1 of 1")
+        page.get_by_role("link", name="wall screen").click()
+        expect(rows(page).first.locator(".name")).to_have_text("Olga")
+        page.go_back()
+        live(page)
+
+        private.flask("users", "end-sessions", "Olga")
+        page.reload()
+
+        expect(page.get_by_label("Password")).to_be_visible()
+        expect(page.locator("#notice")).to_have_text(NOT_PUBLIC)
+        expect(rows(page)).to_have_count(0)
+
+
+def duplicate(page):
+    """Return a second tab with a copy of the sessionStorage of the first."""
+    with page.expect_popup() as popup:
+        page.evaluate("window.open(location.href)")
+    return expect_signed_in(popup.value)
+
+
+class TestScreens:
+    @both_pages
+    @pytest.mark.parametrize("script", [OLDER, BLOCKED], ids=["older", "no storage"])
+    def test_browsers_with_fewer_features_show_the_board(
+        self, server, game, players, visit, path, script
+    ):
+        page = live(visit(server.url + path, script=script))
+
+        post(server, game, players["Kwame"], 72_000 + next(NUMBERS))
+
+        expect(rows(page).locator(".name", has_text="Kwame")).to_have_count(1)
+
+    def test_a_wall_screen_shows_only_the_board(self, server, players, visit):
+        page = live(visit(f"{server.url}/?display=wall", viewport=WALL))
+
+        expect(rows(page)).to_have_count(10)
+
+        assert page.locator("a, button, input, form, #events").count() == 0
+        assert page.evaluate("document.documentElement.scrollHeight") <= WALL["height"]
+        assert rows(page).first.evaluate("row => row.getBoundingClientRect().height") > 80
+
+    def test_the_focus_is_visible(self, players, page):
+        stops = []
+        for _ in range(5):
+            page.keyboard.press("Tab")
+            stops.append(page.evaluate(FOCUSED))
+
+        assert [name for name, _ in stops] == [
+            "documented API",
+            "username",
+            "password",
+            "Sign in",
+            "Show the board on a wall screen",
+        ]
+        assert {outline for _, outline in stops} == {"solid"}
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize(
+        ("path", "viewport", "has_session"), SCREENS, ids=["phone", "laptop", "signed in", "wall"]
+    )
+    def test_the_page_is_accessible_and_fits_the_screen(
+        self, server, players, visit, path, viewport, has_session, scheme
+    ):
+        options = {"viewport": viewport, "color_scheme": scheme, "reduced_motion": "reduce"}
+        page = live(visit(server.url + path, **options))
+        expect(rows(page)).to_have_count(10)
+        if has_session:
+            sign_in(page)
+            expect(rows(page, "#place").first).to_be_visible()
+
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+
+    def test_the_longest_scores_and_names_fit_the_narrowest_phone(self, demo, visit):
+        player = demo.user("W" * 64)
+        post(demo, player, player.user_id, -9007199254740991)
+        page = visit(demo.url, viewport={"width": 320, "height": 640})
+        sign_in(page, "W" * 64)
+        for table in ("#table", "#place"):
+            expect(rows(page, table)).not_to_have_count(0)
+
+        for width in (320, 1280):
+            page.set_viewport_size({"width": width, "height": 640})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            assert page.evaluate(OVERFLOWING_CARDS) == 0
+        names = page.locator("tbody .name")
+        assert min(names.evaluate_all("names => names.map((n) => n.clientWidth)")) > 40
+
+
+@pytest.fixture
+def embed(server, sites, visit):
+    """Return a function that opens a page of another website with the lines of the README.
+
+    Its policy is as strict as possible; `policy` and `body` are added to it.
+    """
+
+    def embed(site=0, policy="", body="", **options):
+        origins, pages = sites
+        (lines,) = re.findall(r"```html\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        socket = server.url.replace("http", "ws")
+        strict = f"default-src 'none'; script-src {server.url}; connect-src {server.url} {socket}"
+        headers = {"Content-Type": "text/html; charset=utf-8"}
+        headers["Content-Security-Policy"] = strict + policy
+        board = lines.replace("https://your-board", server.url)
+        path = f"/{next(NUMBERS)}"
+        pages[path] = (
+            headers,
+            "<!doctype html><html lang=en><title>Other</title><main><h1>Other</h1>"
+            f"{board}{body}</main>",
+        )
+        return visit(origins[site] + path, **options)
+
+    return embed
+
+
+class TestEmbeddedBoard:
+    def test_it_is_live(self, server, game, players, embed):
+        page = embed(body="<score-board count=3></score-board>")
+        first, second = (page.locator(f"score-board >> nth={n} >> tbody tr") for n in range(2))
+        expect(page.get_by_role("status").first).to_have_text("Live")
+        expect(first).to_have_count(5)
+        expect(second).to_have_count(3)
+
+        post(server, game, players["Jo"], 80_000)
+
+        expect(first.locator(".name").first).to_have_text("Jo")
+        page.evaluate("document.querySelector('score-board').setAttribute('count', '4')")
+        expect(first).to_have_count(4)
+        assert violations(page) == []
+
+    def test_it_is_shown_in_an_older_browser(self, server, players, embed):
+        page = embed(policy=f"; style-src {server.url}", script=OLDER)
+
+        expect(page.locator("score-board tbody tr")).to_have_count(5)
+        expect(page.locator("score-board caption")).to_have_css("position", "absolute")
+
+    def test_the_page_can_set_its_colours(self, players, embed):
+        page = embed()
+        expect(page.locator("score-board tbody tr")).to_have_count(5)
+
+        page.evaluate(
+            "document.querySelector('score-board')"
+            ".style.setProperty('--score-board-ink', 'rgb(1, 2, 3)')"
+        )
+
+        expect(page.locator("score-board tbody .name").first).to_have_css("color", "rgb(1, 2, 3)")
+
+    def test_a_removed_element_disconnects(self, players, embed):
+        sockets = []
+        page = embed(sockets=sockets)
+        expect(page.get_by_role("status")).to_have_text("Live")
+
+        page.evaluate("document.querySelector('score-board').remove()")
+
+        until(page, lambda: [socket.is_closed() for socket in sockets] == [True])
+
+    @failing_requests
+    def test_a_removed_element_stops_all_timers_and_requests(self, players, embed):
+        urls = []
+        failure = {"headers": {"Access-Control-Allow-Origin": "*"}, "body": "", "status": 503}
+        page = embed(
+            script=COUNT_INTERVALS,
+            fake_clock=True,
+            urls=urls,
+            prepare=lambda page: page.route("**/api/leaderboard*", responding(**failure)),
+        )
+        expect(page.get_by_role("status")).to_have_text("Live")
+        until(page, lambda: count(urls, "leaderboard"))
+        page.route("**/api/auth/viewer", responding(**failure))
+        page.clock.fast_forward("02:00:00")
+        page.evaluate("dispatchEvent(new Event('offline'))")
+        expect(page.get_by_role("status")).to_contain_text("trying again in")
+        assert page.evaluate("window.intervals.size") > 0
+
+        page.evaluate("document.querySelector('score-board').remove()")
+        page.clock.run_for(1000)
+        urls.clear()
+        page.clock.run_for(120_000)
+
+        assert page.evaluate("window.intervals.size") == 0
+        assert urls == []
+
+    @failing_requests
+    def test_a_failure_that_looks_like_a_forbidden_origin_is_retried(self, players, embed):
+        def fail_once(page):
+            page.route("**/api/auth/viewer", lambda route: route.abort(), times=1)
+
+        page = embed(fake_clock=True, prepare=fail_once)
+        expect(page.locator("score-board .notice")).to_have_text(NOT_ALLOWED)
+
+        page.clock.fast_forward("01:00")
+
+        expect(page.get_by_role("status")).to_have_text("Live")
+
+    @failing_requests
+    def test_a_website_that_is_not_allowed_shows_the_reason(self, embed):
+        page = embed(site=1)
+
+        expect(page.locator("score-board .notice")).to_have_text(NOT_ALLOWED)
+
+    @failing_requests
+    def test_a_stopped_server_is_shown_as_offline(self, server, embed):
+        page = embed()
+        expect(page.get_by_role("status")).to_have_text("Live")
+
+        server.kill()
+
+        expect(page.get_by_role("status")).to_contain_text("Offline: trying again in")
+        server.start()
+        expect(page.get_by_role("status")).to_have_text("Live", timeout=30_000)
 
 
 @pytest.mark.parametrize("path", ["/embed.js", "/web/board/live.js", "/web/board/table.css"])
-def test_the_modules_may_be_loaded_by_any_website_and_are_not_stale(client, path):
-    answer = client.get(path)
-    again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+def test_every_website_may_load_the_modules_and_revalidates_them(client, path):
+    response = client.get(path)
+    again = client.get(path, headers={"If-None-Match": response.headers["ETag"]})
 
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert answer.headers["Cache-Control"] == "no-cache"
-    assert answer.mimetype in ("text/javascript", "text/css")
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.headers["Cache-Control"] == "no-cache"
+    assert response.mimetype in ("text/javascript", "text/css")
     assert again.status_code == 304
 
 
-def test_the_page_itself_is_for_nobody_else_to_read(client):
-    answer = client.get("/")
+def test_other_websites_may_not_read_the_page(client):
+    response = client.get("/")
 
-    assert answer.status_code == 200
-    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert response.status_code == 200
+    assert "Access-Control-Allow-Origin" not in response.headers

@@ -1,11 +1,11 @@
-/** The page for admins: signing in and out, and what there is to see in between. */
+/** The admin page: signing in and out, and the sections in between. */
 
 import { Audit } from "./audit.js";
 import { CLOCK } from "./element.js";
 import { Marks } from "./marks.js";
 import { Overview } from "./overview.js";
 import { Session } from "./session.js";
-import { Watch } from "./watch.js";
+import { Poller } from "./watch.js";
 
 const main = document.querySelector("main");
 const signIn = document.getElementById("sign-in");
@@ -31,9 +31,9 @@ form.addEventListener("submit", async (event) => {
 });
 signIn.hidden = false;
 
-/** What a signed-in admin sees. */
+/** The content of the page for a signed-in admin. */
 class Page {
-  #over = false;
+  #hasEnded = false;
 
   constructor(session, account) {
     this.session = session;
@@ -47,44 +47,44 @@ class Page {
     this.part("who").textContent = account.username;
     this.overview = new Overview(this.part);
     this.audit = new Audit(this.part);
-    const onError = (error) => this.#endIfOver(error);
-    this.marks = new Marks(this.part, session, () => this.watch.now(), onError);
-    this.watch = new Watch(() => this.#round());
+    const onError = (error) => this.#endIfSignedOut(error);
+    this.marks = new Marks(this.part, session, () => this.poller.poll(), onError);
+    this.poller = new Poller(() => this.#load());
     this.part("pause").addEventListener("click", () => this.#pause());
     this.part("sign-out").addEventListener("click", () => this.#signOut());
     document.getElementById("last-hour").focus();
   }
 
-  /** Ask for all there is to see; one that fails does not keep the others from showing. */
-  async #round() {
-    const asked = [
+  /** Load and show all sections. If one fails, the others are shown. */
+  async #load() {
+    const requests = [
       this.#show(this.overview, "/api/admin/overview"),
       this.#show(this.marks, "/api/admin/marks"),
       this.#show(this.audit, this.audit.path()),
     ];
-    const failed = (await Promise.allSettled(asked)).find(({ reason }) => reason);
-    if (this.#over) {
+    const failed = (await Promise.allSettled(requests)).find(({ reason }) => reason);
+    if (this.#hasEnded) {
       return;
     }
     if (failed) {
-      this.#say(`${failed.reason.message} Trying again every 5 seconds.`, true);
-      this.#endIfOver(failed.reason);
+      this.#setState(`${failed.reason.message} Trying again every 5 seconds.`, true);
+      this.#endIfSignedOut(failed.reason);
       return;
     }
-    this.#say(this.watch?.paused ? "Updates are paused." : "Up to date, every 5 seconds.", false);
+    this.#setState(this.poller?.paused ? "Updates are paused." : "Up to date, every 5 seconds.", false);
     const now = new Date().toLocaleTimeString([], CLOCK);
     this.part("updated").textContent = `Last updated ${now}.`;
   }
 
-  async #show(what, path) {
-    const answer = await this.session.get(path);
-    if (!this.#over) {
-      what.show(answer);
+  async #show(section, path) {
+    const body = await this.session.get(path);
+    if (!this.#hasEnded) {
+      section.show(body);
     }
   }
 
-  /** Say how it goes; only what is new, or it would be read out every time. */
-  #say(text, isProblem) {
+  /** Show the state. An unchanged text is not set again: screen readers would read it again. */
+  #setState(text, isProblem) {
     const state = this.part("state");
     if (state.textContent !== text) {
       state.textContent = text;
@@ -93,44 +93,44 @@ class Page {
   }
 
   #pause() {
-    const paused = !this.watch.paused;
+    const paused = !this.poller.paused;
     this.part("pause").setAttribute("aria-pressed", String(paused));
-    this.#say(paused ? "Updates are paused." : "Going on.", false);
-    this.watch.paused = paused;
+    this.#setState(paused ? "Updates are paused." : "Updates are resumed.", false);
+    this.poller.paused = paused;
   }
 
   async #signOut() {
-    const told = this.session.signOut();
+    const signedOut = this.session.signOut();
     this.#end("You have signed out.");
     try {
-      await told;
+      await signedOut;
     } catch (error) {
       if (error.status !== 401) {
-        problem.textContent = `Signed out here, but the server was not told: ${error.message}`;
+        problem.textContent = `Signed out on this page, but not on the server: ${error.message}`;
       }
     }
   }
 
-  #endIfOver(error) {
+  #endIfSignedOut(error) {
     if (error.status === 401 && error.code) {
-      this.session.forget();
+      this.session.discard();
       this.#end(error.message);
     }
   }
 
-  /** Take everything out of the page again, and say why. */
-  #end(why) {
-    if (this.#over) {
+  /** Remove the content from the page, and show the reason. */
+  #end(reason) {
+    if (this.#hasEnded) {
       return;
     }
-    this.#over = true;
-    this.watch.end();
+    this.#hasEnded = true;
+    this.poller.stop();
     for (const dialog of main.querySelectorAll("dialog")) {
       dialog.close();
     }
     this.parts.forEach((each) => each.remove());
     signIn.hidden = false;
-    problem.textContent = why;
+    problem.textContent = reason;
     form.username.focus();
   }
 }

@@ -1,19 +1,19 @@
-/** Asking before something is done, and doing it while the question is still there. */
+/** Modal dialogs, and confirmation of an action in a dialog. */
 
 import { button, element } from "./element.js";
 
 /**
- * Ask, and do it if that is the answer; what goes wrong is told in the dialog.
+ * Ask for confirmation, then run the action. Its error is shown in the dialog.
  *
  * @param {object} question
  * @param {string} question.title
- * @param {string} question.text what will come of it
- * @param {string} question.act the word on the button
+ * @param {string} question.text the effect of the action
+ * @param {string} question.act the label of the button
  * @param {boolean} [question.reason] whether a reason must be given
  * @param {(reason: string) => Promise<void>} question.run
- * @returns {Promise<void>} settled when the dialog is closed
+ * @returns {Promise<void>} resolves when the dialog is closed
  */
-export function ask({ title, text, act, reason = false, run }) {
+export function confirm({ title, text, act, reason = false, run }) {
   const problem = element("p", { class: "problem", role: "alert" });
   const input = element("input", { name: "reason", maxlength: 200, required: "", autocomplete: "off" });
   const go = element("button", { class: "danger" }, act);
@@ -24,7 +24,7 @@ export function ask({ title, text, act, reason = false, run }) {
     problem,
     element("div", { class: "buttons" }, go, button("Cancel", () => dialog.close())),
   );
-  const dialog = shown(title, element("p", {}, text), form);
+  const dialog = showDialog(title, element("p", {}, text), form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     problem.textContent = "";
@@ -46,13 +46,13 @@ export function ask({ title, text, act, reason = false, run }) {
 let dialogs = 0;
 
 /**
- * Show a modal dialog; it is taken out of the page when it closes.
+ * Show a modal dialog. It is removed from the page when it closes.
  *
  * @param {string} title
  * @param {...Node} content
  * @returns {HTMLDialogElement}
  */
-export function shown(title, ...content) {
+export function showDialog(title, ...content) {
   const id = `dialog-${++dialogs}`;
   const heading = element("h2", { id }, title);
   const dialog = element("dialog", { "aria-labelledby": id }, heading, ...content);
@@ -67,7 +67,7 @@ export function shown(title, ...content) {
 }
 
 /**
- * The browser puts the focus back where it was, but not on what was drawn anew meanwhile.
+ * Restore the focus if the opener was redrawn; otherwise the browser restores it.
  *
  * @param {HTMLElement} opener
  */
@@ -76,7 +76,7 @@ function refocus(opener) {
     return;
   }
   const keyed = [...document.querySelectorAll("[data-key]")];
-  const again = keyed.find(({ dataset }) => dataset.key === opener.dataset.key);
+  const replacement = keyed.find(({ dataset }) => dataset.key === opener.dataset.key);
   const below = [...document.querySelectorAll("dialog")].pop()?.querySelector("button");
-  (again ?? below)?.focus();
+  (replacement ?? below)?.focus();
 }

@@ -1,10 +1,10 @@
-/** The tail of the audit log, put together from the processes that have answered. */
+/** The newest lines of the audit log, merged from all processes that have responded. */
 
 import { scoreText } from "../board/table.js";
 import { element, setRows, time } from "./element.js";
 
-const KEPT = 1000;
-const SHOWN = 100;
+const MAX_STORED_LINES = 1000;
+const MAX_SHOWN_LINES = 100;
 const FILTERS = {
   all: () => true,
   refused: (line) => line.event === "score_update" && line.status !== 200,
@@ -17,8 +17,8 @@ export class Audit {
   #lines = [];
   /** The `seq` of the newest line of each process. */
   #newest = new Map();
-  /** The process that answered last: numbers mean something to the one that gave them only. */
-  #last = null;
+  /** The process that responded last. Each process has its own `seq`. */
+  #process = null;
 
   /** @param {(name: string) => HTMLElement} part */
   constructor(part) {
@@ -27,30 +27,30 @@ export class Audit {
     this.#draw();
   }
 
-  /** Return the path to ask for the lines that are not here yet. */
+  /** Return the path that returns the missing lines. */
   path() {
-    const after = this.#newest.get(this.#last);
+    const after = this.#newest.get(this.#process);
     return after
-      ? `/api/admin/audit?after=${after}&process=${encodeURIComponent(this.#last)}`
+      ? `/api/admin/audit?after=${after}&process=${encodeURIComponent(this.#process)}`
       : "/api/admin/audit";
   }
 
-  /** @param {{process: {name: string}, lines: object[]}} answer */
+  /** @param {{process: {name: string}, lines: object[]}} body */
   show({ process: { name }, lines }) {
-    this.#last = name;
+    this.#process = name;
     const known = this.#newest.get(name) ?? 0;
     const fresh = lines.filter(({ seq }) => seq > known);
     if (fresh.length) {
       this.#newest.set(name, fresh[fresh.length - 1].seq);
       this.#lines.unshift(...fresh.reverse());
       this.#lines.sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0));
-      this.#lines.length = Math.min(this.#lines.length, KEPT);
+      this.#lines.length = Math.min(this.#lines.length, MAX_STORED_LINES);
       this.#draw();
     }
   }
 
   #draw() {
-    const lines = this.#lines.filter(FILTERS[this.part("filter").value]).slice(0, SHOWN);
+    const lines = this.#lines.filter(FILTERS[this.part("filter").value]).slice(0, MAX_SHOWN_LINES);
     setRows(this.part("audit"), lines.map(row));
     this.part("audit").parentElement.hidden = lines.length === 0;
     this.part("no-lines").hidden = lines.length > 0;
@@ -63,7 +63,7 @@ function row(line) {
     "tr",
     {},
     cell(time(line.time)),
-    cell(what(line), { class: "what" }),
+    cell(eventOf(line), { class: "what" }),
     cell(line.user_id, { class: "id" }),
     cell(line.score_value == null ? "" : scoreText(line.score_value), { class: "number" }),
     cell(by(line), { class: "id" }),
@@ -73,17 +73,17 @@ function row(line) {
   );
 }
 
-/** Return what happened, with the kind of it told by more than its colour. */
-function what(line) {
-  const told = document.createDocumentFragment();
-  const add = (kind, word, more) => {
-    told.append(element("span", { class: `badge ${kind}` }, word), more ? ` ${more}` : "");
+/** Return the event, with its kind as text, not only as a colour. */
+function eventOf(line) {
+  const event = document.createDocumentFragment();
+  const add = (kind, label, more) => {
+    event.append(element("span", { class: `badge ${kind}` }, label), more ? ` ${more}` : "");
   };
   if (line.event === "moderation") {
     const score = line.score_id === undefined ? "" : ` score ${line.score_id}`;
     add("act", "moderation", line.act + score + (line.reason ? `: ${line.reason}` : ""));
   } else if (line.event === "unusual_activity") {
-    add("warning", "unusual", `${line.rule}: ${line.detail}`);
+    add("warning", "anomaly", `${line.rule}: ${line.detail}`);
   } else if (line.event === "auth") {
     const accepted = line.code === "accepted";
     add(accepted ? "accepted" : "refused", line.act, accepted ? "" : line.code);
@@ -92,7 +92,7 @@ function what(line) {
   } else {
     add("refused", "refused", `${line.status} ${line.code}`);
   }
-  return told;
+  return event;
 }
 
 function by(line) {
@@ -100,7 +100,7 @@ function by(line) {
     return "the user";
   }
   if (!line.caller) {
-    return line.event === "unusual_activity" ? "" : "nobody known";
+    return line.event === "unusual_activity" ? "" : "unauthenticated";
   }
   return line.caller === line.user_id ? "the user" : `${line.role ?? "admin"} ${line.caller}`;
 }

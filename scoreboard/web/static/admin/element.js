@@ -1,4 +1,4 @@
-/** Making elements. Text from anywhere goes in as text, never as markup. */
+/** Create elements. All text is inserted as text, never as markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -18,7 +18,7 @@ export function element(name, attributes = {}, ...children) {
  * @param {...(Node | string)} children
  * @returns {SVGElement}
  */
-export function drawn(name, attributes = {}, ...children) {
+export function svgElement(name, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, name), attributes, children);
 }
 
@@ -33,7 +33,7 @@ export function button(text, onClick, attributes = {}) {
   return made;
 }
 
-/** How a time of day is written, the same all over the page. */
+/** The format of every time of day on the page. */
 export const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
 
 /** @param {string} moment in ISO 8601 */
@@ -41,12 +41,12 @@ export function time(moment) {
   const day = { month: "short", day: "numeric" };
   const at = new Date(moment);
   const year = at.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
-  const told = at.toLocaleString([], { ...year, ...day, ...CLOCK });
-  return element("time", { datetime: moment }, told);
+  const text = at.toLocaleString([], { ...year, ...day, ...CLOCK });
+  return element("time", { datetime: moment }, text);
 }
 
 /**
- * Give a table these rows; the focus stays on the button of the same `data-key`.
+ * Replace the rows of a table. The focus stays on the button with the same `data-key`.
  *
  * @param {HTMLElement} table
  * @param {HTMLElement[]} rows

@@ -1,6 +1,6 @@
-/** The marks of unusual activity, and moderating the users who have them. */
+/** The anomaly flags (`marks` in the API), and moderation of the flagged users. */
 
-import { ask } from "./ask.js";
+import { confirm } from "./ask.js";
 import { button, element, setRows, time } from "./element.js";
 import { showScores } from "./scores.js";
 
@@ -8,23 +8,23 @@ const RULES = {
   jump: "A jump",
   refusals: "Many refusals",
   users_per_address: "Many users at one address",
-  regularity: "As regular as a machine",
+  regularity: "Machine-like regularity",
 };
 
-/** What can be done to a user: the act, the other way round, and what comes of each. */
+/** The moderation actions, each with its reverse and with texts for the admin. */
 const ACTS = {
   hide: {
-    word: "Hide",
-    warning: "This takes them off the board at once. Their scores go on counting, and they can be restored.",
-    done: (name) => `${name} is off the board. New scores go on counting, unseen.`,
+    label: "Hide",
+    warning: "This hides the user from the board at once. New scores still count, and the user can be restored.",
+    done: (name) => `${name} is off the board. New scores still count.`,
   },
-  restore: { word: "Restore", done: (name) => `${name} is back on the board.` },
+  restore: { label: "Restore", done: (name) => `${name} is back on the board.` },
   suspend: {
-    word: "Suspend",
-    warning: "This ends all their sessions at once, and they cannot sign in until they are reinstated. It does not take them off the board.",
-    done: (name) => `${name} is suspended: signed out everywhere, and refused from now on.`,
+    label: "Suspend",
+    warning: "This ends all sessions of the user at once. The user cannot sign in until reinstated, and stays on the board.",
+    done: (name) => `${name} is suspended. All sessions have ended.`,
   },
-  reinstate: { word: "Reinstate", done: (name) => `${name} may sign in again.` },
+  reinstate: { label: "Reinstate", done: (name) => `${name} may sign in again.` },
 };
 
 export class Marks {
@@ -33,7 +33,7 @@ export class Marks {
   /**
    * @param {(name: string) => HTMLElement} part
    * @param {import("./session.js").Session} session
-   * @param {() => void} onChange called when something was done
+   * @param {() => void} onChange called after an action
    * @param {(error: Error) => void} onError
    */
   constructor(part, session, onChange, onError) {
@@ -43,7 +43,7 @@ export class Marks {
     this.onError = onError;
   }
 
-  /** @param {{marks: object[]}} answer of GET /api/admin/marks */
+  /** @param {{marks: object[]}} body of GET /api/admin/marks */
   show({ marks }) {
     const text = JSON.stringify(marks);
     if (text !== this.#shown) {
@@ -82,16 +82,16 @@ export class Marks {
     );
   }
 
-  /** @param {string} place what it shares with the button of the act the other way round */
-  #button(mark, act, place) {
-    return button(ACTS[act].word, () => this.#moderate(mark, act), {
-      "aria-label": `${ACTS[act].word} ${mark.username}`,
-      "data-key": key(mark, place),
+  /** @param {string} group the same for the button of the reverse action */
+  #button(mark, act, group) {
+    return button(ACTS[act].label, () => this.#moderate(mark, act), {
+      "aria-label": `${ACTS[act].label} ${mark.username}`,
+      "data-key": key(mark, group),
     });
   }
 
   async #moderate(mark, act) {
-    const { word, warning, done } = ACTS[act];
+    const { label, warning, done } = ACTS[act];
     const outcome = this.part("outcome");
     outcome.textContent = "";
     const run = async () => {
@@ -105,13 +105,13 @@ export class Marks {
       this.onChange();
     };
     if (warning) {
-      await ask({ title: `${word} ${mark.username}?`, text: warning, act: word, run });
+      await confirm({ title: `${label} ${mark.username}?`, text: warning, act: label, run });
       return;
     }
     try {
       await run();
     } catch (error) {
-      outcome.textContent = `${word} ${mark.username}: ${error.message}`;
+      outcome.textContent = `${label} ${mark.username}: ${error.message}`;
     }
   }
 
@@ -121,6 +121,6 @@ export class Marks {
   }
 }
 
-function key(mark, place) {
-  return [mark.user_id, mark.rule, mark.hour, place].join(" ");
+function key(mark, button) {
+  return [mark.user_id, mark.rule, mark.hour, button].join(" ");
 }

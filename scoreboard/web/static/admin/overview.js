@@ -1,18 +1,19 @@
-/** The last 60 minutes and the connections, added up over the processes that have answered. */
+/** The last 60 minutes and the connections: the sums of all processes that have responded. */
 
 import { element, setRows, time } from "./element.js";
 import { Plot } from "./plot.js";
 
+// Times are in milliseconds.
 const HOUR = 60 * 60_000;
-// A process that has ended is not told from one that just was not asked: by then it would have been.
-const GONE = 60_000;
+// Without a response for this long, a process has probably ended.
+const PROCESS_TIMEOUT = 60_000;
 const OTHERS = "other codes";
 const TONES = 5;
 
 export class Overview {
-  /** The last overview of each process, by name, and when it came. */
+  /** By name: the newest overview of each process and its time. */
   #processes = new Map();
-  /** The codes that have a colour of their own, for as long as the page is open. */
+  /** The codes with their own colour, until the page is closed. */
   #tones = new Map();
 
   /** @param {(name: string) => HTMLElement} part */
@@ -22,7 +23,7 @@ export class Overview {
     this.refused = new Plot(part("refused-plot"), "Refusals per minute, by code", "refusals / min");
   }
 
-  /** @param {object} overview the answer of GET /api/admin/overview */
+  /** @param {object} overview the body of GET /api/admin/overview */
   show(overview) {
     const now = Date.now();
     this.#processes.set(overview.process.name, { overview, at: now });
@@ -32,12 +33,12 @@ export class Overview {
       }
     }
     const minutes = overview.minutes.map(({ minute }) => minute);
-    this.#plot(minutes, this.#addUp(minutes));
+    this.#plot(minutes, this.#sum(minutes));
     this.#listProcesses(now);
   }
 
   /** Return the counts of all processes by minute: {accepted, refused: {code: count}}. */
-  #addUp(minutes) {
+  #sum(minutes) {
     const sums = new Map(minutes.map((minute) => [minute, { accepted: 0, refused: {} }]));
     for (const { overview } of this.#processes.values()) {
       for (const { minute, accepted, refused } of overview.minutes) {
@@ -59,12 +60,12 @@ export class Overview {
     const refused = counts.map((each) => total(Object.values(each.refused)));
     this.accepted.show(days, [{ name: "accepted", tone: 0, values: accepted }]);
     this.refused.show(days, this.#byCode(counts));
-    this.#say("accepted", total(accepted));
-    this.#say("refused", total(refused));
-    this.#say("busiest", Math.max(...accepted.map((each, i) => each + refused[i])));
+    this.#setNumber("accepted", total(accepted));
+    this.#setNumber("refused", total(refused));
+    this.#setNumber("busiest", Math.max(...accepted.map((each, i) => each + refused[i])));
   }
 
-  /** Return a series for each code that has a colour, and one for all the others. */
+  /** Return a series for each code with its own colour, and one for all others. */
   #byCode(counts) {
     const sums = {};
     for (const { refused } of counts) {
@@ -93,7 +94,7 @@ export class Overview {
   }
 
   #listProcesses(now) {
-    const alive = [...this.#processes.values()].filter(({ at }) => now - at <= GONE);
+    const alive = [...this.#processes.values()].filter(({ at }) => now - at <= PROCESS_TIMEOUT);
     const number = (value) => element("td", { class: "number" }, value.toLocaleString());
     const rows = alive.map(({ overview: { process, connections }, at }) =>
       element(
@@ -108,10 +109,10 @@ export class Overview {
     );
     setRows(this.part("processes"), rows);
     const all = alive.map(({ overview }) => total(Object.values(overview.connections)));
-    this.#say("connections", total(all));
+    this.#setNumber("connections", total(all));
   }
 
-  #say(name, value) {
+  #setNumber(name, value) {
     this.part(name).textContent = value.toLocaleString();
   }
 }

@@ -1,6 +1,6 @@
-/** Stacked bars, one for each minute, in an SVG as wide as its place; with a legend and a table. */
+/** A bar chart (SVG) with one stacked bar per minute, a legend and a table. */
 
-import { drawn, element, setRows } from "./element.js";
+import { element, setRows, svgElement } from "./element.js";
 
 const HEIGHT = 230;
 const MARGIN = { top: 12, right: 8, bottom: 44, left: 56 };
@@ -26,7 +26,7 @@ export class Plot {
     this.table = element(
       "table",
       {},
-      element("caption", {}, `${title}; minutes without any are left out`),
+      element("caption", {}, `${title}; minutes without values are omitted`),
       element("thead"),
       element("tbody"),
     );
@@ -48,7 +48,7 @@ export class Plot {
   }
 
   /**
-   * @param {Date[]} minutes the oldest first; the last is under way
+   * @param {Date[]} minutes oldest first; the last is the current minute
    * @param {Series[]} series from the bottom of the stack up
    */
   show(minutes, series) {
@@ -77,7 +77,7 @@ export class Plot {
       height: HEIGHT - MARGIN.top - MARGIN.bottom,
     };
     const y = (value) => frame.height - (value / top) * frame.height;
-    const inner = drawn(
+    const inner = svgElement(
       "g",
       { transform: `translate(${MARGIN.left} ${MARGIN.top})` },
       ...this.#vertical(frame, y, top, step),
@@ -86,9 +86,9 @@ export class Plot {
     );
     const names = { role: "img", "aria-labelledby": `${this.#id}-title ${this.#id}-desc` };
     const size = { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}` };
-    const title = drawn("title", { id: `${this.#id}-title` }, this.title);
-    const description = drawn("desc", { id: `${this.#id}-desc` }, this.#description(totals));
-    this.place.replaceChildren(drawn("svg", { ...names, ...size }, title, description, inner));
+    const title = svgElement("title", { id: `${this.#id}-title` }, this.title);
+    const description = svgElement("desc", { id: `${this.#id}-desc` }, this.#description(totals));
+    this.place.replaceChildren(svgElement("svg", { ...names, ...size }, title, description, inner));
   }
 
   #description(totals) {
@@ -105,12 +105,12 @@ export class Plot {
     const parts = [];
     for (let value = 0; value <= top; value += step) {
       const line = { x1: 0, x2: frame.width, y1: y(value), y2: y(value), class: "grid" };
-      parts.push(drawn("line", line));
+      parts.push(svgElement("line", line));
       const label = { x: -8, y: y(value), class: "tick end" };
-      parts.push(drawn("text", label, value.toLocaleString()));
+      parts.push(svgElement("text", label, value.toLocaleString()));
     }
     const place = `translate(${14 - MARGIN.left} ${frame.height / 2}) rotate(-90)`;
-    parts.push(drawn("text", { transform: place, class: "axis" }, this.unit));
+    parts.push(svgElement("text", { transform: place, class: "axis" }, this.unit));
     return parts;
   }
 
@@ -121,33 +121,33 @@ export class Plot {
       if (minute.getMinutes() % every === 0) {
         const x = ((i + 0.5) / this.#minutes.length) * frame.width;
         const line = { x1: x, x2: x, y1: frame.height, y2: frame.height + 5, class: "mark" };
-        parts.push(drawn("line", line));
-        parts.push(drawn("text", { x, y: frame.height + 15, class: "tick" }, clock(minute)));
+        parts.push(svgElement("line", line));
+        parts.push(svgElement("text", { x, y: frame.height + 15, class: "tick" }, clock(minute)));
       }
     });
     const place = { x: frame.width / 2, y: frame.height + 36, class: "axis" };
-    parts.push(drawn("text", place, "time of day, by the minute"));
+    parts.push(svgElement("text", place, "time of day"));
     return parts;
   }
 
-  /** One minute: its stack, and over the whole height what a pointer is told of it. */
+  /** Return the bar of one minute, with a tooltip over the whole height. */
   #bar(frame, y, minute, i) {
     const wide = frame.width / this.#minutes.length;
     const gap = wide > 6 ? 2 : 1;
-    const told = this.#series.filter(({ values }) => values[i]);
-    const lines = told.map(({ name, values }) => `${values[i]} ${name}`);
+    const visible = this.#series.filter(({ values }) => values[i]);
+    const lines = visible.map(({ name, values }) => `${values[i]} ${name}`);
     const running = i === this.#minutes.length - 1;
     const when = clock(minute) + (running ? ", so far" : "");
-    const bar = drawn("g", { class: running ? "running" : "whole" });
-    bar.append(drawn("title", {}, [when, ...(lines.length ? lines : ["none"])].join("\n")));
+    const bar = svgElement("g", { class: running ? "running" : "whole" });
+    bar.append(svgElement("title", {}, [when, ...(lines.length ? lines : ["none"])].join("\n")));
     const hover = { x: i * wide, y: 0, width: wide, height: frame.height, class: "hover" };
-    bar.append(drawn("rect", hover));
+    bar.append(svgElement("rect", hover));
     let below = 0;
-    for (const { values, tone } of told) {
+    for (const { values, tone } of visible) {
       const [from, to] = [y(below), y(below + values[i])];
       const rest = Math.max(from - to, 1);
       const size = { x: i * wide + gap / 2, y: from - rest, width: wide - gap, height: rest };
-      bar.append(drawn("rect", { ...size, class: `bar tone-${tone}` }));
+      bar.append(svgElement("rect", { ...size, class: `bar tone-${tone}` }));
       below += values[i];
     }
     return bar;
@@ -173,19 +173,19 @@ export class Plot {
 }
 
 function legendEntry({ name, tone, values }) {
-  const swatch = drawn(
+  const swatch = svgElement(
     "svg",
     { width: 12, height: 12, "aria-hidden": "true" },
-    drawn("rect", { width: 12, height: 12, rx: 2, class: `bar tone-${tone}` }),
+    svgElement("rect", { width: 12, height: 12, rx: 2, class: `bar tone-${tone}` }),
   );
   const sum = values.reduce(add, 0).toLocaleString();
   return element("li", {}, swatch, ` ${name} `, element("b", {}, sum));
 }
 
-/** Return the least of 1, 2, 5, 10, 20, ... that is not below this. */
-function niceStep(least) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
-  return power * [1, 2, 5, 10].find((times) => times * power >= least);
+/** Return the lowest of 1, 2, 5, 10, 20, ... that is at least `minimum`. */
+function niceStep(minimum) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(minimum, 1)));
+  return power * [1, 2, 5, 10].find((times) => times * power >= minimum);
 }
 
 function clock(minute) {

@@ -1,10 +1,10 @@
-/** A user's newest scores, in a dialog, where each can be voided. */
+/** A dialog with a user's newest scores, each of which can be voided. */
 
 import { scoreText } from "../board/table.js";
-import { ask, shown } from "./ask.js";
+import { confirm, showDialog } from "./ask.js";
 import { button, element, setRows, time } from "./element.js";
 
-const PAGE = 20;
+const PAGE_SIZE = 20;
 
 /**
  * @param {import("./session.js").Session} session
@@ -18,7 +18,7 @@ export function showScores(session, user, onError) {
 class Scores {
   #scores = [];
   #next = null;
-  #turn = 0;
+  #request = 0;
 
   constructor(session, user, onError) {
     this.session = session;
@@ -30,7 +30,7 @@ class Scores {
     this.older.hidden = true;
     this.table = scoreTable(user.username);
     const region = { class: "scroll", tabindex: 0, role: "region", "aria-label": "Scores" };
-    this.dialog = shown(
+    this.dialog = showDialog(
       `Scores of ${user.username}`,
       this.outcome,
       this.problem,
@@ -39,16 +39,16 @@ class Scores {
     );
   }
 
-  /** @param {string | null} cursor where the page before ended */
+  /** @param {string | null} cursor the `next` of the previous page */
   async load(cursor = null) {
-    const path = `/api/users/${encodeURIComponent(this.user.user_id)}/scores?limit=${PAGE}`;
-    const turn = (this.#turn += 1);
+    const path = `/api/users/${encodeURIComponent(this.user.user_id)}/scores?limit=${PAGE_SIZE}`;
+    const request = (this.#request += 1);
     this.problem.textContent = "";
     try {
       const more = cursor ? `&cursor=${encodeURIComponent(cursor)}` : "";
       const { scores, next } = await this.session.get(path + more);
-      if (turn !== this.#turn) {
-        return; // it was asked again meanwhile
+      if (request !== this.#request) {
+        return; // a newer request was sent
       }
       this.#scores = [...(cursor ? this.#scores : []), ...scores];
       this.#next = next;
@@ -86,9 +86,9 @@ class Scores {
   }
 
   async #void(score, value) {
-    await ask({
+    await confirm({
       title: `Void the score of ${value}?`,
-      text: `It will count no more for ${this.user.username}, and the score before it counts again. This cannot be undone.`,
+      text: `It will no longer count for ${this.user.username}; the previous score will count again. This cannot be undone.`,
       act: "Void the score",
       reason: true,
       run: async (reason) => {
@@ -99,7 +99,7 @@ class Scores {
           throw error;
         }
         await this.load();
-        this.outcome.textContent = `The score of ${value} counts no more.`;
+        this.outcome.textContent = `The score of ${value} is void.`;
       },
     });
   }
@@ -114,11 +114,11 @@ function state(score) {
 
 function scoreTable(username) {
   const heads = [
-    ["Reached"],
-    ["Sent", "number"],
+    ["Timestamp"],
+    ["Value", "number"],
     ["Moderation"],
     ["Score after it", "number"],
-    ["What it did"],
+    ["Effect"],
   ];
   const cells = heads.map(([text, kind]) =>
     element("th", { scope: "col", ...(kind ? { class: kind } : {}) }, text),

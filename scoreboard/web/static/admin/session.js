@@ -1,8 +1,8 @@
 /**
- * An admin's sign-in, and asking the API with it.
+ * An admin's session.
  *
- * The tokens are in memory only: what an admin's token can do is worth more than a reload. The
- * refresh token renews the access token for as long as the page is open.
+ * The tokens are only in memory, because an admin's token is powerful: a reload signs out. The
+ * refresh token renews the access token until the page is closed.
  */
 
 import { Api, Refused } from "../board/api.js";
@@ -17,14 +17,14 @@ export class Session {
   #renewing = null;
 
   /**
-   * Sign in and return the account. Throws Refused for any but an admin's, which is signed out.
+   * Sign in and return the account. Throws Refused, and signs out, unless it is an admin's.
    *
    * @param {string} username
    * @param {string} password
    * @returns {Promise<{username: string, role: string}>}
    */
   async signIn(username, password) {
-    this.#keep(await this.#api.post("/api/auth/login", { username, password }));
+    this.#store(await this.#api.post("/api/auth/login", { username, password }));
     const account = await this.get("/api/auth/me");
     if (account.role !== "admin") {
       await this.signOut().catch(() => {});
@@ -34,22 +34,22 @@ export class Session {
     return account;
   }
 
-  /** Sign out, here at any rate; throws if the server could not be told. */
+  /** Sign out. Throws if the request fails; the session has then ended on this page only. */
   async signOut() {
     try {
       await this.post("/api/auth/logout");
     } finally {
-      this.forget();
+      this.discard();
     }
   }
 
-  forget() {
+  discard() {
     this.#access = this.#refresh = null;
   }
 
   /** @param {string} path */
   get(path) {
-    return this.#ask((token) => this.#api.get(path, token));
+    return this.#send((token) => this.#api.get(path, token));
   }
 
   /**
@@ -57,14 +57,14 @@ export class Session {
    * @param {object} [body]
    */
   post(path, body) {
-    return this.#ask((token) => this.#api.post(path, body, token));
+    return this.#send((token) => this.#api.post(path, body, token));
   }
 
-  /** @param {(token: string | null) => Promise<any>} ask asked again if the token has expired */
-  async #ask(ask) {
+  /** @param {(token: string | null) => Promise<any>} request repeated if the token has expired */
+  async #send(request) {
     const token = this.#access;
     try {
-      return await ask(token);
+      return await request(token);
     } catch (error) {
       if (error.code !== "token_expired") {
         throw error;
@@ -73,18 +73,18 @@ export class Session {
     if (this.#access === token) {
       await this.#renew();
     }
-    return ask(this.#access);
+    return request(this.#access);
   }
 
-  /** Renew once for all who wait: a refresh token is good for one use. */
+  /** Renew once for all waiting requests: a refresh token can be used once. */
   #renew() {
     const token = this.#refresh;
     this.#renewing ??= this.#api
       .refresh(token)
       .then((pair) => {
-        // Not after signing out.
+        // Not after sign-out.
         if (this.#refresh === token) {
-          this.#keep(pair);
+          this.#store(pair);
         }
       })
       .finally(() => {
@@ -93,7 +93,7 @@ export class Session {
     return this.#renewing;
   }
 
-  #keep(pair) {
+  #store(pair) {
     this.#access = pair.access_token;
     this.#refresh = pair.refresh_token;
   }

@@ -1,22 +1,20 @@
-/** Asking the server again and again, for as long as somebody looks. */
+/** Polls the server while the page is visible. */
 
-const EVERY = 5000;
+const INTERVAL = 5000; // milliseconds
 
-export class Watch {
+export class Poller {
   #timer = 0;
-  #asking = false;
-  #again = false;
+  #isRunning = false;
+  #isRequested = false;
   #paused = false;
-  #ended = false;
+  #stopped = false;
 
-  /**
-   * @param {() => Promise<void>} round asks once; what it throws is its own to tell
-   */
-  constructor(round) {
-    this.round = round;
-    this.look = () => this.soon();
-    document.addEventListener("visibilitychange", this.look);
-    this.soon();
+  /** @param {() => Promise<void>} load loads everything once; must not throw */
+  constructor(load) {
+    this.load = load;
+    this.onTime = () => this.pollIfVisible();
+    document.addEventListener("visibilitychange", this.onTime);
+    this.pollIfVisible();
   }
 
   get paused() {
@@ -26,41 +24,41 @@ export class Watch {
   /** @param {boolean} paused */
   set paused(paused) {
     this.#paused = paused;
-    this.soon();
+    this.pollIfVisible();
   }
 
-  end() {
-    this.#ended = true;
+  stop() {
+    this.#stopped = true;
     clearTimeout(this.#timer);
-    document.removeEventListener("visibilitychange", this.look);
+    document.removeEventListener("visibilitychange", this.onTime);
   }
 
-  /** Ask now, unless nobody looks. */
-  soon() {
+  /** Poll now, unless the page is hidden or paused. */
+  pollIfVisible() {
     clearTimeout(this.#timer);
     if (!document.hidden && !this.#paused) {
-      this.now();
+      this.poll();
     }
   }
 
-  /** Ask now, even while paused; if just asking, then once more after it. */
-  async now() {
+  /** Poll now, even if paused. During a poll: once more after it. */
+  async poll() {
     clearTimeout(this.#timer);
-    if (this.#asking) {
-      this.#again = true;
+    if (this.#isRunning) {
+      this.#isRequested = true;
       return;
     }
-    this.#asking = true;
-    await this.round();
-    this.#asking = false;
-    if (this.#ended) {
+    this.#isRunning = true;
+    await this.load();
+    this.#isRunning = false;
+    if (this.#stopped) {
       return;
     }
-    if (this.#again) {
-      this.#again = false;
-      this.now();
+    if (this.#isRequested) {
+      this.#isRequested = false;
+      this.poll();
     } else if (!document.hidden && !this.#paused) {
-      this.#timer = setTimeout(this.look, EVERY);
+      this.#timer = setTimeout(this.onTime, INTERVAL);
     }
   }
 }

@@ -1,11 +1,12 @@
-/** Asking the server: JSON in, JSON out, and errors that can be shown as they are. */
+/** A JSON client of the API. Its errors have messages that can be shown to the user. */
 
-const PATIENCE = 10_000;
-// How often a refresh without an answer is sent again, and how long to wait before the first time.
+// Times are in milliseconds.
+const REQUEST_TIMEOUT = 10_000;
+// Retries of a refresh without a response, and the delay before the first.
 const MAX_RETRIES = 3;
-const FIRST_RETRY = 500;
+const RETRY_DELAY = 500;
 
-/** The server answered, and refused. `message` is a sentence for whoever reads the page. */
+/** The server refused the request. `message` is a sentence for the user. */
 export class Refused extends Error {
   /**
    * @param {number} status
@@ -14,11 +15,11 @@ export class Refused extends Error {
    *   message?: string,
    *   fields?: Record<string, string[]>,
    *   receipt?: object,
-   * }} detail what `error` holds
-   * @param {number} retryAfter seconds, 0 if the server named none
+   * }} detail the `error` of the response
+   * @param {number} retryAfter seconds, 0 without a Retry-After header
    */
   constructor(status, detail, retryAfter) {
-    const message = detail.message ?? "The server could not answer.";
+    const message = detail.message ?? "The server could not process the request.";
     super([message, ...Object.values(detail.fields ?? {}).flat()].join(" "));
     this.status = status;
     this.code = detail.code ?? "";
@@ -27,7 +28,7 @@ export class Refused extends Error {
   }
 }
 
-/** No answer came, or none that this page may read. */
+/** There is no response, or none that this page may read. */
 export class Unreachable extends Error {
   constructor() {
     super("The server cannot be reached. Try again in a moment.");
@@ -36,7 +37,7 @@ export class Unreachable extends Error {
 
 /** The endpoints of one server. */
 export class Api {
-  /** @param {URL} base the address that the paths are relative to */
+  /** @param {URL} base the URL that paths are relative to */
   constructor(base) {
     this.base = base;
   }
@@ -47,7 +48,7 @@ export class Api {
    * @returns {Promise<any>} the body
    */
   get(path, token) {
-    return this.#ask(path, { headers: bearer(token) });
+    return this.#send(path, { headers: bearer(token) });
   }
 
   /**
@@ -58,29 +59,29 @@ export class Api {
    */
   post(path, body, token) {
     const headers = { ...bearer(token), ...(body && { "Content-Type": "application/json" }) };
-    return this.#ask(path, { method: "POST", headers, body: body && JSON.stringify(body) });
+    return this.#send(path, { method: "POST", headers, body: body && JSON.stringify(body) });
   }
 
   /**
-   * Exchange a refresh token for a new pair. Without an answer it is sent again, with backoff: the
-   * server may have used it up and its answer be lost, and takes it again for 30 seconds.
+   * Exchange a refresh token for a new pair. Without a response it is sent again, with backoff: the
+   * server may have accepted it and the response was lost. It accepts it again for 30 seconds.
    *
    * @param {string} token
    * @returns {Promise<any>} the pair
-   * @throws Refused with a code if the sign-in is over; after any other error it may live on
+   * @throws Refused with a code if the sign-in has ended; after other errors it may still be valid
    */
   async refresh(token) {
     for (let failures = 0; ; failures += 1) {
       try {
         return await this.post("api/auth/refresh", undefined, token);
       } catch (error) {
-        const isPassing = error instanceof Unreachable || error.status >= 500;
-        if (!isPassing || failures === MAX_RETRIES) {
+        const isTemporary = error instanceof Unreachable || error.status >= 500;
+        if (!isTemporary || failures === MAX_RETRIES) {
           throw error;
         }
       }
-      const wait = FIRST_RETRY * 2 ** failures * (0.5 + Math.random() / 2);
-      await new Promise((done) => setTimeout(done, wait));
+      const delay = RETRY_DELAY * 2 ** failures * (0.5 + Math.random() / 2);
+      await new Promise((done) => setTimeout(done, delay));
     }
   }
 
@@ -88,28 +89,28 @@ export class Api {
    * @param {string} path
    * @param {RequestInit} options
    */
-  async #ask(path, options) {
+  async #send(path, options) {
     // AbortSignal.timeout is not in the oldest browsers that the pages support.
-    const patience = new AbortController();
-    const timer = setTimeout(() => patience.abort(), PATIENCE);
-    const { signal } = patience;
-    let answer;
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), REQUEST_TIMEOUT);
+    const { signal } = timeout;
+    let response;
     let text;
     try {
-      answer = await fetch(new URL(path, this.base), { ...options, signal, credentials: "omit" });
-      text = await answer.text();
+      response = await fetch(new URL(path, this.base), { ...options, signal, credentials: "omit" });
+      text = await response.text();
     } catch {
       throw new Unreachable();
     } finally {
       clearTimeout(timer);
     }
     const body = parsed(text);
-    if (!answer.ok) {
-      const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
-      throw new Refused(answer.status, body?.error ?? {}, retryAfter);
+    if (!response.ok) {
+      const retryAfter = Number(response.headers.get("Retry-After")) || 0;
+      throw new Refused(response.status, body?.error ?? {}, retryAfter);
     }
-    if (body === null && answer.status !== 204) {
-      throw new Unreachable(); // a page of something in between, such as a captive portal's
+    if (body === null && response.status !== 204) {
+      throw new Unreachable(); // not from the server, for example from a captive portal
     }
     return body;
   }
@@ -125,6 +126,6 @@ function parsed(text) {
   try {
     return JSON.parse(text);
   } catch {
-    return null; // a proxy's page of its own, or nothing at all
+    return null; // an error page of a proxy, or an empty body
   }
 }

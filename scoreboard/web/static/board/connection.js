@@ -1,34 +1,35 @@
 /**
- * The connection to the live board: it recovers by itself, whatever ended it.
+ * The connection to the live board. It reconnects by itself.
  *
  * @typedef {{
  *   kind: "connecting" | "live" | "reconnecting" | "offline" | "refused",
  *   until?: number,
  *   reason?: string,
- * }} State `until`, as of Date.now, is when an offline connection tries again; `reason` is the
- *   sentence that says what is wrong
+ * }} State `until` is the time (Date.now) of an offline connection's next attempt; `reason` is a
+ *   sentence for the user
  *
- * @typedef {{fresh: () => Promise<import("./viewer.js").Token>, forget: () => void}} Tokens
+ * @typedef {{fresh: () => Promise<import("./viewer.js").Token>, discard: () => void}} Tokens
  */
 
 import { Refused } from "./api.js";
 import { EXPIRES_SOON, NotAllowedHere } from "./viewer.js";
 
-const TOKEN_REFUSED = 4401;
-const FIRST_WAIT = 1_000;
-const LONGEST_WAIT = 30_000;
-const PATIENCE = 10_000;
-const LOOK_EVERY = 15_000;
-// Nothing was heard for so long: a fresh connection finds out whether there is still somebody.
-// A network that vanished without a word shows in no other way, and a wall screen has no user.
-const QUIET = 120_000;
+const TOKEN_REFUSED = 4401; // close code
+// Times are in milliseconds.
+const MIN_RETRY_DELAY = 1_000;
+const MAX_RETRY_DELAY = 30_000;
+const CONNECT_TIMEOUT = 10_000;
+const CHECK_INTERVAL = 15_000;
+// Without a message for this long, the connection is replaced: a lost network is not reported to
+// the page, and a wall screen has no user who would reload it.
+const MAX_SILENCE = 120_000;
 
-/** One viewer's connection; while it is replaced by a new one the old one goes on. */
+/** The connection of one viewer. It stays open until its replacement has received a message. */
 export class Connection {
   /** @type {WebSocket | null} */
   #socket = null;
   #expiresAt = 0;
-  #heardAt = 0;
+  #receivedAt = 0;
   #failures = 0;
   #connecting = false;
   #stopped = new AbortController();
@@ -53,14 +54,15 @@ export class Connection {
   /** Connect, and stay connected until `stop`. */
   start() {
     const { signal } = this.#stopped;
-    const look = setInterval(() => this.#socket && this.#isStale() && this.#connect(), LOOK_EVERY);
-    signal.addEventListener("abort", () => clearInterval(look));
+    const check = () => this.#socket && this.#isStale() && this.#connect();
+    const timer = setInterval(check, CHECK_INTERVAL);
+    signal.addEventListener("abort", () => clearInterval(timer));
     addEventListener("online", () => this.now(), { signal });
     addEventListener("offline", () => this.#lose(), { signal });
-    // A page that comes back as it was left has a connection that ended unheard.
+    // A page restored from the back/forward cache has a closed connection.
     addEventListener("pageshow", ({ persisted }) => persisted && this.#connect(), { signal });
-    const seen = () => document.visibilityState === "visible" && this.now();
-    document.addEventListener("visibilitychange", seen, { signal });
+    const onVisible = () => document.visibilityState === "visible" && this.now();
+    document.addEventListener("visibilitychange", onVisible, { signal });
     this.onState({ kind: "connecting" });
     this.#connect();
   }
@@ -72,7 +74,7 @@ export class Connection {
     this.#use(null);
   }
 
-  /** Do not wait any longer: connect now, unless the connection is there and well. */
+  /** Connect now, unless the connection is open and recent. */
   now() {
     this.#failures = 0;
     if (!this.#socket || this.#isStale()) {
@@ -82,7 +84,7 @@ export class Connection {
 
   #isStale() {
     const now = Date.now();
-    return this.#expiresAt - now < EXPIRES_SOON || now - this.#heardAt > QUIET;
+    return this.#expiresAt - now < EXPIRES_SOON || now - this.#receivedAt > MAX_SILENCE;
   }
 
   async #connect() {
@@ -104,41 +106,41 @@ export class Connection {
   }
 
   /**
-   * Open a socket; it is the connection from its first message on, which is the present board.
+   * Open a socket. It replaces the current one with its first message, which is the top 10.
    *
-   * @param {string} token as a subprotocol, since the address would be in access logs
-   * @returns {Promise<void>} done with the first message
+   * @param {string} token sent as a subprotocol, because URLs are in access logs
+   * @returns {Promise<void>} resolves with the first message
    */
   #open(token) {
     return new Promise((resolve, reject) => {
       const socket = new WebSocket(this.#address, ["scoreboard", token]);
-      const patience = setTimeout(() => socket.close(), PATIENCE);
+      const timer = setTimeout(() => socket.close(), CONNECT_TIMEOUT);
       socket.onmessage = (event) => {
         if (this.#stopped.signal.aborted) {
           return socket.close();
         }
         if (this.#socket !== socket) {
-          clearTimeout(patience);
+          clearTimeout(timer);
           this.#use(socket);
           this.onState({ kind: "live" });
           resolve();
         }
-        this.#heardAt = Date.now();
+        this.#receivedAt = Date.now();
         this.onMessage(JSON.parse(event.data));
       };
       socket.onclose = (event) => {
-        clearTimeout(patience);
+        clearTimeout(timer);
         if (this.#socket === socket) {
           this.#lose(event.code);
         } else {
-          this.tokens.forget(); // a refused handshake tells a page nothing, so it may be that
-          reject(new Error("not admitted"));
+          this.tokens.discard(); // a page cannot read why a handshake was refused
+          reject(new Error("handshake refused"));
         }
       };
     });
   }
 
-  /** @param {WebSocket | null} socket the one to use instead of the present one */
+  /** @param {WebSocket | null} socket the one that replaces the current one */
   #use(socket) {
     const old = this.#socket;
     this.#socket = socket;
@@ -148,20 +150,20 @@ export class Connection {
     }
   }
 
-  /** @param {number} [code] what the connection was closed with */
+  /** @param {number} [code] the close code */
   #lose(code) {
     if (!this.#socket) {
       return;
     }
     this.#use(null);
     if (code === TOKEN_REFUSED) {
-      this.tokens.forget();
+      this.tokens.discard();
     }
     this.onState({ kind: "reconnecting" });
-    this.#wait(Math.random() * FIRST_WAIT);
+    this.#retryAfter(Math.random() * MIN_RETRY_DELAY);
   }
 
-  /** @param {unknown} error why there is no new connection */
+  /** @param {unknown} error the reason why there is no new connection */
   #fail(error) {
     if (this.#stopped.signal.aborted) {
       return;
@@ -170,26 +172,26 @@ export class Connection {
     if (notPublic || error instanceof NotAllowedHere) {
       this.#use(null);
       this.onState({ kind: "refused", reason: error.message });
-      // The setting may change, and a server that has just come back was taken for one that forbids.
-      this.#wait(LONGEST_WAIT * (1 + Math.random()));
+      // The setting may change, or the server was only restarting.
+      this.#retryAfter(MAX_RETRY_DELAY * (1 + Math.random()));
       return;
     }
     if (this.#socket && error instanceof Refused) {
-      return; // the old one is good for a while, and the next look tries again
+      return; // the current one is still valid, and the next check tries again
     }
     this.#use(null);
-    const longest = Math.min(FIRST_WAIT * 2 ** this.#failures, LONGEST_WAIT);
+    const longest = Math.min(MIN_RETRY_DELAY * 2 ** this.#failures, MAX_RETRY_DELAY);
     this.#failures += 1;
-    const wanted = error instanceof Refused ? error.retryAfter * 1000 : 0;
+    const requested = error instanceof Refused ? error.retryAfter * 1000 : 0;
     const reason = error instanceof Refused ? error.message : undefined;
-    const wait = Math.max(wanted, longest / 2 + (Math.random() * longest) / 2);
-    this.onState({ kind: "offline", until: Date.now() + wait, reason });
-    this.#wait(wait);
+    const delay = Math.max(requested, longest / 2 + (Math.random() * longest) / 2);
+    this.onState({ kind: "offline", until: Date.now() + delay, reason });
+    this.#retryAfter(delay);
   }
 
-  /** @param {number} wait */
-  #wait(wait) {
+  /** @param {number} delay */
+  #retryAfter(delay) {
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#connect(), wait);
+    this.#retry = setTimeout(() => this.#connect(), delay);
   }
 }

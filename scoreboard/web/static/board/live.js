@@ -1,5 +1,5 @@
 /**
- * The live board without its looks: what the page and the embedded form have in common.
+ * The data of the live board, shared by the page and the embedded element.
  *
  * @typedef {{rank: number, userId: string, name: string, score: number}} Row
  */
@@ -7,16 +7,16 @@
 import { Connection } from "./connection.js";
 import { Names } from "./names.js";
 
-const MOST_EVENTS = 12;
+const MAX_EVENTS = 12;
 
 /** The top 10 and the newest events, kept up to date. */
 export class LiveBoard {
   /** @type {{user_id: string, score: number}[] | null} null until the first message */
   #top10 = null;
-  /** @type {{key: number, user_id: string, new_score: number}[]} the newest first */
+  /** @type {{key: number, user_id: string, new_score: number}[]} newest first */
   #events = [];
   #count = 0;
-  #announced = false;
+  #isScheduled = false;
 
   /**
    * @param {{
@@ -26,20 +26,20 @@ export class LiveBoard {
    *   onState: (state: import("./connection.js").State) => void,
    *   onChange: () => void,
    *   namesOfEvents?: boolean,
-   * }} options `onChange` is called once a frame at most
+   * }} options `onChange` is called at most once per animation frame
    */
   constructor({ base, tokens, read, onState, onChange, namesOfEvents = false }) {
     this.onChange = onChange;
     this.namesOfEvents = namesOfEvents;
     this.names = new Names(
       read,
-      () => this.#onDisplay(),
-      () => this.#announce(),
+      () => this.#displayedIds(),
+      () => this.#scheduleChange(),
     );
-    this.connection = new Connection(base, tokens, (message) => this.#take(message), onState);
+    this.connection = new Connection(base, tokens, (message) => this.#receive(message), onState);
   }
 
-  /** @returns {Row[] | null} null as long as nothing is known */
+  /** @returns {Row[] | null} null before the first message */
   rows() {
     const top10 = this.#top10;
     return top10 &&
@@ -51,7 +51,7 @@ export class LiveBoard {
       }));
   }
 
-  /** @returns {{key: number, name: string, score: number}[]} the newest first */
+  /** @returns {{key: number, name: string, score: number}[]} newest first */
   events() {
     return this.#events.map((event) => ({
       key: event.key,
@@ -60,42 +60,42 @@ export class LiveBoard {
     }));
   }
 
-  /** Disconnect for good, and ask for nothing more. */
+  /** Disconnect for good, and send no more requests. */
   stop() {
     this.connection.stop();
     this.clear();
   }
 
-  /** Forget the board: it may not be watched any longer. */
+  /** Remove all data: this viewer may no longer see the board. */
   clear() {
     this.#top10 = null;
     this.#events = [];
-    this.#announce();
+    this.#scheduleChange();
   }
 
   /** @param {{type: string, data: any}} message */
-  #take({ type, data }) {
+  #receive({ type, data }) {
     if (type === "top_10_update") {
       this.#top10 = data.top_10_scores;
     } else if (type === "score_update") {
       this.#count += 1;
       this.#events.unshift({ key: this.#count, ...data });
-      this.#events.length = Math.min(this.#events.length, MOST_EVENTS);
+      this.#events.length = Math.min(this.#events.length, MAX_EVENTS);
     }
-    this.names.lookUp();
-    this.#announce();
+    this.names.load();
+    this.#scheduleChange();
   }
 
-  #onDisplay() {
+  #displayedIds() {
     const events = this.namesOfEvents ? this.#events : [];
     return [...(this.#top10 ?? []), ...events].map((each) => each.user_id);
   }
 
-  #announce() {
-    if (!this.#announced) {
-      this.#announced = true;
+  #scheduleChange() {
+    if (!this.#isScheduled) {
+      this.#isScheduled = true;
       requestAnimationFrame(() => {
-        this.#announced = false;
+        this.#isScheduled = false;
         this.onChange();
       });
     }

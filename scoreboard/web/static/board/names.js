@@ -1,90 +1,91 @@
-/** The names of those on display: the live messages have nothing but their ids. */
+/** The names of the displayed users: live messages contain only their ids. */
 
 import { Refused } from "./api.js";
 
-const SHORT = 8;
-const PAUSE = 1_000;
-const PAUSE_AFTER_FAILURE = 10_000;
-const MOST_REMEMBERED = 10_000;
+const SHORT_ID_LENGTH = 8;
+// Delays between requests, in milliseconds.
+const DELAY = 1_000;
+const DELAY_AFTER_FAILURE = 10_000;
+const MAX_NAMES = 10_000;
 
 /**
- * Remembers names, and looks up what is missing: one request at a time and a pause after each,
- * however many events there are. The first 100 of the leaderboard come in one request; who is
- * further down is asked for with the hundred around, while still on display.
+ * Caches names and requests missing ones: one request at a time with a delay after each, however
+ * many events there are. One request loads the first 100 of the leaderboard. A user of a lower rank
+ * is requested with the 100 neighbours, if still displayed.
  */
 export class Names {
   /** @type {Map<string, string>} */
   #names = new Map();
-  /** @type {Set<string>} ids that the first 100 were asked for in vain */
-  #furtherDown = new Set();
-  #busy = false;
+  /** @type {Set<string>} ids that are not among the first 100 */
+  #lowerRanks = new Set();
+  #isLoading = false;
 
   /**
-   * @param {(path: string) => Promise<any>} read asks the API
-   * @param {() => string[]} onDisplay the ids to name, the most important first
+   * @param {(path: string) => Promise<any>} read requests a path of the API
+   * @param {() => string[]} displayedIds returns the ids to name, most important first
    * @param {() => void} onChange
    */
-  constructor(read, onDisplay, onChange) {
+  constructor(read, displayedIds, onChange) {
     this.read = read;
-    this.onDisplay = onDisplay;
+    this.displayedIds = displayedIds;
     this.onChange = onChange;
   }
 
   /**
    * @param {string} userId
-   * @returns {string} the name, or the beginning of the id as long as there is none
+   * @returns {string} the name, or the beginning of the id while the name is unknown
    */
   of(userId) {
-    return this.#names.get(userId) ?? userId.slice(0, SHORT);
+    return this.#names.get(userId) ?? userId.slice(0, SHORT_ID_LENGTH);
   }
 
-  /** Find out the names of those on display. Returns at once. */
-  async lookUp() {
-    if (this.#busy) {
+  /** Request the missing names. Does nothing while requests are running. */
+  async load() {
+    if (this.#isLoading) {
       return;
     }
-    this.#busy = true;
+    this.#isLoading = true;
     for (let id = this.#unknown(); id; id = this.#unknown()) {
-      const pause = await this.#ask(id);
-      await new Promise((done) => setTimeout(done, pause * (1 + Math.random())));
+      const delay = await this.#request(id);
+      await new Promise((done) => setTimeout(done, delay * (1 + Math.random())));
     }
-    this.#busy = false;
+    this.#isLoading = false;
   }
 
   #unknown() {
-    return this.onDisplay().find((id) => !this.#names.has(id));
+    return this.displayedIds().find((id) => !this.#names.has(id));
   }
 
   /**
    * @param {string} id
-   * @returns {Promise<number>} how long to pause
+   * @returns {Promise<number>} the delay before the next request
    */
-  async #ask(id) {
-    const single = this.#furtherDown.has(id);
+  async #request(id) {
+    const single = this.#lowerRanks.has(id);
     try {
-      this.#learn(
+      this.#cache(
         await this.read(
           single ? `api/leaderboard/users/${id}?around=50` : "api/leaderboard?limit=100",
         ),
       );
     } catch (error) {
       if (!(error instanceof Refused && error.status === 404)) {
-        return PAUSE_AFTER_FAILURE;
+        return DELAY_AFTER_FAILURE;
       }
     }
     if (single && !this.#names.has(id)) {
-      this.#names.set(id, this.of(id)); // hidden since: nothing to ask for again
+      this.#names.set(id, this.of(id)); // hidden in the meantime: do not request it again
     }
-    this.#furtherDown.add(id);
+    this.#lowerRanks.add(id);
     this.onChange();
-    return PAUSE;
+    return DELAY;
   }
 
   /** @param {{entries: {user_id: string, username: string}[]}} page */
-  #learn(page) {
-    if (this.#names.size > MOST_REMEMBERED) {
+  #cache(page) {
+    if (this.#names.size > MAX_NAMES) {
       this.#names.clear();
-      this.#furtherDown.clear();
+      this.#lowerRanks.clear();
     }
     for (const entry of page.entries) {
       this.#names.set(entry.user_id, entry.username);

@@ -1,4 +1,4 @@
-/** The live page: what is on it, and where it gets it from. */
+/** The live page: connects the board, the session and the elements of the page. */
 
 import { Api, Refused } from "./api.js";
 import { LiveBoard } from "./live.js";
@@ -8,7 +8,7 @@ import { insteadOfBoard, StatusLine } from "./status.js";
 import { nameElement, ScoreTable, scoreText } from "./table.js";
 import { Viewer } from "./viewer.js";
 
-const RESTORE_AGAIN = 5_000;
+const RESTORE_RETRY_DELAY = 5_000; // milliseconds
 
 const base = new URL("./", document.baseURI);
 const api = new Api(base);
@@ -20,16 +20,16 @@ const notice = byId("notice");
 const table = new ScoreTable("The ten highest scores");
 table.element.hidden = true;
 byId("table").append(table.element);
-const events = document.getElementById("events"); // a wall screen has none
-const section = document.getElementById("place"); // nor a place
-let restoring = 0;
+const events = document.getElementById("events"); // not on a wall screen
+const section = document.getElementById("place"); // not on a wall screen
+let restoreTimer = 0;
 
-/** A viewer's token, or the player's own where the board is not public. */
+/** The viewer's token, or the player's if the board is not public. */
 const tokens = {
   /** @type {Viewer | Session} */
-  last: viewer,
+  source: viewer,
   async fresh() {
-    this.last = viewer;
+    this.source = viewer;
     try {
       return await viewer.fresh();
     } catch (error) {
@@ -37,11 +37,11 @@ const tokens = {
         throw error;
       }
     }
-    this.last = session;
+    this.source = session;
     return session.fresh();
   },
-  forget() {
-    this.last.forget();
+  discard() {
+    this.source.discard();
   },
 };
 
@@ -65,7 +65,7 @@ function showState(state) {
     notice.textContent = insteadOfBoard(state);
   }
   if (state.kind === "live") {
-    restore(); // unless that was done, it failed for want of a server
+    restore(); // an earlier attempt may have failed without a server
   }
 }
 
@@ -74,11 +74,11 @@ function show() {
   table.show(rows ?? [], session.user?.user_id);
   table.element.hidden = !rows?.length;
   if (rows) {
-    notice.textContent = rows.length ? "" : "No scores yet. The first one will show up here.";
+    notice.textContent = rows.length ? "" : "No scores yet. The first score will appear here.";
   }
   if (events) {
     showEvents(events);
-    place?.look();
+    place?.update();
   }
 }
 
@@ -100,7 +100,7 @@ function showEvents(list) {
   byId("no-events").hidden = items.length > 0;
 }
 
-/** Somebody has signed in or out, and so may be let in or not. */
+/** Reconnect after signing in or out, which may change the permission to watch. */
 function reconnect() {
   show();
   live.connection.now();
@@ -110,7 +110,7 @@ function reconnect() {
 function showEnd() {
   show();
   place?.show();
-  place?.tell("You have been signed out: sign in again.");
+  place?.showProblem("You have been signed out: sign in again.");
 }
 
 /** @param {string} id */
@@ -119,17 +119,17 @@ function byId(id) {
 }
 
 async function restore() {
-  clearTimeout(restoring);
+  clearTimeout(restoreTimer);
   if (session.isSignedIn && !session.user) {
     try {
       await session.restore();
-      place?.tell("");
+      place?.showProblem("");
       place?.show();
       show();
     } catch (error) {
       if (session.isSignedIn) {
-        place?.tell(error.message);
-        restoring = setTimeout(restore, RESTORE_AGAIN);
+        place?.showProblem(error.message);
+        restoreTimer = setTimeout(restore, RESTORE_RETRY_DELAY);
       }
     }
   }

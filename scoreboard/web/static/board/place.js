@@ -1,18 +1,19 @@
-/** A player's own part of the page: signing in and out, their place, a score by button. */
+/** The player's section of the page: signing in and out, their rank, posting a score. */
 
 import { Refused } from "./api.js";
 import { ScoreTable } from "./table.js";
 
-const AROUND = 2;
-const PAUSE = 2_000;
-const PAUSE_AFTER_FAILURE = 5_000;
+const NEIGHBOURS = 2;
+// Delays between requests, in milliseconds.
+const DELAY = 2_000;
+const DELAY_AFTER_FAILURE = 5_000;
 
 /** The section "Your place". */
 export class Place {
-  #table = new ScoreTable("Your place and those around it");
-  #looking = false;
+  #table = new ScoreTable("Your rank and your neighbours");
+  #isUpdating = false;
   #changed = false;
-  /** @type {{user_id: string, score_value: number} | null} an update that got no answer yet */
+  /** @type {{user_id: string, score_value: number} | null} an update without a response */
   #unanswered = null;
 
   /**
@@ -33,14 +34,14 @@ export class Place {
     this.show();
   }
 
-  /** Show the form to sign in, or who is signed in. */
+  /** Show the sign-in form, or the signed-in user. */
   show() {
     const { user } = this.session;
     this.parts.signIn.hidden = Boolean(user);
     this.parts.signedIn.hidden = !user;
     this.parts.who.textContent = user?.username ?? "";
     if (user) {
-      this.look();
+      this.update();
     } else {
       this.parts.standing.textContent = "";
       this.#table.show([]);
@@ -48,50 +49,50 @@ export class Place {
     }
   }
 
-  /** Show a sentence to act on. @param {string} message */
-  tell(message) {
+  /** @param {string} message */
+  showProblem(message) {
     this.parts.problem.textContent = message;
   }
 
-  /** Ask for the place again: at once, but not more often than every two seconds. */
-  async look() {
+  /** Request the rank again: now, but at most every two seconds. */
+  async update() {
     this.#changed = true;
-    if (this.#looking) {
+    if (this.#isUpdating) {
       return;
     }
-    this.#looking = true;
+    this.#isUpdating = true;
     while (this.#changed && this.session.user) {
       this.#changed = false;
-      const pause = await this.#ask(this.session.user);
-      await new Promise((done) => setTimeout(done, pause));
+      const delay = await this.#request(this.session.user);
+      await new Promise((done) => setTimeout(done, delay));
     }
-    this.#looking = false;
+    this.#isUpdating = false;
   }
 
   /**
    * @param {import("./session.js").User} user
-   * @returns {Promise<number>} how long to pause
+   * @returns {Promise<number>} the delay before the next request
    */
-  async #ask({ user_id }) {
+  async #request({ user_id }) {
     let found;
     try {
-      found = await this.session.get(`api/leaderboard/users/${user_id}?around=${AROUND}`);
+      found = await this.session.get(`api/leaderboard/users/${user_id}?around=${NEIGHBOURS}`);
     } catch (error) {
       if (!(error instanceof Refused && error.status === 404)) {
-        this.#changed = true; // to ask again; the state of the connection tells of it
-        return PAUSE_AFTER_FAILURE;
+        this.#changed = true; // request it again; the connection state shows the problem
+        return DELAY_AFTER_FAILURE;
       }
     }
     if (this.session.user?.user_id !== user_id) {
-      return PAUSE;
+      return DELAY;
     }
     const entries = found?.entries ?? [];
     this.parts.table.hidden = !found;
     this.parts.standing.textContent = found
       ? `Rank ${found.entry.rank} of ${found.total}`
-      : "You are not on the board yet: your first score puts you there.";
+      : "You are not on the board yet. Your first score adds you.";
     this.#table.show(entries.map(rowOf), user_id);
-    return PAUSE;
+    return DELAY;
   }
 
   async #signIn() {
@@ -108,7 +109,7 @@ export class Place {
       await this.session.signOut();
     } catch (error) {
       if (!(error instanceof Refused && error.status === 401)) {
-        throw new Error(`Signed out here, but the server was not told: ${error.message}`);
+        throw new Error(`Signed out on this page, but not on the server: ${error.message}`);
       }
     } finally {
       this.show();
@@ -122,11 +123,11 @@ export class Place {
   async #post() {
     const user_id = /** @type {import("./session.js").User} */ (this.session.user).user_id;
     const score_value = this.parts.post.elements.score.valueAsNumber;
-    const again = this.#unanswered;
-    // The same again, nonce and all, cannot count twice if only the answer was lost.
+    const previous = this.#unanswered;
+    // If only the response was lost, the same update with the same nonce cannot count twice.
     const update =
-      again?.user_id === user_id && again.score_value === score_value
-        ? again
+      previous?.user_id === user_id && previous.score_value === score_value
+        ? previous
         : { user_id, score_value, timestamp: new Date().toISOString(), nonce: nonce() };
     this.#unanswered = update;
     try {
@@ -134,7 +135,7 @@ export class Place {
       this.#unanswered = null;
     } catch (error) {
       if (error instanceof Refused && error.status < 500) {
-        this.#unanswered = null; // but what a server or proxy failed at may have been counted
+        this.#unanswered = null; // after a 5xx the update may have been counted
         if (error.receipt) {
           return;
         }
@@ -144,7 +145,7 @@ export class Place {
   }
 }
 
-/** @returns {string} not by crypto.randomUUID, which a plain http address does not have */
+/** @returns {string} without crypto.randomUUID, which plain http pages do not have */
 function nonce() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -156,7 +157,7 @@ function rowOf({ rank, user_id: userId, username: name, score }) {
 }
 
 /**
- * Do something when a form is sent, and tell what went wrong in the server's own sentence.
+ * Run `act` when the form is submitted, and show the message of its error.
  *
  * @param {HTMLFormElement | undefined} form
  * @param {() => Promise<void>} act

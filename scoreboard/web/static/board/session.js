@@ -1,30 +1,30 @@
 /**
- * A player's sign-in.
+ * A player's session.
  *
- * The access token is in memory only. The refresh token is in sessionStorage, so that a reload
- * (a phone does one unasked) does not sign out; it goes with the tab and never leaves for another
- * site. It is good for one use and 30 seconds: a duplicated tab takes a copy along, so the tabs
+ * The access token is only in memory. The refresh token is in sessionStorage, so that a reload does
+ * not sign out (phones reload pages by themselves); it ends with the tab, and other sites cannot
+ * read it. It can be used once, and again for 30 seconds: a duplicated tab has a copy, so tabs
  * refresh one at a time and send each other the new pair.
  *
  * @typedef {{user_id: string, username: string}} User
  */
 
 import { Refused } from "./api.js";
-import { Kept, Shared, oneAtATime } from "./tabs.js";
+import { StoredText, TabChannel, oneAtATime } from "./tabs.js";
 import { isFresh, tokenOf } from "./viewer.js";
 
-/** Signs in and out, and asks the API as whoever is signed in. */
+/** Signs in and out, and sends requests as the signed-in user. */
 export class Session {
   /** @type {User | null} */
   user = null;
   /** @type {import("./viewer.js").Token | null} */
   #access = null;
-  #kept = new Kept("scoreboard.refresh_token");
-  #shared = new Shared("scoreboard.session", (news) => this.#adopt(news));
+  #refreshToken = new StoredText("scoreboard.refresh_token");
+  #otherTabs = new TabChannel("scoreboard.session", (pair) => this.#adopt(pair));
   /** @type {Promise<void> | null} */
   #refreshing = null;
-  /** Which sign-in this is: what an earlier one asked for is not about it. */
-  #turn = 0;
+  /** Number of the current sign-in: responses to requests of an earlier one are ignored. */
+  #generation = 0;
 
   /**
    * @param {import("./api.js").Api} api
@@ -35,15 +35,15 @@ export class Session {
     this.onEnd = onEnd;
   }
 
-  /** Whether there is a sign-in, be it one from before a reload with its `user` not known yet. */
+  /** Whether there is a session. After a reload its `user` is not loaded yet. */
   get isSignedIn() {
-    return this.#kept.text !== null;
+    return this.#refreshToken.text !== null;
   }
 
-  /** Go on with the sign-in from before a reload, if there is one. */
+  /** Load the user of a session from before a reload, if there is one. */
   async restore() {
     if (this.isSignedIn) {
-      await this.#enter();
+      await this.#loadUser();
     }
   }
 
@@ -53,16 +53,16 @@ export class Session {
    */
   async signIn(username, password) {
     const pair = await this.api.post("api/auth/login", { username, password });
-    this.#turn += 1;
-    this.#keep(pair);
-    await this.#enter();
+    this.#generation += 1;
+    this.#store(pair);
+    await this.#loadUser();
   }
 
-  /** Sign out, here at any rate; throws if the server could not be told. */
+  /** Sign out. Throws if the request fails; the session has then ended on this page only. */
   async signOut() {
-    // The server takes either token, so there is no need to refresh first.
-    const token = isFresh(this.#access) ? this.#access.text : this.#kept.text;
-    this.#drop();
+    // The server accepts either token: no refresh is needed.
+    const token = isFresh(this.#access) ? this.#access.text : this.#refreshToken.text;
+    this.#end();
     await this.api.post("api/auth/logout", undefined, token);
   }
 
@@ -71,7 +71,7 @@ export class Session {
    * @returns {Promise<any>}
    */
   get(path) {
-    return this.#ask((token) => this.api.get(path, token));
+    return this.#send((token) => this.api.get(path, token));
   }
 
   /**
@@ -80,10 +80,10 @@ export class Session {
    * @returns {Promise<any>}
    */
   post(path, body) {
-    return this.#ask((token) => this.api.post(path, body, token));
+    return this.#send((token) => this.api.post(path, body, token));
   }
 
-  /** @returns {Promise<import("./viewer.js").Token>} a token that is good for a while */
+  /** @returns {Promise<import("./viewer.js").Token>} a token that does not expire soon */
   async fresh() {
     if (!isFresh(this.#access)) {
       this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = null));
@@ -96,79 +96,79 @@ export class Session {
     return this.#access;
   }
 
-  /** Do not use the present access token again. */
-  forget() {
+  /** Do not use the current access token again. */
+  discard() {
     this.#access = null;
   }
 
-  async #enter() {
-    const turn = this.#turn;
+  async #loadUser() {
+    const generation = this.#generation;
     const user = await this.get("api/auth/me");
-    if (turn === this.#turn) {
+    if (generation === this.#generation) {
       this.user = user;
     }
   }
 
-  /** @param {(token: string) => Promise<any>} ask asked again, once, if the token was refused */
-  async #ask(ask) {
+  /** @param {(token: string) => Promise<any>} request repeated once if the token was refused */
+  async #send(request) {
     const { text } = await this.fresh();
     try {
-      return await ask(text);
+      return await request(text);
     } catch (error) {
       if (!(error instanceof Refused && error.status === 401) || error.code === "not_permitted") {
         throw error;
       }
     }
-    this.forget();
-    return ask((await this.fresh()).text);
+    this.discard();
+    return request((await this.fresh()).text);
   }
 
   async #refresh() {
-    const turn = this.#turn;
+    const generation = this.#generation;
     try {
       await oneAtATime("scoreboard.refresh", async () => {
-        // Another tab may have refreshed meanwhile, or somebody signed in or out here.
-        const token = this.#kept.text;
-        if (turn !== this.#turn || token === null || isFresh(this.#access)) {
+        // In the meantime another tab may have refreshed, or the user signed in or out here.
+        const token = this.#refreshToken.text;
+        if (generation !== this.#generation || token === null || isFresh(this.#access)) {
           return;
         }
         const pair = await this.api.refresh(token);
-        if (turn === this.#turn) {
-          this.#keep(pair);
-          this.#shared.send({ stale: token, access: this.#access, kept: pair.refresh_token });
+        if (generation === this.#generation) {
+          this.#store(pair);
+          this.#otherTabs.send({ stale: token, access: this.#access, refresh: pair.refresh_token });
         }
       });
     } catch (error) {
-      if (turn !== this.#turn) {
+      if (generation !== this.#generation) {
         return;
       }
-      // Without a code it is not our server that refuses.
+      // A response without a code is not from our server.
       if (error instanceof Refused && error.status === 401 && error.code && this.isSignedIn) {
-        this.#drop();
+        this.#end();
         this.onEnd();
       }
       throw error;
     }
   }
 
-  /** @param {any} pair the answer to a sign-in */
-  #keep(pair) {
+  /** @param {any} pair the response to a sign-in */
+  #store(pair) {
     this.#access = tokenOf(pair);
-    this.#kept.text = pair.refresh_token;
+    this.#refreshToken.text = pair.refresh_token;
   }
 
-  /** @param {any} news the pair that another tab got for the refresh token `stale` */
-  #adopt({ stale, access, kept }) {
-    if (this.#kept.text === stale) {
+  /** @param {any} pair the pair that another tab received for the refresh token `stale` */
+  #adopt({ stale, access, refresh }) {
+    if (this.#refreshToken.text === stale) {
       this.#access = access;
-      this.#kept.text = kept;
+      this.#refreshToken.text = refresh;
     }
   }
 
-  #drop() {
-    this.#turn += 1;
+  #end() {
+    this.#generation += 1;
     this.user = null;
     this.#access = null;
-    this.#kept.text = null;
+    this.#refreshToken.text = null;
   }
 }

@@ -1,7 +1,7 @@
-/** The state of the connection, in plain words. */
+/** The text for the state of the connection. */
 
 /** @type {Record<string, string>} */
-const WORDS = {
+const TEXTS = {
   connecting: "Connecting…",
   live: "Live",
   reconnecting: "Reconnecting…",
@@ -11,45 +11,45 @@ const WORDS = {
 
 /**
  * @param {import("./connection.js").State} state
- * @returns {string} what to show instead of a board that is not there
+ * @returns {string} the text to show while there is no board
  */
 export function insteadOfBoard(state) {
   return state.kind === "offline" || state.kind === "refused"
-    ? (state.reason ?? "The board cannot be reached at the moment.")
+    ? (state.reason ?? "The board cannot be reached.")
     : "Loading the board…";
 }
 
-/** A line that tells the state, and counts down to the next attempt. */
+/** A line with the state and a countdown to the next attempt. */
 export class StatusLine {
-  #words = document.createElement("span");
+  #text = document.createElement("span");
   #countdown = document.createElement("span");
-  #clock = 0;
+  #timer = 0;
 
-  /** @param {HTMLElement} element gets the words; its role is status */
+  /** @param {HTMLElement} element the line, with the role status */
   constructor(element) {
     this.element = element;
-    // Read out every second it would drown everything else.
+    // A screen reader must not read it every second.
     this.#countdown.setAttribute("aria-hidden", "true");
-    element.replaceChildren(this.#words, this.#countdown);
+    element.replaceChildren(this.#text, this.#countdown);
   }
 
   /** @param {import("./connection.js").State} state */
   show(state) {
-    clearInterval(this.#clock);
+    clearInterval(this.#timer);
     this.element.dataset.state = state.kind;
-    if (this.#words.textContent !== WORDS[state.kind]) {
-      this.#words.textContent = WORDS[state.kind];
+    if (this.#text.textContent !== TEXTS[state.kind]) {
+      this.#text.textContent = TEXTS[state.kind];
     }
     this.#countdown.textContent = "";
     if (state.until) {
       const until = state.until;
-      this.#tell(until);
-      this.#clock = setInterval(() => this.#tell(until), 1000);
+      this.#count(until);
+      this.#timer = setInterval(() => this.#count(until), 1000);
     }
   }
 
   /** @param {number} until */
-  #tell(until) {
+  #count(until) {
     const seconds = Math.ceil((until - Date.now()) / 1000);
     this.#countdown.textContent = seconds > 0 ? `: trying again in ${seconds} s` : ": trying again";
   }

@@ -1,8 +1,8 @@
-/** The table of ranks, names and scores; rows move to their new place. */
+/** The table of ranks, names and scores. Rows move to their new position with an animation. */
 
 const MOVE = { duration: 450, easing: "cubic-bezier(0.2, 0.8, 0.2, 1)" };
 const APPEAR = { duration: 300, easing: "ease-out" };
-const MARKED = 2_000;
+const HIGHLIGHT_DURATION = 2_000; // milliseconds
 const MEDALS = 3;
 
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
@@ -10,7 +10,7 @@ const numbers = new Intl.NumberFormat(undefined, { maximumFractionDigits: 20 });
 
 /**
  * @param {number} score
- * @returns {string} the score as it is shown
+ * @returns {string} the score in the user's number format
  */
 export function scoreText(score) {
   return numbers.format(score);
@@ -18,7 +18,7 @@ export function scoreText(score) {
 
 /**
  * @param {string} name
- * @returns {HTMLElement} the name, whose direction of writing is its own affair
+ * @returns {HTMLElement} the name, with its own text direction
  */
 export function nameElement(name) {
   const element = document.createElement("bdi");
@@ -27,7 +27,7 @@ export function nameElement(name) {
   return element;
 }
 
-/** A table that is shown again and again with other rows. */
+/** A table whose rows can be replaced. */
 export class ScoreTable {
   /** @type {Map<string, HTMLTableRowElement>} by user id */
   #rows = new Map();
@@ -35,7 +35,7 @@ export class ScoreTable {
   #moves = new WeakMap();
   #body = document.createElement("tbody");
 
-  /** @param {string} caption what a screen reader calls the table */
+  /** @param {string} caption the table's name for screen readers */
   constructor(caption) {
     this.element = document.createElement("table");
     this.element.className = "scores";
@@ -53,7 +53,7 @@ export class ScoreTable {
 
   /**
    * @param {import("./live.js").Row[]} rows
-   * @param {string} [own] the id of the user whose row is marked
+   * @param {string} [own] the id of the user whose row is highlighted
    */
   show(rows, own) {
     const before = this.#places();
@@ -70,7 +70,7 @@ export class ScoreTable {
     }
   }
 
-  /** @returns {Map<Element, number>} where each row is now, an unfinished move included */
+  /** @returns {Map<Element, number>} the position of each row, during an animation too */
   #places() {
     const places = new Map();
     for (const row of this.#rows.values()) {
@@ -79,7 +79,7 @@ export class ScoreTable {
     return places;
   }
 
-  /** @param {Map<Element, number>} before where each row was */
+  /** @param {Map<Element, number>} before the previous position of each row */
   #move(before) {
     if (reducedMotion.matches || document.hidden) {
       return;
@@ -92,7 +92,7 @@ export class ScoreTable {
       if (was === undefined) {
         this.#moves.set(row, row.animate([{ opacity: 0 }, { opacity: 1 }], APPEAR));
       } else if (was !== after[place]) {
-        const zIndex = was > after[place] ? 1 : 0; // who rises passes in front
+        const zIndex = was > after[place] ? 1 : 0; // a rising row is in front
         const from = { transform: `translateY(${was - after[place]}px)`, zIndex };
         this.#moves.set(row, row.animate([from, { transform: "none", zIndex }], MOVE));
       }
@@ -136,7 +136,7 @@ function fill(element, row, isOwn) {
     name.replaceChildren(nameElement(row.name));
   }
   if (setText(score, scoreText(row.score)) && element.dataset.score) {
-    mark(score, row.score > Number(element.dataset.score) ? "up" : "down");
+    highlight(score, row.score > Number(element.dataset.score) ? "up" : "down");
   }
   element.dataset.score = String(row.score);
 }
@@ -144,27 +144,27 @@ function fill(element, row, isOwn) {
 /**
  * @param {HTMLElement} element
  * @param {string} text
- * @returns {boolean} whether it is another text than before
+ * @returns {boolean} whether the text has changed
  */
 function setText(element, text) {
-  const isOther = element.textContent !== text;
-  if (isOther) {
+  const hasChanged = element.textContent !== text;
+  if (hasChanged) {
     element.textContent = text;
   }
-  return isOther;
+  return hasChanged;
 }
 
 /** @type {WeakMap<Element, number>} */
-const marks = new WeakMap();
+const timers = new WeakMap();
 
 /**
- * Mark a changed score for a while.
+ * Highlight a changed score.
  *
  * @param {HTMLElement} cell
  * @param {"up" | "down"} change
  */
-function mark(cell, change) {
+function highlight(cell, change) {
   cell.dataset.change = change;
-  clearTimeout(marks.get(cell));
-  marks.set(cell, setTimeout(() => delete cell.dataset.change, MARKED));
+  clearTimeout(timers.get(cell));
+  timers.set(cell, setTimeout(() => delete cell.dataset.change, HIGHLIGHT_DURATION));
 }

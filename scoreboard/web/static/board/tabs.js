@@ -1,9 +1,9 @@
-/** What several tabs of one browser have in common, each with a fallback where there is none. */
+/** Storage, messages and locks of the tabs of one browser, each with a fallback. */
 
-const LONGEST_WAIT = 15_000;
+const LOCK_TIMEOUT = 15_000; // milliseconds
 
-/** A text that outlives a reload of the tab; where storage is blocked, it lives with the page. */
-export class Kept {
+/** A text that survives a reload of the tab; if storage is blocked, it ends with the page. */
+export class StoredText {
   /** @type {string | null} */
   #text = null;
   #isStored = true;
@@ -38,51 +38,51 @@ export class Kept {
   }
 }
 
-/** Messages to the other tabs of this site; where there is no such channel, they get none. */
-export class Shared {
+/** Sends messages to the other tabs of this site, or nothing if the browser has no channels. */
+export class TabChannel {
   /** @type {BroadcastChannel | null} */
   #channel = null;
 
   /**
    * @param {string} name
-   * @param {(news: any) => void} onNews called with what another tab sent
+   * @param {(message: any) => void} onMessage called with each message of another tab
    */
-  constructor(name, onNews) {
+  constructor(name, onMessage) {
     try {
       this.#channel = new BroadcastChannel(name);
-      this.#channel.onmessage = ({ data }) => onNews(data);
+      this.#channel.onmessage = ({ data }) => onMessage(data);
     } catch {
-      // Safari before 15.4, or blocked together with storage.
+      // Safari before 15.4, or blocked like storage.
     }
   }
 
-  /** @param {any} news */
-  send(news) {
-    this.#channel?.postMessage(news);
+  /** @param {any} message */
+  send(message) {
+    this.#channel?.postMessage(message);
   }
 }
 
 /**
- * Act while no other tab of this site does the same.
+ * Run `act` while no other tab of this site runs it.
  *
- * Plain http addresses have no locks, and a tab that was suspended may hold one for ever: then it
- * acts without, and has to be right all the same.
+ * Without a lock it runs anyway, so `act` must be correct without: plain http pages have no locks,
+ * and a suspended tab may hold one for ever.
  *
  * @param {string} name
  * @param {() => Promise<void>} act
  */
 export async function oneAtATime(name, act) {
-  const patience = new AbortController();
-  const timer = setTimeout(() => patience.abort(), LONGEST_WAIT);
-  let hasBegun = false;
+  const timeout = new AbortController();
+  const timer = setTimeout(() => timeout.abort(), LOCK_TIMEOUT);
+  let hasStarted = false;
   try {
-    await navigator.locks.request(name, { signal: patience.signal }, () => {
-      hasBegun = true;
+    await navigator.locks.request(name, { signal: timeout.signal }, () => {
+      hasStarted = true;
       clearTimeout(timer);
       return act();
     });
   } catch (error) {
-    if (hasBegun) {
+    if (hasStarted) {
       throw error;
     }
     await act();

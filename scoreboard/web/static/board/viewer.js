@@ -1,17 +1,17 @@
 /**
- * The read-only token that anyone may have who shows the board.
+ * The read-only token with which anyone may watch the board.
  *
- * @typedef {{text: string, expiresAt: number}} Token `expiresAt` as of Date.now
+ * @typedef {{text: string, expiresAt: number}} Token `expiresAt` is a time like Date.now
  */
 
 import { Unreachable } from "./api.js";
 
-/** Before a token has less than this to live a new one is fetched. */
+/** A token that expires within this time, in milliseconds, is replaced. */
 export const EXPIRES_SOON = 60_000;
 
-/** The answer of a sign-in, or of a viewer's, as a token. */
-export function tokenOf(answer) {
-  return { text: answer.access_token, expiresAt: Date.now() + answer.expires_in * 1000 };
+/** Return the token of a response to a sign-in or to a request for a viewer token. */
+export function tokenOf(body) {
+  return { text: body.access_token, expiresAt: Date.now() + body.expires_in * 1000 };
 }
 
 /** @param {Token | null} token */
@@ -19,14 +19,14 @@ export function isFresh(token) {
   return token !== null && token.expiresAt - Date.now() > EXPIRES_SOON;
 }
 
-/** The server is there, and does not want to be asked from this website. */
+/** The server is running, but does not allow requests from this website. */
 export class NotAllowedHere extends Error {
   constructor() {
     super("This board may not be shown on this website.");
   }
 }
 
-/** Keeps a viewer token, fetched when it is asked for and the last one will not do. */
+/** Holds a viewer token, and requests a new one when the current one expires. */
 export class Viewer {
   /** @type {Token | null} */
   #token = null;
@@ -38,7 +38,7 @@ export class Viewer {
 
   /**
    * @returns {Promise<Token>}
-   * @throws what the API throws, and NotAllowedHere
+   * @throws the errors of the API, and NotAllowedHere
    */
   async fresh() {
     if (!isFresh(this.#token)) {
@@ -47,8 +47,8 @@ export class Viewer {
     return /** @type {Token} */ (this.#token);
   }
 
-  /** Do not use the present token again. */
-  forget() {
+  /** Do not use the current token again. */
+  discard() {
     this.#token = null;
   }
 
@@ -56,7 +56,7 @@ export class Viewer {
     try {
       return await this.api.post("api/auth/viewer");
     } catch (error) {
-      if (error instanceof Unreachable && (await this.#answersOthers())) {
+      if (error instanceof Unreachable && (await this.#isRunning())) {
         throw new NotAllowedHere();
       }
       throw error;
@@ -64,10 +64,10 @@ export class Viewer {
   }
 
   /**
-   * Whether the server answers what any website may ask. A browser does not tell a page which
-   * may not read an answer from one that got none; /embed.js is for every website to read.
+   * Whether the server is running. Browsers do not distinguish a forbidden response from a missing
+   * one, but every website may read /embed.js.
    */
-  async #answersOthers() {
+  async #isRunning() {
     if (this.api.base.origin === location.origin) {
       return false;
     }

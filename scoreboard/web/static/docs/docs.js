@@ -1,6 +1,6 @@
 // Shows the OpenAPI document of this server in Swagger UI.
 
-// The examples of the document as one request.
+// Return the request with the examples of the document.
 const exampleRequest = (Im, path, method, operation) => {
   const example = (name) =>
     operation.get("parameters").find((each) => each.get("name") === name)
@@ -17,7 +17,7 @@ const exampleRequest = (Im, path, method, operation) => {
   });
 };
 
-// Swagger UI has a curl command only for a request that it has sent: add an example before.
+// Swagger UI shows a curl command only after a request: also show one for the example.
 const curlExamples = () => ({
   wrapComponents: {
     parameters: (Parameters, { React, Im, getComponent }) => (props) => {
@@ -31,7 +31,7 @@ const curlExamples = () => ({
   },
 });
 
-// Swagger UI has a dark style, and leaves it to the page to choose.
+// Swagger UI has a dark style, which the page must choose.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const chooseStyle = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", chooseStyle);

@@ -1,8 +1,8 @@
 /**
  * <score-board count="10"></score-board>: the live board on any page, served as /embed.js.
  *
- * It talks to the server that it was loaded from, which has to have the page's origin among its
- * CORS_ORIGINS.
+ * It connects to the server that it was loaded from, whose CORS_ORIGINS must list the origin of the
+ * page.
  */
 
 import { Api } from "./web/board/api.js";
@@ -11,18 +11,18 @@ import { insteadOfBoard, StatusLine } from "./web/board/status.js";
 import { ScoreTable } from "./web/board/table.js";
 import { Viewer } from "./web/board/viewer.js";
 
-const MOST = 10;
+const MAX_ROWS = 10;
 const base = new URL("./", import.meta.url);
 
-/** @type {Promise<CSSStyleSheet> | null} one for all, and none that a host's policy forbids */
+/** @type {Promise<CSSStyleSheet> | null} shared by all elements, allowed by any policy */
 let sheet = null;
 
 async function fetchSheet() {
-  const answer = await fetch(new URL("web/board/table.css", base));
-  if (!answer.ok) {
-    throw new Error(answer.statusText);
+  const response = await fetch(new URL("web/board/table.css", base));
+  if (!response.ok) {
+    throw new Error(response.statusText);
   }
-  return new CSSStyleSheet().replace(await answer.text());
+  return new CSSStyleSheet().replace(await response.text());
 }
 
 function linkToSheet() {
@@ -56,7 +56,7 @@ class ScoreBoard extends HTMLElement {
     try {
       root.adoptedStyleSheets = [await sheet];
     } catch {
-      sheet = null; // plain, but there; the next one tries again
+      sheet = null; // shown without styles; the next element tries again
     }
     if (!this.isConnected || this.#live) {
       return;
@@ -71,7 +71,7 @@ class ScoreBoard extends HTMLElement {
   disconnectedCallback() {
     this.#live?.stop();
     this.#live = null;
-    this.#status.show({ kind: "connecting" }); // or a countdown would go on
+    this.#status.show({ kind: "connecting" }); // stops the countdown
   }
 
   attributeChangedCallback() {
@@ -107,10 +107,10 @@ class ScoreBoard extends HTMLElement {
     }
   }
 
-  /** @returns {number} how many rows to show */
+  /** @returns {number} the number of rows to show */
   #count() {
     const count = Number.parseInt(this.getAttribute("count") ?? "", 10);
-    return Number.isNaN(count) ? MOST : Math.min(Math.max(count, 1), MOST);
+    return Number.isNaN(count) ? MAX_ROWS : Math.min(Math.max(count, 1), MAX_ROWS);
   }
 }
 
