@@ -6,7 +6,7 @@ from flask import Blueprint, g, request
 
 from ..anomalies import flags
 from ..http.documented import documented
-from ..http.request import bearer_token, json_body, origin, query
+from ..http.request import bearer_token, client_info, json_body, query
 from . import monitoring, service
 from .schemas import (
     audit_query_schema,
@@ -31,7 +31,7 @@ USER: dict[str, Any] = {**ADMIN, "path": user_reference_schema, "errors": ["unkn
 def authorize() -> None:
     """Set `g.moderator`. Raises NotAuthenticated, or NotPermitted unless an admin."""
     if request.method != "OPTIONS":  # browsers send CORS preflights without a token
-        g.moderator = service.moderator(bearer_token(), origin())
+        g.moderator = service.moderator(bearer_token(), client_info())
 
 
 @bp.get("/marks")

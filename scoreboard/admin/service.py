@@ -15,7 +15,7 @@ from ..auth import accounts, revocations, tokens
 from ..auth.service import json_object
 from ..db import transactions
 from ..errors import NotFound, NotPermitted
-from ..http.request import Origin
+from ..http.request import ClientInfo
 from ..models import Standing, User
 from ..observability import audit
 from ..scores import history
@@ -26,18 +26,18 @@ from .schemas import role_schema, score_reference_schema, user_reference_schema,
 
 @dataclass(frozen=True)
 class Moderator:
-    """A moderator and the origin of its request. `user_id` is None on the command line."""
+    """A moderator and the client of its request. `user_id` is None on the command line."""
 
     user_id: str | None
-    origin: Origin
+    client: ClientInfo
 
 
-def moderator(token: str | None, origin: Origin) -> Moderator:
+def moderator(token: str | None, client: ClientInfo) -> Moderator:
     """Return the token's moderator. Raises NotAuthenticated, or NotPermitted unless an admin."""
     caller = tokens.authenticate(token)
     if not caller.may("users:manage"):
         raise NotPermitted("This needs the token of an admin.")
-    return Moderator(caller.user_id, origin)
+    return Moderator(caller.user_id, client)
 
 
 def hide(by: Moderator, user_id: str) -> accounts.Account:
@@ -96,7 +96,7 @@ def _change(
         transactions.transaction(write)
     if revokes:
         services().session_revoked(tokens.user_token_id(valid_id), datetime.now(UTC))
-    audit.moderation(by.origin, by.user_id, action, {"user_id": valid_id}, reason=None)
+    audit.moderation(by.client, by.user_id, action, {"user_id": valid_id}, reason=None)
     services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
     return _account(valid_id)
 
@@ -120,5 +120,5 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     with services().void_lock:
         voided = history.void(valid_id, by.user_id, reason, policy, services().ledger.change)
     target = {"user_id": voided.user_id, "score_id": valid_id}
-    audit.moderation(by.origin, by.user_id, "void", target, reason)
+    audit.moderation(by.client, by.user_id, "void", target, reason)
     return voided

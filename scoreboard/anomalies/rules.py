@@ -185,4 +185,4 @@ class Regularity:
 
 
 def _address(attempt: Attempt) -> str:
-    return attempt.origin.address[:MAX_ADDRESS_LENGTH]
+    return attempt.client.address[:MAX_ADDRESS_LENGTH]

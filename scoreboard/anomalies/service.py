@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 
 from ..concurrency import runtime
-from ..http.request import Origin
+from ..http.request import ClientInfo
 from ..observability import audit
 from ..services import services
 from . import flags
@@ -46,13 +46,13 @@ class AnomalyDetector:
                 with self._lock:
                     anomalies = rule.find(attempt)
                 for anomaly in anomalies:
-                    self._report(anomaly, attempt.origin)
+                    self._report(anomaly, attempt.client)
             except Exception:
                 log.exception("an anomaly rule failed")
 
-    def _report(self, anomaly: Anomaly, origin: Origin) -> None:
+    def _report(self, anomaly: Anomaly, client: ClientInfo) -> None:
         """Log and count an anomaly, and flag its user in the background, once per rule and hour."""
-        audit.anomaly(origin, *anomaly)
+        audit.anomaly(client, *anomaly)
         services(self._app).metrics.anomalies.labels(anomaly.rule).inc()
         rule, user_id, detail = anomaly
         now = self.now()

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 
 from ..http.documented import documented
-from ..http.request import bearer_token, json_body, origin
+from ..http.request import bearer_token, client_info, json_body
 from ..services import services
 from . import service
 from .schemas import (
@@ -46,7 +46,7 @@ def close_after_failed_sign_in(response: Response) -> Response:
 )
 def register() -> tuple[dict[str, Any], int]:
     """Create an account with the role `player`."""
-    return account_schema.dump(service.register(json_body(), origin())), 201
+    return account_schema.dump(service.register(json_body(), client_info())), 201
 
 
 @bp.post("/login")
@@ -57,7 +57,7 @@ def register() -> tuple[dict[str, Any], int]:
 )
 def login() -> dict[str, Any]:
     """Sign in with a username and password."""
-    return service.login(json_body(), origin())
+    return service.login(json_body(), client_info())
 
 
 @bp.post("/refresh")
@@ -68,7 +68,7 @@ def refresh() -> dict[str, Any]:
     Within 30 s the old token can be used again, for example if the response was lost, and
     returns another pair of the same sign-in. Using it later ends the sign-in.
     """
-    return service.refresh(bearer_token(), origin())
+    return service.refresh(bearer_token(), client_info())
 
 
 @bp.post("/logout")
@@ -78,7 +78,7 @@ def logout() -> tuple[str, int]:
 
     Accepts either token, so that a sign-in with an expired access token can be ended too.
     """
-    service.logout(bearer_token(), origin())
+    service.logout(bearer_token(), client_info())
     return "", 204
 
 

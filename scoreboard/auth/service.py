@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from ..db import rate_limits, transactions
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
-from ..http.request import Origin
+from ..http.request import ClientInfo
 from ..observability import audit
 from ..services import services
 from . import accounts, passwords, revocations, tokens
@@ -20,34 +20,34 @@ from .schemas import login_schema, register_schema
 REUSE_GRACE = timedelta(seconds=30)
 
 
-def register(body: object, origin: Origin) -> accounts.Account:
+def register(body: object, client: ClientInfo) -> accounts.Account:
     """Create an account with the role player from the body of a registration.
 
     Raises InvalidInput, Conflict or Overloaded. Blocks while the password is hashed.
     """
-    with audit.account_event(origin, "register") as event:
+    with audit.account_event(client, "register") as event:
         loaded = register_schema.load(json_object(body))
         if name_key(loaded["username"]) in RESERVED:
             message = "This username is reserved: choose another."
             raise InvalidInput(message, {"username": ["Reserved."]}, "name_reserved")
-        with services().password_queue.slot(origin.address):
+        with services().password_queue.slot(client.address):
             password_hash = passwords.hash_password(loaded["password"])
         account = accounts.create(loaded["username"], loaded["email"], password_hash, "player")
         event.user_id = account.user_id
         return account
 
 
-def login(body: object, origin: Origin) -> dict[str, Any]:
+def login(body: object, client: ClientInfo) -> dict[str, Any]:
     """Return a new token pair for the username and password in the body.
 
     Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded. Blocks while the password
     is checked.
     """
-    with audit.account_event(origin, "login") as event:
+    with audit.account_event(client, "login") as event:
         loaded = login_schema.load(json_object(body))
-        failures_key = f"{origin.address}/{name_key(loaded['username'])}"
+        failures_key = f"{client.address}/{name_key(loaded['username'])}"
         _limit_failures(failures_key)
-        with services().password_queue.slot(origin.address):
+        with services().password_queue.slot(client.address):
             _limit_failures(failures_key)  # again: other attempts may have failed during the wait
             account = accounts.by_name(loaded["username"])
             event.user_id = account.user_id if account else None
@@ -67,14 +67,14 @@ def _limit_failures(key: str) -> None:
         raise RateLimited(room.retry_after)
 
 
-def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
+def refresh(token: str | None, client: ClientInfo) -> dict[str, Any]:
     """Return a new token pair for a refresh token, which is then used up.
 
     Reuse within REUSE_GRACE returns another pair of the same sign-in. Later reuse means that the
     token was stolen; since either use may be the thief's, the whole sign-in is revoked and its
     connections are closed. Raises NotAuthenticated.
     """
-    with audit.account_event(origin, "refresh") as event:
+    with audit.account_event(client, "refresh") as event:
         claims = tokens.read(token, "refresh")
         event.user_id = claims["sub"]
         family, until = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)
@@ -96,12 +96,12 @@ def refresh(token: str | None, origin: Origin) -> dict[str, Any]:
         return tokens.issue_pair(claims["sub"], role, family)
 
 
-def logout(token: str | None, origin: Origin) -> None:
+def logout(token: str | None, client: ClientInfo) -> None:
     """Revoke the sign-in of this access or refresh token and close its connections.
 
     A used refresh token is accepted too. Raises NotAuthenticated.
     """
-    with audit.account_event(origin, "logout") as event:
+    with audit.account_event(client, "logout") as event:
         claims = tokens.read(token, "access", "refresh")
         event.user_id = tokens.user_id(claims)
         session, until = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)

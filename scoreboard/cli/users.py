@@ -19,7 +19,7 @@ from ..anomalies import flags
 from ..auth import accounts, passwords, tokens
 from ..auth.schemas import register_schema
 from ..errors import ScoreboardError
-from ..http.request import Origin
+from ..http.request import ClientInfo
 from ..observability import audit, logging
 from ..permissions import ROLES
 from .seeding import seed_players
@@ -56,7 +56,9 @@ def create(name: str, email: str, role: str, password: str) -> None:
     values = register_schema.load({"username": name, "email": email, "password": password})
     password_hash = passwords.hash_password(values["password"])
     account = accounts.create(values["username"], values["email"], password_hash, role)
-    audit.moderation(_origin(), None, f"create {role}", {"user_id": account.user_id}, reason=None)
+    audit.moderation(
+        _client_info(), None, f"create {role}", {"user_id": account.user_id}, reason=None
+    )
     click.echo(account.user_id)
 
 
@@ -127,11 +129,11 @@ def marks() -> None:
 
 
 def _moderator() -> service.Moderator:
-    return service.Moderator(None, _origin())
+    return service.Moderator(None, _client_info())
 
 
-def _origin() -> Origin:
-    return Origin("command line", "local", uuid.uuid4().hex)
+def _client_info() -> ClientInfo:
+    return ClientInfo("command line", "local", uuid.uuid4().hex)
 
 
 def _named(name: str) -> accounts.Account:

@@ -19,8 +19,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 MAX_ADDRESS_LENGTH = 80
 
 
-class Origin(NamedTuple):
-    """The origin of a request; `transport` is, for example, "http" or "socket.io"."""
+class ClientInfo(NamedTuple):
+    """The client of a request, and the id of the request. `transport` is, for example, "http" or "socket.io"."""
 
     transport: str
     address: str
@@ -110,22 +110,22 @@ def token_of(environ: Mapping[str, Any]) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def origin() -> Origin:
-    """Return the origin of the current request; a valid X-Request-ID is used as its id."""
-    return origin_of(request.environ)
+def client_info() -> ClientInfo:
+    """Return the client of the current request; see `client_info_of`."""
+    return client_info_of(request.environ)
 
 
-def origin_of(environ: Mapping[str, Any]) -> Origin:
-    """Return the origin of a request; a valid X-Request-ID is used as its id."""
+def client_info_of(environ: Mapping[str, Any]) -> ClientInfo:
+    """Return the client of a request, whose id is its X-Request-ID if that is valid."""
     request_id = environ.get("HTTP_X_REQUEST_ID", "")
     if not REQUEST_ID.fullmatch(request_id):
         request_id = _new_id()
-    return Origin("http", environ.get("REMOTE_ADDR") or "unknown", request_id)
+    return ClientInfo("http", environ.get("REMOTE_ADDR") or "unknown", request_id)
 
 
-def event_origin(address: str) -> Origin:
-    """Return the origin of a Socket.IO event on a connection from this address."""
-    return Origin("socket.io", address, _new_id())
+def event_client_info(address: str) -> ClientInfo:
+    """Return the client of a Socket.IO event on a connection from this address."""
+    return ClientInfo("socket.io", address, _new_id())
 
 
 def _new_id() -> str:

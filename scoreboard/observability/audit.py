@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 
 from ..errors import ScoreboardError, translate
 from ..http.fields import number
-from ..http.request import Origin
+from ..http.request import ClientInfo
 from ..permissions import Caller
 from ..services import services
 
@@ -35,7 +35,7 @@ class Attempt:
     only, since the user may be suspended or the token revoked.
     """
 
-    origin: Origin
+    client: ClientInfo
     started: float = field(default_factory=time.perf_counter)
     user_id: str | None = None
     score_value: float | None = None
@@ -91,7 +91,7 @@ def _end(attempt: Attempt, status: int, code: str) -> str:
     caller, role = attempt.claimed or (None, None)
     if attempt.caller:
         caller, role = attempt.caller.user_id, attempt.caller.role
-    transport, address, request_id = map(_text, attempt.origin)
+    transport, address, request_id = map(_text, attempt.client)
     value = "null" if attempt.score_value is None else number(attempt.score_value)
     return (
         f'{{"time": "{_now()}", "event": "score_update", "request_id": {request_id}, '
@@ -103,14 +103,14 @@ def _end(attempt: Attempt, status: int, code: str) -> str:
 
 
 @contextmanager
-def account_event(origin: Origin, event: str) -> Iterator[Attempt]:
+def account_event(client: ClientInfo, event: str) -> Iterator[Attempt]:
     """Log and count an account event and its outcome at the end of the context.
 
     `event` is register, login, refresh or logout. The caller sets `user_id` if the account exists.
     Errors are raised unchanged. The line never has the name that was sent: an unknown name may be
     a password typed into the wrong field.
     """
-    attempt = Attempt(origin)
+    attempt = Attempt(client)
     code = "server_error"
     try:
         yield attempt
@@ -120,24 +120,24 @@ def account_event(origin: Origin, event: str) -> Iterator[Attempt]:
         raise
     finally:
         services().metrics.account_events.labels(event, code).inc()
-        _log(logging.INFO, "auth", origin, act=event, user_id=attempt.user_id, code=code)
+        _log(logging.INFO, "auth", client, act=event, user_id=attempt.user_id, code=code)
 
 
 def moderation(
-    origin: Origin, caller: str | None, act: str, target: dict[str, Any], reason: str | None
+    client: ClientInfo, caller: str | None, act: str, target: dict[str, Any], reason: str | None
 ) -> None:
     """Log a moderation action; `caller` is None for the command line."""
-    _log(logging.INFO, "moderation", origin, caller=caller, act=act, **target, reason=reason)
+    _log(logging.INFO, "moderation", client, caller=caller, act=act, **target, reason=reason)
 
 
-def anomaly(origin: Origin, rule: str, user_id: str | None, detail: str) -> None:
+def anomaly(client: ClientInfo, rule: str, user_id: str | None, detail: str) -> None:
     """Log an anomaly at level WARNING; `user_id` is None if the user is unknown."""
     fields = {"level": "warning", "rule": rule, "user_id": user_id, "detail": detail}
-    _log(logging.WARNING, "unusual_activity", origin, **fields)
+    _log(logging.WARNING, "unusual_activity", client, **fields)
 
 
-def _log(level: int, event: str, origin: Origin, /, **fields: Any) -> None:
-    transport, address, request_id = origin
+def _log(level: int, event: str, client: ClientInfo, /, **fields: Any) -> None:
+    transport, address, request_id = client
     where = {"request_id": request_id, "door": transport, "address": address}
     line = json.dumps({"time": _now(), "event": event, **where, **fields})
     services().recent.keep([line])

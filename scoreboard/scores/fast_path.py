@@ -41,7 +41,7 @@ def middleware(app: Flask, inner: Application) -> Application:
             receipt = submit(
                 request.plain_json_body(environ),
                 request.token_of(environ),
-                request.origin_of(environ),
+                request.client_info_of(environ),
             )
         return respond(200, dumps(receipt), start_response)
 

@@ -36,7 +36,7 @@ def update() -> dict[str, Any]:
     A player may update their own score, a scorer or an admin anyone's. An update that was accepted
     before is refused with `replayed` and changes nothing; the error has the first receipt.
     """
-    return submit.submit(request.json_body(), request.bearer_token(), request.origin())
+    return submit.submit(request.json_body(), request.bearer_token(), request.client_info())
 
 
 @bp.post("/batch")
@@ -48,7 +48,7 @@ def batch() -> dict[str, Any]:
     others. The body has at most 256 KiB. If the response is lost, send the same batch again.
     """
     body = request.long_json_body(submit.MAX_BATCH_BYTES)
-    return submit.submit_all(body, request.bearer_token(), request.origin())
+    return submit.submit_all(body, request.bearer_token(), request.client_info())
 
 
 @bp.get("/top10")

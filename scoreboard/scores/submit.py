@@ -13,7 +13,7 @@ from ..concurrency import runtime
 from ..db import rate_limits
 from ..errors import InvalidInput, NotPermitted, Overloaded, RateLimited, ScoreboardError, translate
 from ..http.fields import number
-from ..http.request import Origin
+from ..http.request import ClientInfo
 from ..observability import audit
 from ..permissions import Caller
 from ..services import services
@@ -38,14 +38,14 @@ def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], ob
     services(app).observe_attempt = observe
 
 
-def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
+def submit(body: object, token: str | None, client: ClientInfo) -> dict[str, Any]:
     """Submit an update and return the 200 body.
 
     In this order: validate, authorize, limit, record, recalculate, broadcast, respond. Raises a
     ScoreboardError, with nothing changed, for everything a client can cause. Blocks until the
     commit.
     """
-    with _attempt(origin) as attempt:
+    with _attempt(client) as attempt:
         try:
             loaded = _validate(body)
         except Exception:
@@ -66,13 +66,13 @@ def submit(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
         return receipt.body()
 
 
-def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any]:
+def submit_all(body: object, token: str | None, client: ClientInfo) -> dict[str, Any]:
     """Submit a batch of updates and return the 200 body: a result for each, in the order given.
 
     Each update is handled as by `submit`, except that all share one token. Raises a
     ScoreboardError, with nothing changed, if the batch as a whole is refused.
     """
-    with _attempt(origin, is_batch=True) as batch:
+    with _attempt(client, is_batch=True) as batch:
         try:
             bodies = _validate_batch(body)
         except Exception:
@@ -85,7 +85,7 @@ def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any
             "Batches need a token that may update anyone's score.",
         )
         attempts = [
-            audit.Attempt(origin, batch.started, caller=batch.caller, observe=batch.observe)
+            audit.Attempt(client, batch.started, caller=batch.caller, observe=batch.observe)
             for _ in bodies
         ]
         checked = _check(attempts, bodies, submitted_by)
@@ -96,10 +96,10 @@ def submit_all(body: object, token: str | None, origin: Origin) -> dict[str, Any
 
 
 @contextmanager
-def _attempt(origin: Origin, is_batch: bool = False) -> Iterator[audit.Attempt]:
+def _attempt(client: ClientInfo, is_batch: bool = False) -> Iterator[audit.Attempt]:
     """Log and observe an attempt. Overloaded gets status 500: the specification allows no 503."""
     observe = services().observe_attempt
-    with audit.Attempt(origin, observe=observe, is_batch=is_batch) as attempt:
+    with audit.Attempt(client, observe=observe, is_batch=is_batch) as attempt:
         try:
             yield attempt
         except Overloaded as error:

@@ -4,7 +4,7 @@ import pytest
 
 from scoreboard.anomalies import rules
 from scoreboard.anomalies.rules import Jump, Refusals, Regularity, UsersPerAddress
-from scoreboard.http.request import Origin
+from scoreboard.http.request import ClientInfo
 from scoreboard.observability.audit import Attempt
 from scoreboard.permissions import Caller
 
@@ -12,7 +12,7 @@ from scoreboard.permissions import Caller
 def attempt(at=0.0, by="ann", *, role="player", status=200, score=None, target=None, address="a"):
     """Return a finished attempt at that second by this caller; by=None is an unknown caller."""
     caller = by and Caller(by, role, 0, 0, ())
-    finished = Attempt(Origin("http", address, "request-1"), at, target or by, score, caller)
+    finished = Attempt(ClientInfo("http", address, "request-1"), at, target or by, score, caller)
     finished.status, finished.score = status, score
     return finished
 

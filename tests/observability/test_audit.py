@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from scoreboard.db import transactions
-from scoreboard.http.request import Origin
+from scoreboard.http.request import ClientInfo
 from scoreboard.models import RevokedToken
 from scoreboard.observability.audit import Attempt
 from scoreboard.services import services
@@ -59,7 +59,7 @@ def test_an_accepted_update_leaves_one_line(client, player, audit_lines):
 @pytest.mark.parametrize("address", ["203.0.113.7", "fe80::1%eth0", 'a"b\\c\n\u00e9\u2028\ud800'])
 @pytest.mark.parametrize("value", [None, 7.0, -0.5, 1e-07, 0.1 + 0.2, 2.0**53 - 1])
 def test_a_line_equals_the_output_of_json_dumps(app, audit_lines, caplog, address, value):
-    with Attempt(Origin("http", address, "request-0001"), score_value=value):
+    with Attempt(ClientInfo("http", address, "request-0001"), score_value=value):
         pass
 
     (line,) = audit_lines()

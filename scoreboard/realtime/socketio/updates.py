@@ -8,7 +8,7 @@ from flask import Flask
 from ...concurrency import runtime
 from ...errors import Stopping, translate
 from ...http.json import dumps
-from ...http.request import event_origin
+from ...http.request import event_client_info
 from ...observability.audit import Attempt
 from ...scores import submit
 from ...services import services
@@ -43,13 +43,13 @@ def _acknowledge(app: Flask, client: Any, event: StrictPacket) -> None:
 
 def _submit(app: Flask, client: Any, body: object) -> dict[str, Any]:
     """Submit an update as `POST /api/score/update` does; return `status` and `body`."""
-    origin = event_origin(client.address)
+    info = event_client_info(client.address)
     with app.app_context():
         try:
             if services(app).connections.stopping:
-                with Attempt(origin):  # without `observe`: the client is not at fault
+                with Attempt(info):  # without `observe`: the client is not at fault
                     raise Stopping
-            return {"status": 200, "body": submit.submit(body, client.token, origin)}
+            return {"status": 200, "body": submit.submit(body, client.token, info)}
         except Exception as error:
             refused = translate(error)
             return {"status": refused.status, "body": refused.body()}
