@@ -1,7 +1,7 @@
 """Read the settings from environment variables, once at startup.
 
-A malformed setting ends the process with a one-line message that names it. The application reads
-no environment variables elsewhere, and in it only `create_app` imports this module.
+A malformed setting ends the process with a one-line message that names it. No other module reads
+environment variables, and only `create_app` imports this module.
 """
 
 import os
@@ -192,7 +192,7 @@ class Config:
     # third, so they are bounded: see `Memory` in scoreboard/anomalies/rules.py.
     ACTIVITY_JUMP: int = _setting(_integer(0, 1_000_000), 20)
     ACTIVITY_REFUSALS: int = _setting(_integer(0, 300), 30)
-    # More than a school class of 40 behind one address, with a teacher and a few guests.
+    # More than a school class of 40 behind one address.
     ACTIVITY_USERS_PER_ADDRESS: int = _setting(_integer(0, 300), 50)
     ACTIVITY_REGULARITY: float = _setting(_fraction, 0.02)
 

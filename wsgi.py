@@ -6,7 +6,7 @@ other import. `flask run` imports `app` and serves it with threads.
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - says so in one line, instead of a traceback
+if sys.version_info < (3, 11):  # noqa: UP036 - one line instead of a traceback
     raise SystemExit("scoreboard: needs Python 3.11 or newer")
 
 if __name__ == "__main__":

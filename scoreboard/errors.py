@@ -15,18 +15,24 @@ MAX_NAME_LENGTH = 64
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not respond recently, and no probe has succeeded since."""
+    """The database is down: a call failed, and no probe has succeeded since."""
 
 
-# Failures of the database, as opposed to its responses (for example, that a name is taken).
+# As opposed to errors that the database reports about a statement, such as a taken name.
 # TimeoutError is the pool's: no connection became free.
-FAILURES = (OperationalError, InterfaceError, InternalError, TimeoutError, DatabaseUnavailable)
+DATABASE_FAILURES = (
+    OperationalError,
+    InterfaceError,
+    InternalError,
+    TimeoutError,
+    DatabaseUnavailable,
+)
 
 
 class ScoreboardError(Exception):
     """Base class of every error sent to clients. Subclasses set `status`, `code` and `message`.
 
-    `message` is one sentence: what is wrong and what to do. Codes are stable, messages may improve.
+    `message` is one sentence: what is wrong and what to do. Codes never change; messages may.
     `retry_after`, in seconds, is sent as Retry-After unless it is 0.
     """
 
@@ -114,7 +120,7 @@ class NotPermitted(NotAuthenticated):
 
 
 class Forbidden(ScoreboardError):
-    """The server refuses this whatever the token, such as a foreign origin."""
+    """The server refuses the request regardless of the token, for example for its origin."""
 
     status, code = 403, "forbidden"
 

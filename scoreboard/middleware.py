@@ -77,9 +77,9 @@ def headers(app: Flask, inner: WSGIApplication) -> WSGIApplication:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             headers = [*headers, NOSNIFF]
             if is_private or has_token:
-                others = [header for header in headers if header[0].lower() != "cache-control"]
-                if is_private or not board_is_public or len(others) == len(headers):
-                    headers = [*others, NO_STORE]
+                kept = [header for header in headers if header[0].lower() != "cache-control"]
+                if is_private or not board_is_public or len(kept) == len(headers):
+                    headers = [*kept, NO_STORE]
             return start_response(status, headers, *rest)
 
         return inner(environ, start)

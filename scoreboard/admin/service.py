@@ -12,9 +12,9 @@ from flask import current_app
 from sqlalchemy import Connection, update
 
 from ..auth import accounts, revocations, tokens
-from ..auth.service import json_object
 from ..db import transactions
 from ..errors import NotFound, NotPermitted
+from ..http.fields import json_object
 from ..http.request import ClientInfo
 from ..models import Standing, User
 from ..observability import audit

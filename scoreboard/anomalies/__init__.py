@@ -1,4 +1,4 @@
-"""Detects anomalies in attempts to update scores and flags their users."""
+"""Anomaly detection in attempts to update scores, and flags of users."""
 
 from .service import init_app, observe
 

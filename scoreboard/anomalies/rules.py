@@ -149,7 +149,7 @@ class UsersPerAddress:
 
 
 class Regularity:
-    """Twenty of a player's own updates in a row at intervals too regular for a person.
+    """Twenty of a player's own updates in a row at intervals that suggest automation.
 
     That is a standard deviation of less than `spread` of the mean interval. Mean intervals
     outside of 0.2 s to 1 h are ignored.

@@ -41,5 +41,5 @@ def _acknowledgement(endpoints: Json, receipt: Json) -> Json:
             codes.append("stopping")  # over HTTP, a stopping process accepts no connection instead
         body = openapi.error_of(codes) if codes else receipt
         properties = {"status": {"enum": [status], "examples": [status]}, "body": body}
-        responses.append(openapi.closed(properties, "status", "body"))
+        responses.append(openapi.object_schema(properties, "status", "body"))
     return {"anyOf": responses}

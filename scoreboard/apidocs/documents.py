@@ -22,12 +22,12 @@ class ApiDocuments:
         self._lock = threading.Lock()
 
     def openapi(self) -> Json:
-        """Return the OpenAPI 3.1 document. May block, as the class describes."""
+        """Return the OpenAPI 3.1 document."""
         with self._lock:
             return self._openapi
 
     def asyncapi(self) -> Json:
-        """Return the AsyncAPI 3.0 document. May block, as the class describes."""
+        """Return the AsyncAPI 3.0 document."""
         with self._lock:
             return self._asyncapi
 

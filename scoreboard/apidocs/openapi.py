@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 from marshmallow import Schema
 
-from ..http.documented import Documented, documentation
+from ..http.documented import Documented
 from ..permissions import ROLES
 from . import reference
 from .schemas import Document, Json, example_of
@@ -59,11 +59,11 @@ def error_schema() -> Json:
         "fields": {"type": "object", "description": "What is wrong, by the name of the field."},
         "receipt": {"type": "object", "description": "The first response, for `replayed` only."},
     }
-    return closed({"error": closed(error, "code", "message")}, "error")
+    return object_schema({"error": object_schema(error, "code", "message")}, "error")
 
 
-def closed(properties: Json, *required: str) -> Json:
-    """Return the schema of an object with these properties and no others."""
+def object_schema(properties: Json, *required: str) -> Json:
+    """Return the schema of an object with exactly these properties."""
     return {
         "type": "object",
         "properties": properties,
@@ -102,7 +102,7 @@ def codes_of(declared: Documented) -> list[str]:
 def _routes(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
-        if declared := documentation(view):
+        if declared := getattr(view, "documented", None):
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
                 yield rule.endpoint, path, method.lower(), view, declared
@@ -135,7 +135,7 @@ def _operation(path: str, view: Any, declared: Documented, document: Document) -
 
 def _responses(declared: Documented, document: Document) -> Json:
     responses: Json = {}
-    for status, schema in declared.answers.items():
+    for status, schema in declared.responses.items():
         response: Json = {"description": HTTPStatus(status).phrase}
         if isinstance(schema, Schema):
             response["content"] = _json(schema, document, response=True)

@@ -96,7 +96,7 @@ class Converter(OpenAPIConverter):
 
 
 class Document(APISpec):
-    """An apispec document whose schemas are converted from marshmallow schemas."""
+    """An apispec document whose schemas are made from marshmallow schemas."""
 
     def __init__(self, title: str, version: str, **options: Any) -> None:
         self._plugin = MarshmallowPlugin()

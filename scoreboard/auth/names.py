@@ -33,7 +33,7 @@ _EMOJI = re.compile("[\U0001f000-\U0001faff]")
 
 
 def name_key(username: str) -> str:
-    """Return a key that is equal for names that look the same to a person.
+    """Return a key that is equal for names that look the same.
 
     The key ignores compatibility forms (NFKC), case, invisible characters and the number of
     spaces. It is empty for a name without visible characters.

@@ -23,7 +23,7 @@ T = TypeVar("T")
 SLOTS = max(1, min(2, (os.cpu_count() or 1) - 1))
 # At 50 to 100 ms each, 100 requests take 5 to 10 s. A class of 40 behind one address fits.
 MAX_WAITING, MAX_WAITING_PER_ADDRESS = 100, 50
-# Seconds a request may wait, most clients give up soon after; and until a refused one may return.
+# Seconds that a request may wait, as most clients do; and Retry-After of a refused request.
 WAIT_TIMEOUT, RETRY_AFTER = 10, 5
 # When cores are scarce, other threads get about ten times the CPU time of these:
 # https://man7.org/linux/man-pages/man7/sched.7.html
@@ -69,7 +69,7 @@ def _matches(password: str, password_hash: str | None) -> bool:
 
 @functools.cache
 def _dummy_hash() -> str:
-    """Return a hash to check for unknown names, so that they take as long as known ones."""
+    """Return a hash for unknown names, so that their check takes as long as that of known names."""
     return generate_password_hash("the password of no account")
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Double, Executable, cast, delete, extract, nu
 from ..db import transactions
 from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
+from ..services import services
 from .tokens import INVALID, PUBLIC_VIEWER, Claims, read, token_ids, user_token_id
 
 # Tokens per query.
@@ -30,7 +31,7 @@ def current_roles(
 
     Without a `connection`, takes one from the pool. Blocks for one query.
     """
-    dialect = connection.dialect.name if connection else transactions.dialect()
+    dialect = (connection or services().database.engine).dialect.name
     ids = [token_ids(claims) for claims in tokens]
     parameters = {
         "user_ids": transactions.any_of({claims["sub"] for claims in tokens}, dialect),
@@ -108,7 +109,7 @@ def refused(tokens: Iterable[str]) -> dict[str, NotAuthenticated]:
 
 
 def latest_expiry(claims: Claims) -> datetime:
-    """Return when this token and all others of its sign-in will have expired."""
+    """Return when all tokens of this token's sign-in will have expired."""
     lifetime = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"].total_seconds()
     expiry = max(claims["exp"], time.time() + lifetime)
     return datetime.fromtimestamp(min(expiry, FOREVER.timestamp()), UTC)

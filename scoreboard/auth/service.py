@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from ..db import rate_limits, transactions
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
+from ..http.fields import json_object
 from ..http.request import ClientInfo
 from ..observability import audit
 from ..services import services
@@ -62,9 +63,9 @@ def login(body: object, client: ClientInfo) -> dict[str, Any]:
 
 def _limit_failures(key: str) -> None:
     """Raise RateLimited if too many sign-ins to this account from this address have failed."""
-    (room,) = rate_limits.count("LOGIN_RATE_LIMIT", {key: 0})
-    if room.amount < 1:
-        raise RateLimited(room.retry_after)
+    (quota,) = rate_limits.count("LOGIN_RATE_LIMIT", {key: 0})
+    if quota.amount < 1:
+        raise RateLimited(quota.retry_after)
 
 
 def refresh(token: str | None, client: ClientInfo) -> dict[str, Any]:
@@ -131,10 +132,3 @@ def viewer() -> dict[str, Any]:
     lifetime = current_app.config["VIEWER_TOKEN_EXPIRES"]
     token = tokens.issue_access(tokens.PUBLIC_VIEWER, "viewer", lifetime)
     return {"access_token": token, "expires_in": int(lifetime.total_seconds())}
-
-
-def json_object(body: object) -> dict[str, Any]:
-    """Return the body. Raises InvalidInput unless it is a JSON object."""
-    if not isinstance(body, dict):
-        raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
-    return body

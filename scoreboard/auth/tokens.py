@@ -22,7 +22,7 @@ from ..errors import NotAuthenticated
 from ..permissions import ROLES, Caller
 from ..services import services
 
-# The subject of read-only tokens, which anyone may request. Not a UUID, so never a user id.
+# The subject of read-only tokens, which any client may request. Not a UUID, so never a user id.
 PUBLIC_VIEWER = "public-viewer"
 REQUIRED_CLAIMS = ["sub", "role", "type", "jti", "iat", "exp"]
 MAX_TOKEN_LENGTH = 4096

@@ -8,7 +8,7 @@ from itertools import count
 from ..errors import Overloaded
 from .runtime import Signal, lock
 
-# Addresses whose last service is remembered; the oldest are dropped.
+# Addresses whose last service is recorded; the oldest are dropped.
 MAX_ADDRESSES = 10_000
 
 
@@ -26,10 +26,10 @@ class _Caller:
 class BoundedQueue:
     """Admits a few callers at a time; a free slot goes to the address that was served longest ago.
 
-    So an address with many callers waits behind one with few. Callers of one address, and callers
+    So an address with many callers does not delay the others. Callers of one address, and callers
     without an address, are served in order of arrival. A full queue refuses the caller that would
     be served last. When a caller inside fails with one of the `shared` exceptions, every caller
-    that waits at that moment fails with the same exception instead of trying one after the other.
+    that waits at that moment fails with the same exception, without trying.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Coalesces concurrent calls into batches.
+"""Coalesce concurrent calls into batches.
 
 The first caller becomes the leader and processes the items of all callers queued by then. Callers
 that arrive meanwhile form the next batch. Batches grow with the load; a single caller never waits.
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from ..errors import FAILURES, Overloaded, ServerError, translate
+from ..errors import DATABASE_FAILURES, Overloaded, ServerError, translate
 from . import runtime
 
 MAX_PENDING = 5000
@@ -110,9 +110,9 @@ class Coalescer(Generic[Item, Result]):
             results = iter(list(self._process([item for call in batch for item in call.items])))
         except BaseException as error:
             # Even a task that is being killed must wake the callers that it took from the queue.
-            # Not with the error itself: each of them would add to its traceback and log it.
+            # Not with the error itself: each caller would add to its traceback and log it.
             sent = translate(error) if isinstance(error, Exception) else ServerError()
-            if isinstance(error, FAILURES):
+            if isinstance(error, DATABASE_FAILURES):
                 with self._lock:
                     while self._queue:
                         batch.append(self._pop())

@@ -95,7 +95,7 @@ def resolve(host: str, port: int, timeout: float) -> list[str]:
 
 
 def spawn(work: Callable[..., object], *args: Any) -> None:
-    """Start `work(*args)` in a task of its own and return at once. Its exceptions are logged."""
+    """Start `work(*args)` in a new task and return at once. Its exceptions are logged."""
     if ON_EVENTLET:
         call_soon(lambda: start(_logged, work, *args))
     else:
@@ -111,9 +111,9 @@ def _logged(work: Callable[..., T], *args: Any) -> T | None:
 
 
 def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
-    """Return `work(*args)`, run in a task of its own, or raise the exception that it raises.
+    """Return `work(*args)`, run in a new task, or raise the exception that it raises.
 
-    Blocks only this caller. Raises TimeoutError after so many seconds; the task itself continues.
+    Blocks only this caller. Raises TimeoutError after `seconds`; the task itself continues.
     """
     outcome: list[T | Exception] = []
     done = Signal()
@@ -127,7 +127,7 @@ def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
             done.set()
 
     spawn(run)
-    # In halves: after a stall, the loop runs a due timeout before an answer that has arrived.
+    # In halves: after a stall, the loop runs a due timeout before it reads a result that is ready.
     if not done.wait(seconds / 2) and not done.wait(seconds / 2):
         raise TimeoutError
     if isinstance(outcome[0], Exception):
@@ -136,7 +136,7 @@ def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
 
 
 def after(seconds: float, work: Callable[[], object]) -> None:
-    """Call `work()` after so many seconds. Returns at once."""
+    """Call `work()` after `seconds`. Returns at once."""
     if ON_EVENTLET:
         eventlet.spawn_after(seconds, work)
     else:
@@ -235,7 +235,7 @@ idle_tasks: list[Any] = []
 
 
 def start(work: Callable[..., object], *args: Any) -> None:
-    """Run `work(*args)` in a task of its own; return when it blocks or ends.
+    """Run `work(*args)` in a new task; return when it blocks or ends.
 
     For callbacks of the loop. `work` must not raise. Eventlet only.
     """
@@ -254,7 +254,7 @@ def _run_tasks(work: Callable[..., object], args: tuple[Any, ...]) -> None:
 
 
 def sleep(seconds: float) -> None:
-    """Yield to the loop for so many seconds. Eventlet only."""
+    """Yield to the loop for `seconds`. Eventlet only."""
     eventlet.sleep(seconds)
 
 
@@ -337,7 +337,7 @@ class _Reader(SocketWatch):
 
 
 def finish(environ: WsgiEnvironment) -> list[bytes]:
-    """End a request that was answered on its socket, and return the body for the server.
+    """End a request whose response was sent on its socket; return the body for the server.
 
     Under `flask run`, shuts the socket down and raises ConnectionError, as its server expects.
     """

@@ -40,8 +40,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..concurrency import runtime
 from ..concurrency.bounded_queue import BoundedQueue
-from ..errors import FAILURES as FAILURES
-from ..errors import DatabaseUnavailable
+from ..errors import DATABASE_FAILURES, DatabaseUnavailable
 from ..extensions import Base, db, migrate
 from ..models import BoardVersion, RevokedToken
 from ..services import services
@@ -105,9 +104,9 @@ class Database:
         self.engine = sql_engine
         self.is_sqlite = sql_engine.dialect.name == "sqlite"
         if self.is_sqlite:
-            # SQLite has one writer at a time. The others wait here instead of polling in threads,
-            # and fail with a writer that found the file locked.
-            self._queue = BoundedQueue(1, MAX_WAITING, WAIT_TIMEOUT, shared=FAILURES)
+            # SQLite has one writer at a time. Others wait here instead of polling in threads, and
+            # fail with a writer that found the file locked.
+            self._queue = BoundedQueue(1, MAX_WAITING, WAIT_TIMEOUT, shared=DATABASE_FAILURES)
         else:
             # One connection is reserved for the ledger, which has one transaction at a time.
             size = sql_engine.pool.size()  # type: ignore[attr-defined]
@@ -125,7 +124,7 @@ class Database:
             return run(work, access)
         try:
             result = run(work, access)
-        except FAILURES:
+        except DATABASE_FAILURES:
             self._note_write(False)
             raise
         self._note_write(True)
@@ -206,7 +205,7 @@ class Database:
                 with self._connected("BEGIN", time.monotonic() + DEADLINE) as connection:
                     connection.exec_driver_sql("SELECT 1")
                 self.is_down = False
-            except FAILURES:
+            except DATABASE_FAILURES:
                 # A failed connect leaves its socket open in a reference cycle.
                 gc.collect(1)
         log.warning("the database responds again")
@@ -276,16 +275,15 @@ def is_up_to_date() -> bool:
 
 def _run(work: Callable[[Connection], T], access: Access) -> T:
     """Run `work` on the database of the current application, and count a failure."""
-    with services().metrics.database_errors.count_exceptions(FAILURES):
+    with services().metrics.database_errors.count_exceptions(DATABASE_FAILURES):
         return services().database.run(work, access)
 
 
 def read(work: Callable[[Connection], T]) -> T:
     """Return the result of `work`, whose reads all see one snapshot.
 
-    The connection returns to the pool afterwards. On SQLite `work` blocks the loop. Raises one of
-    `FAILURES` if the database fails or does not respond within `DEADLINE` seconds, and Overloaded
-    if too many callers already wait.
+    On SQLite `work` blocks the loop. Raises one of DATABASE_FAILURES if the database fails or does
+    not respond within `DEADLINE` seconds, and Overloaded if too many callers wait.
     """
     return _run(work, Access.READ)
 
@@ -314,8 +312,8 @@ def transaction(work: Callable[[Connection], T], reserved: bool = False) -> T:
     waits for the lock, so there `work` runs in a thread; it must not use Flask's context or green
     locks. Yields to the loop. `reserved` uses the connection that is reserved for the ledger.
 
-    Raises one of `FAILURES` if the database fails or does not respond in time (it is then unknown
-    whether a commit in progress took effect), and Overloaded if too many callers wait.
+    Raises what `read` raises. After one of DATABASE_FAILURES it is unknown whether a commit in
+    progress took effect.
     """
     return _run(work, Access.LEDGER_WRITE if reserved else Access.WRITE)
 
@@ -355,11 +353,6 @@ def is_any(column: Any, parameter: str, dialect: str) -> ColumnElement[bool]:
 def any_of(values: Collection[str], dialect: str) -> Any:
     """Return the values in the form of the parameter of `is_any`."""
     return orjson.dumps(list(values)).decode() if dialect == "sqlite" else list(values)
-
-
-def dialect() -> str:
-    """Return the name of the database's dialect: `sqlite` or `postgresql`."""
-    return services().database.engine.dialect.name
 
 
 def insert(table: type[Base], dialect: str) -> Any:

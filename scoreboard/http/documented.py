@@ -13,13 +13,13 @@ View = TypeVar("View", bound=Callable[..., Any])
 class Documented:
     """The OpenAPI metadata of a route; summary and description are the view's docstring.
 
-    `answers` has, by status of a success, the schema of a JSON body, the content type of another
-    body, or None for no body. `errors` are the codes that the other fields do not imply. `needs` is
-    the required kind of token, `optional` whether requests without one are allowed. One permission
-    of `may` is enough. `conditional` responses have an ETag and support If-None-Match.
+    `responses` has, by success status, the schema of a JSON body, the content type of another body,
+    or None for no body. `errors` are the codes that the other fields do not imply. `needs` is the
+    required kind of token, `optional` whether requests without a token are allowed. Each permission
+    of `may` is sufficient. `conditional` responses have an ETag and support If-None-Match.
     """
 
-    answers: Mapping[int, Schema | str | None]
+    responses: Mapping[int, Schema | str | None]
     errors: Sequence[str] = ()
     body: Schema | None = None
     query: Schema | None = None
@@ -31,17 +31,12 @@ class Documented:
 
 
 def documented(
-    answers: Mapping[int, Schema | str | None], **options: Any
+    responses: Mapping[int, Schema | str | None], **options: Any
 ) -> Callable[[View], View]:
     """Return a decorator that attaches the metadata to a view and returns the view itself."""
 
     def attach(view: View) -> View:
-        view.documented = Documented(answers, **options)  # type: ignore[attr-defined]
+        view.documented = Documented(responses, **options)  # type: ignore[attr-defined]
         return view
 
     return attach
-
-
-def documentation(view: Callable[..., Any]) -> Documented | None:
-    """Return the metadata of a view, or None if it has none."""
-    return getattr(view, "documented", None)

@@ -37,7 +37,7 @@ class ScoreValue(fields.Field[float]):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValidationError("Must be a number.")
-        # The range check comes first: `float` raises for a huge integer.
+        # Check the range first: `float` raises for a huge integer.
         if not abs(value) <= MAX_SCORE or not math.isfinite(value):
             raise ValidationError(f"Must be a number from {-MAX_SCORE} to {MAX_SCORE}.")
         return float(value)
@@ -122,6 +122,14 @@ class FastSchema(Schema):
                 pass  # `load` reports all errors, not only the first
         loaded: dict[str, Any] = self.load(body)
         return loaded
+
+
+def json_object(body: object, max_size: int = 64) -> dict[str, Any]:
+    """Return the body. Raises InvalidInput, with the limit in KiB, unless it is an object."""
+    if not isinstance(body, dict):
+        message = f"The body must be a JSON object of at most {max_size} KiB."
+        raise InvalidInput(message, {}, "invalid_json")
+    return body
 
 
 def number(value: float) -> int | float:

@@ -1,4 +1,4 @@
-"""Read a request: JSON body, bearer token, query, client address and known ETags."""
+"""Read a request: JSON body, bearer token, query, client and known ETags."""
 
 import functools
 import random
@@ -8,10 +8,9 @@ from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from flask import Response, request
+from flask import request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from .etags import CacheableBody, headers, is_known
 from .json import loads
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
@@ -20,7 +19,7 @@ MAX_ADDRESS_LENGTH = 80
 
 
 class ClientInfo(NamedTuple):
-    """The client of a request, and the id of the request. `transport` is, for example, "http" or "socket.io"."""
+    """Where a request came from; `transport` is, for example, "http" or "socket.io"."""
 
     transport: str
     address: str
@@ -87,16 +86,6 @@ def query() -> dict[str, str]:
 def known_etags() -> frozenset[str]:
     """Return the ETags in the request's If-None-Match header."""
     return frozenset(request.if_none_match.as_set(include_weak=True))
-
-
-def answer(content: CacheableBody) -> Response:
-    """Return the response with this body and ETag; 304 if the client has a current copy."""
-    if content.body is None or is_known(content.etag, request.environ):
-        response = Response(status=304)
-    else:
-        response = Response(content.body, mimetype="application/json")
-    response.headers.update(headers(content.etag))
-    return response
 
 
 def bearer_token() -> str | None:

@@ -1,14 +1,15 @@
-"""Responses for errors and JSON bodies, inside Flask and in front of it."""
+"""Create responses for errors and JSON bodies, in Flask and in the middleware before it."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException
 
 from ..errors import RateLimited, ScoreboardError, translate
+from .etags import CacheableBody, headers, is_known
 from .json import dumps
 
 
@@ -21,10 +22,19 @@ def init_app(app: Flask) -> None:
 
 
 def _response(error: ScoreboardError) -> Response:
-    """Return the HTTP response for this error."""
     response = jsonify(error.body())
     response.status_code = error.status
     response.headers.update(error.headers())
+    return response
+
+
+def conditional_response(content: CacheableBody) -> Response:
+    """Return the response with this body and ETag; 304 if the client has a current copy."""
+    if content.body is None or is_known(content.etag, request.environ):
+        response = Response(status=304)
+    else:
+        response = Response(content.body, mimetype="application/json")
+    response.headers.update(headers(content.etag))
     return response
 
 
@@ -34,12 +44,12 @@ def refuse(error: ScoreboardError, start_response: Any) -> list[bytes]:
 
 
 def respond(
-    status: int, body: bytes, start_response: Any, headers: Mapping[str, str] | None = None
+    status: int, body: bytes, start_response: Any, extra_headers: Mapping[str, str] | None = None
 ) -> list[bytes]:
     """Start a WSGI response with this JSON and return its body, without Flask."""
-    own_headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
     line = f"{status} {HTTPStatus(status).phrase}"
-    start_response(line, list({**own_headers, **(headers or {})}.items()))
+    start_response(line, list({**headers, **(extra_headers or {})}.items()))
     return [body]
 
 

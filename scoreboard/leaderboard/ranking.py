@@ -1,4 +1,4 @@
-"""Reads the whole leaderboard by keyset pagination: pages, ranks and neighbours of a user.
+"""Read the leaderboard by keyset pagination: pages, ranks and neighbours of a user.
 
 The standings after a key are in three ranges of the index: equal score and `reached_at`, equal
 score only, and other scores. Each range is read from its start, so the cost does not grow with the

@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from ..http import request
 from ..http.documented import documented
+from ..http.responses import conditional_response
 from . import service
 from .schemas import (
     neighbours_query_schema,
@@ -28,7 +29,7 @@ BOARD: dict[str, Any] = {
 @documented({200: page_schema}, query=page_query_schema, **BOARD)
 def page() -> Response:
     """Return a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
-    return request.answer(
+    return conditional_response(
         service.page(request.query(), request.bearer_token(), request.known_etags())
     )
 
@@ -42,6 +43,6 @@ def page() -> Response:
 )
 def neighbours(user_id: str) -> Response:
     """Return a user's entry and the entries around it. Public unless PUBLIC_BOARD is 0."""
-    return request.answer(
+    return conditional_response(
         service.neighbours(user_id, request.query(), request.bearer_token(), request.known_etags())
     )

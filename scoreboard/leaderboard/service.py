@@ -1,4 +1,4 @@
-"""Reads of the leaderboard: authorization, cursors, and the ETags of the responses."""
+"""Leaderboard reads: authorization, cursors, and the ETags of the responses."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime

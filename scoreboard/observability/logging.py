@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from ..errors import FAILURES
+from ..errors import DATABASE_FAILURES
 from .log_writer import LogWriter
 
 AUDIT = "scoreboard.audit"
@@ -105,7 +105,7 @@ def _error(record: logging.LogRecord) -> BaseException | None:
 
 
 def _is_database(error: BaseException | None) -> bool:
-    return isinstance(error, FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
+    return isinstance(error, DATABASE_FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -150,7 +150,7 @@ class DroppedLines(Collector):
 
 
 def init_app() -> None:
-    """Write audit lines to standard output, unchanged, and all others to standard error."""
+    """Write audit lines to standard output, and all other lines to standard error."""
     _audit.use(sys.stdout)
     _stderr.use(sys.stderr)
     for field in UNUSED_FIELDS:

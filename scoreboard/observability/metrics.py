@@ -36,7 +36,7 @@ class Metrics:
         self.update_seconds = histogram("scoreboard_update_seconds", text)
         text = "Time from an update's arrival until it was sent to all subscribers of this process"
         self.push_seconds = histogram("scoreboard_post_to_push_seconds", text)
-        text = "Live connections, including unauthenticated ones"
+        text = "Live connections, authenticated or not"
         self.connections = Gauge("scoreboard_connections", text, ["kind"], registry=self.registry)
         text = "Messages sent to subscribers, counted once per subscriber"
         self.deliveries = counter("scoreboard_deliveries", text, ["kind"])

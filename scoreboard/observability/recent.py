@@ -1,7 +1,6 @@
 """Keep recent activity in memory: attempts per minute by outcome, and the newest audit lines.
 
-Like the metrics, it is per process and lost at exit. Bounded to the last 60 minutes and 1,000
-lines.
+Like the metrics, it is per process and lost at exit.
 """
 
 import secrets
@@ -20,8 +19,8 @@ MAX_LINES = 1000
 class Recent:
     """The last minutes and lines. Codes are from a fixed set, never from client input.
 
-    `name` identifies this process among others and across restarts; `since` is its start time.
-    Where requests run in threads, methods hold a lock briefly. They never wait for anything else.
+    `name` identifies this process, also across restarts; `since` is its start time. Where requests
+    run in threads, methods hold a lock briefly. They never block otherwise.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:

@@ -13,6 +13,7 @@ from flask import Flask, current_app
 
 from ..concurrency import runtime
 from ..db import transactions
+from ..errors import DATABASE_FAILURES
 from ..extensions import db
 from ..services import services
 
@@ -78,9 +79,9 @@ def weak_secrets(settings: Settings) -> str | None:
             return Problem(f"{name} is weak: {remedy}")
         if PLACEHOLDER.search(re.sub("[^a-z0-9]", "", secret.lower())):
             return Problem(f"{name} is from an example: {remedy}")
-    for one, other in itertools.combinations(secrets, 2):
-        if secrets[one] == secrets[other]:
-            return Problem(f"{other} must not be the same as {one}")
+    for first, second in itertools.combinations(secrets, 2):
+        if secrets[first] == secrets[second]:
+            return Problem(f"{second} must not be the same as {first}")
     return None
 
 
@@ -99,7 +100,7 @@ def repeated_secrets(settings: Settings) -> str | None:
     for name in SECRETS:
         if len(set(settings[name])) == 1:
             return Problem(
-                f"{name} repeats one character: use {MIN_SECRET_LENGTH} or more random ones"
+                f"{name} repeats one character: use {MIN_SECRET_LENGTH} or more random characters"
             )
     return None
 
@@ -123,7 +124,7 @@ def database() -> str | None:
     """Check whether the database responds and can be written to. Other checks ignore failures."""
     try:
         transactions.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
-    except transactions.FAILURES:
+    except DATABASE_FAILURES:
         return Problem("DATABASE_URL does not respond: is it correct, and is the database running?")
     if not services().database.try_write():
         return Problem("the database cannot be written to: is it full, or read-only?")
@@ -155,7 +156,7 @@ def tables() -> str | None:
     """Check for tables of another version than the code's."""
     try:
         up_to_date = transactions.is_up_to_date()
-    except transactions.FAILURES:
+    except DATABASE_FAILURES:
         return None
     return None if up_to_date else Problem("run `flask --app scoreboard db upgrade`")
 
@@ -175,7 +176,7 @@ def _query(query: str) -> Any:
         return None
     try:
         return transactions.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
-    except transactions.FAILURES:
+    except DATABASE_FAILURES:
         return None
 
 

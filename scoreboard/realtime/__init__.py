@@ -1,4 +1,4 @@
-"""Live connections: who is subscribed, and what is pushed to them."""
+"""Live connections: the subscribers, and the messages pushed to them."""
 
 from flask import Flask
 

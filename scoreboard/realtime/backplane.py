@@ -1,7 +1,7 @@
-"""Backplane: shares batches between processes through Socket.IO's message queue in Redis.
+"""Share batches between processes through Socket.IO's message queue in Redis.
 
-Also the adapter of python-socketio: the only module that uses its private names, `_publish` and
-`_handle_emit` of `PubSubManager`. Checked with python-socketio 5.18.1.
+This is also the adapter of python-socketio: the only module that uses its private names, `_publish`
+and `_handle_emit` of `PubSubManager`. Checked with python-socketio 5.18.1.
 """
 
 import dataclasses

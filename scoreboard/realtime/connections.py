@@ -156,8 +156,9 @@ class Connections:
     def next_user_connections(self, limit: int) -> list[LiveConnection]:
         """Return at most `limit` connections of users; repeated calls go through all of them."""
         if not self._unchecked:
-            everyone = list(self._all)
-            self._unchecked = [each for each in everyone if each.caller and each.caller.user_id]
+            self._unchecked = [
+                each for each in list(self._all) if each.caller and each.caller.user_id
+            ]
         checked, self._unchecked = self._unchecked[:limit], self._unchecked[limit:]
         return checked
 
@@ -169,8 +170,8 @@ class Connections:
     def sweep(self, now: float) -> None:
         """Close connections whose deadline or token has expired, and ping those that are due.
 
-        `now` is by time.monotonic. Yields to the loop after each connection that is due, because
-        hundreds that connected at once are due at once.
+        `now` is by time.monotonic. Yields to the loop after each close or ping: hundreds of clients
+        that connected at once are due at once.
         """
         for connection in runtime.yielding(self._all):
             try:

@@ -1,10 +1,10 @@
 """The feed: delivers the updates committed by all processes, in the order of the commits.
 
 Every transaction that may change the board creates its next version. The batch of that version,
-the updates and the resulting top 10, is offered to the feed of its own process at once and reaches
-the others by message queue, which may lose or reorder batches. A feed delivers each version exactly
-once, in order, and reads what is missing from the database, which is the truth. Without the queue a
-subscriber is a second behind, and never wrong.
+the updates and the resulting top 10, goes to the feed of its own process at once and to those of
+other processes through a message queue, which may lose or reorder batches. A feed delivers each
+version exactly once, in order, and reads missing versions from the database, the source of truth.
+Without the queue, subscribers are a second late.
 """
 
 import threading
@@ -60,7 +60,7 @@ class Feed:
             self._expected = version
 
     def subscribe(self, add: Callable[[], object]) -> None:
-        """Call `add` once all commits of this process are delivered; nothing comes between.
+        """Call `add` after all commits of this process are delivered, and before any later one.
 
         Commits of other processes may be missing for up to MAX_BOARD_AGE. A subscriber that `add`
         sends this board gets every later version after it. May block on the database.

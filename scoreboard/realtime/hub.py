@@ -1,4 +1,4 @@
-"""Broadcasts: the only module that sends board messages to subscribers."""
+"""Send board messages to subscribers: no other module does."""
 
 import logging
 import time

@@ -70,7 +70,7 @@ def _catch_up(app: Flask) -> None:
 
 
 class Sessions:
-    """Closes connections whose token was revoked by any process since the last search."""
+    """Ends sessions whose token was revoked, by any process."""
 
     def __init__(self) -> None:
         self._searched_at = datetime.now(UTC)
@@ -91,7 +91,7 @@ class Sessions:
 
 
 def _end_refused(app: Flask) -> None:
-    """Close connections of users whom the database now refuses, whichever process changed that.
+    """Close connections of users whom the database now refuses, after a change by any process.
 
     Checks one batch per call: with thousands connected, each is checked every few seconds.
     """

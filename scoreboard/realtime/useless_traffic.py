@@ -1,4 +1,4 @@
-"""Limits the useless frames or packets of a connection, such as unrequested pings."""
+"""Limit the useless frames or packets of a connection, such as unrequested pings."""
 
 import time
 

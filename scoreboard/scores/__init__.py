@@ -1,4 +1,4 @@
-"""Taking updates, recording them, and a user's history."""
+"""Score updates: submission, recording, and the history of a user."""
 
 from .routes import bp
 

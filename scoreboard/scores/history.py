@@ -1,7 +1,7 @@
-"""The history of a user's scores: returns a page of it, and voids a score.
+"""The history of a user's scores: read a page of it, and void a score.
 
 Voiding recomputes the user's standing from the remaining scores. A history may have a million
-scores, so most are read and applied before the transaction, which reads only the new ones.
+scores, so most are read before the transaction, which reads only those added since.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ def newest(
 def void(
     score_id: int, voided_by: str | None, reason: str, policy: Policy, change: Change
 ) -> VoidedScore:
-    """Void a score, recompute its user's standing from the other scores, and return its row.
+    """Void a score, recompute its user's standing from the remaining scores, and return its row.
 
     The score stays in the history, so the same request remains a replay. `voided_by` is None on the
     command line. With a long history this takes seconds, yielding to other work; the transaction,
@@ -104,21 +104,21 @@ def void(
     cannot be, and ServerError if other processes keep voiding scores of the same user.
     """
     for _ in range(MAX_TRIES):
-        others = _read_others(score_id, policy)
-        with contextlib.suppress(_OutdatedError):
-            return change(functools.partial(_void, others, voided_by, reason))
+        remaining = _read_remaining(score_id, policy)
+        with contextlib.suppress(_Outdated):
+            return change(functools.partial(_void, remaining, voided_by, reason))
     raise ServerError
 
 
-class _OutdatedError(Exception):
-    """Another score of the user was voided after the others were read."""
+class _Outdated(Exception):
+    """Another score of the user was voided after the remaining scores were read."""
 
 
-class _OtherScores:
-    """The state that results from a user's valid scores other than the one to void.
+class _RemainingScores:
+    """The state that results from a user's scores without the score to void.
 
     `voided` has the ids of scores voided before. Score ids are in commit order: `newest_id` is the
-    newest one read, `set_by` the newest one that changed the state.
+    newest score read, `_set_by` the newest score that changed the state.
     """
 
     def __init__(self, score_id: int, user_id: str, voided: set[int], policy: Policy) -> None:
@@ -158,13 +158,13 @@ class _OtherScores:
         connection.execute(update(Standing).where(of_user).values(values))
 
 
-def _read_others(score_id: int, policy: Policy) -> _OtherScores:
-    """Read the user's other scores in chunks, yielding to the loop in between.
+def _read_remaining(score_id: int, policy: Policy) -> _RemainingScores:
+    """Read the user's remaining scores in chunks, yielding to the loop in between.
 
     Raises NotFound or Conflict if the score cannot be voided.
     """
 
-    def start(connection: Connection) -> _OtherScores:
+    def start(connection: Connection) -> _RemainingScores:
         statement = select(Score.user_id, Score.voided_at).where(Score.score_id == score_id)
         row = connection.execute(statement).one_or_none()
         if row is None:
@@ -172,35 +172,39 @@ def _read_others(score_id: int, policy: Policy) -> _OtherScores:
         if row.voided_at:
             raise Conflict("This score was voided before.", "already_voided")
         voided = _voided_ids(connection, row.user_id)
-        return _OtherScores(score_id, row.user_id, voided, policy)
+        return _RemainingScores(score_id, row.user_id, voided, policy)
 
     def read_chunk(connection: Connection) -> Sequence[Any]:
         if connection.dialect.name == "postgresql":
             # Without statistics on this user, Postgres sorts the whole history for each read.
             connection.exec_driver_sql("SET LOCAL enable_sort = off")
-        parameters = {"user_id": others.user_id, "after": others.newest_id, "limit": CHUNK_SIZE}
+        parameters = {
+            "user_id": remaining.user_id,
+            "after": remaining.newest_id,
+            "limit": CHUNK_SIZE,
+        }
         return connection.execute(_CHUNK_AFTER, parameters).all()
 
-    others = transactions.read(start)
+    remaining = transactions.read(start)
     while True:
         started = time.perf_counter()
         rows = transactions.long_read(read_chunk)
-        others.add(rows)
+        remaining.add(rows)
         if len(rows) < CHUNK_SIZE:
-            return others
+            return remaining
         # Leaves at least a third of the time to other requests.
         time.sleep((time.perf_counter() - started) / 2)
 
 
 def _void(
-    others: _OtherScores, voided_by: str | None, reason: str, connection: Connection
+    remaining: _RemainingScores, voided_by: str | None, reason: str, connection: Connection
 ) -> VoidedScore:
-    """Void the score and write its user's standing. Raises _OutdatedError or Conflict."""
-    if _voided_ids(connection, others.user_id) != others.voided:
-        raise _OutdatedError
+    """Void the score and write its user's standing. Raises _Outdated or Conflict."""
+    if _voided_ids(connection, remaining.user_id) != remaining.voided:
+        raise _Outdated
     voided: Any = connection.execute(
         update(Score)
-        .where(Score.score_id == others.score_id)
+        .where(Score.score_id == remaining.score_id)
         .values(voided_at=datetime.now(UTC), voided_by=voided_by, void_reason=reason)
         .returning(
             Score.score_id,
@@ -212,10 +216,10 @@ def _void(
             Score.void_reason,
         )
     ).one()
-    parameters = {"user_id": others.user_id, "after": others.newest_id}
-    others.add(connection.execute(_SCORES_AFTER, parameters))
+    parameters = {"user_id": remaining.user_id, "after": remaining.newest_id}
+    remaining.add(connection.execute(_SCORES_AFTER, parameters))
     try:
-        others.write_standing(connection)
+        remaining.write_standing(connection)
     except ScoreOutOfRange:
         raise Conflict(
             "Without this score the total would leave the range of exact numbers.", "out_of_range"

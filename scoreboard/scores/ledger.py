@@ -1,7 +1,6 @@
 """The ledger: records updates in batches, one transaction each, and detects replays.
 
-Updates that arrive while a transaction runs form the next batch. So batches grow with the load, and
-without load no update waits for others.
+Updates that arrive while a transaction runs form the next batch, so batches grow with the load.
 """
 
 import logging
@@ -87,7 +86,7 @@ class Ledger:
             try:
                 return self._commit(updates)
             except (IntegrityError, DataError):
-                # One update is at fault; record each separately so that the others succeed.
+                # One update is at fault: record each separately, so that the rest succeed.
                 outcomes: list[Outcome | Exception] = []
                 for update in updates:
                     try:

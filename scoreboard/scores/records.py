@@ -1,4 +1,4 @@
-"""The work of a ledger transaction: applies updates and writes scores and standings.
+"""The work of a ledger transaction: apply updates, write scores and standings.
 
 Statements are cached: building one takes longer than executing it. Postgres gets all rows as one
 JSON text: with a parameter per value, parsing the statement costs several times as much as

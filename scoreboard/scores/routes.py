@@ -4,9 +4,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from .. import leaderboard
 from ..http import request
 from ..http.documented import documented
-from ..leaderboard import bp as leaderboard_bp
+from ..http.responses import conditional_response
 from ..leaderboard.schemas import top10_schema
 from ..services import services
 from . import history, submit
@@ -44,8 +45,8 @@ def update() -> dict[str, Any]:
 def batch() -> dict[str, Any]:
     """Update many scores independently of each other. For game servers.
 
-    Each update is handled as by `POST /api/score/update`: one refused update does not affect the
-    others. The body has at most 256 KiB. If the response is lost, send the same batch again.
+    Each update is handled as by `POST /api/score/update`: a refused update does not affect the
+    rest. The body has at most 256 KiB. If the response is lost, send the same batch again.
     """
     body = request.long_json_body(submit.MAX_BATCH_BYTES)
     return submit.submit_all(body, request.bearer_token(), request.client_info())
@@ -55,10 +56,10 @@ def batch() -> dict[str, Any]:
 @documented({200: top10_schema}, conditional=True)
 def top10() -> Response:
     """Return the top 10. Public: no token is needed."""
-    return request.answer(services().top10_cache.get())
+    return conditional_response(services().top10_cache.get())
 
 
-@leaderboard_bp.get("/users/<user_id>/scores")
+@leaderboard.bp.get("/users/<user_id>/scores")
 @documented(
     {200: history_schema},
     query=history_query_schema,
@@ -68,6 +69,6 @@ def top10() -> Response:
 )
 def past_scores(user_id: str) -> Response:
     """Return a user's scores, newest first: your own, or anyone's as a scorer or an admin."""
-    return request.answer(
+    return conditional_response(
         history.page(user_id, request.query(), request.bearer_token(), request.known_etags())
     )

@@ -1,4 +1,4 @@
-"""Schemas of the requests and responses of scores and of the leaderboard."""
+"""Request and response schemas of the score endpoints."""
 
 import re
 

@@ -12,7 +12,7 @@ from ..auth import tokens
 from ..concurrency import runtime
 from ..db import rate_limits
 from ..errors import InvalidInput, NotPermitted, Overloaded, RateLimited, ScoreboardError, translate
-from ..http.fields import number
+from ..http.fields import json_object, number
 from ..http.request import ClientInfo
 from ..observability import audit
 from ..permissions import Caller
@@ -74,7 +74,7 @@ def submit_all(body: object, token: str | None, client: ClientInfo) -> dict[str,
     """
     with _attempt(client, is_batch=True) as batch:
         try:
-            bodies = _validate_batch(body)
+            bodies = batch_schema.load(json_object(body, MAX_BATCH_BYTES // 1024))["updates"]
         except Exception:
             batch.claimed = tokens.claimed(token)
             raise
@@ -108,9 +108,7 @@ def _attempt(client: ClientInfo, is_batch: bool = False) -> Iterator[audit.Attem
 
 def _validate(body: object) -> dict[str, Any]:
     """Return the loaded update, with `achieved_at`. Raises ValidationError or InvalidInput."""
-    if not isinstance(body, dict):
-        raise InvalidInput("The body must be a JSON object of at most 64 KiB.", {}, "invalid_json")
-    loaded: dict[str, Any] = update_schema.fast_load(body)
+    loaded = update_schema.fast_load(json_object(body))
     value, timestamp, now = loaded["score_value"], loaded["timestamp"], datetime.now(UTC)
     if timestamp > now + FUTURE:
         problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
@@ -120,14 +118,6 @@ def _validate(body: object) -> dict[str, Any]:
         raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
     # A timestamp ahead of the clock counts as now: no later update may be older than this one.
     return {**loaded, "achieved_at": min(timestamp, now)}
-
-
-def _validate_batch(body: object) -> list[object]:
-    if not isinstance(body, dict):
-        problem = f"The body must be a JSON object of at most {MAX_BATCH_BYTES // 1024} KiB."
-        raise InvalidInput(problem, {}, "invalid_json")
-    updates: list[object] = batch_schema.load(body)["updates"]
-    return updates
 
 
 def _authorize(caller: Caller, is_allowed: bool, refusal: str) -> str:
@@ -151,7 +141,7 @@ def _check(
 ) -> list[Update | Exception]:
     """Return for each body the update to record, or the error. Yields to the loop.
 
-    If the rate limit allows only some of a user's valid updates, these are the first ones.
+    If the rate limit allows only some of a user's valid updates, it allows the first.
     """
     checked: list[Update | Exception] = []
     indexes: dict[str, list[int]] = {}  # of the valid updates, by user

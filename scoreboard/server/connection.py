@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READ_SIZE = 16 * 1024
-# Pipelined requests read ahead per connection; further ones stay in the kernel's buffer.
+# Pipelined requests read ahead per connection; the rest stay in the kernel's buffer.
 MAX_PIPELINED = 32
 # Seconds for the whole body, from the end of the head; and for the response until its last byte,
 # from the start of processing. A long poll takes 25 s at most.
@@ -61,7 +61,7 @@ class HttpConnection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the connection has no request, not even part of one, and may be closed."""
+        """Whether the connection may be closed: it has no request, not even an incomplete one."""
         return not (self.is_responding or self._reader.in_request)
 
     def is_timed_out(self, now: float) -> bool:
@@ -219,7 +219,7 @@ class HttpConnection:
                 self._socket.shutdown(socket.SHUT_WR)
             self._read(True)
         elif self._reader.requests:
-            # In the next iteration of the loop, so that other clients are served in between.
+            # In the next loop iteration: other clients are served in between.
             self._processing = True
             runtime.call_soon(self._continue)
         else:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104  # where a platform routes to
 BACKLOG = 2048
-# Connections accepted per loop iteration and socket, before open ones are served.
+# Connections accepted per loop iteration and socket, before open connections are served.
 MAX_ACCEPTED = 64
 ACCEPT_PAUSE = 0.05  # seconds, after a failed accept: usually no file descriptor is free
 TIMEOUT_CHECK_INTERVAL = 1.0  # seconds

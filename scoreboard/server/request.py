@@ -33,8 +33,8 @@ class Refused(Exception):
 class RequestReader:
     """Parses the requests of one connection, in order.
 
-    `requests` holds the complete ones, each with its body. `upgraded` is None until a request names
-    another protocol; then it holds the bytes after that request.
+    `requests` holds the complete requests. `upgraded` is None until a request names another
+    protocol; then it holds the bytes after that request.
     """
 
     def __init__(self, base: WSGIEnvironment, max_body_size: int) -> None:

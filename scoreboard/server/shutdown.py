@@ -11,7 +11,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from ..concurrency import runtime
-from ..observability import logging as logs
+from ..observability.logging import flush
 from ..services import services
 from .listener import Listener
 
@@ -27,7 +27,7 @@ POLL_INTERVAL = 0.02
 def stop_signal() -> threading.Event:
     """Return an event that is set by the first SIGTERM or SIGINT; a second SIGINT kills.
 
-    The signal goes through a socket pair to a task. A handler that raises would interrupt running
+    The signal is read from a socket pair by a task: a handler that raises would interrupt running
     code, such as an update.
     """
     stopped = threading.Event()
@@ -39,7 +39,7 @@ def stop_signal() -> threading.Event:
 
     def wait() -> None:
         reader.recv(1)
-        # Otherwise the next signal is written to whichever file reuses this descriptor.
+        # Otherwise the next signal is written to the file that reuses this descriptor.
         signal.set_wakeup_fd(-1)
         # Platforms may send SIGTERM twice. A second Ctrl-C means stop at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -75,7 +75,7 @@ def stop(app: Flask, listener: Listener) -> None:
     if listener.unanswered:
         log.warning("stopped with %s requests unanswered", listener.unanswered)
         # A normal exit would wait for threads that are blocked by the database.
-        logs.flush()
+        flush()
         os._exit(0)
 
 

@@ -16,7 +16,6 @@ from openapi_spec_validator import validate
 
 from scoreboard import errors
 from scoreboard.apidocs import documents, openapi, reference
-from scoreboard.http.documented import documentation
 from tests.support import databases
 from tests.support.servers import ROOT, Server
 
@@ -114,7 +113,7 @@ def test_views_validate_their_input_with_the_described_schema(
     described = {
         route: schema
         for route, view in views.items()
-        if (schema := getattr(documentation(view), part)) is not None
+        if (schema := getattr(view.documented, part)) is not None
     }
     assert described
     for (method, path), schema in described.items():

@@ -65,7 +65,7 @@ class EngineSession(Socket):
 
     @staticmethod
     def adopt(socket: Any, on_slow: Callable[[], object]) -> "EngineSession":
-        """Turn the library's session into an `EngineSession`, before its ping task starts.
+        """Make the library's session an `EngineSession`, before its ping task starts.
 
         `on_slow` is called when it closes because the client is too slow.
         """
@@ -191,7 +191,7 @@ class EngineSession(Socket):
                 self.receive(Packet(int(text[0]), text[1:]))
 
     def _upgrade(self, opened: WebSocket, text: str) -> None:
-        """Upgrade from polling: answer the client's probe, attach on its upgrade packet."""
+        """Upgrade from polling: respond to the client's probe, attach on its upgrade packet."""
         if text == "2probe" and not self.is_probed:
             self.is_probed = self.upgrading = True
             opened.push(text_frame("3probe"))

@@ -1,4 +1,4 @@
-"""Handles Socket.IO clients: connect, authenticate, update_score, disconnect."""
+"""Handle Socket.IO clients: connect, authenticate, update_score, disconnect."""
 
 import logging
 import threading
@@ -85,7 +85,7 @@ class SocketIOHandlers:
         return RedisBackplane(url, self._subscribe, parts.feed.offer, parts.metrics)
 
     def _connect(self, engine_sid: str, environ: dict[str, Any]) -> Any:
-        """Register the connection, or return the error that Engine.IO answers with."""
+        """Register the connection, or return the error that Engine.IO sends."""
         on_slow = services(self._app).metrics.slow_clients.inc
         session = engine.EngineSession.adopt(self._engine.sockets[engine_sid], on_slow)
         address = environ.get("REMOTE_ADDR", "unknown")

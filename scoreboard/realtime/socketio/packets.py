@@ -1,4 +1,4 @@
-"""Socket.IO packets from clients: decodes the types that this server uses, refuses the rest."""
+"""Decode the Socket.IO packets that clients may send, and refuse all others."""
 
 import re
 from typing import Any
@@ -38,7 +38,7 @@ class StrictPacket(packet.Packet):
         return bool(named) and self.data[0] not in ("connect", "disconnect")
 
     def _decode_unreadable_update(self, encoded_packet: Any, error: Exception) -> None:
-        """Decode an update with an unreadable body as one without, so that it is answered."""
+        """Decode an update with an unreadable body as one without, so that it gets a response."""
         found = _UPDATE.match(encoded_packet) if isinstance(encoded_packet, str) else None
         if not found:
             raise MalformedPacket("not a packet") from error

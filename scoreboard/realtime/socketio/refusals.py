@@ -1,4 +1,4 @@
-"""Formats Engine.IO's refusals in the error shape of all other endpoints."""
+"""Format Engine.IO's refusals in the error shape of all other endpoints."""
 
 from http import HTTPStatus
 from typing import Any

@@ -1,4 +1,4 @@
-"""Handles `update_score` events like `POST /api/score/update`, each in its own task."""
+"""Handle `update_score` events like `POST /api/score/update`, each in its own task."""
 
 import threading
 from typing import Any
@@ -15,7 +15,7 @@ from ...services import services
 from . import engine
 from .packets import StrictPacket
 
-# Concurrent updates of one client; its next packet is read when one of them is answered.
+# Concurrent updates of one client; its next packet is read after one of them is acknowledged.
 MAX_CONCURRENT_UPDATES = 256
 
 

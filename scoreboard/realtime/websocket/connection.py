@@ -1,4 +1,4 @@
-"""Server side of a WebSocket: handshake, frames by wsproto, and sending that never blocks."""
+"""The server side of a WebSocket: handshake, frames by wsproto, non-blocking sending."""
 
 import contextlib
 import logging
@@ -26,7 +26,7 @@ PING_INTERVAL = 12
 SILENCE_TIMEOUT = 40
 # Frames handled before yielding to the loop; hundreds may arrive in one read.
 FRAMES_PER_YIELD = 16
-# Limits for a client that should answer our close frame: seconds, and bytes that it still sends.
+# Limits for a client that has been sent a close frame: seconds to close, and bytes to discard.
 CLOSE_TIMEOUT = 5
 MAX_DISCARDED_BYTES = 256 * 1024
 
@@ -68,7 +68,7 @@ class WebSocket:
         # Frames that a task is sending because the client is slow; None if there are none.
         self._backlog: deque[bytes] | None = None
         self._backlog_bytes = 0
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
         self._useless = UselessTraffic()
         self._discarded_bytes = 0
         self._closing = self._aborted = self._finished = False
@@ -82,14 +82,14 @@ class WebSocket:
     def ping(self) -> None:
         """Send a ping, or abort the connection after SILENCE_TIMEOUT without data."""
         with self._lock:
-            if self._heard_at + SILENCE_TIMEOUT <= time.monotonic():
+            if self._received_at + SILENCE_TIMEOUT <= time.monotonic():
                 self._abort()
             elif not self._closing:
                 with contextlib.suppress(LocalProtocolError):  # the client has just closed
                     self._send(self._protocol.send(Ping()))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send a close frame. Aborts the connection after CLOSE_TIMEOUT without an answer."""
+        """Send a close frame. Aborts the connection after CLOSE_TIMEOUT."""
         with self._lock:
             if not self._closing:
                 self._close(code, reason)
@@ -108,7 +108,7 @@ class WebSocket:
 
     def take_data(self, data: bytes) -> bool:
         """Handle received data; b"" means the end. Return False at the end. Yields to the loop."""
-        self._heard_at = time.monotonic()
+        self._received_at = time.monotonic()
         if self._closing:
             self._discarded_bytes += len(data)
             return bool(data) and self._discarded_bytes <= MAX_DISCARDED_BYTES
@@ -162,7 +162,7 @@ class WebSocket:
             self.close(TOO_BIG, "message too big")
         elif not fragment.message_finished:
             if fragment.frame_finished:
-                self.count_useless_frame()  # a few fragments are allowed, not endless ones
+                self.count_useless_frame()  # a few fragments are allowed
         else:
             fragments, self._fragments = self._fragments, []
             empty: Any = "" if isinstance(fragment, TextMessage) else b""
@@ -188,7 +188,7 @@ class WebSocket:
         runtime.after(CLOSE_TIMEOUT, self._abort)
 
     def _shut_down_writing(self) -> None:
-        """Send the end of the stream after a close frame: the client need not answer to see it."""
+        """Send the end of the stream after a close frame: the client sees it at once."""
         if self._closing and self._backlog is None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
@@ -257,7 +257,7 @@ def serve(
     max_message_size: int,
     subprotocol: str | None = None,
 ) -> Iterable[bytes]:
-    """Answer a handshake and call `on_open` with the WebSocket, to set its callbacks.
+    """Respond to a handshake and call `on_open` with the WebSocket, to set its callbacks.
 
     No extension is accepted: compressing our small messages costs more than it saves, and memory
     per client. On the loop, returns at once; under `flask run`, blocks until the end and raises

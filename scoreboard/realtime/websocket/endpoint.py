@@ -1,4 +1,4 @@
-"""Plain WebSocket endpoint: subscribes clients to the board without a Socket.IO library."""
+"""The plain WebSocket endpoint, for clients without a Socket.IO library."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from ...observability.metrics import WEBSOCKET
 from ...services import services
 from .. import hub
 from ..connections import LiveConnection
-from . import connection as websocket
+from .connection import INTERNAL_ERROR, PING_INTERVAL, WebSocket, is_handshake, serve
 
 PATH = "/ws/scoreboard"
 SUBPROTOCOL = "scoreboard"
@@ -42,7 +42,7 @@ class WebSocketMiddleware:
             return self._socket_io(environ, start_response)
         if path != PATH or environ["REQUEST_METHOD"] != "GET":
             return self._inner(environ, start_response)
-        if not websocket.is_handshake(environ):
+        if not is_handshake(environ):
             return refuse(UpgradeRequired(), start_response)
         connections = services(self._app).connections
         connection = LiveConnection(environ.get("REMOTE_ADDR", "unknown"), WEBSOCKET)
@@ -53,7 +53,7 @@ class WebSocketMiddleware:
             services(self._app).origins.require(environ)
             connections.open(connection)
             connections.admit(connection, caller, token)
-            return websocket.serve(
+            return serve(
                 environ,
                 lambda opened: self._start(opened, connection),
                 MAX_MESSAGE_SIZE,
@@ -68,7 +68,7 @@ class WebSocketMiddleware:
     def _socket_io(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Pass a request to Engine.IO, unless it would answer it in a wrong way."""
+        """Pass a request to Engine.IO, except those to which it would respond incorrectly."""
         ended = ScoreboardError("This session has ended: connect again.", "session_ended")
         query = parse_qs(environ.get("QUERY_STRING", ""))
         names_websocket = query.get("transport", [""])[0] == "websocket"
@@ -78,8 +78,8 @@ class WebSocketMiddleware:
                 # Engine.IO would repeat it in its response, with up to six bytes for one.
                 raise ended
             is_get = environ["REQUEST_METHOD"] == "GET"
-            if is_get and names_websocket and not websocket.is_handshake(environ):
-                # Engine.IO would treat it as polling, and answer a new session without a status.
+            if is_get and names_websocket and not is_handshake(environ):
+                # Engine.IO would treat it as polling, and respond to it without a status.
                 raise UpgradeRequired
             return self._inner(environ, start_response)
         except ScoreboardError as error:
@@ -88,7 +88,7 @@ class WebSocketMiddleware:
             # Engine.IO raises this for a session that ended while the request arrived.
             return refuse(ended, start_response)
 
-    def _start(self, opened: websocket.WebSocket, connection: LiveConnection) -> None:
+    def _start(self, opened: WebSocket, connection: LiveConnection) -> None:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
         def end() -> None:
@@ -98,11 +98,11 @@ class WebSocketMiddleware:
         opened.on_message, opened.on_end = opened.count_useless_frame, end
         opened.on_slow = services(self._app).metrics.slow_clients.inc
         connection.close = connection.close_transport = opened.close
-        connection.ping, connection.ping_interval = opened.ping, websocket.PING_INTERVAL
+        connection.ping, connection.ping_interval = opened.ping, PING_INTERVAL
         try:
             hub.subscribe(self._app, WEBSOCKET, opened)
         except Exception as error:
-            opened.close(websocket.INTERNAL_ERROR, translate(error).code)
+            opened.close(INTERNAL_ERROR, translate(error).code)
 
 
 def _token() -> tuple[str, str | None]:
