@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """The objects of one application; two applications share none of them.
-
-    The `init_app` of each package sets its own attributes, in the order of `create_app`.
-    """
+    """The objects of one application, set by the `init_app` of each package. Nothing is shared."""
 
     # observability
     metrics: Metrics

@@ -1,7 +1,6 @@
 """Moderate: hide and suspend users, set their roles, end their sessions, void scores.
 
-Each action takes effect at once, reaches connected clients and is in the audit log. It
-blocks for its transactions.
+Each action blocks for its transactions, takes effect at once, and is in the audit log.
 """
 
 from dataclasses import dataclass
@@ -74,10 +73,7 @@ def reinstate(by: Moderator, user_id: str) -> accounts.Account:
 def _change(
     by: Moderator, action: str, user_id: str, values: dict[str, Any], revokes: bool = False
 ) -> accounts.Account:
-    """Set `values` of the user, log the action and return the updated user.
-
-    With `revokes`, also revoke all tokens issued until now and close their connections.
-    """
+    """Set `values` of the user, log the action, and with `revokes` end all of its sessions."""
     valid_id: str = user_reference_schema.load({"user_id": user_id})["user_id"]
     _account(valid_id)
 

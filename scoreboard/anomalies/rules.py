@@ -37,10 +37,7 @@ Anomalies = tuple[Anomaly, ...]
 
 
 def per_key(create: Callable[[], T]) -> Callable[..., T]:
-    """Return a function that returns the value of a key, created if missing.
-
-    It keeps the values of the MAX_REMEMBERED most recently used keys.
-    """
+    """Return a function from key to value, with the values of the MAX_REMEMBERED newest keys."""
     return lru_cache(MAX_REMEMBERED)(lambda *key: create())
 
 

@@ -12,10 +12,7 @@ from .schemas import Json
 
 
 class ApiDocuments:
-    """The two documents, each built by the first call that needs it.
-
-    Building takes tens of milliseconds in a thread and yields to the loop. Concurrent calls wait.
-    """
+    """The two documents, each built once in a thread when first requested. Callers wait."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app

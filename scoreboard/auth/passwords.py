@@ -74,10 +74,7 @@ def _dummy_hash() -> str:
 
 
 def _at_low_priority(work: Callable[..., T], *args: object) -> T:
-    """Return `work(*args)`, run at low priority, or raise its error. Blocks until it is done.
-
-    Each call starts a new thread, because a thread cannot raise its priority again.
-    """
+    """Return `work(*args)` or raise its error. Runs it in a new thread of low priority. Blocks."""
     outcome: list[T | Exception] = []
 
     def run() -> None:

@@ -27,10 +27,7 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 def current_roles(
     tokens: Sequence[Claims], connection: Connection | None = None
 ) -> list[str | NotAuthenticated]:
-    """Return the current role of each token's user, or why the token is refused.
-
-    Without a `connection`, takes one from the pool. Blocks for one query.
-    """
+    """Return the current role of each token's user, or the error if it is refused. One query."""
     dialect = (connection or services().database.engine).dialect.name
     ids = [token_ids(claims) for claims in tokens]
     parameters = {
@@ -96,10 +93,7 @@ def current_role(connection: Connection, claims: Claims) -> str:
 
 
 def refused(tokens: Iterable[str]) -> dict[str, NotAuthenticated]:
-    """Return the access tokens that the database now refuses, each with the error.
-
-    Expired and invalid tokens are left out. Blocks for one query.
-    """
+    """Return the valid access tokens that the database refuses, each with the error. Blocks."""
     claims: dict[str, Claims] = {}
     for token in tokens:
         with contextlib.suppress(NotAuthenticated):

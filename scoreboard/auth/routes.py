@@ -29,10 +29,7 @@ RATE_LIMITS = {
 
 @bp.after_request
 def close_after_failed_sign_in(response: Response) -> Response:
-    """Make the server close the connection after a failed sign-in or registration.
-
-    Each guess then needs a new connection, and the server limits connections per address.
-    """
+    """Close the connection after a failed sign-in: the server limits connections per address."""
     if response.status_code >= 400 and request.endpoint in ("auth.login", "auth.register"):
         response.headers["Connection"] = "close"
     return response

@@ -22,9 +22,9 @@ REUSE_GRACE = timedelta(seconds=30)
 
 
 def register(body: object, client: ClientInfo) -> accounts.Account:
-    """Create an account with the role player from the body of a registration.
+    """Create an account with the role player. Blocks while the password is hashed.
 
-    Raises InvalidInput, Conflict or Overloaded. Blocks while the password is hashed.
+    Raises InvalidInput, Conflict or Overloaded.
     """
     with audit.account_event(client, "register") as event:
         loaded = register_schema.load(json_object(body))
@@ -39,10 +39,9 @@ def register(body: object, client: ClientInfo) -> accounts.Account:
 
 
 def login(body: object, client: ClientInfo) -> dict[str, Any]:
-    """Return a new token pair for the username and password in the body.
+    """Return a new token pair for a username and password. Blocks while the password is checked.
 
-    Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded. Blocks while the password
-    is checked.
+    Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded.
     """
     with audit.account_event(client, "login") as event:
         loaded = login_schema.load(json_object(body))
@@ -98,10 +97,7 @@ def refresh(token: str | None, client: ClientInfo) -> dict[str, Any]:
 
 
 def logout(token: str | None, client: ClientInfo) -> None:
-    """Revoke the sign-in of this access or refresh token and close its connections.
-
-    A used refresh token is accepted too. Raises NotAuthenticated.
-    """
+    """Revoke the sign-in of an access or (even used) refresh token; close its connections."""
     with audit.account_event(client, "logout") as event:
         claims = tokens.read(token, "access", "refresh")
         event.user_id = tokens.user_id(claims)

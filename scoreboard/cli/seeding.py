@@ -16,10 +16,7 @@ CHUNK_SIZE = 5_000
 
 
 def seed_players(count: int, scores: bool) -> list[dict[str, Any]]:
-    """Create players, each with a random score if `scores`, and return their rows.
-
-    Blocks for one transaction per CHUNK_SIZE players.
-    """
+    """Create players, each with a random score if `scores`; return their rows. Blocks."""
     prefix = f"player-{secrets.token_hex(4)}"
     players = [_player(f"{prefix}-{number}") for number in range(count)]
     for start in range(0, count, CHUNK_SIZE):

@@ -75,10 +75,7 @@ def _play(
 
 
 class Subscriber:
-    """Counts the messages that a plain WebSocket receives, from construction until `stop`.
-
-    Raises ClickException if it cannot connect.
-    """
+    """Counts the messages of a plain WebSocket. Raises ClickException if it cannot connect."""
 
     def __init__(self, url: str, token: str) -> None:
         server = urlsplit(url)

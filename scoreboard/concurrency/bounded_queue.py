@@ -57,8 +57,7 @@ class BoundedQueue:
     def slot(self, address: str = "") -> Iterator[None]:
         """Hold a slot for the context. Blocks until one is free.
 
-        Raises Overloaded if the queue is full or the wait exceeds the timeout, or the shared
-        exception of a caller that failed during the wait.
+        Raises Overloaded if the queue is full or the wait times out, or a shared exception.
         """
         caller = _Caller(address)
         try:

@@ -58,10 +58,7 @@ class Coalescer(Generic[Item, Result]):
         return result
 
     def run_all(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
-        """Return the results of these items, which stay in one batch. Raises Overloaded.
-
-        Blocks until the batch is done.
-        """
+        """Return the results of these items, from one batch. Blocks. Raises Overloaded."""
         call = _Call[Item, Result](items)
         with self._lock:
             leads = not self._busy

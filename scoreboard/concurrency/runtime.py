@@ -49,10 +49,7 @@ ASYNC_MODE = "eventlet" if ON_EVENTLET else "threading"
 
 
 class Signal:
-    """Wakes the one task or thread that waits for it, once.
-
-    Acquiring a lock twice is the cheapest way to wait.
-    """
+    """Wakes the one task or thread that waits for it, once. A lock is the cheapest way to wait."""
 
     __slots__ = ("_lock",)
 
@@ -70,10 +67,7 @@ class Signal:
 
 
 def run_in_thread(work: Callable[..., T], *args: Any) -> T:
-    """Return `work(*args)`, run in a native thread on eventlet. Blocks only this caller.
-
-    The thread must not use locks or queues of the loop.
-    """
+    """Return `work(*args)`, run in a native thread on eventlet; it must not use green locks."""
     if not ON_EVENTLET:
         return work(*args)
     result: T = tpool.execute(work, *args)
@@ -235,10 +229,7 @@ idle_tasks: list[Any] = []
 
 
 def start(work: Callable[..., object], *args: Any) -> None:
-    """Run `work(*args)` in a new task; return when it blocks or ends.
-
-    For callbacks of the loop. `work` must not raise. Eventlet only.
-    """
+    """Run `work(*args)`, which must not raise, in a new task until it blocks. Eventlet only."""
     task = idle_tasks.pop() if idle_tasks else greenlet(_run_tasks, hubs.get_hub().greenlet)
     task.switch(work, args)
 

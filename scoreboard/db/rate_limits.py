@@ -116,10 +116,7 @@ def _parse(name: str, limits: str) -> tuple[Limit, ...]:
 
 
 class MemoryLimits(MovingWindowSupport, Storage):
-    """Rate limits in memory. The cost of a hit does not grow with the number of keys.
-
-    Times are monotonic, so changes of the system clock have no effect.
-    """
+    """Rate limits in memory, by monotonic time. The cost of a hit is independent of the keys."""
 
     STORAGE_SCHEME = ["limits+memory"]  # noqa: RUF012 - the library's name
     base_exceptions = ()

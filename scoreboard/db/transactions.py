@@ -289,18 +289,12 @@ def read(work: Callable[[Connection], T]) -> T:
 
 
 def query(statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the rows of one statement. Raises what `read` raises.
-
-    Faster than `read`: a single statement sees one snapshot without a transaction.
-    """
+    """Return the rows of one statement, as `read` does, but faster: without a transaction."""
     return _run(lambda c: c.execute(statement, parameters).all(), Access.QUERY)
 
 
 def long_read(work: Callable[[Connection], T]) -> T:
-    """Return the result of `work`, as `read` does, for reads that take longer.
-
-    On SQLite `work` runs in a thread, with the restrictions described at `transaction`.
-    """
+    """Return the result of a long read. On SQLite it runs in a thread; see `transaction`."""
     return _run(work, Access.LONG_READ)
 
 

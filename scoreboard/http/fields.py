@@ -87,10 +87,7 @@ class Schema(marshmallow.Schema):
 
 
 class QuerySchema(marshmallow.Schema):
-    """A schema of a query string; unknown parameters are ignored.
-
-    Caches and trackers add their own to URLs: jQuery's `_`, `fbclid`, `utm_source`.
-    """
+    """A schema of a query string; ignores the parameters that caches and trackers add to URLs."""
 
     class Meta:
         """Options of the Marshmallow schema."""

@@ -61,10 +61,7 @@ def page(query: dict[str, str], token: str | None, known: Collection[str]) -> Ca
 def neighbours(
     user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
 ) -> CacheableBody:
-    """Return a user's `entry`, the `entries` around and including it, and `total`.
-
-    Otherwise as `page`. Raises NotFound if the user does not exist or is not on the board.
-    """
+    """Return a user's `entry`, the `entries` around it, and `total`. Raises NotFound."""
     _authorize(token)
     parameters = neighbours_query_schema.load({**query, "user_id": user_id})
 

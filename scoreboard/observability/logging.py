@@ -45,10 +45,7 @@ class MessageFormatter(logging.Formatter):
 
 
 class CleanFormatter(logging.Formatter):
-    """Formats records without tokens or control characters, which could forge a line.
-
-    A database failure has no traceback.
-    """
+    """Formats records without tokens, control characters, and tracebacks of database failures."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of the record, which is not changed."""
@@ -109,10 +106,7 @@ def _is_database(error: BaseException | None) -> bool:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Remove the traceback. Engine.IO logs errors caused by client input, not by our code.
-
-    Our handlers log their own exceptions before the library sees them.
-    """
+    """Remove the traceback of an error of Engine.IO, which client input caused, not our code."""
     if record.exc_info and record.exc_info[0]:
         record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", None
     record.exc_info = None

@@ -93,10 +93,7 @@ def hidden_client_addresses(settings: Settings) -> str | None:
 
 
 def repeated_secrets(settings: Settings) -> str | None:
-    """Check for secrets that repeat one character: long enough, but easy to guess.
-
-    At start-up this is only a warning.
-    """
+    """Check for secrets that repeat one character. At start-up this is only a warning."""
     for name in SECRETS:
         if len(set(settings[name])) == 1:
             return Problem(
@@ -106,10 +103,7 @@ def repeated_secrets(settings: Settings) -> str | None:
 
 
 def wrong_server(server: str) -> str | None:
-    """Check for an unsupported server, or one that patched the standard library too late.
-
-    Modules imported before the patching block the loop while they wait.
-    """
+    """Check for an unsupported server, or one that imported modules before it patched them."""
     # Imported only with PostgreSQL; importing it here would slow down every other start.
     waiting = sys.modules.get("psycopg.waiting")
     waits_green = waiting is None or waiting.wait is waiting.wait_select

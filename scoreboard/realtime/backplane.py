@@ -70,10 +70,7 @@ class LocalBackplane(SubscribingManager, socketio.Manager):
 
 
 class RedisBackplane(SubscribingManager, socketio.RedisManager):
-    """Redis backplane: the manager of one of several processes.
-
-    A task publishes from a queue, so a Redis that hangs delays no caller.
-    """
+    """Redis backplane: a task publishes from a queue, so a Redis that hangs delays no caller."""
 
     def __init__(
         self,

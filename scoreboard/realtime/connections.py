@@ -67,10 +67,7 @@ class Connections:
         self.stopping = False  # then new connections and events are refused
 
     def set_capacity(self, max_connections: int, per_address: int) -> None:
-        """Limit the connections in total and per address.
-
-        The server passes what its file descriptors allow. A lower setting per address stays.
-        """
+        """Limit the connections in total and per address; a lower setting per address stays."""
         self._max_connections = max_connections
         self._per_address = min(self._per_address, per_address)
 
@@ -140,10 +137,9 @@ class Connections:
                 self._count_out(connection)
 
     def end_sessions(self, ended: Mapping[str, float]) -> None:
-        """Close every connection whose token has one of these ids and was issued by its time.
+        """Close every connection with one of these token ids, issued until the id's Unix time.
 
-        `ended` maps token ids to Unix times. Yields to the loop after each close: thousands may
-        share one id.
+        Yields to the loop after each close: thousands may share one id.
         """
         for connection in runtime.yielding(self._all if ended else ()):
             caller = connection.caller

@@ -31,10 +31,7 @@ class Subscribers:
         self.sent_at: float | None = None  # by time.monotonic
 
     def deliver(self, batch: Batch) -> None:
-        """Send the updates to all subscribers, and the top 10 if it changed. Never blocks.
-
-        A failure is logged and never raised, because the updates are committed.
-        """
+        """Send the updates to all subscribers, and a changed top 10. Never blocks or raises."""
         messages = [{"type": "score_update", "data": update} for update in batch.updates]
         if batch.top10 != self.top10:
             self.top10 = batch.top10
@@ -94,10 +91,7 @@ def publish(batch: Batch) -> None:
 
 
 def subscribe(app: Flask, protocol: str, subscriber: Any) -> None:
-    """Add a subscriber and send it the current top 10 first. May block for a read.
-
-    `subscriber` is an EngineSession for Socket.IO, a WebSocket otherwise.
-    """
+    """Add an EngineSession or a WebSocket; send it the current top 10 first. May block."""
     subscribers = services(app).subscribers
 
     def add() -> None:

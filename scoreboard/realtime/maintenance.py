@@ -91,10 +91,7 @@ class Sessions:
 
 
 def _end_refused(app: Flask) -> None:
-    """Close connections of users whom the database now refuses, after a change by any process.
-
-    Checks one batch per call: with thousands connected, each is checked every few seconds.
-    """
+    """Close connections that the database now refuses: each is checked every few seconds."""
     checked = services(app).connections.next_user_connections(revocations.MAX_BATCH_SIZE)
     refused = revocations.refused({each.token for each in checked if each.token}) if checked else {}
     for connection in checked:

@@ -159,10 +159,7 @@ class _RemainingScores:
 
 
 def _read_remaining(score_id: int, policy: Policy) -> _RemainingScores:
-    """Read the user's remaining scores in chunks, yielding to the loop in between.
-
-    Raises NotFound or Conflict if the score cannot be voided.
-    """
+    """Read the remaining scores in chunks, yielding to the loop. Raises NotFound or Conflict."""
 
     def start(connection: Connection) -> _RemainingScores:
         statement = select(Score.user_id, Score.voided_at).where(Score.score_id == score_id)

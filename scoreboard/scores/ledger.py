@@ -46,8 +46,7 @@ class Ledger:
     def record(self, update: Update) -> Receipt:
         """Record and publish the update; return its receipt. Blocks until the commit.
 
-        Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError or Overloaded, or the database
-        error that this update alone causes.
+        Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError, Overloaded or a database error.
         """
         return self._batches.run(update)
 

@@ -29,10 +29,7 @@ MAX_BATCH_BYTES = 256 * 1024
 
 
 def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], object]) -> None:
-    """Create the application's ledger.
-
-    `publish` is called with each committed batch, `observe` with each attempt that has ended.
-    """
+    """Create the application's ledger, with callbacks for committed batches and ended attempts."""
     services(app).ledger = Ledger(POLICIES[app.config["SCORE_POLICY"]], publish)
     services(app).void_lock = threading.Lock()
     services(app).observe_attempt = observe

@@ -28,11 +28,7 @@ SWITCH_INTERVAL = 0.0005
 
 
 def run(app: Flask) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully. Blocks.
-
-    Raises SystemExit with a one-line message if the application is misconfigured or the port is in
-    use.
-    """
+    """Serve until SIGTERM or SIGINT, then stop gracefully. Blocks. Raises SystemExit."""
     doctor.check_start(app, server=runtime.ASYNC_MODE)
     sockets = _listen(app.config["HOST"], app.config["PORT"])
     listener = Listener(sockets, app)

@@ -153,10 +153,7 @@ class Listener:
 
 
 def listen(host: str | None, port: int) -> list[socket.socket]:
-    """Return sockets that listen on `host`, or on all addresses if it is None.
-
-    Resolves the name, which may block. Raises OSError.
-    """
+    """Return sockets that listen on `host`, or on all addresses if it is None. Raises OSError."""
     if host is not None:
         found = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         return [_listening(family, str(address[0]), port) for family, *_, address in found]

@@ -31,10 +31,7 @@ class ResponseHead:
         return CLOSE in self.headers
 
     def encode(self, parts: Iterable[bytes], method: str, connection: str | None) -> bytes:
-        """Return the whole response; `connection` is the value of the Connection header, if any.
-
-        Raises RuntimeError if the application did not call `start_response`.
-        """
+        """Return the whole response. Raises RuntimeError without a status."""
         if not self.status:
             raise RuntimeError("the application returned without a status")
         body = b"".join(parts)

@@ -65,10 +65,7 @@ class EngineSession(Socket):
 
     @staticmethod
     def adopt(socket: Any, on_slow: Callable[[], object]) -> "EngineSession":
-        """Make the library's session an `EngineSession`, before its ping task starts.
-
-        `on_slow` is called when it closes because the client is too slow.
-        """
+        """Make the library's session an `EngineSession`; a slow client calls `on_slow`."""
         socket.__class__ = EngineSession
         socket.lock, socket.on_slow = runtime.lock(), on_slow
         socket.last_ping, socket.useless = None, UselessTraffic()
@@ -114,10 +111,9 @@ class EngineSession(Socket):
         return not self.closed
 
     def handle_post_request(self, environ: dict[str, Any]) -> None:
-        """Handle the packets of a polling client: all of them, or none if one is malformed.
+        """Handle the packets of a polling client: all, or none if one is malformed.
 
-        Raises EngineIOError, which ends the session, for a malformed packet and for too many
-        useless ones.
+        Raises EngineIOError, which ends the session, also for too many useless packets.
         """
         length = int(environ.get("CONTENT_LENGTH") or "0")
         if length > self.server.max_http_buffer_size:

@@ -140,10 +140,7 @@ class SocketIOHandlers:
         return not was_refused
 
     def _refuse_namespace(self, client: SocketIOClient, namespace: str) -> None:
-        """Refuse to connect a client to a namespace other than the main one.
-
-        python-socketio sends a plain string, which clients show without a message or a code.
-        """
+        """Refuse a namespace with a code: clients cannot show the library's plain string."""
         error = NotFound(
             "There is no such namespace: connect without one, to the path /ws/scoreboard.",
             "unknown_namespace",
