@@ -20,7 +20,7 @@ class DatabaseUnavailable(Exception):
 
 # As opposed to errors that the database reports about a statement, such as a taken name.
 # TimeoutError is the pool's: no connection became free.
-DATABASE_FAILURES = (
+DATABASE_ERRORS = (
     OperationalError,
     InterfaceError,
     InternalError,

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from ..errors import DATABASE_FAILURES, Overloaded, ServerError, translate
+from ..errors import DATABASE_ERRORS, Overloaded, ServerError, translate
 from . import runtime
 
 MAX_PENDING = 5000
@@ -109,7 +109,7 @@ class Coalescer(Generic[Item, Result]):
             # Even a task that is being killed must wake the callers that it took from the queue.
             # Not with the error itself: each caller would add to its traceback and log it.
             sent = translate(error) if isinstance(error, Exception) else ServerError()
-            if isinstance(error, DATABASE_FAILURES):
+            if isinstance(error, DATABASE_ERRORS):
                 with self._lock:
                     while self._queue:
                         batch.append(self._pop())

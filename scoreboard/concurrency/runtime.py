@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
+from wsgiref.types import WSGIEnvironment
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -28,9 +29,6 @@ log = logging.getLogger(__name__)
 # Bytes to read and drop after the end of a WebSocket, from a client that continues to send.
 MAX_DISCARDED = 1024 * 1024
 MAX_IDLE_TASKS = 32
-
-WsgiEnvironment = dict[str, Any]
-
 
 ON_EVENTLET = "eventlet" in sys.modules and sys.modules["eventlet"].patcher.is_monkey_patched(
     "socket"
@@ -164,7 +162,7 @@ def lock() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if ON_EVENTLET else threading.Lock()
 
 
-def detach_socket(environ: WsgiEnvironment, seconds: float) -> tuple[Any, bytes]:
+def detach_socket(environ: WSGIEnvironment, seconds: float) -> tuple[Any, bytes]:
     """Return the socket of this request and the bytes that were read after the request.
 
     `seconds` is the timeout of its operations under `flask run`; on eventlet it never blocks.
@@ -327,7 +325,7 @@ class _Reader(SocketWatch):
             self.on_readable(self._start)
 
 
-def finish(environ: WsgiEnvironment) -> list[bytes]:
+def finish(environ: WSGIEnvironment) -> list[bytes]:
     """End a request whose response was sent on its socket; return the body for the server.
 
     Under `flask run`, shuts the socket down and raises ConnectionError, as its server expects.

@@ -40,7 +40,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..concurrency import runtime
 from ..concurrency.bounded_queue import BoundedQueue
-from ..errors import DATABASE_FAILURES, DatabaseUnavailable
+from ..errors import DATABASE_ERRORS, DatabaseUnavailable
 from ..extensions import Base, db, migrate
 from ..models import BoardVersion, RevokedToken
 from ..services import services
@@ -88,13 +88,6 @@ class Access(Enum):
 
 
 WRITES = (Access.WRITE, Access.LEDGER_WRITE)
-POSTGRES_BEGIN = {
-    Access.READ: POSTGRES_BEGIN_READ,
-    Access.QUERY: "",
-    Access.LONG_READ: POSTGRES_BEGIN_READ,
-    Access.WRITE: POSTGRES_BEGIN_WRITE,
-    Access.LEDGER_WRITE: POSTGRES_BEGIN_WRITE,
-}
 
 
 class Database:
@@ -106,7 +99,7 @@ class Database:
         if self.is_sqlite:
             # SQLite has one writer at a time. Others wait here instead of polling in threads, and
             # fail with a writer that found the file locked.
-            self._queue = BoundedQueue(1, MAX_WAITING, WAIT_TIMEOUT, shared=DATABASE_FAILURES)
+            self._queue = BoundedQueue(1, MAX_WAITING, WAIT_TIMEOUT, shared=DATABASE_ERRORS)
         else:
             # One connection is reserved for the ledger, which has one transaction at a time.
             size = sql_engine.pool.size()  # type: ignore[attr-defined]
@@ -124,7 +117,7 @@ class Database:
             return run(work, access)
         try:
             result = run(work, access)
-        except DATABASE_FAILURES:
+        except DATABASE_ERRORS:
             self._note_write(False)
             raise
         self._note_write(True)
@@ -143,7 +136,9 @@ class Database:
 
     def _run_postgres(self, work: Callable[[Connection], T], access: Access) -> T:
         """Run `work`; retry after a conflict, or if the pooled connection was already dead."""
-        begin = POSTGRES_BEGIN[access]
+        begin = POSTGRES_BEGIN_WRITE if access in WRITES else POSTGRES_BEGIN_READ
+        if access is Access.QUERY:
+            begin = ""
         with contextlib.nullcontext() if access is Access.LEDGER_WRITE else self._queue.slot():
             deadline = time.monotonic() + DEADLINE
             for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -205,7 +200,7 @@ class Database:
                 with self._connected("BEGIN", time.monotonic() + DEADLINE) as connection:
                     connection.exec_driver_sql("SELECT 1")
                 self.is_down = False
-            except DATABASE_FAILURES:
+            except DATABASE_ERRORS:
                 # A failed connect leaves its socket open in a reference cycle.
                 gc.collect(1)
         log.warning("the database responds again")
@@ -275,14 +270,14 @@ def is_up_to_date() -> bool:
 
 def _run(work: Callable[[Connection], T], access: Access) -> T:
     """Run `work` on the database of the current application, and count a failure."""
-    with services().metrics.database_errors.count_exceptions(DATABASE_FAILURES):
+    with services().metrics.database_errors.count_exceptions(DATABASE_ERRORS):
         return services().database.run(work, access)
 
 
 def read(work: Callable[[Connection], T]) -> T:
     """Return the result of `work`, whose reads all see one snapshot.
 
-    On SQLite `work` blocks the loop. Raises one of DATABASE_FAILURES if the database fails or does
+    On SQLite `work` blocks the loop. Raises one of DATABASE_ERRORS if the database fails or does
     not respond within `DEADLINE` seconds, and Overloaded if too many callers wait.
     """
     return _run(work, Access.READ)
@@ -306,7 +301,7 @@ def transaction(work: Callable[[Connection], T], reserved: bool = False) -> T:
     waits for the lock, so there `work` runs in a thread; it must not use Flask's context or green
     locks. Yields to the loop. `reserved` uses the connection that is reserved for the ledger.
 
-    Raises what `read` raises. After one of DATABASE_FAILURES it is unknown whether a commit in
+    Raises what `read` raises. After one of DATABASE_ERRORS it is unknown whether a commit in
     progress took effect.
     """
     return _run(work, Access.LEDGER_WRITE if reserved else Access.WRITE)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from ..concurrency.coalescer import Coalescer
 from ..db import transactions
-from ..errors import DATABASE_FAILURES, Overloaded, ServerError
+from ..errors import DATABASE_ERRORS, Overloaded, ServerError
 from ..http.etags import CacheableBody, etag_of
 from ..http.fields import number
 from ..http.json import dumps
@@ -134,7 +134,7 @@ class Top10Cache:
             before, started = self._batch, time.monotonic()
             try:
                 current = self._read_board()
-            except DATABASE_FAILURES:
+            except DATABASE_ERRORS:
                 self._read_at = time.monotonic()  # retry no sooner than after a success
                 raise
             with self._lock:

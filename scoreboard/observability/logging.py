@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from ..errors import DATABASE_FAILURES
+from ..errors import DATABASE_ERRORS
 from .log_writer import LogWriter
 
 AUDIT = "scoreboard.audit"
@@ -102,7 +102,7 @@ def _error(record: logging.LogRecord) -> BaseException | None:
 
 
 def _is_database(error: BaseException | None) -> bool:
-    return isinstance(error, DATABASE_FAILURES) or type(error).__module__.split(".")[0] in DRIVERS
+    return isinstance(error, DATABASE_ERRORS) or type(error).__module__.split(".")[0] in DRIVERS
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

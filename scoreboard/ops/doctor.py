@@ -13,7 +13,7 @@ from flask import Flask, current_app
 
 from ..concurrency import runtime
 from ..db import transactions
-from ..errors import DATABASE_FAILURES
+from ..errors import DATABASE_ERRORS
 from ..extensions import db
 from ..services import services
 
@@ -118,7 +118,7 @@ def database() -> str | None:
     """Check whether the database responds and can be written to. Other checks ignore failures."""
     try:
         transactions.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
-    except DATABASE_FAILURES:
+    except DATABASE_ERRORS:
         return Problem("DATABASE_URL does not respond: is it correct, and is the database running?")
     if not services().database.try_write():
         return Problem("the database cannot be written to: is it full, or read-only?")
@@ -150,7 +150,7 @@ def tables() -> str | None:
     """Check for tables of another version than the code's."""
     try:
         up_to_date = transactions.is_up_to_date()
-    except DATABASE_FAILURES:
+    except DATABASE_ERRORS:
         return None
     return None if up_to_date else Problem("run `flask --app scoreboard db upgrade`")
 
@@ -170,7 +170,7 @@ def _query(query: str) -> Any:
         return None
     try:
         return transactions.read(lambda connection: connection.exec_driver_sql(query).scalar_one())
-    except DATABASE_FAILURES:
+    except DATABASE_ERRORS:
         return None
 
 

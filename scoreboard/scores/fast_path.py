@@ -5,8 +5,8 @@ a chunked body) go to the Flask routes, which call the same functions and send t
 """
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask
 
@@ -18,25 +18,23 @@ from ..http.responses import refuse, respond
 from ..services import services
 from .submit import submit
 
-Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
 # Limits the digits: `int` raises ValueError for thousands of them.
 LENGTH = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-def middleware(app: Flask, inner: Application) -> Application:
+def middleware(app: Flask, inner: WSGIApplication) -> WSGIApplication:
     """Return `inner` wrapped so that plain top 10 and update requests never reach Flask."""
     max_length = app.config["MAX_CONTENT_LENGTH"]
     top10_cache = services(app).top10_cache
 
-    def top10(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def top10(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         content = top10_cache.get()
         if is_known(content.etag, environ):
             start_response("304 Not Modified", list(headers(content.etag).items()))
             return []
         return respond(200, content.body or b"", start_response, headers(content.etag))
 
-    def update(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def update(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with app.app_context():
             receipt = submit(
                 request.plain_json_body(environ),
@@ -45,12 +43,12 @@ def middleware(app: Flask, inner: Application) -> Application:
             )
         return respond(200, dumps(receipt), start_response)
 
-    endpoints: dict[tuple[str, str], Application] = {
+    endpoints: dict[tuple[str, str], WSGIApplication] = {
         ("GET", "/api/score/top10"): top10,
         ("POST", "/api/score/update"): update,
     }
 
-    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def handle(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         endpoint = endpoints.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
         if endpoint is None or not _is_plain(environ, max_length):
             return inner(environ, start_response)
@@ -62,7 +60,7 @@ def middleware(app: Flask, inner: Application) -> Application:
     return handle
 
 
-def _is_plain(environ: dict[str, Any], max_length: int) -> bool:
+def _is_plain(environ: WSGIEnvironment, max_length: int) -> bool:
     length = environ.get("CONTENT_LENGTH") or "0"
     return (
         "HTTP_ORIGIN" not in environ

@@ -104,9 +104,9 @@ def void(
     cannot be, and ServerError if other processes keep voiding scores of the same user.
     """
     for _ in range(MAX_TRIES):
-        remaining = _read_remaining(score_id, policy)
+        rest = _read_remaining(score_id, policy)
         with contextlib.suppress(_Outdated):
-            return change(functools.partial(_void, remaining, voided_by, reason))
+            return change(functools.partial(_void, rest, voided_by, reason))
     raise ServerError
 
 
@@ -175,33 +175,29 @@ def _read_remaining(score_id: int, policy: Policy) -> _RemainingScores:
         if connection.dialect.name == "postgresql":
             # Without statistics on this user, Postgres sorts the whole history for each read.
             connection.exec_driver_sql("SET LOCAL enable_sort = off")
-        parameters = {
-            "user_id": remaining.user_id,
-            "after": remaining.newest_id,
-            "limit": CHUNK_SIZE,
-        }
+        parameters = {"user_id": rest.user_id, "after": rest.newest_id, "limit": CHUNK_SIZE}
         return connection.execute(_CHUNK_AFTER, parameters).all()
 
-    remaining = transactions.read(start)
+    rest = transactions.read(start)
     while True:
         started = time.perf_counter()
         rows = transactions.long_read(read_chunk)
-        remaining.add(rows)
+        rest.add(rows)
         if len(rows) < CHUNK_SIZE:
-            return remaining
+            return rest
         # Leaves at least a third of the time to other requests.
         time.sleep((time.perf_counter() - started) / 2)
 
 
 def _void(
-    remaining: _RemainingScores, voided_by: str | None, reason: str, connection: Connection
+    rest: _RemainingScores, voided_by: str | None, reason: str, connection: Connection
 ) -> VoidedScore:
     """Void the score and write its user's standing. Raises _Outdated or Conflict."""
-    if _voided_ids(connection, remaining.user_id) != remaining.voided:
+    if _voided_ids(connection, rest.user_id) != rest.voided:
         raise _Outdated
     voided: Any = connection.execute(
         update(Score)
-        .where(Score.score_id == remaining.score_id)
+        .where(Score.score_id == rest.score_id)
         .values(voided_at=datetime.now(UTC), voided_by=voided_by, void_reason=reason)
         .returning(
             Score.score_id,
@@ -213,10 +209,10 @@ def _void(
             Score.void_reason,
         )
     ).one()
-    parameters = {"user_id": remaining.user_id, "after": remaining.newest_id}
-    remaining.add(connection.execute(_SCORES_AFTER, parameters))
+    parameters = {"user_id": rest.user_id, "after": rest.newest_id}
+    rest.add(connection.execute(_SCORES_AFTER, parameters))
     try:
-        remaining.write_standing(connection)
+        rest.write_standing(connection)
     except ScoreOutOfRange:
         raise Conflict(
             "Without this score the total would leave the range of exact numbers.", "out_of_range"

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 from engineio import packet, payload
 from engineio.exceptions import ContentTooLongError, EngineIOError, QueueEmpty, UnknownPacketError
@@ -146,7 +147,7 @@ class EngineSession(Socket):
             self.is_polling = False
         return packets
 
-    def _upgrade_websocket(self, environ: runtime.WsgiEnvironment, start_response: Any) -> Any:
+    def _upgrade_websocket(self, environ: WSGIEnvironment, start_response: Any) -> Any:
         if not is_handshake(environ):
             return refusals.refusal(UpgradeRequired())
         return serve(environ, self.open_websocket, MAX_MESSAGE_SIZE)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from sys import getsizeof
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 import wsproto.connection
 from wsproto.events import CloseConnection, Event, Message, Ping, Pong, TextMessage
@@ -238,7 +239,7 @@ class WebSocket:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def is_handshake(environ: runtime.WsgiEnvironment) -> bool:
+def is_handshake(environ: WSGIEnvironment) -> bool:
     """Whether the request is a WebSocket handshake as RFC 6455 defines it."""
     options = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
@@ -252,7 +253,7 @@ def is_handshake(environ: runtime.WsgiEnvironment) -> bool:
 
 
 def serve(
-    environ: runtime.WsgiEnvironment,
+    environ: WSGIEnvironment,
     on_open: Callable[[WebSocket], object],
     max_message_size: int,
     subprotocol: str | None = None,
