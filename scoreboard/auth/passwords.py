@@ -54,8 +54,7 @@ def hash_password(password: str) -> str:
 def matches(password: str, password_hash: str | None) -> bool:
     """Whether the password has this hash. If the hash is None: False, after the same time.
 
-    Blocks the caller, not the loop, for tens of milliseconds, or twice as long for a password
-    that is not in NFC.
+    Blocks the caller, not the loop, for tens of milliseconds; twice as long if not in NFC.
     """
     return run_in_thread(_at_low_priority, _matches, password, password_hash)
 

@@ -1,7 +1,7 @@
 """Issue and verify access and refresh tokens.
 
-Every sign-in is a family: its access and refresh tokens carry the same `family`, and revoking the
-family revokes them all. A token minted elsewhere with our key has no family, only its `jti`.
+All tokens of a sign-in carry the same `family`, and revoking the family revokes them all. A token
+minted elsewhere has no family, only its `jti`.
 """
 
 import contextlib
@@ -49,10 +49,7 @@ def authenticate(token: str | None) -> Caller:
 
 
 def claimed(token: str | None) -> tuple[str | None, str] | None:
-    """Return the user id and role in a valid access token's claims, None for any other token.
-
-    The database is not read: the token may be revoked and the role outdated.
-    """
+    """Return the user id and role in a valid access token; None for others. Reads no database."""
     try:
         claims = read(token, "access")
     except NotAuthenticated:
@@ -92,8 +89,8 @@ def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
 def _verified(token: str, keys: tuple[str, ...], algorithm: str) -> Claims:
     """Return the claims of a token signed with one of the keys. Only valid tokens are cached.
 
-    Callers must compare `exp` and `iat` with the current time. Raises PyJWT's errors, and
-    ValueError or OverflowError for malformed claims.
+    Callers must compare `exp` and `iat` with the current time. Raises PyJWT's errors, ValueError
+    or OverflowError.
     """
     if len(token) > MAX_TOKEN_LENGTH:
         raise jwt.InvalidTokenError

@@ -1,7 +1,7 @@
 """Coalesce concurrent calls into batches.
 
 The first caller becomes the leader and processes the items of all callers queued by then. Callers
-that arrive meanwhile form the next batch. Batches grow with the load; a single caller never waits.
+that arrive meanwhile form the next batch, so batches grow with the load.
 """
 
 from collections import deque

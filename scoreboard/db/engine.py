@@ -42,9 +42,8 @@ POSTGRES_BEGIN_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED" + _SETTINGS
 class DeadlineConnection(psycopg.Connection[Any]):
     """A psycopg connection whose waits end at `deadline` (`time.monotonic`).
 
-    At the deadline the connection is closed, because it is in the middle of an exchange, and
-    OperationalError is raised. Server-side timeouts do not help when the server hangs with its
-    sockets open.
+    It is then closed, in the middle of an exchange, and raises OperationalError. Server-side
+    timeouts do not help when the server hangs with its sockets open.
     """
 
     deadline = math.inf
@@ -123,10 +122,9 @@ def _prepare_postgres(engine: Engine) -> None:
 
 
 def close(engine: Engine) -> None:
-    """Close all idle connections.
+    """Close all idle connections. Blocks while SQLite writes its write-ahead log back.
 
-    Blocks while SQLite writes its write-ahead log into the database file, which is then the
-    complete database, unless another process has it open.
+    The file is then the complete database, unless another process has it open.
     """
     if engine.dialect.name == "sqlite":
         with contextlib.suppress(Exception), engine.connect() as connection:
@@ -137,9 +135,8 @@ def close(engine: Engine) -> None:
 def _addresses(options: dict[str, Any]) -> dict[str, str]:
     """Return connection options with the host's addresses, so that libpq does no name lookup.
 
-    libpq's lookup would block the whole process while a name server does not respond. Yields to
-    the loop. Raises psycopg.OperationalError if the name is not resolved within
-    `NAME_LOOKUP_TIMEOUT`.
+    That would block the whole process. Yields to the loop. Raises psycopg.OperationalError if the
+    name is not resolved within `NAME_LOOKUP_TIMEOUT`.
     """
     host, port = options.get("host"), options.get("port") or 5432
     if not runtime.ON_EVENTLET or not host or "hostaddr" in options or not _is_name(host):

@@ -99,10 +99,9 @@ def init_app(app: Flask) -> None:
 
 
 def count(setting: str, amounts: Mapping[str, int]) -> Sequence[Quota]:
-    """Count the given number of hits for each key, or as many as the limits allow.
+    """Count the given number of hits for each key, or as many as the limits of `setting` allow.
 
-    `setting` is the name of the setting that holds the limits. A hit that one limit refuses is
-    counted in none. Returns the quota of each key before counting. Yields to the loop.
+    A hit that one limit refuses is counted in none. Returns the quotas before counting. Yields.
     """
     limits = _parse(setting, current_app.config[setting])
     hits = [Hits(key, amount, limits) for key, amount in amounts.items()]

@@ -98,8 +98,8 @@ class QuerySchema(marshmallow.Schema):
 class FastSchema(Schema):
     """A flat schema that loads valid input without Marshmallow's overhead.
 
-    It must have no hooks, nested schemas or defaults. Each field validates as usual; input with an
-    error is loaded again by Marshmallow, which collects all messages.
+    It must have no hooks, nested schemas or defaults. Marshmallow loads input with an error again
+    and collects all messages.
     """
 
     def __init__(self, **options: Any) -> None:

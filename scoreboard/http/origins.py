@@ -76,7 +76,7 @@ def normalise_listed(text: str) -> str:
     """Return an entry of `CORS_ORIGINS` in its normal form.
 
     An entry is `*`, an origin, or an origin whose host begins with one `*.` label. Raises
-    ValueError for anything else; its message names the rule.
+    ValueError, whose message names the rule.
     """
     if text == "*":
         return text

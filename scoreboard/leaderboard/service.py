@@ -40,10 +40,10 @@ def init_app(app: Flask) -> None:
 
 
 def page(query: dict[str, str], token: str | None, known: Collection[str]) -> CacheableBody:
-    """Return a page of the leaderboard: `entries`, `total`, and the cursor `next`.
+    """Return a page of the leaderboard: `entries`, `total`, and the cursor `next`. Blocks.
 
     The body is None if its ETag is in `known`. Raises InvalidInput, and NotAuthenticated unless the
-    board is public or the token may watch it. Blocks for the read.
+    board is public or the token may watch it.
     """
     _authorize(token)
     parameters = page_query_schema.load(query)

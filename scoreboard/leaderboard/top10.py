@@ -86,8 +86,8 @@ def since(version: int | None) -> Batch | None:
 class Top10Cache:
     """The current top 10 as a JSON body, read from the database at most ten times a second.
 
-    It is never older than what this process has published, and at most MAX_AGE seconds
-    behind other processes. While the database fails, it keeps the last content.
+    It has all updates that this process published, and is at most MAX_AGE seconds behind other
+    processes. While the database fails, it keeps the last content.
     """
 
     def __init__(self, read_board: Callable[[], Batch | None]) -> None:

@@ -29,10 +29,9 @@ class Attempt:
     `observe(attempt)`, which must not raise. With `is_batch` it does so for errors only: `end_all`
     ends the updates of a batch.
 
-    `started` is in seconds (`time.perf_counter`). `score` is the user's score after an accepted
-    update; `status` and `code` are set at the end. `claimed` is the user id and role in a token
-    with a valid signature, if the attempt ended before the token was looked up. It is for the log
-    only, since the user may be suspended or the token revoked.
+    `started` is by `time.perf_counter`; `score` is the user's score after an accepted update.
+    `claimed` is the unverified user id and role of the token, if the attempt ended before the token
+    was looked up: the user may be suspended or the token revoked.
     """
 
     client: ClientInfo
@@ -104,11 +103,10 @@ def _end(attempt: Attempt, status: int, code: str) -> str:
 
 @contextmanager
 def account_event(client: ClientInfo, event: str) -> Iterator[Attempt]:
-    """Log and count an account event and its outcome at the end of the context.
+    """Log and count an account event (register, login, refresh or logout) and its outcome.
 
-    `event` is register, login, refresh or logout. The caller sets `user_id` if the account exists.
-    Errors are raised unchanged. The line never has the name that was sent: an unknown name may be
-    a password typed into the wrong field.
+    The caller sets `user_id` if the account exists. Errors are raised unchanged. The line never has
+    the name that was sent: it may be a password typed into the wrong field.
     """
     attempt = Attempt(client)
     code = "server_error"

@@ -55,10 +55,9 @@ class LogWriter(logging.Handler):
         self._queued = self._unannounced = 0
 
     def use(self, stream: TextIO) -> None:
-        """Write to this stream: directly if that cannot block, else from a thread.
+        """Write to this stream: directly if that cannot block (a regular file), else from a thread.
 
-        Writes to a regular file, or an object without a file descriptor, do not block. Blocks for
-        up to 2 s until the lines for the previous stream are written.
+        Blocks for up to 2 s until the lines for the previous stream are written.
         """
         if stream is self.stream:
             return

@@ -80,10 +80,9 @@ class Connections:
         self._when_first = call
 
     def open(self, connection: LiveConnection) -> None:
-        """Register a connection that has yet to authenticate.
+        """Register a connection that has yet to authenticate; it may close the oldest such connection.
 
-        If its address has too many of these, the oldest is closed: real clients authenticate at
-        once. Raises Stopping while the process is stopping, and TooManyConnections if it is full.
+        Raises Stopping while the process is stopping, and TooManyConnections if it is full.
         """
         with self._lock:
             if self.stopping:
@@ -166,8 +165,7 @@ class Connections:
     def sweep(self, now: float) -> None:
         """Close connections whose deadline or token has expired, and ping those that are due.
 
-        `now` is by time.monotonic. Yields to the loop after each close or ping: hundreds of clients
-        that connected at once are due at once.
+        `now` is by time.monotonic. Yields to the loop after each close or ping.
         """
         for connection in runtime.yielding(self._all):
             try:

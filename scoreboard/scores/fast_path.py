@@ -1,7 +1,7 @@
 """Serve the two most frequent requests, `GET top10` and `POST update`, without Flask.
 
-The top 10 takes 4 us of CPU here and 170 us through Flask. Other requests (with an Origin header or
-a chunked body) go to the Flask routes, which call the same functions and send the same responses.
+The top 10 takes 4 us of CPU here and 170 us through Flask. Other requests, such as those with an
+Origin header, go to the Flask routes, which call the same functions.
 """
 
 import re

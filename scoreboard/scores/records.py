@@ -1,8 +1,7 @@
 """The work of a ledger transaction: apply updates, write scores and standings.
 
 Statements are cached: building one takes longer than executing it. Postgres gets all rows as one
-JSON text: with a parameter per value, parsing the statement costs several times as much as
-executing it.
+JSON text: parsing a parameter per value would cost several times as much as the execution.
 """
 
 import functools

@@ -36,11 +36,10 @@ def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], ob
 
 
 def submit(body: object, token: str | None, client: ClientInfo) -> dict[str, Any]:
-    """Submit an update and return the 200 body.
+    """Submit an update and return the 200 body. Blocks until the commit.
 
     In this order: validate, authorize, limit, record, recalculate, broadcast, respond. Raises a
-    ScoreboardError, with nothing changed, for everything a client can cause. Blocks until the
-    commit.
+    ScoreboardError, with nothing changed, for everything a client can cause.
     """
     with _attempt(client) as attempt:
         try:

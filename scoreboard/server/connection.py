@@ -1,7 +1,6 @@
 """Serve one HTTP connection as a state machine: read, respond to one request at a time, write.
 
-Only the application may block; it runs in a task per request. An idle connection needs no task: it
-is only a socket that the loop watches.
+Only the application may block; it runs in a task per request. An idle connection has no task.
 """
 
 import contextlib
@@ -33,10 +32,9 @@ MAX_DISCARDED, CLOSE_TIMEOUT = 256 * 1024, 5
 
 
 class HttpConnection:
-    """A client's connection until it is closed, or detached for a WebSocket.
+    """A client's connection until it is closed, or detached for a WebSocket. Nothing blocks.
 
-    `since` is when the current state began (`time.monotonic`). Methods run on the loop and do not
-    block.
+    `since` is when the current state began (`time.monotonic`).
     """
 
     def __init__(self, listener: "Listener", client: socket.socket, address: str) -> None:

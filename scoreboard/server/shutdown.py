@@ -27,8 +27,7 @@ POLL_INTERVAL = 0.02
 def stop_signal() -> threading.Event:
     """Return an event that is set by the first SIGTERM or SIGINT; a second SIGINT kills.
 
-    The signal is read from a socket pair by a task: a handler that raises would interrupt running
-    code, such as an update.
+    A task reads the signal from a socket pair: a handler that raises would interrupt an update.
     """
     stopped = threading.Event()
     reader, writer = socket.socketpair()
@@ -53,8 +52,7 @@ def stop_signal() -> threading.Event:
 def stop(app: Flask, listener: Listener) -> None:
     """Finish requests in flight and close the WebSockets, within `STOP_TIMEOUT` seconds.
 
-    Idle connections end with the process. Yields to the loop. If requests are still unanswered at
-    the deadline, it ends the process itself.
+    Yields to the loop. Ends the process if requests are still unanswered at the deadline.
     """
     listener.stop_accepting()
     now = time.monotonic()

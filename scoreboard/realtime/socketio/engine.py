@@ -133,9 +133,9 @@ class EngineSession(Socket):
             self.receive(each)
 
     def poll(self) -> list[Packet]:
-        """Block until there are packets and return them, for one request at a time.
+        """Block until there are packets and return them. Raises QueueEmpty for a concurrent request.
 
-        Raises QueueEmpty for a second request, which ends the session as the protocol requires:
+        That ends the session, as the protocol requires:
         https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
         """
         if self.is_polling:

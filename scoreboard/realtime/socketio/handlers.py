@@ -47,8 +47,7 @@ class SocketIOClient(LiveConnection):
 class SocketIOHandlers:
     """Handles the packets of all Socket.IO clients, under /ws/scoreboard/.
 
-    Connects and disconnects go through python-socketio; updates do not, because the library would
-    create a request context and look up a handler for each.
+    Updates bypass python-socketio, which would create a request context for each.
     """
 
     def __init__(self, app: Flask) -> None:

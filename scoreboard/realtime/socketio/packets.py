@@ -16,8 +16,7 @@ class MalformedPacket(ValueError):
 class StrictPacket(packet.Packet):
     """A Socket.IO packet that decodes only CONNECT, DISCONNECT and plain EVENT packets.
 
-    Binary events are refused: no handler takes one, and python-socketio keeps their attachments
-    in memory until the last one arrives.
+    Binary events are refused: python-socketio keeps incomplete attachments in memory.
     """
 
     def decode(self, encoded_packet: Any) -> int:

@@ -260,8 +260,8 @@ def serve(
 ) -> Iterable[bytes]:
     """Respond to a handshake and call `on_open` with the WebSocket, to set its callbacks.
 
-    No extension is accepted: compressing our small messages costs more than it saves, and memory
-    per client. On the loop, returns at once; under `flask run`, blocks until the end and raises
+    No extension is accepted: compressing small messages costs more CPU and memory than it saves.
+    On the loop, returns at once; under `flask run`, blocks until the end and raises
     ConnectionError, as its server expects.
     """
     response = [

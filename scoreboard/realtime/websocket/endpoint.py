@@ -27,8 +27,7 @@ ENGINE_IO_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 class WebSocketMiddleware:
     """Serves the plain WebSocket in front of the application, and checks Socket.IO requests.
 
-    This is not a route, because a route's request context, and all that it refers to, would live
-    as long as the connection.
+    This is not a route, because a route's request context would live as long as the connection.
     """
 
     def __init__(self, app: Flask, inner: WSGIApplication) -> None:
@@ -108,8 +107,7 @@ class WebSocketMiddleware:
 def _token() -> tuple[str, str | None]:
     """Return the token, "" if there is none, and the subprotocol of the response.
 
-    The token is in the query, in the Authorization header (which browsers cannot set), or the
-    second subprotocol after `scoreboard`.
+    The token is in the query, the Authorization header, or the second subprotocol.
     """
     offered = [
         part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
