@@ -30,8 +30,8 @@ class Attempt:
     ends the updates of a batch.
 
     `started` is by `time.perf_counter`; `score` is the user's score after an accepted update.
-    `claimed` is the unverified user id and role of the token, if the attempt ended before the token
-    was looked up: the user may be suspended or the token revoked.
+    `claimed` is the user id and role in a valid token, if the attempt ended before the token was
+    looked up: the user may be suspended or the token revoked.
     """
 
     client: ClientInfo

@@ -80,9 +80,10 @@ class Connections:
         self._when_first = call
 
     def open(self, connection: LiveConnection) -> None:
-        """Register a connection that has yet to authenticate; it may close the oldest such connection.
+        """Register a connection that has yet to authenticate.
 
-        Raises Stopping while the process is stopping, and TooManyConnections if it is full.
+        The oldest such connection of its address is closed if there are too many. Raises Stopping,
+        and TooManyConnections if the process is full.
         """
         with self._lock:
             if self.stopping:

@@ -133,7 +133,7 @@ class EngineSession(Socket):
             self.receive(each)
 
     def poll(self) -> list[Packet]:
-        """Block until there are packets and return them. Raises QueueEmpty for a concurrent request.
+        """Block until there are packets and return them. Raises QueueEmpty for a second request.
 
         That ends the session, as the protocol requires:
         https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
