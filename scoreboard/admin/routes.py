@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, g, request
 
 from ..anomalies import flags
-from ..http.documented import documented
+from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
 from . import monitoring, service
 from .schemas import (
@@ -35,7 +35,7 @@ def authorize() -> None:
 
 
 @bp.get("/marks")
-@documented({200: marks_schema}, query=marks_query_schema, **ADMIN)
+@Documented({200: marks_schema}, query=marks_query_schema, **ADMIN)
 def marks() -> dict[str, Any]:
     """List the newest anomaly flags (marks), of all users or one."""
     user_id = marks_query_schema.load(query()).get("user_id")
@@ -43,63 +43,63 @@ def marks() -> dict[str, Any]:
 
 
 @bp.get("/overview")
-@documented({200: overview_schema}, **ADMIN)
+@Documented({200: overview_schema}, **ADMIN)
 def overview() -> dict[str, Any]:
     """Show updates per minute, refusals and connections of the process that responds."""
     return overview_schema.dump(monitoring.overview())
 
 
 @bp.get("/audit")
-@documented({200: audit_schema}, query=audit_query_schema, **ADMIN)
+@Documented({200: audit_schema}, query=audit_query_schema, **ADMIN)
 def audit() -> dict[str, Any]:
     """Show the newest audit log lines of the process that responds."""
     return audit_schema.dump(monitoring.audit_tail(query()))
 
 
 @bp.post("/users/<user_id>/hide")
-@documented({200: user_schema}, **USER)
+@Documented({200: user_schema}, **USER)
 def hide(user_id: str) -> dict[str, Any]:
     """Hide a user from the board."""
     return user_schema.dump(service.hide(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/restore")
-@documented({200: user_schema}, **USER)
+@Documented({200: user_schema}, **USER)
 def restore(user_id: str) -> dict[str, Any]:
     """Show a hidden user on the board again."""
     return user_schema.dump(service.restore(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/role")
-@documented({200: user_schema}, body=role_schema, **USER)
+@Documented({200: user_schema}, body=role_schema, **USER)
 def role(user_id: str) -> dict[str, Any]:
     """Change a user's role."""
     return user_schema.dump(service.set_role(g.moderator, user_id, json_body()))
 
 
 @bp.post("/users/<user_id>/end-sessions")
-@documented({200: user_schema}, **USER)
+@Documented({200: user_schema}, **USER)
 def end_sessions(user_id: str) -> dict[str, Any]:
     """Revoke all of a user's tokens issued until now."""
     return user_schema.dump(service.end_sessions(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/suspend")
-@documented({200: user_schema}, **USER)
+@Documented({200: user_schema}, **USER)
 def suspend(user_id: str) -> dict[str, Any]:
     """Suspend a user: refuse its requests and end all of its sessions."""
     return user_schema.dump(service.suspend(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/reinstate")
-@documented({200: user_schema}, **USER)
+@Documented({200: user_schema}, **USER)
 def reinstate(user_id: str) -> dict[str, Any]:
     """Allow a suspended user to sign in again."""
     return user_schema.dump(service.reinstate(g.moderator, user_id))
 
 
 @bp.post("/scores/<score_id>/void")
-@documented(
+@Documented(
     {200: voided_schema},
     body=void_schema,
     path=score_reference_schema,

@@ -5,7 +5,7 @@ from typing import Any, cast
 from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 
-from ..http.documented import documented
+from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body
 from ..services import services
 from . import service
@@ -36,7 +36,7 @@ def close_after_failed_sign_in(response: Response) -> Response:
 
 
 @bp.post("/register")
-@documented(
+@Documented(
     {201: account_schema},
     body=register_schema,
     errors=["name_reserved", "username_taken", "email_taken", "rate_limited", "overloaded"],
@@ -47,7 +47,7 @@ def register() -> tuple[dict[str, Any], int]:
 
 
 @bp.post("/login")
-@documented(
+@Documented(
     {200: tokens_schema},
     body=login_schema,
     errors=["wrong_credentials", "account_suspended", "rate_limited", "overloaded"],
@@ -58,7 +58,7 @@ def login() -> dict[str, Any]:
 
 
 @bp.post("/refresh")
-@documented({200: tokens_schema}, needs="refresh", errors=["token_reused", "rate_limited"])
+@Documented({200: tokens_schema}, needs="refresh", errors=["token_reused", "rate_limited"])
 def refresh() -> dict[str, Any]:
     """Exchange a refresh token, sent as the Bearer token, for a new pair.
 
@@ -69,7 +69,7 @@ def refresh() -> dict[str, Any]:
 
 
 @bp.post("/logout")
-@documented({204: None}, needs="access or refresh")
+@Documented({204: None}, needs="access or refresh")
 def logout() -> tuple[str, int]:
     """End this sign-in: revoke its access and refresh tokens.
 
@@ -80,14 +80,14 @@ def logout() -> tuple[str, int]:
 
 
 @bp.get("/me")
-@documented({200: account_schema}, needs="access", errors=["not_permitted"])
+@Documented({200: account_schema}, needs="access", errors=["not_permitted"])
 def me() -> dict[str, Any]:
     """Return the account that this token belongs to."""
     return account_schema.dump(service.me(bearer_token()))
 
 
 @bp.post("/viewer")
-@documented({200: viewer_token_schema}, errors=["board_not_public", "rate_limited"])
+@Documented({200: viewer_token_schema}, errors=["board_not_public", "rate_limited"])
 def viewer() -> dict[str, Any]:
     """Issue a read-only token for a public board. Needs no sign-in."""
     return service.viewer()

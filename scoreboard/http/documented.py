@@ -11,7 +11,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Documented:
-    """The OpenAPI metadata of a route; summary and description are the view's docstring.
+    """Decorator with the OpenAPI metadata of a route, in addition to the view's docstring.
 
     `responses` has, by success status, the schema of a JSON body, the content type of another body,
     or None for no body. `errors` are the codes that the other fields do not imply. `needs` is the
@@ -29,14 +29,7 @@ class Documented:
     may: Sequence[str] = ()
     conditional: bool = False
 
-
-def documented(
-    responses: Mapping[int, Schema | str | None], **options: Any
-) -> Callable[[View], View]:
-    """Return a decorator that attaches the metadata to a view and returns the view itself."""
-
-    def attach(view: View) -> View:
-        view.documented = Documented(responses, **options)  # type: ignore[attr-defined]
+    def __call__(self, view: View) -> View:
+        """Attach the metadata to the view and return the view itself."""
+        view.documented = self  # type: ignore[attr-defined]
         return view
-
-    return attach

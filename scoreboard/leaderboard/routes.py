@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ..http import request
-from ..http.documented import documented
+from ..http.documented import Documented
 from ..http.responses import conditional_response
 from . import service
 from .schemas import (
@@ -26,7 +26,7 @@ BOARD: dict[str, Any] = {
 
 
 @bp.get("/leaderboard")
-@documented({200: page_schema}, query=page_query_schema, **BOARD)
+@Documented({200: page_schema}, query=page_query_schema, **BOARD)
 def page() -> Response:
     """Return a page of the leaderboard. Public unless PUBLIC_BOARD is 0."""
     return conditional_response(
@@ -35,7 +35,7 @@ def page() -> Response:
 
 
 @bp.get("/leaderboard/users/<user_id>")
-@documented(
+@Documented(
     {200: neighbours_schema},
     query=neighbours_query_schema,
     errors=["unknown_user", "not_ranked"],

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from ..http.documented import documented
+from ..http.documented import Documented
 from ..http.request import bearer_token
 from . import service
 from .schemas import health_schema, readiness_schema
@@ -14,14 +14,14 @@ bp = Blueprint("ops", __name__)
 
 
 @bp.get("/healthz")
-@documented({200: health_schema})
+@Documented({200: health_schema})
 def healthz() -> dict[str, str]:
     """Report that the process is alive. Checks no dependency, so none can make it fail."""
     return {"status": "ok"}
 
 
 @bp.get("/readyz")
-@documented({200: readiness_schema, 503: readiness_schema})
+@Documented({200: readiness_schema, 503: readiness_schema})
 def readyz() -> tuple[dict[str, Any], int]:
     """Report whether updates can be accepted, and the state of the dependencies."""
     report = service.readiness()
@@ -29,7 +29,7 @@ def readyz() -> tuple[dict[str, Any], int]:
 
 
 @bp.get("/metrics")
-@documented(
+@Documented(
     {200: "text/plain"},
     needs="metrics",
     optional=True,

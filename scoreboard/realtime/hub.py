@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import Any
 
 from flask import Flask
@@ -76,11 +75,9 @@ def init_app(app: Flask) -> None:
     parts.connections = Connections(app.config["CONNECTIONS_PER_ADDRESS"], parts.metrics)
     parts.feed = Feed(top10.since, parts.subscribers.deliver)
 
-    def session_revoked(token_id: str, until: datetime) -> None:
-        """Close the connections made with a token of this id that was issued until then."""
-        parts.connections.end_sessions({token_id: until.timestamp()})
-
-    parts.session_revoked = session_revoked
+    parts.session_revoked = lambda token_id, until: parts.connections.end_sessions(
+        {token_id: until.timestamp()}
+    )
 
 
 def publish(batch: Batch) -> None:

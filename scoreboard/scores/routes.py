@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from .. import leaderboard
 from ..http import request
-from ..http.documented import documented
+from ..http.documented import Documented
 from ..http.responses import conditional_response
 from ..leaderboard.schemas import top10_schema
 from ..services import services
@@ -24,7 +24,7 @@ bp = Blueprint("scores", __name__, url_prefix="/api/score")
 
 
 @bp.post("/update")
-@documented(
+@Documented(
     {200: receipt_schema},
     body=update_schema,
     needs="access",
@@ -41,7 +41,7 @@ def update() -> dict[str, Any]:
 
 
 @bp.post("/batch")
-@documented({200: results_schema}, body=batch_schema, needs="access", may=["score:any"])
+@Documented({200: results_schema}, body=batch_schema, needs="access", may=["score:any"])
 def batch() -> dict[str, Any]:
     """Update many scores independently of each other. For game servers.
 
@@ -53,14 +53,14 @@ def batch() -> dict[str, Any]:
 
 
 @bp.get("/top10")
-@documented({200: top10_schema}, conditional=True)
+@Documented({200: top10_schema}, conditional=True)
 def top10() -> Response:
     """Return the top 10. Public: no token is needed."""
     return conditional_response(services().top10_cache.get())
 
 
 @leaderboard.bp.get("/users/<user_id>/scores")
-@documented(
+@Documented(
     {200: history_schema},
     query=history_query_schema,
     needs="access",
