@@ -37,7 +37,7 @@ Anomalies = tuple[Anomaly, ...]
 
 
 def per_key(create: Callable[[], T]) -> Callable[..., T]:
-    """Return a function from key to value, with the values of the MAX_REMEMBERED newest keys."""
+    """Return a function that returns the value of a key, created if missing: an LRU cache."""
     return lru_cache(MAX_REMEMBERED)(lambda *key: create())
 
 

@@ -70,7 +70,7 @@ def _catch_up(app: Flask) -> None:
 
 
 class Sessions:
-    """Ends sessions whose token was revoked, by any process."""
+    """Ends the sessions whose token was revoked by any process."""
 
     def __init__(self) -> None:
         self._searched_at = datetime.now(UTC)
@@ -91,7 +91,7 @@ class Sessions:
 
 
 def _end_refused(app: Flask) -> None:
-    """Close connections that the database now refuses: each is checked every few seconds."""
+    """Close connections whose token the database now refuses. Checks one batch per call."""
     checked = services(app).connections.next_user_connections(revocations.MAX_BATCH_SIZE)
     refused = revocations.refused({each.token for each in checked if each.token}) if checked else {}
     for connection in checked:
