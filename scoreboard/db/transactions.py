@@ -301,8 +301,8 @@ def transaction(work: Callable[[Connection], T], reserved: bool = False) -> T:
     waits for the lock, so there `work` runs in a thread; it must not use Flask's context or green
     locks. Yields to the loop. `reserved` uses the connection that is reserved for the ledger.
 
-    Raises what `read` raises. After one of DATABASE_ERRORS it is unknown whether a commit in
-    progress took effect.
+    Raises what `read` raises. After one of DATABASE_ERRORS it may be unknown whether a commit took
+    effect.
     """
     return _run(work, Access.LEDGER_WRITE if reserved else Access.WRITE)
 
