@@ -6,25 +6,21 @@ from typing import Any
 from ...errors import ScoreboardError
 from ...http.json import dumps
 
-_MISMATCH = ScoreboardError(
-    "This session uses a WebSocket and takes no polling requests.", "transport_mismatch"
-)
-_ENDED = ScoreboardError("This session has ended: connect again.", "session_ended")
-_BAD_REQUEST = ScoreboardError("This is not a request of Engine.IO.", "bad_request")
+_MISMATCH = ("transport_mismatch", "This session uses a WebSocket and takes no polling requests.")
+_ENDED = ("session_ended", "This session has ended: connect again.")
 # By the start of the library's error message.
 _REFUSALS = {
-    "Invalid transport": ScoreboardError(
-        "The transport must be polling or websocket.", "unknown_transport"
-    ),
-    "The client is using an unsupported version": ScoreboardError(
-        "Use version 4 of Engine.IO (EIO=4), as Socket.IO clients since version 3 do.",
+    "Invalid transport": ("unknown_transport", "The transport must be polling or websocket."),
+    "The client is using an unsupported version": (
         "unsupported_protocol",
+        "Use version 4 of Engine.IO (EIO=4), as Socket.IO clients since version 3 do.",
     ),
     "Not connected": _MISMATCH,
     "Unexpected HTTP request": _MISMATCH,
     "Invalid session": _ENDED,
     "Session": _ENDED,
 }
+_BAD_REQUEST = ("bad_request", "This is not a request of Engine.IO.")
 
 
 def bad_request(message: str | None = None) -> dict[str, Any]:
@@ -32,10 +28,9 @@ def bad_request(message: str | None = None) -> dict[str, Any]:
 
     It gives no message when it has ended the session, after a malformed packet or a second poll.
     """
-    if message is None:
-        return refusal(_ENDED)
-    found = (error for start, error in _REFUSALS.items() if message.startswith(start))
-    return refusal(next(found, _BAD_REQUEST))
+    known = (refused for start, refused in _REFUSALS.items() if (message or "").startswith(start))
+    code, text = _ENDED if message is None else next(known, _BAD_REQUEST)
+    return refusal(ScoreboardError(text, code))
 
 
 def method_not_allowed() -> dict[str, Any]:
