@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
 from scoreboard.anomalies import flags
-from scoreboard.auth import accounts, passwords
+from scoreboard.auth import passwords
 from scoreboard.db import transactions
 from scoreboard.errors import Conflict, ServerError
 from scoreboard.models import MAX_SCORE, Score, Standing
@@ -259,10 +259,8 @@ def expected_standing(policy, rows):
 
 
 @pytest.fixture
-def user_ids(app):
-    return [
-        accounts.create(f"Player {n}", f"{n}@example.com", None, "player").user_id for n in range(3)
-    ]
+def user_ids(make_user):
+    return [make_user().user_id for _ in range(3)]
 
 
 # Updates as (user, value, minute), and voids of one of the remaining scores.
@@ -379,10 +377,10 @@ class TestRecomputation:
     def test_too_many_voids_during_a_void_are_an_error_that_changes_nothing(
         self, void, ids, record, player
     ):
-        others = [record(-n) for n in range(1, 10)]
+        more = [record(-n) for n in range(1, 10)]
 
         with pytest.raises(ServerError):
-            void(ids[2], *(functools.partial(set_score, n, voided_at=START) for n in others))
+            void(ids[2], *(functools.partial(set_score, n, voided_at=START) for n in more))
 
         assert score_row(ids[2]).voided_at is None
         assert standing(player.user_id).score == -9

@@ -213,7 +213,7 @@ class TestSigningIn:
     def test_concurrent_requests_renew_an_expired_token_once(self, signed_in):
         page = signed_in(requests_fail=True)
         renewed, refused = [], set()
-        page.on("response", lambda got: "refresh" in got.url and renewed.append(got.status))
+        page.on("response", lambda r: "refresh" in r.url and renewed.append(r.status))
 
         def expire(route):
             if renewed or route.request.url in refused:
@@ -225,7 +225,7 @@ class TestSigningIn:
 
         page.route("**/api/admin/*", expire)
         click(page, "Pause")
-        with page.expect_response(lambda got: got.url.endswith("/overview") and got.ok):
+        with page.expect_response(lambda r: r.url.endswith("/overview") and r.ok):
             click(page, "Pause")
 
         expect_up_to_date(page)

@@ -1,7 +1,7 @@
 """Every endpoint refuses every bad token, changes nothing and does not log the token.
 
-A bad token is a valid one with a single defect, or one that an event has invalidated. Valid tokens
-are accepted at every endpoint, so each refusal is caused by the defect.
+A bad token has a single defect or was invalidated by an event. Valid tokens are accepted at every
+endpoint, so the defect or the event causes each refusal.
 """
 
 import base64
@@ -85,7 +85,7 @@ MALFORMED = {
     "another key": lambda claims: signed(claims, key="k" * 48),
     "an empty key": lambda claims: signed(claims, key=""),
     "the key of cursors": lambda claims: signed(claims, key=SECRETS["SECRET_KEY"]),
-    "a key in its own header": lambda claims: signed(
+    "a key in the header": lambda claims: signed(
         claims, {**HS256, "jwk": {"kty": "oct", "k": base64url(b"k" * 48)}}, "k" * 48
     ),
     "no signature": unsigned(),
@@ -107,7 +107,7 @@ MALFORMED = {
     **{f"nbf {odd!r}": with_claims(nbf=odd) for odd in ("soon", [], 1e999)},
     **{
         f"sub {odd!r}": with_claims(sub=odd)
-        for odd in (None, 7, [], {}, "", "somebody", "\x00", "public-viewer ", UNKNOWN_ID)
+        for odd in (None, 7, [], {}, "", "no-uuid", "\x00", "public-viewer ", UNKNOWN_ID)
     },
     "huge": with_claims(more="x" * 5000),
     "garbage": lambda claims: "x" * 200,
