@@ -143,6 +143,11 @@ def scorer(make_user):
 
 
 @pytest.fixture
+def admin(make_user):
+    return make_user("admin")
+
+
+@pytest.fixture
 def watcher(app):
     """Return a viewer inside this process: it has every message when `publish` has returned."""
 

@@ -1,8 +1,6 @@
-"""Moderation by endpoint and by command: immediate, logged, and for admins only."""
+"""Moderation: immediate, logged, and for admins only."""
 
 import functools
-import json
-import logging
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +8,10 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from scoreboard.anomalies import flags
-from scoreboard.auth import accounts, passwords
+from scoreboard.auth import passwords
 from scoreboard.db import transactions
 from scoreboard.errors import Conflict, ServerError
 from scoreboard.models import MAX_SCORE, Score, Standing
@@ -21,25 +19,23 @@ from scoreboard.scores import history
 from scoreboard.scores.ledger import Ledger
 from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Update
+from tests.support.responses import status_and_code
+from tests.support.servers import PASSWORD
 from tests.support.subscribers import PlainViewer, SocketIoViewer
-from tests.support.tokens import mint
+from tests.support.tokens import bearer, mint
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 ACTIONS = ["hide", "restore", "end-sessions", "suspend", "reinstate"]
-
-
-@pytest.fixture
-def admin(make_user):
-    return make_user("admin")
+REVOKED = 401, "token_revoked"
 
 
 @pytest.fixture
 def act(client, admin):
     """Return a function by which the admin moderates a user."""
 
-    def act(person, action, **body):
-        url = f"/api/admin/users/{person.user_id}/{action}"
+    def act(user, action, **body):
+        url = f"/api/admin/users/{user.user_id}/{action}"
         return client.post(url, json=body, headers=admin.bearer)
 
     return act
@@ -56,24 +52,10 @@ def void(client, admin):
     return void
 
 
-@pytest.fixture
-def audited(app, caplog):
-    """Return a function that returns the audit lines about moderation so far."""
-    logger = logging.getLogger("scoreboard.audit")
-    logger.addHandler(caplog.handler)
-    yield lambda: [
-        line
-        for record in caplog.records
-        if record.name == logger.name
-        and (line := json.loads(record.message))["event"] == "moderation"
-    ]
-    logger.removeHandler(caplog.handler)
-
-
-def post(client, person, value, minute=0):
+def post(client, user, value, minute=0):
     """Submit a score reached in this minute; return the response body."""
-    update = person.update(value, f"2026-01-01T00:{minute:02}:00Z")
-    return client.post("/api/score/update", json=update, headers=person.bearer).json
+    body = user.update(value, f"2026-01-01T00:{minute:02}:00Z")
+    return client.post("/api/score/update", json=body, headers=user.bearer).json
 
 
 def top10(client):
@@ -82,26 +64,27 @@ def top10(client):
 
 
 def top_10_update(*entries):
-    scores = [{"user_id": person.user_id, "score": score} for person, score in entries]
+    scores = [{"user_id": user.user_id, "score": score} for user, score in entries]
     return {"type": "top_10_update", "data": {"top_10_scores": scores}}
 
 
 def me(client, token):
-    return client.get("/api/auth/me", headers={"Authorization": f"Bearer {token}"})
+    return client.get("/api/auth/me", headers=bearer(token))
 
 
-def code(response):
-    return response.json["error"]["code"]
+def score_row(score_id):
+    statement = select(Score.__table__).where(Score.score_id == score_id)
+    return transactions.read(lambda c: c.execute(statement).one())
+
+
+def set_score(score_id, **values):
+    statement = update(Score).where(Score.score_id == score_id).values(**values)
+    transactions.transaction(lambda connection: connection.execute(statement))
 
 
 def standing(user_id):
     statement = select(Standing.__table__).where(Standing.user_id == user_id)
     return transactions.read(lambda c: c.execute(statement).one_or_none())
-
-
-def set_score(score_id, **values):
-    statement = Score.__table__.update().where(Score.score_id == score_id).values(**values)
-    transactions.transaction(lambda connection: connection.execute(statement))
 
 
 class TestHide:
@@ -115,12 +98,11 @@ class TestHide:
         assert watcher.messages()[-1] == top_10_update()
 
     def test_the_eleventh_user_moves_into_the_top_10(self, client, scorer, make_user, act):
-        people = [make_user() for _ in range(11)]
-        for score, person in enumerate(people):
-            update = person.update(score)
-            client.post("/api/score/update", json=update, headers=scorer.bearer)
+        users = [make_user() for _ in range(11)]
+        for score, user in enumerate(users):
+            client.post("/api/score/update", json=user.update(score), headers=scorer.bearer)
 
-        act(people[10], "hide")
+        act(users[10], "hide")
 
         assert [score for _, score in top10(client)] == [*range(9, -1, -1)]
 
@@ -142,8 +124,8 @@ class TestHide:
         assert (receipt["score"], receipt["applied"]) == (9, True)
         assert (response.status_code, response.json["hidden"]) == (200, False)
         assert top10(client) == [(player.user_id, 9)]
-        update, board = watcher.messages()[count:]
-        assert (update["type"], board) == ("score_update", top_10_update((player, 9)))
+        score, board = watcher.messages()[count:]
+        assert (score["type"], board) == ("score_update", top_10_update((player, 9)))
 
     def test_actions_can_be_repeated_and_keep_the_order_of_a_tie(self, client, make_user, act):
         first, second = make_user(), make_user()
@@ -153,7 +135,7 @@ class TestHide:
         for action in ("hide", "hide", "restore", "restore"):
             assert act(first, action).status_code == 200
 
-        assert [user_id for user_id, _ in top10(client)] == [first.user_id, second.user_id]
+        assert top10(client) == [(first.user_id, 7), (second.user_id, 7)]
 
 
 class TestVoid:
@@ -177,7 +159,7 @@ class TestVoid:
         assert top10(client) == [(player.user_id, 7)]
         assert watcher.messages()[-1] == top_10_update((player, 7))
 
-    def test_a_user_without_other_scores_leaves_the_board_until_the_next(
+    def test_a_user_without_other_scores_is_off_the_board_until_the_next(
         self, client, player, void
     ):
         void(post(client, player, 7)["score_id"])
@@ -200,15 +182,17 @@ class TestVoid:
         act(player, "restore")
         assert top10(client) == [(player.user_id, 7)]
 
-    def test_a_score_is_voided_once(self, client, player, void):
-        receipt = post(client, player, 7)
-        void(receipt["score_id"], "first")
+    def test_a_score_is_voided_once(self, client, player, void, audit_lines):
+        score_id = post(client, player, 7)["score_id"]
+        void(score_id, "first")
 
-        response = void(receipt["score_id"], "second")
+        response = void(score_id, "second")
 
-        assert (response.status_code, code(response)) == (409, "already_voided")
-        statement = select(Score.void_reason)
-        assert transactions.read(lambda c: c.execute(statement).scalar_one()) == "first"
+        assert status_and_code(response) == (409, "already_voided")
+        assert score_row(score_id).void_reason == "first"
+        _, line = audit_lines()
+        assert (line["act"], line["reason"]) == ("void", "first")
+        assert (line["user_id"], line["score_id"]) == (player.user_id, score_id)
 
     def test_a_voided_update_sent_again_is_a_replay(self, client, player, void):
         void(post(client, player, 7)["score_id"])
@@ -227,15 +211,6 @@ class TestVoid:
 
         assert watcher.messages() == before
 
-    def test_a_late_update_counts_once_the_newer_score_is_void(self, client, player, void):
-        newest = post(client, player, 9, minute=5)
-        late = post(client, player, 3, minute=1)
-
-        void(newest["score_id"])
-
-        assert late["applied"] is False
-        assert top10(client) == [(player.user_id, 3)]
-
     @pytest.mark.parametrize("settings", [{"SCORE_POLICY": "total"}])
     def test_a_void_that_would_take_the_total_out_of_range_is_refused(self, client, player, void):
         post(client, player, MAX_SCORE)
@@ -244,10 +219,9 @@ class TestVoid:
 
         response = void(negative["score_id"])
 
-        assert (response.status_code, code(response)) == (409, "out_of_range")
+        assert status_and_code(response) == (409, "out_of_range")
         assert top10(client) == [(player.user_id, MAX_SCORE)]
-        voided = select(Score.score_id).where(Score.voided_at.is_not(None))
-        assert transactions.read(lambda c: c.execute(voided).all()) == []
+        assert score_row(negative["score_id"]).voided_at is None
 
     @pytest.mark.parametrize("settings", [{"SCORE_POLICY": "total"}])
     @pytest.mark.parametrize(
@@ -285,10 +259,8 @@ def expected_standing(policy, rows):
 
 
 @pytest.fixture
-def user_ids(app):
-    return [
-        accounts.create(f"Player {n}", f"{n}@example.com", None, "player").user_id for n in range(3)
-    ]
+def user_ids(make_user):
+    return [make_user().user_id for _ in range(3)]
 
 
 # Updates as (user, value, minute), and voids of one of the remaining scores.
@@ -337,48 +309,31 @@ def test_after_any_voids_the_standing_follows_from_the_remaining_scores(
         assert found == expected_standing(policy, remaining[user_id])
 
 
-@pytest.mark.parametrize(
-    "values",
-    [{"created_at": datetime.now(UTC) + timedelta(hours=1)}, {"version": None}],
-    ids=["recorded by a clock that was ahead", "seeded"],
-)
-def test_scores_are_recomputed_in_the_order_of_their_commits(user_ids, values):
-    ledger = Ledger(POLICIES["latest"], lambda batch: None)
-    ids = [
-        ledger.record(Update(user_ids[0], float(n), START, f"{n}", user_ids[0])).score_id
-        for n in range(3)
-    ]
-    set_score(ids[0], **values)
-
-    history.void(ids[2], None, "why", POLICIES["latest"], ledger.change)
-
-    assert standing(user_ids[0]).score == 1
-
-
-class TestChangesDuringAVoid:
-    """Changes between the read of a user's history and the transaction of the void."""
+class TestRecomputation:
+    """A void reads the user's history before its transaction; changes in between count."""
 
     @pytest.fixture
     def ledger(self, app):
-        return Ledger(POLICIES["best"], lambda batch: None)
+        return Ledger(POLICIES["latest"], lambda batch: None)
 
     @pytest.fixture
-    def record(self, ledger, user_ids):
-        """Return a function that records a score of the first user and returns its id."""
-        return lambda value: (
-            ledger.record(
-                Update(user_ids[0], float(value), START, f"{value}", user_ids[0])
-            ).score_id
-        )
+    def record(self, ledger, player):
+        """Return a function that records a score and returns its id."""
+
+        def record(value):
+            made = Update(player.user_id, float(value), START, f"{value}", player.user_id)
+            return ledger.record(made).score_id
+
+        return record
 
     @pytest.fixture
-    def made(self, record):
+    def ids(self, record):
         """Return the ids of the scores 0, 1 and 2."""
         return [record(value) for value in range(3)]
 
     @pytest.fixture
     def void(self, ledger):
-        """Return a function that voids a score; before each transaction runs one change."""
+        """Return a function that voids a score and makes a change before each transaction."""
 
         def void(score_id, *changes):
             pending = iter(changes)
@@ -387,51 +342,62 @@ class TestChangesDuringAVoid:
                 next(pending, lambda: None)()
                 return ledger.change(work)
 
-            history.void(score_id, None, "why", POLICIES["best"], change)
+            history.void(score_id, None, "why", POLICIES["latest"], change)
 
         return void
 
-    def test_an_update_counts(self, void, made, record, user_ids):
-        void(made[2], lambda: record(1.5))
+    @pytest.mark.parametrize(
+        "values",
+        [{"created_at": datetime.now(UTC) + timedelta(hours=1)}, {"version": None}],
+        ids=["recorded by a clock that was ahead", "seeded"],
+    )
+    def test_scores_are_recomputed_in_the_order_of_their_commits(self, void, ids, player, values):
+        set_score(ids[0], **values)
 
-        assert standing(user_ids[0]).score == 1.5
+        void(ids[2])
 
-    def test_another_void_counts(self, void, made, user_ids):
-        void(made[2], lambda: set_score(made[1], voided_at=START))
+        assert standing(player.user_id).score == 1
 
-        assert standing(user_ids[0]).score == 0
+    def test_an_update_during_a_void_counts(self, void, ids, record, player):
+        void(ids[2], lambda: record(1.5))
 
-    def test_of_two_voids_of_a_score_the_second_is_refused(self, void, made, user_ids):
+        assert standing(player.user_id).score == 1.5
+
+    def test_another_void_during_a_void_counts(self, void, ids, player):
+        void(ids[2], lambda: set_score(ids[1], voided_at=START))
+
+        assert standing(player.user_id).score == 0
+
+    def test_of_two_voids_of_a_score_the_second_is_refused(self, void, ids, player):
         with pytest.raises(Conflict):
-            void(made[2], lambda: set_score(made[2], voided_at=START))
+            void(ids[2], lambda: set_score(ids[2], voided_at=START))
 
-        assert standing(user_ids[0]).score == 2
+        assert standing(player.user_id).score == 2
 
-    def test_too_many_other_voids_are_an_error_that_changes_nothing(
-        self, void, made, record, user_ids
+    def test_too_many_voids_during_a_void_are_an_error_that_changes_nothing(
+        self, void, ids, record, player
     ):
-        others = [record(-n) for n in range(1, 10)]
+        more = [record(-n) for n in range(1, 10)]
 
         with pytest.raises(ServerError):
-            void(made[2], *(functools.partial(set_score, n, voided_at=START) for n in others))
+            void(ids[2], *(functools.partial(set_score, n, voided_at=START) for n in more))
 
-        statement = select(Score.voided_at).where(Score.score_id == made[2])
-        assert transactions.read(lambda c: c.execute(statement).scalar_one()) is None
-        assert standing(user_ids[0]).score == 2
+        assert score_row(ids[2]).voided_at is None
+        assert standing(player.user_id).score == -9
 
 
 def test_a_new_role_applies_to_the_next_request(client, player, make_user, act):
     response = act(player, "role", role="scorer")
 
     assert (response.status_code, response.json["role"]) == (200, "scorer")
-    update = make_user().update(1)
-    posted = client.post("/api/score/update", json=update, headers=player.bearer)
+    body = make_user().update(1)
+    posted = client.post("/api/score/update", json=body, headers=player.bearer)
     assert posted.status_code == 200
 
 
 @functools.cache
 def password_hash():
-    return passwords.hash_password("correct horse")
+    return passwords.hash_password(PASSWORD)
 
 
 @pytest.fixture
@@ -440,14 +406,15 @@ def ann(make_user):
 
 
 @pytest.fixture
-def sign_in(client):
+def sign_in(client, ann):
     """Return a function that signs Ann in and returns the response."""
-    body = {"username": "Ann", "password": "correct horse"}
-    return lambda: client.post("/api/auth/login", json=body)
+    return lambda: client.post("/api/auth/login", json={"username": "Ann", "password": PASSWORD})
 
 
 class TestEndSessions:
-    def test_every_token_issued_until_now_is_refused(self, client, ann, act, sign_in):
+    def test_all_tokens_of_the_user_issued_until_now_are_refused(
+        self, client, ann, player, act, sign_in
+    ):
         pair = sign_in().json
         foreign = mint(ann.user_id, exp=datetime.now(UTC) + timedelta(days=36_500))
         upper_case = mint(ann.user_id.upper())
@@ -456,49 +423,41 @@ class TestEndSessions:
         assert act(ann, "end-sessions").status_code == 200
 
         for token in (ann.token, pair["access_token"], foreign, upper_case, this_second):
-            assert code(me(client, token)) == "token_revoked"
-        headers = {"Authorization": f"Bearer {pair['refresh_token']}"}
-        assert code(client.post("/api/auth/refresh", headers=headers)) == "token_revoked"
+            assert status_and_code(me(client, token)) == REVOKED
+        refreshed = client.post("/api/auth/refresh", headers=bearer(pair["refresh_token"]))
+        assert status_and_code(refreshed) == REVOKED
+        assert me(client, player.token).status_code == 200
 
     def test_tokens_issued_later_are_accepted_until_the_next_time(self, client, ann, act, sign_in):
         for _ in range(3):
             act(ann, "end-sessions")
 
             pair = sign_in().json
-            tokens = [
-                pair["access_token"],
-                mint(ann.user_id, iat=time.time()),
-                mint(ann.user_id, iat=int(time.time()) + 2),
-            ]
+            this_moment = mint(ann.user_id, iat=time.time())
+            ahead = mint(ann.user_id, iat=int(time.time()) + 2)
 
-            assert [me(client, token).status_code for token in tokens] == [200] * 3
-            headers = {"Authorization": f"Bearer {pair['refresh_token']}"}
-            assert client.post("/api/auth/refresh", headers=headers).status_code == 200
+            for token in (pair["access_token"], this_moment, ahead):
+                assert me(client, token).status_code == 200
+            refreshed = client.post("/api/auth/refresh", headers=bearer(pair["refresh_token"]))
+            assert refreshed.status_code == 200
         act(ann, "end-sessions")
-        assert code(me(client, pair["access_token"])) == "token_revoked"
-
-    def test_other_users_stay_signed_in(self, client, ann, player, act):
-        act(ann, "end-sessions")
-
-        assert me(client, player.token).status_code == 200
+        assert status_and_code(me(client, pair["access_token"])) == REVOKED
 
     def test_admins_can_end_their_own(self, admin, act):
         assert act(admin, "end-sessions").status_code == 200
-        assert code(act(admin, "end-sessions")) == "token_revoked"
+        assert status_and_code(act(admin, "end-sessions")) == REVOKED
 
 
 class TestSuspend:
-    def test_a_suspended_user_is_refused_everywhere_and_stays_on_the_board(
-        self, client, ann, act, sign_in
-    ):
+    def test_a_suspended_user_is_refused_and_stays_on_the_board(self, client, ann, act, sign_in):
         post(client, ann, 7)
 
         response = act(ann, "suspend")
 
         assert (response.status_code, response.json["suspended"]) == (200, True)
-        assert me(client, ann.token).status_code == 401
-        assert code(me(client, mint(ann.user_id, iat=time.time()))) == "account_suspended"
-        assert code(sign_in()) == "account_suspended"
+        new_token = mint(ann.user_id, iat=time.time())
+        for refused in (me(client, new_token), sign_in()):
+            assert status_and_code(refused) == (401, "account_suspended")
         assert top10(client) == [(ann.user_id, 7)]
 
     def test_a_reinstated_user_signs_in_again_but_old_tokens_stay_revoked(
@@ -510,28 +469,27 @@ class TestSuspend:
 
         assert (response.status_code, response.json["suspended"]) == (200, False)
         assert sign_in().status_code == 200
-        assert code(me(client, ann.token)) == "token_revoked"
+        assert status_and_code(me(client, ann.token)) == REVOKED
 
 
 class TestFlags:
     @pytest.fixture
     def read(self, client, admin):
         """Return a function that requests the flags."""
-        return lambda query="": client.get(f"/api/admin/marks?{query}", headers=admin.bearer)
+        return lambda query="": client.get(f"/api/admin/marks?{query}", headers=admin.bearer).json
 
-    def flag(self, person, hour, rule="jump"):
-        flags.write(person.user_id, rule, "why", START + timedelta(hours=hour, minutes=5))
+    def flag(self, user, hour, rule="jump"):
+        flags.write(user.user_id, rule, "why", START + timedelta(hours=hour, minutes=5))
 
     def test_the_newest_is_first(self, read, make_user):
         ann, bob = make_user(name="Ann"), make_user(name="Bob")
         self.flag(ann, 1)
         self.flag(bob, 2, "refusals")
 
-        response = read()
+        newest, oldest = read()["marks"]
 
-        assert response.status_code == 200
-        assert [flag["username"] for flag in response.json["marks"]] == ["Bob", "Ann"]
-        assert response.json["marks"][1] == {
+        assert (newest["username"], newest["rule"]) == ("Bob", "refusals")
+        assert oldest == {
             "user_id": ann.user_id,
             "username": "Ann",
             "rule": "jump",
@@ -547,7 +505,7 @@ class TestFlags:
         act(player, "hide")
         act(player, "suspend")
 
-        (flag,) = read().json["marks"]
+        (flag,) = read()["marks"]
 
         assert (flag["hidden"], flag["suspended"]) == (True, True)
 
@@ -555,27 +513,29 @@ class TestFlags:
         self.flag(player, 1)
         self.flag(make_user(), 2)
 
-        response = read(f"user_id={player.user_id.upper()}")
+        found = read(f"user_id={player.user_id.upper()}")["marks"]
 
-        assert [flag["user_id"] for flag in response.json["marks"]] == [player.user_id]
+        assert [flag["user_id"] for flag in found] == [player.user_id]
 
 
 USER, SCORE = f"users/{UNKNOWN_ID}", "scores/1/void"
-ENDPOINTS = [
-    *[("GET", name) for name in ("marks", "overview", "audit")],
-    *[("POST", f"{USER}/{action}") for action in [*ACTIONS, "role"]],
-    ("POST", SCORE),
-]
+USER_ACTIONS = [f"{USER}/{action}" for action in [*ACTIONS, "role"]]
 
 
-@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-def test_authorization_precedes_validation(client, player, audited, method, path):
-    url = f"/api/admin/{path}".replace(UNKNOWN_ID, "nobody").replace("/1/", "/one/")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", name) for name in ("marks", "overview", "audit")),
+        *(("POST", path) for path in [*USER_ACTIONS, SCORE]),
+    ],
+)
+def test_authorization_precedes_validation(client, player, audit_lines, method, path):
+    url = f"/api/admin/{path}".replace(UNKNOWN_ID, "malformed").replace("/1/", "/malformed/")
 
     response = client.open(url, method=method, headers=player.bearer, data="{" * 100_000)
 
-    assert (response.status_code, code(response)) == (401, "not_permitted")
-    assert audited() == []
+    assert status_and_code(response) == (401, "not_permitted")
+    assert audit_lines() == []
 
 
 def test_a_cors_preflight_needs_no_token(client):
@@ -583,19 +543,16 @@ def test_a_cors_preflight_needs_no_token(client):
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        *((f"{USER}/{action}", "unknown_user") for action in [*ACTIONS, "role"]),
-        (SCORE, "unknown_score"),
-    ],
+    ("path", "code"),
+    [*((path, "unknown_user") for path in USER_ACTIONS), (SCORE, "unknown_score")],
 )
-def test_an_unknown_user_or_score_is_not_found(client, admin, audited, path, expected):
+def test_an_unknown_user_or_score_is_not_found(client, admin, audit_lines, path, code):
     body = {"role": "player"} if "role" in path else {"reason": "cheated"}
 
     response = client.post(f"/api/admin/{path}", json=body, headers=admin.bearer)
 
-    assert (response.status_code, code(response)) == (404, expected)
-    assert audited() == []
+    assert status_and_code(response) == (404, code)
+    assert audit_lines() == []
 
 
 @pytest.mark.parametrize(
@@ -611,13 +568,18 @@ def test_an_unknown_user_or_score_is_not_found(client, admin, audited, path, exp
             ("reason", SCORE, {"reason": bad})
             for bad in ("", " ", "x" * 201, "a\nb", "a\x00", "\ud800", 7, None)
         ),
+        *(("user_id", f"marks?user_id={bad}", None) for bad in ("ann", "%00", "")),
+        *(("after", f"audit?after={bad}", None) for bad in ("x", "1_0", "-1", 2**63)),
+        ("process", "audit?process=", None),
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_invalid_input_is_named(client, admin, field, path, body):
-    response = client.post(f"/api/admin/{path}", json=body, headers=admin.bearer)
+def test_an_invalid_field_is_named(client, admin, field, path, body):
+    method = "GET" if body is None else "POST"
 
-    assert response.status_code == 400
+    response = client.open(f"/api/admin/{path}", method=method, json=body, headers=admin.bearer)
+
+    assert status_and_code(response) == (400, "invalid_input")
     assert list(response.json["error"]["fields"]) == [field]
 
 
@@ -625,125 +587,42 @@ def test_invalid_input_is_named(client, admin, field, path, body):
 def test_the_body_must_be_an_object(client, admin, data):
     response = client.post(f"/api/admin/{SCORE}", data=data, headers=admin.bearer)
 
-    assert (response.status_code, code(response)) == (400, "invalid_json")
+    assert status_and_code(response) == (400, "invalid_json")
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        *("marks?user_id=ann", "marks?user_id=%00", "marks?user_id="),
-        *("audit?after=x", "audit?after=1_0", "audit?after=-1"),
-        *(f"audit?after={2**63}", "audit?process="),
-    ],
-)
-def test_an_invalid_query_is_refused(client, admin, query):
-    response = client.get(f"/api/admin/{query}", headers=admin.bearer)
-
-    assert (response.status_code, code(response)) == (400, "invalid_input")
-
-
-class TestAudit:
-    @pytest.mark.parametrize("action", [*ACTIONS, "role"])
-    def test_every_action_is_one_line(self, client, player, admin, audited, action):
-        client.post(
-            f"/api/admin/users/{player.user_id}/{action}",
-            json={"role": "scorer"} if action == "role" else None,
-            headers={**admin.bearer, "X-Request-ID": "request-0001"},
-        )
-
-        (line,) = audited()
-        assert line.pop("time")
-        assert line == {
-            "event": "moderation",
-            "request_id": "request-0001",
-            "door": "http",
-            "address": "127.0.0.1",
-            "caller": admin.user_id,
-            "act": "role scorer" if action == "role" else action,
-            "user_id": player.user_id,
-            "reason": None,
-        }
-
-    def test_a_void_is_logged_with_its_reason(self, client, player, void, audited):
-        receipt = post(client, player, 7)
-
-        void(receipt["score_id"], "cheated")
-        void(receipt["score_id"], "again")
-
-        (line,) = audited()
-        assert (line["act"], line["reason"]) == ("void", "cheated")
-        assert (line["user_id"], line["score_id"]) == (player.user_id, receipt["score_id"])
-
-
-class TestCommands:
-    @pytest.fixture
-    def run(self, app):
-        """Return a function that runs `flask users ...` and returns its exit code and output."""
-
-        def run(*arguments):
-            result = app.test_cli_runner().invoke(args=["users", *arguments])
-            assert "Traceback" not in result.output
-            return result.exit_code, result.output
-
-        return run
-
-    @pytest.mark.parametrize("action", [*ACTIONS, "role"])
-    def test_an_action_is_one_audit_line(self, run, ann, audited, action):
-        options = ["scorer"] if action == "role" else []
-
-        assert run(action, "ann", *options) == (0, "")
-
-        (line,) = audited()
-        assert (line["door"], line["caller"]) == ("command line", None)
-        assert (line["act"], line["user_id"]) == (" ".join([action, *options]), ann.user_id)
-
-    def test_void(self, run, client, player):
-        post(client, player, 7)
-        receipt = post(client, player, 900, minute=1)
-
-        assert run("void", str(receipt["score_id"]), "--reason", "cheated") == (0, "")
-        assert top10(client) == [(player.user_id, 7)]
-
-    def test_marks(self, run, ann):
-        flags.write(ann.user_id, "jump", "a step of 995", START)
-
-        _, output = run("marks")
-
-        assert output.split(maxsplit=3) == [
-            *("2026-01-01T00:00:00+00:00", "jump", "Ann", "a step of 995\n")
-        ]
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (("hide", "Nobody"), "There is no user named Nobody."),
-            (("void", "1", "--reason", "cheated"), "There is no score with this score_id."),
-            (("void", "one", "--reason", "cheated"), "score_id: Must be a whole number"),
-            (("void", "1", "--reason", " "), "reason: Must be printable"),
-            (("void", "1"), "Missing option '--reason'"),
-        ],
-        ids=str,
+@pytest.mark.parametrize("action", [*ACTIONS, "role"])
+def test_every_action_leaves_one_audit_line(client, player, admin, audit_lines, action):
+    client.post(
+        f"/api/admin/users/{player.user_id}/{action}",
+        json={"role": "scorer"} if action == "role" else None,
+        headers={**admin.bearer, "X-Request-ID": "request-0001"},
     )
-    def test_an_error_is_shown_on_one_line(self, run, arguments, message):
-        exit_code, output = run(*arguments)
 
-        assert exit_code != 0
-        assert message in output
-
-
-@pytest.fixture(scope="module")
-def live_admin(server):
-    return server.user("The-admin", "admin")
+    (line,) = audit_lines()
+    assert line.pop("time")
+    assert line == {
+        "event": "moderation",
+        "request_id": "request-0001",
+        "door": "http",
+        "address": "127.0.0.1",
+        "caller": admin.user_id,
+        "act": "role scorer" if action == "role" else action,
+        "user_id": player.user_id,
+        "reason": None,
+    }
 
 
 class TestLive:
     """Moderation reaches the subscribers of a server, in every run mode."""
 
-    @pytest.fixture
-    def act(self, server, live_admin):
+    @pytest.fixture(scope="class")
+    def act(self, server):
+        """Return a function that posts to a path below /api/admin."""
+        admin = server.user("The-admin", "admin")
+
         def act(path, **body):
             url = f"{server.url}/api/admin/{path}"
-            response = requests.post(url, json=body, headers=live_admin.bearer, timeout=10)
+            response = requests.post(url, json=body, headers=admin.bearer, timeout=10)
             assert response.status_code == 200, response.text
 
         return act
@@ -751,24 +630,24 @@ class TestLive:
     @pytest.fixture
     def star(self, server):
         """Return a player who leads the board with a second score of 900."""
-        person = server.user(f"Star-{time.time_ns()}")
-        server.post(person.token, person.update(7))
-        update = person.update(900, "2026-01-01T00:01:00Z")
-        person.score_id = server.post(person.token, update).json()["score_id"]
-        return person
+        star = server.user(f"Star-{time.time_ns()}")
+        server.post(star.token, star.update(7))
+        second = star.update(900, "2026-01-01T00:01:00Z")
+        star.score_id = server.post(star.token, second).json()["score_id"]
+        return star
 
     @pytest.fixture
-    def viewer(self, server, people, watching):
+    def subscriber(self, server, people, watching):
         return watching(PlainViewer(server.url, people["viewer"].token))
 
-    def shown(self, person, messages):
-        """Return the person's score in the newest top 10, None if not there."""
+    def score_of(self, user, messages):
+        """Return the user's score in the newest top 10, None if not there."""
         board = next(m for m in reversed(messages) if m["type"] == "top_10_update")
         entries = board["data"]["top_10_scores"]
-        return next((e["score"] for e in entries if e["user_id"] == person.user_id), None)
+        return next((e["score"] for e in entries if e["user_id"] == user.user_id), None)
 
-    def test_hiding_restoring_and_voiding_are_pushed(self, star, viewer, act):
-        viewer.wait_for_count(1)
+    def test_hiding_restoring_and_voiding_are_pushed(self, star, subscriber, act):
+        subscriber.wait_for_count(1)
         scores = []
         for path, body in [
             (f"users/{star.user_id}/hide", {}),
@@ -776,26 +655,26 @@ class TestLive:
             (f"scores/{star.score_id}/void", {"reason": "cheated"}),
         ]:
             act(path, **body)
-            messages = viewer.wait_for_count(len(scores) + 2)
-            scores.append(self.shown(star, messages))
+            messages = subscriber.wait_for_count(len(scores) + 2)
+            scores.append(self.score_of(star, messages))
 
         assert scores == [None, 900, 7]
-        assert [message["type"] for message in viewer.messages()] == ["top_10_update"] * 4
+        assert [message["type"] for message in subscriber.messages()] == ["top_10_update"] * 4
 
-    def test_a_command_is_pushed_by_the_server(self, server, star, viewer):
-        viewer.wait_for(lambda messages: messages and self.shown(star, messages) == 900)
+    def test_a_command_is_pushed_by_the_server(self, server, star, subscriber):
+        subscriber.wait_for(lambda messages: messages and self.score_of(star, messages) == 900)
 
         server.flask("users", "void", str(star.score_id), "--reason", "cheated")
 
-        viewer.wait_for(lambda messages: self.shown(star, messages) == 7)
+        subscriber.wait_for(lambda messages: self.score_of(star, messages) == 7)
 
     @pytest.mark.parametrize("action", ["end-sessions", "suspend"])
     def test_revoking_sessions_closes_only_their_connections(
-        self, server, viewer, watching, act, star, action
+        self, server, subscriber, watching, act, star, action
     ):
         plain = watching(PlainViewer(server.url, star.token))
         socket_io = watching(SocketIoViewer(server.url, star.token))
-        for each in (plain, socket_io, viewer):
+        for each in (plain, socket_io, subscriber):
             each.wait_for_count(1)
 
         act(f"users/{star.user_id}/{action}")
@@ -803,14 +682,14 @@ class TestLive:
         assert plain.ended.wait(10)
         assert plain.code == 4401
         assert socket_io.ended.wait(10)
-        assert not viewer.ended.is_set()
+        assert not subscriber.ended.is_set()
 
     def test_a_command_closes_connections_to_the_server(self, server, watching):
-        person = server.user("Guest")
-        viewer = watching(PlainViewer(server.url, person.token))
-        viewer.wait_for_count(1)
+        guest = server.user("Guest")
+        subscriber = watching(PlainViewer(server.url, guest.token))
+        subscriber.wait_for_count(1)
 
         server.flask("users", "end-sessions", "Guest")
 
-        assert viewer.ended.wait(10)
-        assert viewer.code == 4401
+        assert subscriber.ended.wait(10)
+        assert subscriber.code == 4401

@@ -9,7 +9,7 @@ import pytest
 from scoreboard.auth import passwords
 
 
-def own_priority():
+def thread_priority():
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
@@ -25,17 +25,17 @@ class TestPriority:
         """Return the priority of each hashing thread."""
         found = []
         monkeypatch.setattr(
-            passwords, "generate_password_hash", lambda password: found.append(own_priority())
+            passwords, "generate_password_hash", lambda password: found.append(thread_priority())
         )
         return found
 
     def test_only_the_hashing_thread_has_a_low_priority(self, priorities):
-        before = own_priority()
+        before = thread_priority()
 
         passwords.hash_password("a password")
 
         assert priorities == [passwords.NICE]
-        assert own_priority() == before
+        assert thread_priority() == before
 
     def test_a_password_is_hashed_where_priorities_cannot_be_set(self, priorities, monkeypatch):
         def forbidden(*args):

@@ -1,13 +1,12 @@
 """Every endpoint refuses every bad token, changes nothing and does not log the token.
 
-A bad token is a valid one with a single defect, or one that an event has invalidated. Valid tokens
-are accepted at every endpoint, so each refusal is caused by the defect.
+A bad token has a single defect or was invalidated by an event. Valid tokens are accepted at every
+endpoint, so the defect or the event causes each refusal.
 """
 
 import base64
 import contextlib
 import hmac
-import itertools
 import json
 import time
 import uuid
@@ -15,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from urllib.parse import quote
 
-import jwt
 import pytest
 import requests
 import websocket
@@ -33,14 +31,7 @@ from tests.support.servers import SECRETS, Server
 from tests.support.subscribers import PlainViewer, SocketIoViewer
 
 KEY = SECRETS["JWT_SECRET_KEY"]
-NUMBERS = itertools.count()
 HS256 = {"alg": "HS256", "typ": "JWT"}
-SETTINGS = {
-    **SECRETS,
-    "SCORE_RATE_LIMIT": "1000000/minute",
-    "AUTH_RATE_LIMIT": "1000000/minute",
-    "PUBLIC_BOARD": "0",
-}
 
 
 def signed(claims, header=HS256, key=KEY, digest="sha256"):
@@ -59,11 +50,11 @@ def changed_after_signing(claims):
 
 
 def with_header(**header):
-    return lambda claims: signed(claims, {**HS256, **header})
+    return lambda claims: signed(claims, HS256 | header)
 
 
 def with_claims(**changes):
-    return lambda claims: signed({**claims, **changes})
+    return lambda claims: signed(claims | changes)
 
 
 def without(name):
@@ -71,11 +62,11 @@ def without(name):
 
 
 def unsigned(**header):
-    return lambda claims: signed(claims, {**HS256, **header}).rpartition(".")[0] + "."
+    return lambda claims: signed(claims, HS256 | header).rpartition(".")[0] + "."
 
 
 def with_other_type(claims):
-    return signed({**claims, "type": {"access": "refresh", "refresh": "access"}[claims["type"]]})
+    return signed(claims | {"type": "access" if claims["type"] == "refresh" else "refresh"})
 
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
@@ -94,7 +85,7 @@ MALFORMED = {
     "another key": lambda claims: signed(claims, key="k" * 48),
     "an empty key": lambda claims: signed(claims, key=""),
     "the key of cursors": lambda claims: signed(claims, key=SECRETS["SECRET_KEY"]),
-    "a key in its own header": lambda claims: signed(
+    "a key in the header": lambda claims: signed(
         claims, {**HS256, "jwk": {"kty": "oct", "k": base64url(b"k" * 48)}}, "k" * 48
     ),
     "no signature": unsigned(),
@@ -116,7 +107,7 @@ MALFORMED = {
     **{f"nbf {odd!r}": with_claims(nbf=odd) for odd in ("soon", [], 1e999)},
     **{
         f"sub {odd!r}": with_claims(sub=odd)
-        for odd in (None, 7, [], {}, "", "somebody", "\x00", "public-viewer ", UNKNOWN_ID)
+        for odd in (None, 7, [], {}, "", "no-uuid", "\x00", "public-viewer ", UNKNOWN_ID)
     },
     "huge": with_claims(more="x" * 5000),
     "garbage": lambda claims: "x" * 200,
@@ -175,7 +166,54 @@ PERMITTED = {
     "player": [*VIEWING, ("POST", "/api/score/update")],
     "scorer": [*VIEWING, ("POST", "/api/score/update"), ("POST", "/api/score/batch")],
 }
+ALLOWED, NOT_PERMITTED = (200, None), (401, "not_permitted")
 TRANSPORTS = ["query", "header", "subprotocol", "socket.io"]
+
+
+def connect(server, token, transport):
+    """Return an open connection, or the status and code of the refusal."""
+    if transport == "socket.io":
+        return connect_socket_io(server, {"token": token})
+    text = quote(token) if transport == "query" else token
+    try:
+        return PlainViewer(server.url, text, transport)
+    except websocket.WebSocketBadStatusException as error:
+        return error.status_code, json.loads(error.resp_body)["error"]["code"]
+
+
+def connect_all(server, token):
+    """Return the result of `connect` for each transport."""
+    return [connect(server, token, transport) for transport in TRANSPORTS]
+
+
+def connect_socket_io(server, auth):
+    """Return an open Socket.IO connection, or the code of its connect_error."""
+    url = server.url.replace("http", "ws") + "/ws/scoreboard/?EIO=4&transport=websocket"
+    socket = websocket.create_connection(url, 10)
+    assert socket.recv().startswith("0{")
+    socket.send("40" + json.dumps(auth))
+    packet = socket.recv()
+    if packet.startswith("40"):
+        return socket
+    socket.close()
+    assert packet.startswith("44")
+    data = json.loads(packet[2:])["data"]
+    assert data.keys() == {"code", "message"}
+    return data["code"]
+
+
+def submit(socket, user):
+    """Return the status and error code of an update; None if the server has disconnected."""
+    socket.send("421" + json.dumps(["update_score", {"user_id": user.user_id, **UPDATE}]))
+    while not (packet := socket.recv()).startswith("431"):
+        if packet in ("", "41"):
+            return None
+    (response,) = json.loads(packet[3:])
+    return response["status"], response["body"].get("error", {}).get("code")
+
+
+def execute(*statements):
+    transactions.transaction(lambda connection: [connection.execute(each) for each in statements])
 
 
 class Site:
@@ -192,10 +230,13 @@ class Site:
         response = requests.request(method, self.url + path, json=body, headers=headers, timeout=10)
         return response.status_code, response.json() if response.content else None
 
+    def post(self, path, token, body=None):
+        return self.request("POST", f"/api/{path}", token, body)
+
     def user(self, role="admin"):
         """Return a user who has signed in and has a score."""
-        name = f"User-{next(NUMBERS)}"
-        account = accounts.create(name, f"{name}@example.com".lower(), None, role)
+        name = uuid.uuid4().hex
+        account = accounts.create(name, f"{name}@example.com", None, role)
         pair = tokens.issue_pair(account.user_id, role)
         user = SimpleNamespace(user_id=account.user_id, role=role)
         user.access, user.refresh = pair["access_token"], pair["refresh_token"]
@@ -211,9 +252,6 @@ class Site:
         times = {"iat": now, "exp": now + 300}
         return {"sub": user.user_id, "role": user.role, "type": kind, **ids, **times}
 
-    def post(self, path, token, body=None):
-        return self.request("POST", f"/api/{path}", token, body)
-
     def moderate(self, user, action):
         status, _ = self.post(f"admin/users/{user.user_id}/{action}", self.admin.access)
         assert status == 200
@@ -221,22 +259,17 @@ class Site:
     def reuse(self, user):
         """Use the refresh token, and use it again a minute later."""
         self.post("auth/refresh", user.refresh)
-        jti = jwt.decode(user.refresh, options={"verify_signature": False})["jti"]
-        used = update(RevokedToken).where(RevokedToken.token_id == jti)
+        used = RevokedToken.token_id == tokens.read(user.refresh, "refresh")["jti"]
         a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
-        transactions.transaction(lambda c: c.execute(used.values(revoked_at=a_minute_ago)))
+        execute(update(RevokedToken).where(used).values(revoked_at=a_minute_ago))
         self.post("auth/refresh", user.refresh)
 
     def set(self, user, **values):
-        statement = update(User).where(User.user_id == user.user_id).values(**values)
-        transactions.transaction(lambda connection: connection.execute(statement))
+        execute(update(User).where(User.user_id == user.user_id).values(**values))
 
     def delete(self, user):
-        def work(connection):
-            for table in (Standing, Score, User):
-                connection.execute(delete(table).where(table.user_id == user.user_id))
-
-        transactions.transaction(work)
+        tables = Standing, Score, User
+        execute(*(delete(table).where(table.user_id == user.user_id) for table in tables))
 
     def rows(self):
         """Return every row of every table."""
@@ -268,10 +301,16 @@ class Site:
             found[method, rule] = self.request(method, path, token, body and body(user.user_id))
         return found
 
+    def refusals(self, *request):
+        """Return the status and error code of each response; fail if a table changes."""
+        with self.unchanged():
+            responses = self.responses(*request)
+        return errors(responses)
 
-def refusals(responses):
-    """Return the status and code of each response. All must have the form of errors."""
-    assert all({*body["error"]} == {"code", "message"} for _, body in responses.values() if body)
+
+def errors(responses):
+    """Return the status and code of each response. All must have the shape of errors."""
+    assert all({*body["error"]} == {"code", "message"} for _, body in responses.values())
     return {key: (status, body["error"]["code"]) for key, (status, body) in responses.items()}
 
 
@@ -296,7 +335,7 @@ def site(server):
 
 @pytest.fixture(scope="module")
 def user(site):
-    """Return an admin whom no test changes."""
+    """Return an admin that no test changes."""
     return site.user()
 
 
@@ -315,33 +354,44 @@ def test_a_valid_token_is_accepted_at_every_endpoint(site, user):
     assert {status for status, _ in responses.values()} == {200, 204}
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_valid_token_is_accepted_over_every_transport(site, server, user, transport):
+    connection = connect(server, signed(site.claims(user)), transport)
+
+    connection.close()  # a refusal has no such method
+
+
 @pytest.mark.parametrize("defect", BAD)
-def test_a_bad_token_is_refused_at_every_endpoint(site, server, user, defect):
+def test_a_bad_token_is_refused_everywhere(site, server, user, defect):
     make, code = BAD[defect]
     made = {kind: make(site.claims(user, kind)) for kind in ("access", "refresh")}
     logout_accepts = defect == "of the other type"
 
     with site.unchanged(ignored="revoked_tokens" if logout_accepts else None):
+        connections = connect_all(server, made["access"])
         responses = site.responses(ENDPOINTS, made.get, user)
 
     if logout_accepts:
         assert responses.pop(("POST", "/api/auth/logout"))[0] == 204
-    assert refusals(responses) == dict.fromkeys(responses, (401, code))
+    assert errors(responses) == dict.fromkeys(responses, (401, code))
+    assert connections == [(401, code)] * 3 + [code]
     assert not [token for token in made.values() if token in server.log()]
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_an_invalidated_token_is_refused_at_every_endpoint(site, server, event):
+def test_an_invalidated_token_is_refused_everywhere(site, server, event):
     invalidate, code = EVENTS[event]
     user, player = site.user(), site.user("player")
-    accepted = site.responses([("GET", "/api/auth/me")], vars(user).get, user)
+    accepted, _ = site.request("GET", "/api/auth/me", user.access)
+    connect(server, user.access, "header").close()
     invalidate(site, user)
 
-    with site.unchanged():
-        responses = site.responses(ENDPOINTS, vars(user).get, player)
+    connections = connect_all(server, user.access)
+    refusals = site.refusals(ENDPOINTS, vars(user).get, player)
 
-    assert [status for status, _ in accepted.values()] == [200]
-    assert refusals(responses) == dict.fromkeys(ENDPOINTS, (401, code))
+    assert accepted == 200
+    assert refusals == dict.fromkeys(ENDPOINTS, (401, code))
+    assert connections == [(401, code)] * 3 + [code]
     assert not [token for token in (user.access, user.refresh) if token in server.log()]
 
 
@@ -351,10 +401,9 @@ def test_a_changed_role_overrides_the_token_at_every_endpoint(site, role):
     site.set(user, role=role)
     forbidden = [each for each in ENDPOINTS if each not in [*PERMITTED[role], REFRESH]]
 
-    with site.unchanged():
-        responses = site.responses(forbidden, vars(user).get, user)
+    refusals = site.refusals(forbidden, vars(user).get, user)
 
-    assert refusals(responses) == dict.fromkeys(forbidden, (401, "not_permitted"))
+    assert refusals == dict.fromkeys(forbidden, NOT_PERMITTED)
 
 
 def test_a_players_token_is_refused_for_another_user(site):
@@ -362,163 +411,78 @@ def test_a_players_token_is_refused_for_another_user(site):
     forbidden = [each for each in ENDPOINTS if each not in [*VIEWING, REFRESH]]
     forbidden.append(("GET", "/api/users/<user_id>/scores"))
 
-    with site.unchanged():
-        responses = site.responses(forbidden, vars(player).get, other)
+    refusals = site.refusals(forbidden, vars(player).get, other)
 
-    assert refusals(responses) == dict.fromkeys(forbidden, (401, "not_permitted"))
+    assert refusals == dict.fromkeys(forbidden, NOT_PERMITTED)
 
 
 def test_a_public_viewer_token_has_no_account_even_with_the_role_admin(site, user):
     token = signed({**site.claims(user), "sub": tokens.PUBLIC_VIEWER})
-    forbidden = [
-        each
-        for each in ENDPOINTS
-        if not {"leaderboard", "logout", "refresh"} & {*each[1].split("/")}
-    ]
+    accepting = {"leaderboard", "logout", "refresh"}
+    forbidden = [each for each in ENDPOINTS if not accepting & {*each[1].split("/")}]
 
-    with site.unchanged():
-        responses = site.responses(forbidden, lambda kind: token, user)
+    refusals = site.refusals(forbidden, lambda kind: token, user)
 
-    assert refusals(responses) == dict.fromkeys(forbidden, (401, "not_permitted"))
+    assert refusals == dict.fromkeys(forbidden, NOT_PERMITTED)
 
 
 @pytest.mark.parametrize("family", [None, 7, ["a"]], ids=repr)
 def test_a_refresh_token_without_a_family_is_refused(site, user, family):
     token = signed({**site.claims(user, "refresh"), "family": family})
 
-    responses = {REFRESH: site.post("auth/refresh", token)}
-
-    assert refusals(responses) == {REFRESH: (401, "token_invalid")}
+    assert site.refusals([REFRESH], lambda kind: token, user) == {REFRESH: (401, "token_invalid")}
 
 
-class Client:
-    """A client that connects with a token over each transport."""
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda t: None,
+        str,
+        lambda t: [],
+        lambda t: 7,
+        lambda t: {"token": [t]},
+        lambda t: {"token": {"a": t}},
+    ],
+    ids=["null", "text", "list", "number", "token in a list", "token in an object"],
+)
+def test_a_token_in_another_shape_is_missing(site, server, user, shape):
+    token = signed(site.claims(user))
 
-    def __init__(self, server):
-        self.url = server.url
-        self.address = server.url.replace("http", "ws") + "/ws/scoreboard/"
-
-    def connect(self, token, transport):
-        """Return an open connection, or how it was refused."""
-        if transport == "socket.io":
-            return self.socket_io({"token": token})
-        try:
-            return PlainViewer(self.url, quote(token) if transport == "query" else token, transport)
-        except websocket.WebSocketBadStatusException as error:
-            return error.status_code, json.loads(error.resp_body)["error"]["code"]
-
-    def socket_io(self, auth):
-        """Return an open Socket.IO connection, or the code of its connect_error."""
-        socket = websocket.create_connection(f"{self.address}?EIO=4&transport=websocket", 10)
-        assert socket.recv().startswith("0{")
-        socket.send("40" + json.dumps(auth))
-        packet = socket.recv()
-        if packet.startswith("40"):
-            return socket
-        socket.close()
-        assert packet.startswith("44")
-        data = json.loads(packet[2:])["data"]
-        assert data.keys() == {"code", "message"}
-        return data["code"]
-
-    def submit(self, socket, user):
-        """Return the status and error code of an update; None if the server has disconnected."""
-        socket.send("421" + json.dumps(["update_score", {"user_id": user.user_id, **UPDATE}]))
-        while not (packet := socket.recv()).startswith("431"):
-            if packet in ("", "41"):
-                return None
-        (response,) = json.loads(packet[3:])
-        return response["status"], response["body"].get("error", {}).get("code")
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    return Client(server)
-
-
-class TestSockets:
-    @pytest.mark.parametrize("transport", TRANSPORTS)
-    def test_a_valid_token_is_accepted(self, site, client, user, transport):
-        connection = client.connect(signed(site.claims(user)), transport)
-
-        connection.close()  # a refusal has no such method
-
-    @pytest.mark.parametrize("defect", BAD)
-    def test_a_bad_token_is_refused(self, site, server, client, user, defect):
-        make, code = BAD[defect]
-        token = make(site.claims(user))
-
-        with site.unchanged():
-            refusals = [client.connect(token, transport) for transport in TRANSPORTS]
-
-        assert refusals == [(401, code)] * 3 + [code]
-        assert token not in server.log()
-
-    @pytest.mark.parametrize("event", EVENTS)
-    def test_an_invalidated_token_is_refused(self, site, server, client, event):
-        invalidate, code = EVENTS[event]
-        user = site.user()
-        client.connect(user.access, "header").close()
-        invalidate(site, user)
-
-        refusals = [client.connect(user.access, transport) for transport in TRANSPORTS]
-
-        assert refusals == [(401, code)] * 3 + [code]
-        assert user.access not in server.log()
-
-    @pytest.mark.parametrize(
-        "shape",
-        [
-            lambda t: None,
-            str,
-            lambda t: [],
-            lambda t: 7,
-            lambda t: {"token": [t]},
-            lambda t: {"token": {"a": t}},
-        ],
-        ids=["null", "text", "list", "number", "token in a list", "token in an object"],
-    )
-    def test_a_token_in_another_shape_is_missing(self, site, client, user, shape):
-        token = signed(site.claims(user))
-
-        assert client.socket_io(shape(token)) == "token_missing"
+    assert connect_socket_io(server, shape(token)) == "token_missing"
 
 
 class TestOpenConnections:
     @pytest.mark.parametrize("event", EVENTS)
-    def test_an_update_after_the_event_is_refused(self, site, client, event):
+    def test_an_update_after_the_event_is_refused(self, site, server, event):
         invalidate, code = EVENTS[event]
         user = site.user()
-        socket = client.connect(user.access, "socket.io")
+        socket = connect(server, user.access, "socket.io")
         invalidate(site, user)
 
         with site.unchanged():
-            outcome = client.submit(socket, site.admin)
+            outcome = submit(socket, site.admin)
 
         socket.close()
         assert outcome in (None, (401, code))  # None: disconnected before the update arrived
 
-    @pytest.mark.parametrize("role", ["viewer", "player"])
-    def test_a_lost_role_applies_to_the_next_event(self, site, client, role):
-        user = site.user()
-        socket = client.connect(user.access, "socket.io")
-        site.set(user, role=role)
+    @pytest.mark.parametrize(
+        ("old", "new", "expected"),
+        [
+            ("admin", "viewer", [ALLOWED, NOT_PERMITTED]),
+            ("admin", "player", [ALLOWED, NOT_PERMITTED]),
+            ("player", "scorer", [NOT_PERMITTED, ALLOWED]),
+        ],
+    )
+    def test_a_changed_role_applies_to_the_next_event(self, site, server, old, new, expected):
+        user, players = site.user(old), [site.user("player") for _ in range(2)]
+        socket = connect(server, user.access, "socket.io")
 
-        with site.unchanged():
-            outcome = client.submit(socket, site.admin)
+        before = submit(socket, players[0])
+        site.set(user, role=new)
+        after = submit(socket, players[1])
 
         socket.close()
-        assert outcome == (401, "not_permitted")
-
-    def test_a_new_role_applies_to_the_next_event(self, site, client):
-        player, other = site.user("player"), site.user("player")
-        socket = client.connect(player.access, "socket.io")
-        before = client.submit(socket, other)
-
-        site.set(player, role="scorer")
-
-        assert (before, client.submit(socket, other)) == ((401, "not_permitted"), (200, None))
-        socket.close()
+        assert [before, after] == expected
 
     @pytest.mark.parametrize("event", [event for event in EVENTS if "database" in event])
     def test_a_change_in_the_database_closes_them(self, site, server, watching, event):

@@ -1,18 +1,23 @@
 """The command line, against the database and against a running server."""
 
+import functools
 import json
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
 
+from scoreboard.anomalies import flags
 from scoreboard.auth import accounts, passwords
 from scoreboard.db import transactions
 from scoreboard.models import Score, Standing, User
 from tests.support.servers import Server
+from tests.support.tokens import bearer
 
 CREATE = ("users", "create", "Ann", "ann@example.com")
 PASSWORD = ("--password", "correct horse")
+HEADER = ("timestamp", "username", "score")
 
 
 @pytest.fixture
@@ -51,10 +56,6 @@ def scores_file(tmp_path):
         return str(tmp_path / "scores.csv")
 
     return write
-
-
-PLAYER = User.user_id == Score.user_id
-HEADER = ("timestamp", "username", "score")
 
 
 def count(table):
@@ -96,28 +97,50 @@ class TestUsers:
 
         assert [tuple(line.split()[:2]) for line in lines] == users
 
-    def test_a_role_changes_the_permissions_of_existing_tokens(self, run, client, make_user):
-        scorer, player = make_user(name="Ann"), make_user()
-
-        run("users", "role", "Ann", "scorer")
-
-        response = client.post("/api/score/update", json=player.update(1), headers=scorer.bearer)
-        assert response.status_code == 200
-
     def test_token_prints_only_a_valid_token(self, run, client, make_user):
         user = make_user(name="Ann")
 
         token = run("users", "token", "Ann", "--minutes", "5")
 
         assert token.count("\n") == 1
-        headers = {"Authorization": f"Bearer {token.strip()}"}
-        assert client.get("/api/auth/me", headers=headers).json["user_id"] == user.user_id
+        response = client.get("/api/auth/me", headers=bearer(token.strip()))
+        assert response.json["user_id"] == user.user_id
 
     @pytest.mark.parametrize(
-        "command", [("role", "Nobody", "player"), ("token", "Nobody"), ("hide", "Nobody")]
+        "action", ["hide", "restore", "end-sessions", "suspend", "reinstate", "role scorer"]
     )
+    def test_a_moderation_is_one_audit_line(self, run, make_user, audit_lines, action):
+        user = make_user(name="Ann")
+        command, *role = action.split()
+
+        assert run("users", command, "ann", *role) == ""
+
+        (line,) = audit_lines()
+        assert (line["door"], line["caller"]) == ("command line", None)
+        assert (line["act"], line["user_id"]) == (action, user.user_id)
+
+    def test_void_voids_a_score(self, run, client, player):
+        post = functools.partial(client.post, "/api/score/update", headers=player.bearer)
+        post(json=player.update(7))
+        receipt = post(json=player.update(900, "2026-01-01T00:01:00Z")).json
+
+        assert run("users", "void", str(receipt["score_id"]), "--reason", "cheated") == ""
+
+        assert client.get("/api/score/top10").json["top_10_scores"][0]["score"] == 7
+
+    def test_marks_lists_the_flags(self, run, make_user):
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        flags.write(make_user(name="Ann").user_id, "jump", "a step of 995", moment)
+
+        output = run("users", "marks")
+
+        assert output.split(maxsplit=3) == [
+            *("2026-01-01T00:00:00+00:00", "jump", "Ann", "a step of 995\n")
+        ]
+
+    @pytest.mark.parametrize("command", ["role Nobody player", "token Nobody", "hide Nobody"])
     def test_an_unknown_name_is_an_error(self, fail, command):
-        assert "no user named Nobody" in fail("users", *command)
+        assert "no user named Nobody" in fail("users", *command.split())
 
     @pytest.mark.parametrize(
         ("score_id", "reason", "problem"),
@@ -206,21 +229,22 @@ class TestReplay:
             server.stop()
 
         assert "accepted: 10\nalready posted: 0" in output
-        history = select(User.username, Score.score_value).join_from(Score, User, onclause=PLAYER)
+        by_user = User.user_id == Score.user_id
+        history = select(User.username, Score.score_value).join_from(Score, User, onclause=by_user)
         posted = transactions.query(history.order_by(Score.score_id), {})
         for name in ("Ann", "Bob"):
-            expected = [score for _, each, score in rows if each == name]
-            assert [score for each, score in posted if each == name] == expected
+            expected = [score for _, player, score in rows if player == name]
+            assert [score for player, score in posted if player == name] == expected
 
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
             ("a,b\n", "the first line must be timestamp,username,score"),
             ("", "the first line must be timestamp,username,score"),
-            ("timestamp,username,score\n2026-01-01,Ann,many\n", "line 2"),
-            ("timestamp,username,score\n2026-01-01,Ann,nan\n", "line 2"),
-            ("timestamp,username,score\n2026-01-01,,1\n", "line 2"),
-            ("timestamp,username,score\n2026-01-01\n", "line 2"),
+            *(
+                (f"timestamp,username,score\n2026-01-01{row}\n", "line 2")
+                for row in (",Ann,many", ",Ann,nan", ",,1", "")
+            ),
         ],
     )
     def test_an_invalid_file_is_refused_with_the_line(self, fail, scores_file, text, problem):
@@ -228,7 +252,7 @@ class TestReplay:
 
     @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
     def test_a_file_in_another_encoding_is_refused(self, fail, scores_file, encoding):
-        file = scores_file([("2026-01-01", "Jürgen", 1)], encoding=encoding)
+        file = scores_file([("2026-01-01", "Jürgen", 1)], encoding)
 
         assert "is not UTF-8" in fail("replay", file)
 

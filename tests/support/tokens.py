@@ -8,6 +8,11 @@ import jwt
 from tests.support.servers import SECRETS
 
 
+def bearer(token):
+    """Return the header that sends this token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
 def mint(sub, key=SECRETS["JWT_SECRET_KEY"], algorithm="HS256", without=(), **claims):
     """Return a token as a team's own sign-in would mint it, or almost."""
     now = datetime.now(UTC)
