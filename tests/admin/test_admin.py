@@ -21,7 +21,7 @@ from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Update
 from tests.support.responses import status_and_code
 from tests.support.servers import PASSWORD
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 from tests.support.tokens import bearer, mint
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -88,14 +88,14 @@ def standing(user_id):
 
 
 class TestHide:
-    def test_a_hidden_user_leaves_the_board_at_once(self, client, player, act, watcher):
+    def test_a_hidden_user_leaves_the_board_at_once(self, client, player, act, subscriber):
         post(client, player, 7)
 
         response = act(player, "hide")
 
         assert (response.status_code, response.json["hidden"]) == (200, True)
         assert top10(client) == []
-        assert watcher.messages()[-1] == top_10_update()
+        assert subscriber.messages()[-1] == top_10_update()
 
     def test_the_eleventh_user_moves_into_the_top_10(self, client, scorer, make_user, act):
         users = [make_user() for _ in range(11)]
@@ -113,10 +113,12 @@ class TestHide:
 
         assert top10(client) == []
 
-    def test_scores_count_while_hidden_and_show_when_restored(self, client, player, act, watcher):
+    def test_scores_count_while_hidden_and_show_when_restored(
+        self, client, player, act, subscriber
+    ):
         post(client, player, 7)
         act(player, "hide")
-        count = len(watcher.messages())
+        count = len(subscriber.messages())
 
         receipt = post(client, player, 9, minute=1)
         response = act(player, "restore")
@@ -124,7 +126,7 @@ class TestHide:
         assert (receipt["score"], receipt["applied"]) == (9, True)
         assert (response.status_code, response.json["hidden"]) == (200, False)
         assert top10(client) == [(player.user_id, 9)]
-        score, board = watcher.messages()[count:]
+        score, board = subscriber.messages()[count:]
         assert (score["type"], board) == ("score_update", top_10_update((player, 9)))
 
     def test_actions_can_be_repeated_and_keep_the_order_of_a_tie(self, client, make_user, act):
@@ -139,7 +141,7 @@ class TestHide:
 
 
 class TestVoid:
-    def test_the_previous_score_counts_again(self, client, player, admin, void, watcher):
+    def test_the_previous_score_counts_again(self, client, player, admin, void, subscriber):
         post(client, player, 7)
         receipt = post(client, player, 900, minute=1)
 
@@ -157,7 +159,7 @@ class TestVoid:
             "void_reason": "cheated",
         }
         assert top10(client) == [(player.user_id, 7)]
-        assert watcher.messages()[-1] == top_10_update((player, 7))
+        assert subscriber.messages()[-1] == top_10_update((player, 7))
 
     def test_a_user_without_other_scores_is_off_the_board_until_the_next(
         self, client, player, void
@@ -201,15 +203,15 @@ class TestVoid:
         assert top10(client) == []
 
     def test_a_void_that_leaves_the_score_unchanged_sends_nothing(
-        self, client, player, void, watcher
+        self, client, player, void, subscriber
     ):
         receipt = post(client, player, 7)
         post(client, player, 9, minute=1)
-        before = watcher.messages()
+        before = subscriber.messages()
 
         void(receipt["score_id"])
 
-        assert watcher.messages() == before
+        assert subscriber.messages() == before
 
     @pytest.mark.parametrize("settings", [{"SCORE_POLICY": "total"}])
     def test_a_void_that_would_take_the_total_out_of_range_is_refused(self, client, player, void):
@@ -637,8 +639,8 @@ class TestLive:
         return star
 
     @pytest.fixture
-    def subscriber(self, server, people, watching):
-        return watching(PlainViewer(server.url, people["viewer"].token))
+    def subscriber(self, server, users, closing):
+        return closing(WebSocketClient(server.url, users["viewer"].token))
 
     def score_of(self, user, messages):
         """Return the user's score in the newest top 10, None if not there."""
@@ -670,10 +672,10 @@ class TestLive:
 
     @pytest.mark.parametrize("action", ["end-sessions", "suspend"])
     def test_revoking_sessions_closes_only_their_connections(
-        self, server, subscriber, watching, act, star, action
+        self, server, subscriber, closing, act, star, action
     ):
-        plain = watching(PlainViewer(server.url, star.token))
-        socket_io = watching(SocketIoViewer(server.url, star.token))
+        plain = closing(WebSocketClient(server.url, star.token))
+        socket_io = closing(SocketIoClient(server.url, star.token))
         for each in (plain, socket_io, subscriber):
             each.wait_for_count(1)
 
@@ -684,9 +686,9 @@ class TestLive:
         assert socket_io.ended.wait(10)
         assert not subscriber.ended.is_set()
 
-    def test_a_command_closes_connections_to_the_server(self, server, watching):
+    def test_a_command_closes_connections_to_the_server(self, server, closing):
         guest = server.user("Guest")
-        subscriber = watching(PlainViewer(server.url, guest.token))
+        subscriber = closing(WebSocketClient(server.url, guest.token))
         subscriber.wait_for_count(1)
 
         server.flask("users", "end-sessions", "Guest")

@@ -19,7 +19,7 @@ from scoreboard.db import transactions
 from scoreboard.models import RevokedToken, User
 from scoreboard.services import services
 from tests.support.responses import status_and_code
-from tests.support.servers import SECRETS, Person
+from tests.support.servers import SECRETS, SignedInUser
 from tests.support.tokens import bearer, mint
 
 ANN = {"username": "Ann", "email": "ann@example.com", "password": "correct horse"}
@@ -354,7 +354,7 @@ def test_a_class_of_40_behind_one_address_is_neither_limited_nor_flagged(client,
     for number in range(40):
         register(client, username=f"pupil-{number}", email=f"{number}@example.com")
         session = login(client, username=f"pupil-{number}").json
-        pupil = Person(session["user_id"], session["access_token"])
+        pupil = SignedInUser(session["user_id"], session["access_token"])
         posted = client.post("/api/score/update", json=pupil.update(1), headers=pupil.bearer)
         statuses.update([posted.status_code, client.post("/api/auth/viewer").status_code])
 

@@ -6,7 +6,7 @@ import pytest
 from scoreboard.auth import accounts, tokens
 from tests.support.responses import status_and_code
 from tests.support.servers import Server
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 from tests.support.tokens import bearer, mint
 
 OLD, NEW = "the-old." * 6, "the-new." * 6
@@ -90,15 +90,16 @@ def server(tmp_path):
     server.stop()
 
 
-def test_every_transport_accepts_a_token_of_the_old_key(server, watching):
+def test_every_transport_accepts_a_token_of_the_old_key(server, closing):
     user = server.user("Ann")
     token = mint(user.user_id, key=OLD)
 
     posted = server.post(token, user.update(1))
     subscribers = [
-        watching(PlainViewer(server.url, token, how)) for how in ("query", "header", "subprotocol")
+        closing(WebSocketClient(server.url, token, how))
+        for how in ("query", "header", "subprotocol")
     ]
-    subscribers.append(watching(SocketIoViewer(server.url, token)))
+    subscribers.append(closing(SocketIoClient(server.url, token)))
 
     assert posted.status_code == 200
     for subscriber in subscribers:

@@ -28,7 +28,7 @@ from scoreboard.models import RevokedToken, Score, Standing, User
 from tests.support import databases
 from tests.support.routes import PUBLIC_ROUTES
 from tests.support.servers import SECRETS, Server
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 
 KEY = SECRETS["JWT_SECRET_KEY"]
 HS256 = {"alg": "HS256", "typ": "JWT"}
@@ -176,7 +176,7 @@ def connect(server, token, transport):
         return connect_socket_io(server, {"token": token})
     text = quote(token) if transport == "query" else token
     try:
-        return PlainViewer(server.url, text, transport)
+        return WebSocketClient(server.url, text, transport)
     except websocket.WebSocketBadStatusException as error:
         return error.status_code, json.loads(error.resp_body)["error"]["code"]
 
@@ -485,12 +485,12 @@ class TestOpenConnections:
         assert [before, after] == expected
 
     @pytest.mark.parametrize("event", [event for event in EVENTS if "database" in event])
-    def test_a_change_in_the_database_closes_them(self, site, server, watching, event):
+    def test_a_change_in_the_database_closes_them(self, site, server, closing, event):
         invalidate, _ = EVENTS[event]
         user, other = site.user(), site.user()
-        plain = watching(PlainViewer(server.url, user.access))
-        socket_io = watching(SocketIoViewer(server.url, user.access))
-        bystander = watching(PlainViewer(server.url, other.access))
+        plain = closing(WebSocketClient(server.url, user.access))
+        socket_io = closing(SocketIoClient(server.url, user.access))
+        bystander = closing(WebSocketClient(server.url, other.access))
 
         invalidate(site, user)
 

@@ -12,7 +12,7 @@ import socketio
 import websocket
 
 from tests.support.prerequisites import missing
-from tests.support.waiting import SECONDS
+from tests.support.waiting import TIMEOUT
 
 PATH = "/ws/scoreboard"
 
@@ -34,7 +34,7 @@ class Viewer:
             return list(self._messages)
 
     def wait_for(
-        self, enough: Callable[[list[dict]], bool], seconds: float = SECONDS
+        self, enough: Callable[[list[dict]], bool], seconds: float = TIMEOUT
     ) -> list[dict]:
         """Return the messages once they are enough; fail if they are not by then."""
         with self._news:
@@ -42,11 +42,11 @@ class Viewer:
             assert found, f"not within {seconds} s; the last of it: {self._messages[-5:]}"
             return list(self._messages)
 
-    def wait_for_count(self, count: int, seconds: float = SECONDS) -> list[dict]:
+    def wait_for_count(self, count: int, seconds: float = TIMEOUT) -> list[dict]:
         return self.wait_for(lambda messages: len(messages) >= count, seconds)
 
 
-class PlainViewer(Viewer):
+class WebSocketClient(Viewer):
     """A plain WebSocket. `code` is the close code once it has ended."""
 
     def __init__(self, url: str, token: str | None, how: str = "header", **options) -> None:
@@ -58,7 +58,7 @@ class PlainViewer(Viewer):
             options["header"] = [f"Authorization: Bearer {token}"]
         elif token and how == "subprotocol":
             options["subprotocols"] = ["scoreboard", token]
-        self.socket = websocket.create_connection(address, timeout=SECONDS, **options)
+        self.socket = websocket.create_connection(address, timeout=TIMEOUT, **options)
         self.code: int | None = None
         self.ended = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
@@ -97,7 +97,7 @@ class _Client(socketio.Client):
         return _InOrder
 
 
-class SocketIoViewer(Viewer):
+class SocketIoClient(Viewer):
     """python-socketio's client; it checks that event and type agree."""
 
     def __init__(self, url: str, token: str | None, transports: list[str] | None = None) -> None:
@@ -113,7 +113,7 @@ class SocketIoViewer(Viewer):
             auth={"token": token} if token is not None else None,
             socketio_path=PATH,
             transports=transports,
-            wait_timeout=SECONDS,
+            wait_timeout=TIMEOUT,
         )
 
     def _refused(self, error: object) -> None:
@@ -124,13 +124,13 @@ class SocketIoViewer(Viewer):
         self._take(message)
 
     def submit(self, update: object) -> dict:
-        return self.client.call("update_score", update, timeout=SECONDS)
+        return self.client.call("update_score", update, timeout=TIMEOUT)
 
     def close(self) -> None:
         self.client.disconnect()
 
 
-class NodeViewer(Viewer):
+class NodeClient(Viewer):
     """The ordinary `socket.io-client`, in a Node process."""
 
     def __init__(self, url: str, token: str | None, transports: str, update: dict | None = None):
@@ -150,12 +150,12 @@ class NodeViewer(Viewer):
     def _read(self) -> None:
         for line in self.process.stdout:
             what, value = json.loads(line)
-            self._take({"what": what, "value": value})
+            self._take({"event": what, "value": value})
 
-    def said(self, what: str) -> object:
+    def wait_for_event(self, what: str) -> object:
         """Return the value of the first line of this kind, once it is there."""
-        messages = self.wait_for(lambda so_far: any(line["what"] == what for line in so_far), 20)
-        return next(line["value"] for line in messages if line["what"] == what)
+        messages = self.wait_for(lambda so_far: any(line["event"] == what for line in so_far), 20)
+        return next(line["value"] for line in messages if line["event"] == what)
 
     def close(self) -> None:
         self.process.terminate()
