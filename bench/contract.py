@@ -2,7 +2,7 @@
 
 import uuid
 
-from tests.support.subscribers import SocketIoViewer
+from tests.support.subscribers import SocketIoClient
 
 from .clients import MeasurementFailed
 from .servers import token
@@ -21,7 +21,7 @@ def check_contract(server):
         if response.status_code != status or not fields.items() <= body.items():
             raise MeasurementFailed(f"{update} was answered {response.status_code}: {body}")
 
-    connection = SocketIoViewer(server.url, server.scorer_token)
+    connection = SocketIoClient(server.url, server.scorer_token)
     response = connection.submit(_update(player, 6))
     if response["status"] != 200:
         raise MeasurementFailed(f"an event was answered {response}")

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import requests
 import websocket
 
-from tests.support.servers import PASSWORD, Person
-from tests.support.subscribers import PATH, SocketIoViewer
+from tests.support.servers import PASSWORD, SignedInUser
+from tests.support.subscribers import PATH, SocketIoClient
 from tests.support.tokens import mint
 
 from .subscribers import CONNECTION_ERRORS, KINDS, reset
@@ -74,7 +74,7 @@ def new_token(user_id, **claims):
 
 def new_update(user_id):
     """Return the body of an update that is not a replay."""
-    return Person(user_id, "").update(random.randrange(1_000_000), nonce=uuid.uuid4().hex)
+    return SignedInUser(user_id, "").update(random.randrange(1_000_000), nonce=uuid.uuid4().hex)
 
 
 class World:
@@ -83,7 +83,7 @@ class World:
     def __init__(self, server):
         self.server, self.url = server, server.url
         user_ids = json.loads(server.flask("users", "seed", str(PLAYERS + MODERATED)))
-        self.players = [Person(each, new_token(each)) for each in user_ids[:PLAYERS]]
+        self.players = [SignedInUser(each, new_token(each)) for each in user_ids[:PLAYERS]]
         self.moderated = user_ids[PLAYERS:]
         self.scorer, self.admin = (self._new_user(role) for role in ("scorer", "admin"))
         self.lock = threading.Lock()
@@ -94,7 +94,7 @@ class World:
 
     def _new_user(self, role):
         user_id = self.server.user(f"soak-{role}", role).user_id
-        return Person(user_id, new_token(user_id, role=role))
+        return SignedInUser(user_id, new_token(user_id, role=role))
 
     def run(self, seconds, workers, pause):
         """Run random actions in threads. Blocks. Returns the server's memory once per second."""
@@ -171,7 +171,7 @@ class Actions:
     def submit_by_event(self):
         player = self._player()
         transports = random.choice([["polling"], ["websocket"]])
-        connection = SocketIoViewer(self.world.url, player.token, transports)
+        connection = SocketIoClient(self.world.url, player.token, transports)
         for fields, status in (({}, 200), ({"score_value": "much"}, 400)):
             response = connection.submit(new_update(player.user_id) | fields)
             assert response["status"] == status, response

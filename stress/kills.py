@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support import databases
-from tests.support.backing_services import OwnRedis
-from tests.support.servers import Person, several
+from tests.support.backing_services import RedisServer
+from tests.support.servers import SignedInUser, start_servers
 
 from . import checker
 from .history import read_history
@@ -34,10 +34,10 @@ def run(folder, database, processes, kills, policy, seed):
     with ExitStack() as stack:
         settings = {"DATABASE_URL": url, "SCORE_POLICY": policy}
         if processes > 1:
-            redis = OwnRedis(folder)
+            redis = RedisServer(folder)
             stack.callback(redis.stop)
             settings["REDIS_URL"] = redis.url
-        servers = several(folder, processes, **settings)
+        servers = start_servers(folder, processes, **settings)
         for server in servers:
             stack.callback(server.stop)
         user_id = servers[0].user("Scorer", "scorer").user_id
@@ -46,7 +46,7 @@ def run(folder, database, processes, kills, policy, seed):
         urls = [server.url for server in servers]
         subscribers = Subscribers(urls, token, seed)
         stack.callback(subscribers.stop)
-        workload = Workload(urls, Person(user_id, token), players, folder, seed)
+        workload = Workload(urls, SignedInUser(user_id, token), players, folder, seed)
         stack.callback(workload.stop)
         for _ in range(kills):
             workload.wait_for_more(rng.randint(*UPDATES_BETWEEN_KILLS))

@@ -27,7 +27,7 @@ from statistics import median
 import requests
 
 from tests.support import databases
-from tests.support.backing_services import OwnRedis
+from tests.support.backing_services import RedisServer
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
@@ -186,7 +186,7 @@ def main():
     with ExitStack() as stack:
         folder, settings = Path(stack.enter_context(tempfile.TemporaryDirectory())), {}
         if options.database == "postgres":
-            redis = OwnRedis(folder)
+            redis = RedisServer(folder)
             stack.callback(redis.stop)
             settings = {"DATABASE_URL": databases.new_database(), "REDIS_URL": redis.url}
         server = ObservedServer(folder, **settings)

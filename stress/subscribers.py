@@ -12,7 +12,7 @@ from functools import partial
 import socketio
 import websocket
 
-from tests.support.subscribers import PATH, SocketIoViewer
+from tests.support.subscribers import PATH, SocketIoClient
 
 CONNECTION_ERRORS = (OSError, websocket.WebSocketException, socketio.exceptions.SocketIOError)
 TIMEOUT = 10  # seconds
@@ -68,7 +68,7 @@ class SocketIoConnection:
     """A Socket.IO connection; its library always reads."""
 
     def __init__(self, url, token, transports=("websocket",)):
-        self._viewer = SocketIoViewer(url, token, list(transports))
+        self._viewer = SocketIoClient(url, token, list(transports))
         self.messages, self.close = [], self._viewer.close
 
     @property

@@ -15,9 +15,16 @@ from scoreboard.extensions import db
 from scoreboard.observability.metrics import WEBSOCKET
 from scoreboard.realtime import hub
 from tests.support import databases
-from tests.support.backing_services import OwnRedis
+from tests.support.backing_services import RedisServer
 from tests.support.frames import texts
-from tests.support.servers import RUN_MODES, SECRETS, Person, Server, Several, several
+from tests.support.servers import (
+    RUN_MODES,
+    SECRETS,
+    Server,
+    ServerGroup,
+    SignedInUser,
+    start_servers,
+)
 
 NUMBERS = itertools.count()
 # Few tests that take long: begun last, they would be waited for.
@@ -36,8 +43,8 @@ LONG = [
 # Folders, and names that a module imports or a test requests, of tests that start processes.
 PROCESS_FOLDERS = {"end_to_end", "faults", "stress"}
 PROCESS_NAMES = {
-    *("Server", "several", "server", "subprocess"),
-    *("OwnPostgres", "OwnRedis", "databases", "chromium"),
+    *("Server", "start_servers", "server", "subprocess"),
+    *("PostgresServer", "RedisServer", "databases", "chromium"),
 }
 
 
@@ -127,7 +134,7 @@ def make_user(app):
     def make(role="player", name=None, password_hash=None):
         name = name or f"{role}-{next(NUMBERS)}"
         account = accounts.create(name, f"{uuid.uuid4().hex}@example.com", password_hash, role)
-        return Person(account.user_id, tokens.issue_access(account.user_id, role))
+        return SignedInUser(account.user_id, tokens.issue_access(account.user_id, role))
 
     return make
 
@@ -143,10 +150,10 @@ def scorer(make_user):
 
 
 @pytest.fixture
-def watcher(app):
+def subscriber(app):
     """Return a viewer inside this process: it has every message when `publish` has returned."""
 
-    class Watcher:
+    class Subscriber:
         def __init__(self):
             self.frames = []
 
@@ -157,9 +164,9 @@ def watcher(app):
             """Return the messages after the board at first."""
             return [message for frames in self.frames[1:] for message in texts(frames)]
 
-    watcher = Watcher()
-    hub.subscribe(app, WEBSOCKET, watcher)
-    return watcher
+    subscriber = Subscriber()
+    hub.subscribe(app, WEBSOCKET, subscriber)
+    return subscriber
 
 
 @pytest.fixture
@@ -177,7 +184,7 @@ def audit_lines(app, caplog):
 
 
 @pytest.fixture
-def unforeseen():
+def unexpected_errors():
     """Return the errors that nobody foresaw, as they come to be logged with a traceback."""
     found = []
     handler = logging.Handler()
@@ -197,21 +204,23 @@ def server(request, tmp_path_factory):
         yield server
         server.stop()
         return
-    redis = OwnRedis(folder)
-    server = Several(several(folder, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url))
+    redis = RedisServer(folder)
+    server = ServerGroup(
+        start_servers(folder, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url)
+    )
     yield server
     server.stop()
     redis.stop()
 
 
 @pytest.fixture(scope="module")
-def people(server):
+def users(server):
     """Return a user of each role on the real server."""
     return {role: server.user(f"The-{role}", role) for role in ("viewer", "player", "scorer")}
 
 
 @pytest.fixture
-def watching():
+def closing():
     """Return a function that keeps a viewer for the test and closes it at the end."""
     opened = []
 

@@ -21,7 +21,7 @@ from scoreboard.scores import history
 from scoreboard.scores.ledger import Ledger
 from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Update
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 from tests.support.tokens import mint
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,22 +105,22 @@ def set_score(score_id, **values):
 
 
 class TestHide:
-    def test_a_hidden_user_leaves_the_board_at_once(self, client, player, act, watcher):
+    def test_a_hidden_user_leaves_the_board_at_once(self, client, player, act, subscriber):
         post(client, player, 7)
 
         response = act(player, "hide")
 
         assert (response.status_code, response.json["hidden"]) == (200, True)
         assert top10(client) == []
-        assert watcher.messages()[-1] == top_10_update()
+        assert subscriber.messages()[-1] == top_10_update()
 
     def test_the_eleventh_user_moves_into_the_top_10(self, client, scorer, make_user, act):
-        people = [make_user() for _ in range(11)]
-        for score, person in enumerate(people):
+        users = [make_user() for _ in range(11)]
+        for score, person in enumerate(users):
             update = person.update(score)
             client.post("/api/score/update", json=update, headers=scorer.bearer)
 
-        act(people[10], "hide")
+        act(users[10], "hide")
 
         assert [score for _, score in top10(client)] == [*range(9, -1, -1)]
 
@@ -131,10 +131,12 @@ class TestHide:
 
         assert top10(client) == []
 
-    def test_scores_count_while_hidden_and_show_when_restored(self, client, player, act, watcher):
+    def test_scores_count_while_hidden_and_show_when_restored(
+        self, client, player, act, subscriber
+    ):
         post(client, player, 7)
         act(player, "hide")
-        count = len(watcher.messages())
+        count = len(subscriber.messages())
 
         receipt = post(client, player, 9, minute=1)
         response = act(player, "restore")
@@ -142,7 +144,7 @@ class TestHide:
         assert (receipt["score"], receipt["applied"]) == (9, True)
         assert (response.status_code, response.json["hidden"]) == (200, False)
         assert top10(client) == [(player.user_id, 9)]
-        update, board = watcher.messages()[count:]
+        update, board = subscriber.messages()[count:]
         assert (update["type"], board) == ("score_update", top_10_update((player, 9)))
 
     def test_actions_can_be_repeated_and_keep_the_order_of_a_tie(self, client, make_user, act):
@@ -157,7 +159,7 @@ class TestHide:
 
 
 class TestVoid:
-    def test_the_previous_score_counts_again(self, client, player, admin, void, watcher):
+    def test_the_previous_score_counts_again(self, client, player, admin, void, subscriber):
         post(client, player, 7)
         receipt = post(client, player, 900, minute=1)
 
@@ -175,7 +177,7 @@ class TestVoid:
             "void_reason": "cheated",
         }
         assert top10(client) == [(player.user_id, 7)]
-        assert watcher.messages()[-1] == top_10_update((player, 7))
+        assert subscriber.messages()[-1] == top_10_update((player, 7))
 
     def test_a_user_without_other_scores_leaves_the_board_until_the_next(
         self, client, player, void
@@ -217,15 +219,15 @@ class TestVoid:
         assert top10(client) == []
 
     def test_a_void_that_leaves_the_score_unchanged_sends_nothing(
-        self, client, player, void, watcher
+        self, client, player, void, subscriber
     ):
         receipt = post(client, player, 7)
         post(client, player, 9, minute=1)
-        before = watcher.messages()
+        before = subscriber.messages()
 
         void(receipt["score_id"])
 
-        assert watcher.messages() == before
+        assert subscriber.messages() == before
 
     def test_a_late_update_counts_once_the_newer_score_is_void(self, client, player, void):
         newest = post(client, player, 9, minute=5)
@@ -758,8 +760,8 @@ class TestLive:
         return person
 
     @pytest.fixture
-    def viewer(self, server, people, watching):
-        return watching(PlainViewer(server.url, people["viewer"].token))
+    def viewer(self, server, users, closing):
+        return closing(WebSocketClient(server.url, users["viewer"].token))
 
     def shown(self, person, messages):
         """Return the person's score in the newest top 10, None if not there."""
@@ -791,10 +793,10 @@ class TestLive:
 
     @pytest.mark.parametrize("action", ["end-sessions", "suspend"])
     def test_revoking_sessions_closes_only_their_connections(
-        self, server, viewer, watching, act, star, action
+        self, server, viewer, closing, act, star, action
     ):
-        plain = watching(PlainViewer(server.url, star.token))
-        socket_io = watching(SocketIoViewer(server.url, star.token))
+        plain = closing(WebSocketClient(server.url, star.token))
+        socket_io = closing(SocketIoClient(server.url, star.token))
         for each in (plain, socket_io, viewer):
             each.wait_for_count(1)
 
@@ -805,9 +807,9 @@ class TestLive:
         assert socket_io.ended.wait(10)
         assert not viewer.ended.is_set()
 
-    def test_a_command_closes_connections_to_the_server(self, server, watching):
+    def test_a_command_closes_connections_to_the_server(self, server, closing):
         person = server.user("Guest")
-        viewer = watching(PlainViewer(server.url, person.token))
+        viewer = closing(WebSocketClient(server.url, person.token))
         viewer.wait_for_count(1)
 
         server.flask("users", "end-sessions", "Guest")

@@ -9,7 +9,7 @@ import requests
 from playwright.sync_api import expect
 
 from tests.support.browsers import Tab, chromium, violations
-from tests.support.servers import PASSWORD, Person, Server
+from tests.support.servers import PASSWORD, Server, SignedInUser
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count(1)
@@ -105,7 +105,7 @@ def make_player(server, name):
     email = f"player-{next(NUMBERS)}@example.com"
     body = {"username": name, "email": email, "password": PASSWORD}
     account = requests.post(f"{server.url}/api/auth/register", json=body, timeout=10).json()
-    person = Person(account["user_id"], server.sign_in(name)["access_token"])
+    person = SignedInUser(account["user_id"], server.sign_in(name)["access_token"])
     person.name = name
     return person
 

@@ -15,7 +15,7 @@ from scoreboard.realtime.socketio import handlers
 from scoreboard.realtime.websocket import connection, endpoint
 from tests.support.prerequisites import missing
 from tests.support.servers import ROOT, Server
-from tests.support.subscribers import PATH, PlainViewer, SocketIoViewer
+from tests.support.subscribers import PATH, SocketIoClient, WebSocketClient
 from tests.support.tokens import mint
 
 SPECIFICATION = ROOT / "tests" / "js" / "node_modules" / "@asyncapi" / "specs" / "schemas"
@@ -89,10 +89,10 @@ def test_the_validator_refuses_unknown_properties(document, specification, part)
 
 
 @pytest.mark.parametrize(
-    ("subscriber", "channel"), [(PlainViewer, "websocket"), (SocketIoViewer, "socket_io")]
+    ("subscriber", "channel"), [(WebSocketClient, "websocket"), (SocketIoClient, "socket_io")]
 )
-def test_messages_are_as_described(server, player, watching, check, document, subscriber, channel):
-    connected = watching(subscriber(server.url, player.token))
+def test_messages_are_as_described(server, player, closing, check, document, subscriber, channel):
+    connected = closing(subscriber(server.url, player.token))
     connected.wait_for_count(1)
     for number in range(3):
         server.post(player.token, player.update(number + 0.5, nonce=f"{channel}{number}"))
@@ -183,7 +183,7 @@ def test_refused_connections_are_as_described(server, player, check, claims):
 
 def test_the_code_of_a_refused_handshake_is_listed(server, document):
     with pytest.raises(WebSocketBadStatusException) as refused:
-        PlainViewer(server.url, "nonsense")
+        WebSocketClient(server.url, "nonsense")
 
     code = json.loads(refused.value.resp_body)["error"]["code"]
     assert code in document["channels"]["websocket"]["x-refusals"]

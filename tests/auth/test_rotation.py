@@ -8,7 +8,7 @@ import websocket
 
 from scoreboard.auth import accounts, tokens
 from tests.support.servers import Server
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 from tests.support.tokens import mint
 
 OLD, NEW = "the-old." * 6, "the-new." * 6
@@ -129,17 +129,17 @@ def refresh(server, token):
     return requests.post(f"{server.url}/api/auth/refresh", headers=bearer(token), timeout=10)
 
 
-def test_sign_ins_survive_a_key_change_and_old_tokens_end_with_the_old_key(server, watching):
+def test_sign_ins_survive_a_key_change_and_old_tokens_end_with_the_old_key(server, closing):
     player = server.user("Ann")
     idle, used = server.sign_in("Ann"), server.sign_in("Ann")
 
     restart(server, STEPS[2])
 
     assert server.post(player.token, player.update(1)).status_code == 200
-    viewer = watching(SocketIoViewer(server.url, player.token))
+    viewer = closing(SocketIoClient(server.url, player.token))
     assert viewer.submit(player.update(2))["status"] == 200
     for how in ("query", "header", "subprotocol"):
-        assert watching(PlainViewer(server.url, player.token, how)).wait_for_count(1)
+        assert closing(WebSocketClient(server.url, player.token, how)).wait_for_count(1)
     renewed = refresh(server, used["refresh_token"])
     assert renewed.status_code == 200
 
@@ -149,8 +149,8 @@ def test_sign_ins_survive_a_key_change_and_old_tokens_end_with_the_old_key(serve
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "token_invalid")
     assert refresh(server, idle["refresh_token"]).status_code == 401
     with pytest.raises(socketio.exceptions.ConnectionError):
-        SocketIoViewer(server.url, player.token)
+        SocketIoClient(server.url, player.token)
     with pytest.raises(websocket.WebSocketBadStatusException):
-        PlainViewer(server.url, player.token)
+        WebSocketClient(server.url, player.token)
     assert server.post(renewed.json()["access_token"], player.update(3)).status_code == 200
     assert refresh(server, renewed.json()["refresh_token"]).status_code == 200

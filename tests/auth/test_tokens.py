@@ -30,7 +30,7 @@ from scoreboard.models import RevokedToken, Score, Standing, User
 from tests.support import databases
 from tests.support.routes import PUBLIC_ROUTES
 from tests.support.servers import SECRETS, Server
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 
 KEY = SECRETS["JWT_SECRET_KEY"]
 NUMBERS = itertools.count()
@@ -403,7 +403,9 @@ class Client:
         if transport == "socket.io":
             return self.socket_io({"token": token})
         try:
-            return PlainViewer(self.url, quote(token) if transport == "query" else token, transport)
+            return WebSocketClient(
+                self.url, quote(token) if transport == "query" else token, transport
+            )
         except websocket.WebSocketBadStatusException as error:
             return error.status_code, json.loads(error.resp_body)["error"]["code"]
 
@@ -521,12 +523,12 @@ class TestOpenConnections:
         socket.close()
 
     @pytest.mark.parametrize("event", [event for event in EVENTS if "database" in event])
-    def test_a_change_in_the_database_closes_them(self, site, server, watching, event):
+    def test_a_change_in_the_database_closes_them(self, site, server, closing, event):
         invalidate, _ = EVENTS[event]
         user, other = site.user(), site.user()
-        plain = watching(PlainViewer(server.url, user.access))
-        socket_io = watching(SocketIoViewer(server.url, user.access))
-        bystander = watching(PlainViewer(server.url, other.access))
+        plain = closing(WebSocketClient(server.url, user.access))
+        socket_io = closing(SocketIoClient(server.url, user.access))
+        bystander = closing(WebSocketClient(server.url, other.access))
 
         invalidate(site, user)
 

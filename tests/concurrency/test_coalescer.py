@@ -90,7 +90,7 @@ def test_the_result_of_one_item_may_be_an_error():
     ids=["any error", "database failure"],
 )
 def test_an_error_fails_the_batch_and_a_database_failure_the_whole_queue(
-    unforeseen, error, batches
+    unexpected_errors, error, batches
 ):
     def fail(item):
         raise error
@@ -103,7 +103,7 @@ def test_an_error_fails_the_batch_and_a_database_failure_the_whole_queue(
 
     assert [type(results[number,][0]) for number in (1, 2, 3)] == [ServerError] * 3
     assert calls.batches == batches
-    assert unforeseen == [error] * len(batches)
+    assert unexpected_errors == [error] * len(batches)
 
 
 def test_many_threads_each_get_their_own_result():

@@ -9,7 +9,7 @@ from scoreboard.db import rate_limits
 from scoreboard.db.rate_limits import Hits, Limit, MemoryLimits, RedisLimits
 from scoreboard.observability.metrics import Metrics
 from scoreboard.ops import doctor
-from tests.support.backing_services import OwnRedis
+from tests.support.backing_services import RedisServer
 from tests.support.waiting import wait_until
 
 
@@ -34,7 +34,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def redis(tmp_path):
-    redis = OwnRedis(tmp_path)
+    redis = RedisServer(tmp_path)
     yield redis
     redis.stop()
 

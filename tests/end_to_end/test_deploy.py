@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.support import databases
-from tests.support.backing_services import OwnRedis
+from tests.support.backing_services import RedisServer
 from tests.support.prerequisites import missing
 from tests.support.servers import ROOT, free_port
 from tests.support.waiting import wait_until
@@ -29,7 +29,7 @@ def clone(tmp_path):
 
 @pytest.fixture
 def redis(tmp_path):
-    redis = OwnRedis(tmp_path)
+    redis = RedisServer(tmp_path)
     yield redis
     redis.stop()
 

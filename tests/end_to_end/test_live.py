@@ -15,13 +15,15 @@ import websocket
 
 from tests.support.prerequisites import missing
 from tests.support.servers import RUN_MODES
-from tests.support.subscribers import NodeViewer, PlainViewer, SocketIoViewer
+from tests.support.subscribers import NodeClient, SocketIoClient, WebSocketClient
 from tests.support.tokens import mint
 from tests.support.waiting import wait_until
 
-PLAIN = {how: functools.partial(PlainViewer, how=how) for how in ("query", "header", "subprotocol")}
+PLAIN = {
+    how: functools.partial(WebSocketClient, how=how) for how in ("query", "header", "subprotocol")
+}
 SOCKET_IO = {
-    name: functools.partial(SocketIoViewer, transports=transports)
+    name: functools.partial(SocketIoClient, transports=transports)
     for name, transports in {
         "websocket": ["websocket"],
         "polling": ["polling"],
@@ -32,9 +34,9 @@ NODE_TRANSPORTS = ["websocket", "polling", "polling,websocket"]
 
 
 @pytest.fixture
-def bad_tokens(server, people):
+def bad_tokens(server, users):
     """Return a bad token for each error code."""
-    user_id = people["viewer"].user_id
+    user_id = users["viewer"].user_id
     return {
         "token_missing": None,
         "token_invalid": mint(user_id, key="k" * 48),
@@ -44,16 +46,16 @@ def bad_tokens(server, people):
 
 
 @pytest.fixture
-def update(people):
+def update(users):
     """Return an update that leads to another top 10, later than all before it."""
     now = datetime.now(UTC)
-    return people["player"].update(now.timestamp(), now.isoformat())
+    return users["player"].update(now.timestamp(), now.isoformat())
 
 
 @pytest.fixture
-def post(server, people, update):
+def post(server, users, update):
     """Return a function that posts the update and returns the response."""
-    return lambda: server.post(people["player"].token, update)
+    return lambda: server.post(users["player"].token, update)
 
 
 def top_10_update(server):
@@ -69,7 +71,7 @@ def messages_of(server, update):
 def plain_refusal(server, *arguments, **options):
     """Return status and code with which a plain WebSocket is refused."""
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
-        PlainViewer(server.url, *arguments, **options)
+        WebSocketClient(server.url, *arguments, **options)
     body = json.loads(refused.value.resp_body)
     return refused.value.status_code, body["error"]["code"]
 
@@ -78,9 +80,9 @@ def plain_refusal(server, *arguments, **options):
     "connect", [*PLAIN.values(), *SOCKET_IO.values()], ids=[*PLAIN, *SOCKET_IO]
 )
 def test_a_client_gets_the_current_top_10_and_then_every_update(
-    server, people, watching, connect, update, post
+    server, users, closing, connect, update, post
 ):
-    viewer = watching(connect(server.url, people["viewer"].token))
+    viewer = closing(connect(server.url, users["viewer"].token))
     current = top_10_update(server)
     viewer.wait_for_count(1)
 
@@ -90,8 +92,8 @@ def test_a_client_gets_the_current_top_10_and_then_every_update(
 
 
 @pytest.mark.parametrize("connect", SOCKET_IO.values(), ids=SOCKET_IO)
-def test_an_update_by_event_does_what_the_endpoint_does(server, people, watching, connect, update):
-    viewer = watching(connect(server.url, people["player"].token))
+def test_an_update_by_event_does_what_the_endpoint_does(server, users, closing, connect, update):
+    viewer = closing(connect(server.url, users["player"].token))
     viewer.wait_for_count(1)
 
     answer = viewer.submit(update)
@@ -103,25 +105,25 @@ def test_an_update_by_event_does_what_the_endpoint_does(server, people, watching
 
 @pytest.mark.parametrize("transports", NODE_TRANSPORTS)
 class TestJavaScriptClient:
-    def test_it_watches_and_submits(self, server, people, watching, transports, update):
-        viewer = watching(NodeViewer(server.url, people["player"].token, transports, update))
+    def test_it_watches_and_submits(self, server, users, closing, transports, update):
+        viewer = closing(NodeClient(server.url, users["player"].token, transports, update))
 
-        assert viewer.said("open") == transports.split(",")[0]
-        assert viewer.said("ack")["status"] == 200
+        assert viewer.wait_for_event("open") == transports.split(",")[0]
+        assert viewer.wait_for_event("ack")["status"] == 200
         expected = messages_of(server, update)
         viewer.wait_for(lambda lines: expected[1] in [line["value"] for line in lines])
         messages = updates(viewer.messages())
         assert messages[0]["type"] == "top_10_update"
         assert messages[1:] == expected
         if transports == "polling,websocket":
-            assert viewer.said("upgrade") == "websocket"
+            assert viewer.wait_for_event("upgrade") == "websocket"
 
     def test_a_bad_token_is_a_connect_error_with_the_code(
-        self, server, bad_tokens, watching, transports
+        self, server, bad_tokens, closing, transports
     ):
         for code, token in bad_tokens.items():
-            viewer = watching(NodeViewer(server.url, token, transports))
-            assert viewer.said("connect_error")["code"] == code
+            viewer = closing(NodeClient(server.url, token, transports))
+            assert viewer.wait_for_event("connect_error")["code"] == code
             assert "connect" not in [line["what"] for line in viewer.messages()]
 
 
@@ -131,20 +133,20 @@ def updates(lines):
 
 class TestPlainWebSocket:
     @pytest.fixture
-    def viewer(self, server, people, watching):
+    def viewer(self, server, users, closing):
         offer = ["Sec-WebSocket-Extensions: permessage-deflate"]
-        return watching(PlainViewer(server.url, people["viewer"].token, "query", header=offer))
+        return closing(WebSocketClient(server.url, users["viewer"].token, "query", header=offer))
 
     @pytest.mark.parametrize(("how", "expected"), [("subprotocol", "scoreboard"), ("header", None)])
-    def test_the_subprotocol_is_accepted_if_offered(self, server, people, watching, how, expected):
-        viewer = watching(PlainViewer(server.url, people["viewer"].token, how))
+    def test_the_subprotocol_is_accepted_if_offered(self, server, users, closing, how, expected):
+        viewer = closing(WebSocketClient(server.url, users["viewer"].token, how))
 
         assert viewer.socket.getsubprotocol() == expected
 
-    def test_a_public_viewer_token_is_enough(self, server, watching):
+    def test_a_public_viewer_token_is_enough(self, server, closing):
         answer = requests.post(f"{server.url}/api/auth/viewer", timeout=10)
 
-        assert watching(PlainViewer(server.url, answer.json()["access_token"])).wait_for_count(1)
+        assert closing(WebSocketClient(server.url, answer.json()["access_token"])).wait_for_count(1)
 
     @pytest.mark.parametrize(
         ("how", "origin", "refusal"),
@@ -153,8 +155,8 @@ class TestPlainWebSocket:
             ("header", "https://evil.example", (403, "origin_not_allowed")),
         ],
     )
-    def test_a_refusal_comes_before_the_upgrade(self, server, people, how, origin, refusal):
-        token = people["viewer"].token
+    def test_a_refusal_comes_before_the_upgrade(self, server, users, how, origin, refusal):
+        token = users["viewer"].token
 
         assert plain_refusal(server, token, how, origin=origin) == refusal
 
@@ -183,27 +185,27 @@ class TestPlainWebSocket:
 
 
 class TestEndOfAConnection:
-    def short_token(self, people, seconds=2):
+    def short_token(self, users, seconds=2):
         expires = datetime.now(UTC) + timedelta(seconds=seconds)
-        return mint(people["viewer"].user_id, exp=expires)
+        return mint(users["viewer"].user_id, exp=expires)
 
-    @pytest.mark.parametrize("connect", [PlainViewer, SocketIoViewer])
-    def test_the_server_closes_it_when_the_token_expires(self, server, people, watching, connect):
-        viewer = watching(connect(server.url, self.short_token(people)))
+    @pytest.mark.parametrize("connect", [WebSocketClient, SocketIoClient])
+    def test_the_server_closes_it_when_the_token_expires(self, server, users, closing, connect):
+        viewer = closing(connect(server.url, self.short_token(users)))
 
         assert viewer.ended.wait(10)
         assert getattr(viewer, "code", 4401) == 4401
 
-    def test_the_javascript_client_sees_that_the_server_closed_it(self, server, people, watching):
-        viewer = watching(NodeViewer(server.url, self.short_token(people, 4), "websocket"))
+    def test_the_javascript_client_sees_that_the_server_closed_it(self, server, users, closing):
+        viewer = closing(NodeClient(server.url, self.short_token(users, 4), "websocket"))
 
-        assert viewer.said("disconnect") == "io server disconnect"
+        assert viewer.wait_for_event("disconnect") == "io server disconnect"
 
-    def test_signing_out_closes_only_the_connections_of_the_session(self, server, people, watching):
+    def test_signing_out_closes_only_the_connections_of_the_session(self, server, users, closing):
         token = server.sign_in("The-player")["access_token"]
-        plain = watching(PlainViewer(server.url, token))
-        socket = watching(SocketIoViewer(server.url, token))
-        other = watching(PlainViewer(server.url, people["player"].token))
+        plain = closing(WebSocketClient(server.url, token))
+        socket = closing(SocketIoClient(server.url, token))
+        other = closing(WebSocketClient(server.url, users["player"].token))
 
         headers = {"Authorization": f"Bearer {token}"}
         requests.post(f"{server.url}/api/auth/logout", headers=headers, timeout=10)
@@ -213,9 +215,9 @@ class TestEndOfAConnection:
         assert socket.ended.wait(10)
         assert not other.ended.is_set()
 
-    def test_a_lost_role_counts_at_once(self, server, watching):
+    def test_a_lost_role_counts_at_once(self, server, closing):
         player = server.user(f"Demoted-{server.port}")
-        viewer = watching(SocketIoViewer(server.url, player.token))
+        viewer = closing(SocketIoClient(server.url, player.token))
         server.flask("users", "role", f"Demoted-{server.port}", "viewer")
 
         answer = viewer.submit(player.update(1))
@@ -225,8 +227,8 @@ class TestEndOfAConnection:
 
 class TestEvents:
     @pytest.fixture
-    def viewer(self, server, people, watching):
-        return watching(SocketIoViewer(server.url, people["player"].token))
+    def viewer(self, server, users, closing):
+        return closing(SocketIoClient(server.url, users["player"].token))
 
     @pytest.mark.parametrize("body", [None, "text", 7, [], {}, {"user_id": 7}], ids=str)
     def test_a_bad_body_is_acknowledged_with_an_error(self, viewer, body):
@@ -243,8 +245,8 @@ class TestEvents:
         assert (answer["status"], answer["body"]["error"]["code"]) == (400, "replayed")
         assert answer["body"]["error"]["receipt"] == first.json()
 
-    def test_a_client_cannot_send_messages_to_others(self, server, people, viewer, watching):
-        other = watching(PlainViewer(server.url, people["viewer"].token))
+    def test_a_client_cannot_send_messages_to_others(self, server, users, viewer, closing):
+        other = closing(WebSocketClient(server.url, users["viewer"].token))
         for event in ("join", "top_10_update", "score_update", "message", "my event"):
             viewer.client.emit(event, {"room": "scoreboard", "type": event})
 
@@ -289,16 +291,16 @@ class TestHostilePackets:
         ],
         ids=lambda packet: ascii(packet)[:30],
     )
-    def test_a_malformed_packet_ends_the_connection(self, open_socket, people, packet):
-        socket = open_socket(people["viewer"].token)
+    def test_a_malformed_packet_ends_the_connection(self, open_socket, users, packet):
+        socket = open_socket(users["viewer"].token)
 
         socket.send(packet, 2 if isinstance(packet, bytes) else 1)
 
         assert self.is_closed(socket)
 
     @pytest.mark.parametrize("body", ["[" * 3000, "1" * 5000, "{", '"half'], ids=len)
-    def test_an_unreadable_update_is_acknowledged_with_an_error(self, open_socket, people, body):
-        socket = open_socket(people["player"].token)
+    def test_an_unreadable_update_is_acknowledged_with_an_error(self, open_socket, users, body):
+        socket = open_socket(users["player"].token)
         assert "top_10_update" in socket.recv()
 
         socket.send(f'427["update_score",{body}]')
@@ -316,20 +318,20 @@ class TestHostilePackets:
         assert all(self.is_closed(socket) for socket in (silent, refused, early))
         assert server.top10() == before
 
-    def test_the_log_has_no_traceback_and_no_token(self, server, people):
+    def test_the_log_has_no_traceback_and_no_token(self, server, users):
         """Runs after all tests of this module, which use the same server."""
-        for token in ("secret-token-in-a-query", people["viewer"].token):
+        for token in ("secret-token-in-a-query", users["viewer"].token):
             assert plain_refusal(server, token + "x", "query") == (401, "token_invalid")
 
         log = server.log()
-        for secret in ("secret-token-in-a-query", people["viewer"].token):
+        for secret in ("secret-token-in-a-query", users["viewer"].token):
             assert secret not in log
         assert "Traceback" not in log
         assert "Bad file descriptor" not in log
 
 
-def test_an_update_sent_many_times_at_once_counts_once(server, people, update):
-    player, count = people["player"], 12
+def test_an_update_sent_many_times_at_once_counts_once(server, users, update):
+    player, count = users["player"], 12
     barrier = threading.Barrier(count)
 
     def post(update):
@@ -385,26 +387,26 @@ async def count_boards(server, token, count):
     return boards
 
 
-def test_connections_are_limited_by_address(own_server, watching):
+def test_connections_are_limited_by_address(own_server, closing):
     server = own_server(CONNECTIONS_PER_ADDRESS="3")
     person = server.user("Ann")
-    for connect in (PlainViewer, PlainViewer, SocketIoViewer):
-        watching(connect(server.url, person.token))
+    for connect in (WebSocketClient, WebSocketClient, SocketIoClient):
+        closing(connect(server.url, person.token))
 
-    refused = watching(NodeViewer(server.url, person.token, "websocket"))
+    refused = closing(NodeClient(server.url, person.token, "websocket"))
 
     assert plain_refusal(server, person.token) == (429, "too_many_connections")
-    assert refused.said("connect_error")["code"] == "too_many_connections"
+    assert refused.wait_for_event("connect_error")["code"] == "too_many_connections"
 
 
-def test_a_connection_that_ends_is_no_longer_counted(own_server, watching):
+def test_a_connection_that_ends_is_no_longer_counted(own_server, closing):
     server = own_server(CONNECTIONS_PER_ADDRESS="1")
     token = viewer_token(server)
-    PlainViewer(server.url, token).close()
+    WebSocketClient(server.url, token).close()
 
     def is_accepted():
         try:
-            watching(PlainViewer(server.url, token))
+            closing(WebSocketClient(server.url, token))
         except websocket.WebSocketBadStatusException:
             return False
         return True
@@ -414,7 +416,7 @@ def test_a_connection_that_ends_is_no_longer_counted(own_server, watching):
 
 @pytest.mark.parametrize("mode", RUN_MODES)
 def test_a_client_that_upgrades_during_updates_gets_each_once_and_in_order(
-    own_server, mode, watching
+    own_server, mode, closing
 ):
     server, enough = own_server(mode), threading.Event()
     player, sent = server.user("Ann"), []
@@ -435,11 +437,10 @@ def test_a_client_that_upgrades_during_updates_gets_each_once_and_in_order(
         try:
             wait_until(lambda: sent)
             nodes = [
-                watching(NodeViewer(server.url, player.token, "polling,websocket"))
-                for _ in range(4)
+                closing(NodeClient(server.url, player.token, "polling,websocket")) for _ in range(4)
             ]
-            viewers = [watching(SocketIoViewer(server.url, player.token)) for _ in range(12)]
-            assert {node.said("upgrade") for node in nodes} == {"websocket"}
+            viewers = [closing(SocketIoClient(server.url, player.token)) for _ in range(12)]
+            assert {node.wait_for_event("upgrade") for node in nodes} == {"websocket"}
             wait_for(lambda scores: len(scores) > 3)
         finally:
             enough.set()

@@ -10,10 +10,10 @@ import pytest
 import requests
 
 from tests.support import databases
-from tests.support.backing_services import OwnPostgres, OwnRedis
+from tests.support.backing_services import PostgresServer, RedisServer
 from tests.support.football import matches, replay, seed
-from tests.support.servers import Person, several, stop_all
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.servers import SignedInUser, start_servers, stop_all
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count()
@@ -24,14 +24,14 @@ OUTAGE = 6  # in seconds
 
 @pytest.fixture
 def redis(tmp_path):
-    redis = OwnRedis(tmp_path)
+    redis = RedisServer(tmp_path)
     yield redis
     redis.stop()
 
 
 @pytest.fixture
 def servers(tmp_path, redis):
-    started = several(
+    started = start_servers(
         tmp_path, PROCESSES, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url
     )
     yield started
@@ -44,10 +44,10 @@ def scorer(servers):
 
 
 @pytest.fixture
-def viewers(servers, scorer, watching):
+def viewers(servers, scorer, closing):
     """Return viewers of both kinds in every process, which have got the first board."""
-    kinds = (PlainViewer, SocketIoViewer)
-    made = [watching(kind(server.url, scorer.token)) for server in servers for kind in kinds]
+    kinds = (WebSocketClient, SocketIoClient)
+    made = [closing(kind(server.url, scorer.token)) for server in servers for kind in kinds]
     for viewer in made:
         viewer.wait_for_count(1)
     return made
@@ -65,7 +65,9 @@ def board(viewer):
 def update_of(user_ids, number):
     """Return a new update of one of these users."""
     now = datetime.now(UTC).isoformat()
-    return Person(user_ids[number % len(user_ids)], "").update(number, now, nonce=uuid.uuid4().hex)
+    return SignedInUser(user_ids[number % len(user_ids)], "").update(
+        number, now, nonce=uuid.uuid4().hex
+    )
 
 
 def wait_for_scores(servers, viewers, count, seconds):
@@ -93,8 +95,8 @@ class TestOnTheSameProcesses:
     @classmethod
     def servers(cls, tmp_path_factory):
         folder = tmp_path_factory.mktemp("servers")
-        redis = OwnRedis(folder)
-        started = several(
+        redis = RedisServer(folder)
+        started = start_servers(
             folder, PROCESSES, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url
         )
         yield started
@@ -113,10 +115,10 @@ class TestOnTheSameProcesses:
 
         wait_for_scores(servers, viewers, 600, seconds=30)
 
-    def test_signing_out_closes_the_connections_in_every_process(self, servers, watching):
+    def test_signing_out_closes_the_connections_in_every_process(self, servers, closing):
         servers[0].user("Ann")
         token = servers[0].sign_in("Ann")["access_token"]
-        viewers = [watching(PlainViewer(server.url, token)) for server in servers]
+        viewers = [closing(WebSocketClient(server.url, token)) for server in servers]
 
         headers = {"Authorization": f"Bearer {token}"}
         requests.post(f"{servers[1].url}/api/auth/logout", headers=headers, timeout=10)
@@ -149,7 +151,7 @@ class TestRedisAway:
     @pytest.mark.parametrize(
         ("fail", "recover"),
         [
-            (OwnRedis.stop, OwnRedis.start),
+            (RedisServer.stop, RedisServer.start),
             (lambda redis: redis.pause(OUTAGE), None),
             (lambda redis: redis.client.config_set("maxmemory", "1"), None),
         ],
@@ -180,10 +182,10 @@ class TestRedisAway:
 
         wait_for_scores(servers, viewers, count, seconds=5)
 
-    def test_new_viewers_and_updates_are_accepted(self, servers, scorer, redis, watching):
+    def test_new_viewers_and_updates_are_accepted(self, servers, scorer, redis, closing):
         redis.stop()
 
-        viewer = watching(PlainViewer(servers[1].url, scorer.token))
+        viewer = closing(WebSocketClient(servers[1].url, scorer.token))
         viewer.wait_for_count(1)
         servers[0].post(scorer.token, scorer.update(1))
 
@@ -194,7 +196,7 @@ class TestRedisAway:
 class TestPostgresAway:
     @pytest.fixture
     def postgres(self, tmp_path_factory):
-        postgres = OwnPostgres(tmp_path_factory.mktemp("postgres"))
+        postgres = PostgresServer(tmp_path_factory.mktemp("postgres"))
         yield postgres
         postgres.stop()
 

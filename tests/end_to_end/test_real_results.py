@@ -9,18 +9,18 @@ import csv
 import pytest
 
 from tests.support.football import MATCHES, Expected, matches, points, replay
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 
 # Matches in each mode: the code that ranks and pushes is the same in both.
 REPLAYED = {"python wsgi.py": MATCHES, "flask run": 1_000}
 
 
 @pytest.mark.parametrize("mode", REPLAYED)
-def test_every_result_reaches_every_viewer_once_and_in_order(own_server, watching, mode):
+def test_every_result_reaches_every_viewer_once_and_in_order(own_server, closing, mode):
     server = own_server(mode)
     scorer = server.user("scorer", "scorer")
-    kinds = (SocketIoViewer, PlainViewer)
-    viewers = [watching(kind(server.url, scorer.token)) for kind in kinds]
+    kinds = (SocketIoClient, WebSocketClient)
+    viewers = [closing(kind(server.url, scorer.token)) for kind in kinds]
 
     expected = replay([server], scorer, matches()[-REPLAYED[mode] :])
 
@@ -30,7 +30,7 @@ def test_every_result_reaches_every_viewer_once_and_in_order(own_server, watchin
     assert server.top10() == expected.top10()
 
 
-def test_the_results_replayed_in_batches_lead_to_the_same_board(own_server, tmp_path, watching):
+def test_the_results_replayed_in_batches_lead_to_the_same_board(own_server, tmp_path, closing):
     server = own_server()
     expected, rows = Expected(), {}
     for match in matches():
@@ -39,7 +39,7 @@ def test_the_results_replayed_in_batches_lead_to_the_same_board(own_server, tmp_
             rows[match["date"], team, total] = None  # once a day: the rest are replays
     with (tmp_path / "scores.csv").open("w", newline="", encoding="utf-8") as lines:
         csv.writer(lines).writerows([("timestamp", "username", "score"), *rows])
-    viewer = watching(PlainViewer(server.url, server.user("viewer").token))
+    viewer = closing(WebSocketClient(server.url, server.user("viewer").token))
 
     printed = server.flask("replay", str(tmp_path / "scores.csv"), "--url", server.url)
 

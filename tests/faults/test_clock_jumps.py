@@ -23,10 +23,10 @@ from scoreboard.observability import metrics
 from scoreboard.scores.records import Update
 from scoreboard.services import services
 from tests.support import databases
-from tests.support.backing_services import OwnRedis
+from tests.support.backing_services import RedisServer
 from tests.support.clocks import HOUR, Clock
 from tests.support.servers import Server
-from tests.support.subscribers import PATH, PlainViewer, SocketIoViewer
+from tests.support.subscribers import PATH, SocketIoClient, WebSocketClient
 from tests.support.tokens import mint
 from tests.support.waiting import wait_until
 
@@ -48,7 +48,7 @@ def set_clock(monkeypatch):
 
 @pytest.fixture(scope="module")
 def own_redis(tmp_path_factory):
-    redis = OwnRedis(tmp_path_factory.mktemp("redis"))
+    redis = RedisServer(tmp_path_factory.mktemp("redis"))
     yield redis
     redis.stop()
 
@@ -233,12 +233,12 @@ class Run:
         self.viewers = [
             kind(server.url, self.token)
             for server in servers
-            for kind in (PlainViewer, SocketIoViewer, Polling)
+            for kind in (WebSocketClient, SocketIoClient, Polling)
         ]
         for viewer in self.viewers:
             viewer.wait_for_count(1)
-        self.expiring = PlainViewer(servers[0].url, self.mint(minutes=30))
-        self.revoked = PlainViewer(servers[0].url, revoked)
+        self.expiring = WebSocketClient(servers[0].url, self.mint(minutes=30))
+        self.revoked = WebSocketClient(servers[0].url, revoked)
         self.silent = Silent(servers[0].url)
         self.accepted, self.limits = [], []
         self.play()
@@ -289,7 +289,7 @@ class Run:
             server.stop()
 
 
-Polling = functools.partial(SocketIoViewer, transports=["polling"])
+Polling = functools.partial(SocketIoClient, transports=["polling"])
 
 
 class Silent:

@@ -18,10 +18,10 @@ import requests
 
 from scoreboard.db.engine import POSTGRES_BEGIN_WRITE
 from tests.support import databases
-from tests.support.backing_services import OwnPostgres
+from tests.support.backing_services import PostgresServer
 from tests.support.prerequisites import missing
 from tests.support.servers import ROOT, RUN_MODES, Server, free_port
-from tests.support.subscribers import PlainViewer
+from tests.support.subscribers import WebSocketClient
 from tests.support.tokens import mint
 from tests.support.waiting import wait_until
 
@@ -35,7 +35,7 @@ def mode(request):
 
 @pytest.fixture
 def postgres(tmp_path):
-    postgres = OwnPostgres(tmp_path)
+    postgres = PostgresServer(tmp_path)
     yield postgres
     postgres.resume()
     postgres.stop()
@@ -119,7 +119,7 @@ def test_connections_expire_while_postgres_is_unresponsive(postgres, start):
     server = start(DATABASE_URL=postgres.url)
     player = server.user("Ann")
     token = mint(player.user_id, exp=datetime.now(UTC) + timedelta(seconds=3))
-    viewer = PlainViewer(server.url, token)
+    viewer = WebSocketClient(server.url, token)
     viewer.wait_for_count(1)
 
     postgres.pause()
@@ -331,10 +331,10 @@ def pooler(tmp_path):
 def test_a_pooler_in_transaction_mode_has_no_effect(pooler, start):
     pooled = pooler(databases.new_database())
     first, second = start(DATABASE_URL=pooled), start(DATABASE_URL=pooled)
-    people = [first.user(f"Player-{number}") for number in range(5)]
+    users = [first.user(f"Player-{number}") for number in range(5)]
 
     def update_and_read(value):
-        server, player = (first, second)[value % 2], people[value % 5]
+        server, player = (first, second)[value % 2], users[value % 5]
         status = server.post(player.token, player.update(value)).status_code
         page = requests.get(f"{server.url}/api/leaderboard?limit=5", timeout=10)
         return status, page.status_code

@@ -21,7 +21,7 @@ def server(tmp_path):
 
 
 def test_scores_and_replay_protection_survive_kill_and_restart(server, tmp_path):
-    people = [server.user(f"Player-{n}") for n in range(WRITERS)]
+    users = [server.user(f"Player-{n}") for n in range(WRITERS)]
     acknowledged = []
     enough = threading.Event()
 
@@ -37,7 +37,7 @@ def test_scores_and_replay_protection_survive_kill_and_restart(server, tmp_path)
             if len(acknowledged) > 400:
                 enough.set()
 
-    writers = [threading.Thread(target=submit, args=(person,)) for person in people]
+    writers = [threading.Thread(target=submit, args=(person,)) for person in users]
     for writer in writers:
         writer.start()
     assert enough.wait(60)

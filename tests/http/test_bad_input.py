@@ -68,7 +68,7 @@ def post(client, scorer):
 
 
 @pytest.fixture
-def unchanged(post, watcher):
+def unchanged(post, subscriber):
     """Check that the test changes no table, and that no message is sent."""
 
     def rows():
@@ -80,7 +80,7 @@ def unchanged(post, watcher):
     before = rows()
     yield
     assert rows() == before
-    assert watcher.messages() == []
+    assert subscriber.messages() == []
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -92,7 +92,7 @@ def unchanged(post, watcher):
         for value in values
     ],
 )
-def test_an_invalid_field_is_named(post, unforeseen, url, field, value):
+def test_an_invalid_field_is_named(post, unexpected_errors, url, field, value):
     response = post(url, {**BODIES[url], field: value})
 
     error = response.json["error"]
@@ -100,7 +100,7 @@ def test_an_invalid_field_is_named(post, unforeseen, url, field, value):
     assert error.keys() == {"code", "message", "fields"}
     assert list(error["fields"]) == [field]
     assert all(isinstance(message, str) for message in error["fields"][field])
-    assert unforeseen == []
+    assert unexpected_errors == []
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -161,18 +161,18 @@ def test_a_body_larger_than_64_kib_is_refused(post, url):
 
 @pytest.mark.parametrize("url", ["/api/leaderboard", f"/api/users/{USER_ID}/scores"])
 @pytest.mark.parametrize("query", ["limit=\x83", "limit=5\x83", "limit=%83"])
-def test_a_query_that_is_not_utf8_is_refused(client, player, unforeseen, url, query):
+def test_a_query_that_is_not_utf8_is_refused(client, player, unexpected_errors, url, query):
     response = client.get(url, headers=player.bearer, environ_overrides={"QUERY_STRING": query})
 
     assert (response.status_code, response.json["error"]["code"]) == (400, "invalid_input")
-    assert unforeseen == []
+    assert unexpected_errors == []
 
 
-def test_a_query_parameter_whose_name_is_not_utf8_is_ignored(client, unforeseen):
+def test_a_query_parameter_whose_name_is_not_utf8_is_ignored(client, unexpected_errors):
     response = client.get("/api/leaderboard", environ_overrides={"QUERY_STRING": "\x83=1"})
 
     assert response.status_code == 200
-    assert unforeseen == []
+    assert unexpected_errors == []
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_wrong_path_or_method_has_the_error_shape(client, method, url, status)
     assert response.json["error"].keys() == {"code", "message"}
 
 
-def test_an_internal_error_shows_no_details(post, unforeseen, monkeypatch):
+def test_an_internal_error_shows_no_details(post, unexpected_errors, monkeypatch):
     monkeypatch.setattr(transactions, "transaction", lambda work, **options: 1 / 0)
 
     response = post(UPDATE, BODIES[UPDATE])
@@ -207,10 +207,10 @@ def test_an_internal_error_shows_no_details(post, unforeseen, monkeypatch):
             "message": "The server failed: send the same request again, it counts once.",
         }
     }
-    assert [type(error) for error in unforeseen] == [ZeroDivisionError]
+    assert [type(error) for error in unexpected_errors] == [ZeroDivisionError]
 
 
-def test_a_failed_statement_is_logged_without_its_values(client, unforeseen, monkeypatch):
+def test_a_failed_statement_is_logged_without_its_values(client, unexpected_errors, monkeypatch):
     secret, transaction = "scrypt:32768", transactions.transaction
     statement = text("SELECT * FROM nothing WHERE hash = :hash")
     monkeypatch.setattr(
@@ -222,5 +222,5 @@ def test_a_failed_statement_is_logged_without_its_values(client, unforeseen, mon
     response = client.post(REGISTER, json=BODIES[REGISTER])
 
     assert response.status_code == 500
-    assert "FROM nothing" in str(unforeseen[0])
-    assert secret not in str(unforeseen[0])
+    assert "FROM nothing" in str(unexpected_errors[0])
+    assert secret not in str(unexpected_errors[0])

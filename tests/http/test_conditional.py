@@ -78,10 +78,10 @@ def test_a_change_changes_the_etag(get, post, player):
 
 
 def test_every_url_has_its_own_etag(client, post, make_user):
-    people = [make_user() for _ in range(2)]
-    for person in people:
+    users = [make_user() for _ in range(2)]
+    for person in users:
         post(person, 1)
-    urls = {path.format(person.user_id): person for person in people for path in PATHS}
+    urls = {path.format(person.user_id): person for person in users for path in PATHS}
 
     etags = {client.get(url, headers=person.bearer).headers["ETag"] for url, person in urls.items()}
 

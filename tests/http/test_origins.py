@@ -9,7 +9,7 @@ import websocket
 from config import Config, SettingError
 from scoreboard.http.origins import AllowedOrigins
 from tests.support.servers import RUN_MODES, Server
-from tests.support.subscribers import PATH, PlainViewer
+from tests.support.subscribers import PATH, WebSocketClient
 
 LISTED = "https://app.example,https://*.wild.example:8443,capacitor://localhost,file://"
 REFUSED = (403, "origin_not_allowed")
@@ -120,7 +120,7 @@ def test_a_forwarded_host_is_ignored_without_a_trusted_proxy(server, headers):
     assert requests.get(url, headers=headers, timeout=10).status_code == 403
 
 
-def test_a_forwarded_host_of_a_trusted_proxy_is_the_own_host(tmp_path, watching):
+def test_a_forwarded_host_of_a_trusted_proxy_is_the_own_host(tmp_path, closing):
     server = Server(tmp_path, TRUSTED_PROXIES="1")
     headers = {"X-Forwarded-Host": "evil.example, board.example", "X-Forwarded-Proto": "https"}
     try:
@@ -134,7 +134,7 @@ def test_a_forwarded_host_of_a_trusted_proxy_is_the_own_host(tmp_path, watching)
 
         assert (own, foreign) == (200, 403)
         options = {"origin": "https://board.example", "header": headers}
-        assert watching(PlainViewer(server.url, token, "query", **options))
+        assert closing(WebSocketClient(server.url, token, "query", **options))
     finally:
         server.stop()
 

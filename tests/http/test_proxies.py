@@ -7,7 +7,7 @@ import requests
 import websocket
 
 from tests.support.servers import Server
-from tests.support.subscribers import PlainViewer
+from tests.support.subscribers import WebSocketClient
 
 FORWARDED_FOR = "10.1.1.1:4001, 10.2.2.2:4002"
 
@@ -15,12 +15,12 @@ FORWARDED_FOR = "10.1.1.1:4001, 10.2.2.2:4002"
 @pytest.mark.parametrize(
     ("proxies", "address"), [("0", "127.0.0.1"), ("1", "10.2.2.2"), ("2", "10.1.1.1")]
 )
-def test_the_client_address_is_from_the_last_trusted_proxy(tmp_path, watching, proxies, address):
+def test_the_client_address_is_from_the_last_trusted_proxy(tmp_path, closing, proxies, address):
     server = Server(tmp_path, TRUSTED_PROXIES=proxies, CONNECTIONS_PER_ADDRESS="1")
 
     def watch(forwarded_for):
         header = [f"X-Forwarded-For: {forwarded_for}"]
-        return watching(PlainViewer(server.url, player.token, "query", header=header))
+        return closing(WebSocketClient(server.url, player.token, "query", header=header))
 
     try:
         player = server.user("Ann")

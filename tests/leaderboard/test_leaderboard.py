@@ -391,8 +391,8 @@ class TestPastScores:
 
 def test_a_running_server_serves_every_read(server):
     """On eventlet the reads run in threads."""
-    people = [server.user(f"ranked-{number}") for number in range(3)]
-    for score, person in enumerate(people):
+    users = [server.user(f"ranked-{number}") for number in range(3)]
+    for score, person in enumerate(users):
         assert server.post(person.token, person.update(score)).status_code == 200
 
     def get(path, **options):
@@ -400,8 +400,8 @@ def test_a_running_server_serves_every_read(server):
 
     first = get("leaderboard?limit=2")
     second = get(f"leaderboard?cursor={first.json()['next']}")
-    neighbours = get(f"leaderboard/users/{people[0].user_id}")
-    scores = get(f"users/{people[0].user_id}/scores", headers=people[0].bearer)
+    neighbours = get(f"leaderboard/users/{users[0].user_id}")
+    scores = get(f"users/{users[0].user_id}/scores", headers=users[0].bearer)
     again = get("leaderboard?limit=2", headers={"If-None-Match": first.headers["ETag"]})
 
     entries = first.json()["entries"] + second.json()["entries"]

@@ -11,11 +11,11 @@ import requests
 from scoreboard.realtime.websocket.connection import MAX_BACKLOG_BYTES, WebSocket
 from scoreboard.services import services
 from tests.support import databases
-from tests.support.backing_services import OwnRedis
+from tests.support.backing_services import RedisServer
 from tests.support.metrics import series
 from tests.support.prerequisites import missing
-from tests.support.servers import RUN_MODES, several, stop_all
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.servers import RUN_MODES, start_servers, stop_all
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 from tests.support.waiting import wait_until
 
 REDIS = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
@@ -88,7 +88,7 @@ class TestHealth:
         assert "OperationalError" not in response.text
         assert "hidden" not in response.text + caplog.text
 
-    def test_the_time_since_the_last_broadcast_is_reported(self, client, player, watcher):
+    def test_the_time_since_the_last_broadcast_is_reported(self, client, player, subscriber):
         post(client, player, player.update(7))
 
         assert client.get("/readyz").json["checks"]["last_broadcast"] >= 0
@@ -169,15 +169,15 @@ class TestMetrics:
 
         assert "forged" not in client.get("/metrics").text
 
-    def test_each_message_counts_once_per_subscriber(self, client, player, watcher, counted):
+    def test_each_message_counts_once_per_subscriber(self, client, player, subscriber, counted):
         post(client, player, player.update(7))
 
-        assert len(watcher.messages()) == 2
+        assert len(subscriber.messages()) == 2
         assert counted("scoreboard_deliveries_total", "websocket") == 2
         assert counted("scoreboard_deliveries_total", "socket.io") == 0
 
     def test_push_latency_is_measured_for_accepted_updates_only(
-        self, client, player, watcher, counted
+        self, client, player, subscriber, counted
     ):
         post(client, player, player.update(7))
         post(client, player, player.update(7))
@@ -225,14 +225,14 @@ def read(server, *name):
 
 # One process: each process has its own counts.
 @pytest.mark.parametrize("server", RUN_MODES, indirect=True)
-def test_metrics_and_health_of_a_real_server(server, people, watching):
+def test_metrics_and_health_of_a_real_server(server, users, closing):
     viewers = {
-        "websocket": watching(PlainViewer(server.url, people["viewer"].token)),
-        "socket.io": watching(SocketIoViewer(server.url, people["viewer"].token)),
+        "websocket": closing(WebSocketClient(server.url, users["viewer"].token)),
+        "socket.io": closing(SocketIoClient(server.url, users["viewer"].token)),
     }
     for viewer in viewers.values():
         viewer.wait_for_count(1)
-    player = people["player"]
+    player = users["player"]
 
     for value in range(5):
         server.post(player.token, player.update(value))
@@ -256,17 +256,19 @@ def test_metrics_and_health_of_a_real_server(server, people, watching):
 
 @pytest.fixture
 def two_processes(tmp_path):
-    own_redis = OwnRedis(tmp_path)
-    servers = several(tmp_path, 2, DATABASE_URL=databases.new_database(), REDIS_URL=own_redis.url)
+    own_redis = RedisServer(tmp_path)
+    servers = start_servers(
+        tmp_path, 2, DATABASE_URL=databases.new_database(), REDIS_URL=own_redis.url
+    )
     yield servers
     stop_all(servers)
     own_redis.stop()
 
 
-def test_push_latency_is_measured_in_the_process_that_received_the_update(two_processes, watching):
+def test_push_latency_is_measured_in_the_process_that_received_the_update(two_processes, closing):
     first, second = two_processes
     player = first.user("ann")
-    viewers = [watching(PlainViewer(server.url, player.token)) for server in two_processes]
+    viewers = [closing(WebSocketClient(server.url, player.token)) for server in two_processes]
     for viewer in viewers:
         viewer.wait_for_count(1)
 

@@ -126,7 +126,7 @@ class TestSending:
         thread.join(10)
 
     def test_a_slow_client_is_closed_and_the_others_get_everything(
-        self, app, session, pair, watcher
+        self, app, session, pair, subscriber
     ):
         session.open_websocket(pair.websocket)
         hub.subscribe(app, SOCKET_IO, session)
@@ -138,7 +138,7 @@ class TestSending:
             services(app).feed.offer(Batch(version + number, [update], {"top_10_scores": []}))
 
         received, code = pair.frames_until_close()
-        everything = [message for frames in watcher.frames for message in texts(frames)]
+        everything = [message for frames in subscriber.frames for message in texts(frames)]
         assert [each["data"]["new_score"] for each in everything[1:]] == [*range(1, count + 1)]
         assert code == 4408
         assert [json.loads(text[2:]) for text in received] == [

@@ -20,7 +20,7 @@ from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Receipt, Update
 from scoreboard.services import services
 from tests.support.metrics import series
-from tests.support.subscribers import PlainViewer, SocketIoViewer
+from tests.support.subscribers import SocketIoClient, WebSocketClient
 from tests.support.waiting import wait_until
 
 URL = "/api/score/batch"
@@ -50,14 +50,14 @@ def stored_values():
 
 class TestEachUpdate:
     def test_has_a_receipt_in_the_order_sent(self, client, scorer, make_user):
-        people = [make_user() for _ in range(3)]
+        users = [make_user() for _ in range(3)]
 
-        found = results(client, scorer, [p.update(n + 0.5) for n, p in enumerate(people)])
+        found = results(client, scorer, [p.update(n + 0.5) for n, p in enumerate(users)])
 
         assert [(result["status"], result["body"]["score"]) for result in found] == [
             (200, number + 0.5) for number in range(3)
         ]
-        assert [result["body"]["user_id"] for result in found] == [p.user_id for p in people]
+        assert [result["body"]["user_id"] for result in found] == [p.user_id for p in users]
 
     def test_has_the_same_receipt_as_a_single_update(self, client, scorer, player):
         single = client.post(
@@ -104,17 +104,17 @@ class TestEachUpdate:
         assert repeat["body"]["error"]["receipt"] == first["body"]
 
     def test_sent_again_changes_nothing_and_has_its_receipt(
-        self, client, scorer, make_user, watcher
+        self, client, scorer, make_user, subscriber
     ):
         updates = [make_user().update(number) for number in range(5)]
         first = results(client, scorer, updates)
-        before = watcher.messages()
+        before = subscriber.messages()
 
         again = results(client, scorer, [*updates, scorer.update(1)])
 
         assert [r["body"]["error"]["receipt"] for r in again[:5]] == [r["body"] for r in first]
         assert again[5]["status"] == 200
-        assert len(watcher.messages()) == len(before) + 2
+        assert len(subscriber.messages()) == len(before) + 2
 
     @pytest.mark.parametrize("settings", [{"SCORE_POLICY": "total"}])
     def test_out_of_range_is_refused_alone(self, client, scorer, player):
@@ -214,14 +214,14 @@ class TestWholeBatch:
         assert not services(app).attempts_in_progress
 
     def test_subscribers_get_every_update_in_order_and_one_top_10_per_transaction(
-        self, client, scorer, make_user, watcher
+        self, client, scorer, make_user, subscriber
     ):
-        people, count = [make_user() for _ in range(3)], 2 * MAX_BATCH_SIZE
-        updates = [people[n % 3].update(n, nonce=f"number-{n:04}") for n in range(count)]
+        users, count = [make_user() for _ in range(3)], 2 * MAX_BATCH_SIZE
+        updates = [users[n % 3].update(n, nonce=f"number-{n:04}") for n in range(count)]
 
         results(client, scorer, updates)
 
-        messages = watcher.messages()
+        messages = subscriber.messages()
         transaction = ["score_update"] * MAX_BATCH_SIZE + ["top_10_update"]
         assert [message["type"] for message in messages] == transaction * 2
         assert new_scores(messages) == list(range(count))
@@ -307,8 +307,8 @@ class TestLedger:
 def test_after_a_database_failure_the_remaining_updates_are_not_tried(
     client, scorer, make_user, monkeypatch
 ):
-    people, size = [make_user() for _ in range(3)], MAX_BATCH_SIZE
-    updates = [people[n % 3].update(n, nonce=f"number-{n:04}") for n in range(3 * size)]
+    users, size = [make_user() for _ in range(3)], MAX_BATCH_SIZE
+    updates = [users[n % 3].update(n, nonce=f"number-{n:04}") for n in range(3 * size)]
     transaction, calls = transactions.transaction, []
 
     def fail_after_the_first(work, **options):
@@ -332,10 +332,12 @@ BATCHES, SIZE, SINGLES = 3, 300, 20
 
 
 def test_concurrent_batches_and_updates_reach_every_viewer_once_in_one_order(
-    server, people, watching
+    server, users, closing
 ):
-    scorer, player = people["scorer"], people["player"]
-    viewers = [watching(kind(server.url, scorer.token)) for kind in (PlainViewer, SocketIoViewer)]
+    scorer, player = users["scorer"], users["player"]
+    viewers = [
+        closing(kind(server.url, scorer.token)) for kind in (WebSocketClient, SocketIoClient)
+    ]
     run = uuid.uuid4().hex[:8]
 
     def send_batch(batch):

@@ -147,15 +147,17 @@ class Disconnected:
     [(b'{"user_id": ', "100"), *((b"{}", each) for each in ("100", "9" * 5000, "-2", "two"))],
     ids=["partial", "shorter", "endless", "negative", "not a number"],
 )
-def test_a_body_that_differs_from_its_length_is_invalid(client, player, unforeseen, body, length):
-    check_body(client, player, unforeseen, lambda: io.BytesIO(body), length)
+def test_a_body_that_differs_from_its_length_is_invalid(
+    client, player, unexpected_errors, body, length
+):
+    check_body(client, player, unexpected_errors, lambda: io.BytesIO(body), length)
 
 
-def test_an_interrupted_body_is_invalid(client, player, unforeseen):
-    check_body(client, player, unforeseen, Disconnected, "10")
+def test_an_interrupted_body_is_invalid(client, player, unexpected_errors):
+    check_body(client, player, unexpected_errors, Disconnected, "10")
 
 
-def check_body(client, player, unforeseen, body, length):
+def check_body(client, player, unexpected_errors, body, length):
     found = [
         client.post(
             URL,
@@ -167,4 +169,4 @@ def check_body(client, player, unforeseen, body, length):
 
     assert comparable(found[0]) == comparable(found[1])
     assert found[0].json["error"]["code"] == "invalid_json"
-    assert unforeseen == []
+    assert unexpected_errors == []

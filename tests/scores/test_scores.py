@@ -59,25 +59,25 @@ def test_numbers_are_returned_exactly(client, player, value):
 
 def test_the_top_10_has_the_ten_highest_in_descending_order(client, scorer, make_user):
     assert top10(client) == []
-    people = [make_user() for _ in range(12)]
-    for score, person in enumerate(people):
+    users = [make_user() for _ in range(12)]
+    for score, person in enumerate(users):
         post(client, scorer, person.update(score))
 
-    expected = [{"user_id": person.user_id, "score": s} for s, person in enumerate(people)]
+    expected = [{"user_id": person.user_id, "score": s} for s, person in enumerate(users)]
     assert top10(client) == expected[:1:-1]
 
 
 def test_equal_scores_rank_by_the_time_they_were_reached(client, scorer, make_user):
-    people = [make_user() for _ in range(3)]
-    for person in people:
+    users = [make_user() for _ in range(3)]
+    for person in users:
         post(client, scorer, person.update(5))
 
-    post(client, scorer, people[0].update(5, "2026-01-02T00:00:00Z"))  # the same score again
+    post(client, scorer, users[0].update(5, "2026-01-02T00:00:00Z"))  # the same score again
 
-    assert [entry["user_id"] for entry in top10(client)] == [p.user_id for p in people]
+    assert [entry["user_id"] for entry in top10(client)] == [p.user_id for p in users]
 
 
-def test_an_older_update_only_enters_the_history(client, player, watcher):
+def test_an_older_update_only_enters_the_history(client, player, subscriber):
     post(client, player, player.update(5, "2026-01-02T00:00:00Z"))
 
     response = post(client, player, player.update(9, "2026-01-01T00:00:00Z"))
@@ -86,7 +86,7 @@ def test_an_older_update_only_enters_the_history(client, player, watcher):
     assert (response.json["score"], response.json["applied"]) == (5, False)
     assert top10(client)[0]["score"] == 5
     message = {"type": "score_update", "data": {"user_id": player.user_id, "new_score": 5}}
-    assert watcher.messages()[-1] == message
+    assert subscriber.messages()[-1] == message
 
 
 def test_of_equal_timestamps_the_later_arrival_wins(client, player):
@@ -200,24 +200,24 @@ class TestTotal:
 
 
 class TestMessages:
-    def test_an_update_sends_the_score_and_then_the_top_10(self, client, player, watcher):
+    def test_an_update_sends_the_score_and_then_the_top_10(self, client, player, subscriber):
         post(client, player, player.update(7))
 
         entry = {"user_id": player.user_id, "score": 7}
-        assert watcher.messages() == [
+        assert subscriber.messages() == [
             {"type": "score_update", "data": {"user_id": player.user_id, "new_score": 7}},
             {"type": "top_10_update", "data": {"top_10_scores": [entry]}},
         ]
 
-    def test_an_unchanged_top_10_is_not_sent(self, client, scorer, make_user, watcher):
-        people = [make_user() for _ in range(11)]
-        for person in people[:10]:
+    def test_an_unchanged_top_10_is_not_sent(self, client, scorer, make_user, subscriber):
+        users = [make_user() for _ in range(11)]
+        for person in users[:10]:
             post(client, scorer, person.update(10))
-        before = len(watcher.messages())
+        before = len(subscriber.messages())
 
-        post(client, scorer, people[10].update(1))
+        post(client, scorer, users[10].update(1))
 
-        assert [message["type"] for message in watcher.messages()[before:]] == ["score_update"]
+        assert [message["type"] for message in subscriber.messages()[before:]] == ["score_update"]
 
     def test_a_failing_push_does_not_fail_the_update(self, app, client, player):
         class Broken:
@@ -246,18 +246,18 @@ class TestReplays:
     @NONCES
     @pytest.mark.parametrize("ahead", [None, 4])
     def test_a_replay_changes_nothing_and_has_the_first_receipt(
-        self, client, player, watcher, nonce, ahead
+        self, client, player, subscriber, nonce, ahead
     ):
         update = player.update(7, in_minutes(ahead) if ahead else "2026-01-01", **nonce)
         first = post(client, player, update)
         post(client, player, player.update(9, in_minutes(0), nonce="otherone"))
-        before = watcher.messages()
+        before = subscriber.messages()
 
         replay = post(client, player, update)
 
         assert code(replay) == (400, "replayed")
         assert replay.json["error"]["receipt"] == first.json
-        assert watcher.messages() == before
+        assert subscriber.messages() == before
 
     def test_a_replay_after_a_lost_commit_response_has_the_receipt(
         self, app, client, player, monkeypatch

@@ -21,7 +21,7 @@ from scoreboard.db import transactions
 from scoreboard.models import Score
 from tests.support import databases
 from tests.support.servers import SECRETS, Server
-from tests.support.subscribers import NodeViewer, PlainViewer, SocketIoViewer
+from tests.support.subscribers import NodeClient, SocketIoClient, WebSocketClient
 from tests.support.waiting import wait_until
 
 WRITERS = 8
@@ -56,14 +56,14 @@ class Writers:
     `refusals` the codes of all other answers.
     """
 
-    def __init__(self, server, people):
+    def __init__(self, server, users):
         self.server = server
         self.accepted, self.unanswered, self.refusals = [], [], []
         self.busy = threading.Event()
         protocols = itertools.cycle([self._send_http, self._send_http_keep_alive, self._emit])
         self._threads = [
             threading.Thread(target=self._run, args=(send, person))
-            for person, send in zip(people, protocols, strict=False)
+            for person, send in zip(users, protocols, strict=False)
         ]
         for thread in self._threads:
             thread.start()
@@ -107,7 +107,7 @@ class Writers:
         return self._send_http(person, updates, Connection="keep-alive")
 
     def _emit(self, person, updates):
-        viewer = SocketIoViewer(self.server.url, person.token)
+        viewer = SocketIoClient(self.server.url, person.token)
         with contextlib.closing(viewer):
             for update in updates:
                 answers = []
@@ -121,16 +121,16 @@ class Writers:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
-def test_a_shutdown_under_load_answers_every_recorded_update(tmp_path, watching, database_url):
+def test_a_shutdown_under_load_answers_every_recorded_update(tmp_path, closing, database_url):
     server = Server(tmp_path, DATABASE_URL=database_url)
     try:
-        people = [server.user(f"Player-{number}") for number in range(WRITERS)]
-        plain = [watching(PlainViewer(server.url, people[0].token)) for _ in range(5)]
+        users = [server.user(f"Player-{number}") for number in range(WRITERS)]
+        plain = [closing(WebSocketClient(server.url, users[0].token)) for _ in range(5)]
         sockets = [
-            watching(SocketIoViewer(server.url, people[0].token, [transport]))
+            closing(SocketIoClient(server.url, users[0].token, [transport]))
             for transport in ("websocket", "polling")
         ]
-        writers = Writers(server, people)
+        writers = Writers(server, users)
         assert writers.busy.wait(60)
 
         server.process.send_signal(signal.SIGTERM)
@@ -161,14 +161,14 @@ def test_socket_io_over_websocket_is_closed_with_1012(server):
 
 
 @pytest.mark.parametrize("transports", ["websocket", "polling"])
-def test_the_javascript_client_may_reconnect(server, watching, transports):
-    viewer = watching(NodeViewer(server.url, server.user("Ann").token, transports))
-    viewer.said("top_10_update")
+def test_the_javascript_client_may_reconnect(server, closing, transports):
+    viewer = closing(NodeClient(server.url, server.user("Ann").token, transports))
+    viewer.wait_for_event("top_10_update")
 
     server.process.send_signal(signal.SIGTERM)
 
     # After "io server disconnect" it would not reconnect by itself.
-    assert viewer.said("disconnect") in ("transport close", "transport error")
+    assert viewer.wait_for_event("disconnect") in ("transport close", "transport error")
     assert server.process.wait(10) == 0
 
 

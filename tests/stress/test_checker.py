@@ -16,7 +16,7 @@ from stress import checker
 from stress.history import boards, read_history
 from stress.workload import Log
 from tests.support import databases
-from tests.support.servers import ROOT, SECRETS, Person
+from tests.support.servers import ROOT, SECRETS, SignedInUser
 
 POLICIES = ("latest", "best", "total")
 
@@ -36,7 +36,7 @@ class RecordedRun:
 
     def _submit(self, client):
         scorer, *players = (
-            Person(account.user_id, tokens.issue_access(account.user_id, account.role))
+            SignedInUser(account.user_id, tokens.issue_access(account.user_id, account.role))
             for account in (
                 accounts.create("scorer", "scorer@example.com", None, "scorer"),
                 *(accounts.create(f"p{n}", f"p{n}@example.com", None, "player") for n in range(3)),

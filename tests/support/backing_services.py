@@ -16,7 +16,7 @@ from tests.support.prerequisites import missing
 from tests.support.servers import free_port
 
 
-class OwnRedis:
+class RedisServer:
     """A `redis-server` that only this test uses."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class OwnRedis:
         self.client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
 
 
-class OwnPostgres:
+class PostgresServer:
     """A PostgreSQL server that only this test uses."""
 
     def __init__(self, folder: Path) -> None:

@@ -14,7 +14,7 @@ from flask_migrate import upgrade
 from config import Config
 from scoreboard import create_app
 from scoreboard.extensions import Base, db
-from tests.support.backing_services import OwnPostgres
+from tests.support.backing_services import PostgresServer
 from tests.support.servers import SECRETS
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
@@ -27,7 +27,7 @@ def _server() -> str:
         psycopg.connect(POSTGRES_URL, connect_timeout=5).close()
     except psycopg.OperationalError:
         folder = Path(tempfile.mkdtemp())
-        own = OwnPostgres(folder)
+        own = PostgresServer(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         atexit.register(own.stop)
         return own.url

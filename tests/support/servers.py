@@ -153,7 +153,7 @@ class Server:
             with psycopg.connect(url, autocommit=True) as database:
                 database.execute(statement)
 
-    def user(self, name: str, role: str = "player") -> "Person":
+    def user(self, name: str, role: str = "player") -> "SignedInUser":
         """Create a user and return it with a token."""
         body = {"username": name, "email": f"{name.lower()}@example.com", "password": PASSWORD}
         answer = requests.post(f"{self.url}/api/auth/register", json=body, timeout=10)
@@ -161,7 +161,7 @@ class Server:
         if role != "player":
             # What `flask users role` does, which takes a second more.
             self.execute(f"UPDATE users SET role = '{role}' WHERE username = '{name}'")
-        return Person(answer.json()["user_id"], self.sign_in(name)["access_token"])
+        return SignedInUser(answer.json()["user_id"], self.sign_in(name)["access_token"])
 
     def sign_in(self, name: str) -> dict:
         body = {"username": name, "password": PASSWORD}
@@ -191,7 +191,7 @@ class Server:
         return requests.get(f"{self.url}/api/score/top10", timeout=10).json()["top_10_scores"]
 
 
-def several(folder: Path, count: int = 3, **settings: str) -> list[Server]:
+def start_servers(folder: Path, count: int = 3, **settings: str) -> list[Server]:
     """Start several processes with the same settings."""
     folders = [folder / str(number) for number in range(count)]
     for each in folders:
@@ -206,7 +206,7 @@ def stop_all(servers: list[Server]) -> None:
         list(stopping.map(Server.stop, servers))
 
 
-class Several:
+class ServerGroup:
     """Several processes as if they were one: watched in the first, posted to in the others."""
 
     def __init__(self, servers: list[Server]) -> None:
@@ -236,7 +236,7 @@ class Several:
         stop_all(self.servers)
 
 
-class Person:
+class SignedInUser:
     """A user of the tests, with a token."""
 
     def __init__(self, user_id: str, token: str) -> None:

@@ -46,7 +46,7 @@ class Viewer:
         return self.wait_for(lambda messages: len(messages) >= count, seconds)
 
 
-class PlainViewer(Viewer):
+class WebSocketClient(Viewer):
     """A plain WebSocket. `code` is the close code once it has ended."""
 
     def __init__(self, url: str, token: str | None, how: str = "header", **options) -> None:
@@ -97,7 +97,7 @@ class _Client(socketio.Client):
         return _InOrder
 
 
-class SocketIoViewer(Viewer):
+class SocketIoClient(Viewer):
     """python-socketio's client; it checks that event and type agree."""
 
     def __init__(self, url: str, token: str | None, transports: list[str] | None = None) -> None:
@@ -130,7 +130,7 @@ class SocketIoViewer(Viewer):
         self.client.disconnect()
 
 
-class NodeViewer(Viewer):
+class NodeClient(Viewer):
     """The ordinary `socket.io-client`, in a Node process."""
 
     def __init__(self, url: str, token: str | None, transports: str, update: dict | None = None):
@@ -152,7 +152,7 @@ class NodeViewer(Viewer):
             what, value = json.loads(line)
             self._take({"what": what, "value": value})
 
-    def said(self, what: str) -> object:
+    def wait_for_event(self, what: str) -> object:
         """Return the value of the first line of this kind, once it is there."""
         messages = self.wait_for(lambda so_far: any(line["what"] == what for line in so_far), 20)
         return next(line["value"] for line in messages if line["what"] == what)
