@@ -124,11 +124,11 @@ class TestJavaScriptClient:
         for code, token in bad_tokens.items():
             viewer = closing(NodeClient(server.url, token, transports))
             assert viewer.wait_for_event("connect_error")["code"] == code
-            assert "connect" not in [line["what"] for line in viewer.messages()]
+            assert "connect" not in [line["event"] for line in viewer.messages()]
 
 
 def updates(lines):
-    return [line["value"] for line in lines if "_update" in line["what"]]
+    return [line["value"] for line in lines if "_update" in line["event"]]
 
 
 class TestPlainWebSocket:

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tests.support.servers import Server
-from tests.support.waiting import SECONDS
+from tests.support.waiting import TIMEOUT
 
 UPDATE_HEAD = b"POST /api/score/update HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 CHUNKED = UPDATE_HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -75,7 +75,7 @@ def send(tmp_path_factory):
 
     def send(data):
         before = len(server.log())
-        with socket.create_connection(("127.0.0.1", server.port), SECONDS) as connection:
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT) as connection:
             response = exchange(connection, data)
         assert server.top10() == []
         return response, [line for line in server.log()[before:].splitlines() if line[:1] != "{"]

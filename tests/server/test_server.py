@@ -43,7 +43,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def small_server(tmp_path):
     """Return a server for 100 connections: 50 of one address, of which 37 are live."""
-    server = Server(tmp_path, most_files=156)
+    server = Server(tmp_path, max_open_files=156)
     yield server
     server.stop()
 

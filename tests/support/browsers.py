@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.prerequisites import missing
 from tests.support.servers import ROOT
-from tests.support.waiting import SECONDS
+from tests.support.waiting import TIMEOUT
 
 AXE = ROOT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 # The first is Chromium without all that a window needs, which most of the time goes into.
@@ -28,7 +28,7 @@ def chromium() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, EXECUTABLES)), None)
     if not path:
         missing("Chromium is not installed")
-    expect.set_options(timeout=SECONDS * 1000)
+    expect.set_options(timeout=TIMEOUT * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
@@ -40,7 +40,7 @@ class Tab:
 
     def __init__(self, browser: Browser, url: str, **options: object) -> None:
         self.context = browser.new_context(locale="en-US", **options)
-        self.context.set_default_timeout(SECONDS * 1000)
+        self.context.set_default_timeout(TIMEOUT * 1000)
         self.page: Page = self.context.new_page()
         self.problems: list[str] = []
         self.page.on("console", lambda said: said.type in ("error", "warning") and self._note(said))

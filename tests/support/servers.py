@@ -53,11 +53,11 @@ class Server:
         self,
         folder: Path,
         mode: str = "python wsgi.py",
-        most_files: int | None = None,
+        max_open_files: int | None = None,
         **settings: str,
     ) -> None:
         """Start a server with these settings, which may open so many files if that is said."""
-        self.mode, self.most_files = mode, most_files
+        self.mode, self.max_open_files = mode, max_open_files
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / "server.log"
@@ -77,8 +77,8 @@ class Server:
 
     def start(self) -> None:
         self.process = self._begin(self.command(), self.log_file, self.log_file)
-        if self.most_files:
-            limit = (self.most_files, self.most_files)
+        if self.max_open_files:
+            limit = (self.max_open_files, self.max_open_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
         deadline = time.monotonic() + 60
         while not self._answers():

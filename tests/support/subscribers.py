@@ -12,7 +12,7 @@ import socketio
 import websocket
 
 from tests.support.prerequisites import missing
-from tests.support.waiting import SECONDS
+from tests.support.waiting import TIMEOUT
 
 PATH = "/ws/scoreboard"
 
@@ -34,7 +34,7 @@ class Viewer:
             return list(self._messages)
 
     def wait_for(
-        self, enough: Callable[[list[dict]], bool], seconds: float = SECONDS
+        self, enough: Callable[[list[dict]], bool], seconds: float = TIMEOUT
     ) -> list[dict]:
         """Return the messages once they are enough; fail if they are not by then."""
         with self._news:
@@ -42,7 +42,7 @@ class Viewer:
             assert found, f"not within {seconds} s; the last of it: {self._messages[-5:]}"
             return list(self._messages)
 
-    def wait_for_count(self, count: int, seconds: float = SECONDS) -> list[dict]:
+    def wait_for_count(self, count: int, seconds: float = TIMEOUT) -> list[dict]:
         return self.wait_for(lambda messages: len(messages) >= count, seconds)
 
 
@@ -58,7 +58,7 @@ class WebSocketClient(Viewer):
             options["header"] = [f"Authorization: Bearer {token}"]
         elif token and how == "subprotocol":
             options["subprotocols"] = ["scoreboard", token]
-        self.socket = websocket.create_connection(address, timeout=SECONDS, **options)
+        self.socket = websocket.create_connection(address, timeout=TIMEOUT, **options)
         self.code: int | None = None
         self.ended = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
@@ -113,7 +113,7 @@ class SocketIoClient(Viewer):
             auth={"token": token} if token is not None else None,
             socketio_path=PATH,
             transports=transports,
-            wait_timeout=SECONDS,
+            wait_timeout=TIMEOUT,
         )
 
     def _refused(self, error: object) -> None:
@@ -124,7 +124,7 @@ class SocketIoClient(Viewer):
         self._take(message)
 
     def submit(self, update: object) -> dict:
-        return self.client.call("update_score", update, timeout=SECONDS)
+        return self.client.call("update_score", update, timeout=TIMEOUT)
 
     def close(self) -> None:
         self.client.disconnect()
@@ -150,12 +150,12 @@ class NodeClient(Viewer):
     def _read(self) -> None:
         for line in self.process.stdout:
             what, value = json.loads(line)
-            self._take({"what": what, "value": value})
+            self._take({"event": what, "value": value})
 
     def wait_for_event(self, what: str) -> object:
         """Return the value of the first line of this kind, once it is there."""
-        messages = self.wait_for(lambda so_far: any(line["what"] == what for line in so_far), 20)
-        return next(line["value"] for line in messages if line["what"] == what)
+        messages = self.wait_for(lambda so_far: any(line["event"] == what for line in so_far), 20)
+        return next(line["value"] for line in messages if line["event"] == what)
 
     def close(self) -> None:
         self.process.terminate()

@@ -4,10 +4,10 @@ import threading
 import time
 from collections.abc import Callable
 
-SECONDS = 10  # default deadline
+TIMEOUT = 10  # default deadline
 
 
-def wait_until(true: Callable[[], bool], seconds: float = SECONDS) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = TIMEOUT) -> None:
     """Wait for what no event tells, looking again and again until the deadline."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
