@@ -1,4 +1,4 @@
-"""Read from the database of a server, without its code."""
+"""Query the database of a server without its code."""
 
 import contextlib
 import sqlite3
@@ -7,7 +7,7 @@ import psycopg
 
 
 def query(database, statement):
-    """Return the rows of a statement in the database at this URL."""
+    """Return the rows of a statement; `database` is a URL."""
     if database.startswith("sqlite"):
         path = database.removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
