@@ -9,7 +9,6 @@ import random
 import resource
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,10 +16,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psycopg
 import requests
 
 from tests.support import zygote
+from tests.support.sql import query
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -140,15 +139,7 @@ class Server:
 
     def execute(self, statement: str) -> None:
         """Run a statement in this server's database."""
-        url = self.environment["DATABASE_URL"]
-        if url.startswith("sqlite:///"):
-            path = url.removeprefix("sqlite:///")
-            with contextlib.closing(sqlite3.connect(path, timeout=10)) as database:
-                database.execute(statement)
-                database.commit()
-        else:
-            with psycopg.connect(url, autocommit=True) as database:
-                database.execute(statement)
+        query(self.environment["DATABASE_URL"], statement)
 
     def user(self, name: str, role: str = "player") -> "SignedInUser":
         """Create a user and return it with a token."""
