@@ -50,7 +50,7 @@ class EventClient:
         assert self.socket.send(frame) == len(frame), "an event did not fit into the socket"
 
     def receive(self):
-        """Return status and body of each acknowledgement that has arrived; answer pings."""
+        """Return status and body of each acknowledgement that has arrived; send pongs."""
         self._buffer += received(self.socket)
         responses = []
         for payload in wire.frames(self._buffer):

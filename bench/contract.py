@@ -19,12 +19,12 @@ def check_contract(server):
         body = response.json()
         body = body.get("error", body)
         if response.status_code != status or not fields.items() <= body.items():
-            raise MeasurementFailed(f"{update} was answered {response.status_code}: {body}")
+            raise MeasurementFailed(f"{update} returned {response.status_code}: {body}")
 
     connection = SocketIoClient(server.url, server.scorer_token)
     response = connection.submit(_update(player, 6))
     if response["status"] != 200:
-        raise MeasurementFailed(f"an event was answered {response}")
+        raise MeasurementFailed(f"an event returned {response}")
     pushed = {"type": "score_update", "data": {"user_id": player, "new_score": 6}}
     connection.wait_for(lambda messages: pushed in messages)
     connection.close()

@@ -28,14 +28,14 @@ class AcceptedUpdates:
     def accept(self, status, body):
         """Record the response to an update. Raises MeasurementFailed unless it is 200."""
         if status != 200:
-            raise MeasurementFailed(f"an update was answered {status}: {body}")
+            raise MeasurementFailed(f"an update returned {status}: {body}")
         body = body if isinstance(body, dict) else json.loads(body)
         self._numbers.append(number_of(body["score"]))
 
     def accept_batch(self, status, body):
         """Record the response to a batch. Raises MeasurementFailed unless all were accepted."""
         if status != 200:
-            raise MeasurementFailed(f"a batch was answered {status}")
+            raise MeasurementFailed(f"a batch returned {status}")
         results = json.loads(body)["results"]
         if len(results) != BATCH_SIZE:
             raise MeasurementFailed(f"{len(results)} results of {BATCH_SIZE} updates")
@@ -54,7 +54,7 @@ def give_all_players_a_score(server):
     for body in server.updates.one_per_player():
         status, response = server.send(server.scorer_token, json.loads(body))
         if status != 200:
-            raise MeasurementFailed(f"an update was answered {status}: {response}")
+            raise MeasurementFailed(f"an update returned {status}: {response}")
 
 
 def updates_by_http(server, seconds):
@@ -97,4 +97,4 @@ def top10_requests(server, seconds):
 
 def _check_top10(status, body):
     if status != 200 or body.count(b'"user_id"') != 10:
-        raise MeasurementFailed(f"the top 10 was answered {status}: {body[:100]}")
+        raise MeasurementFailed(f"the top 10 returned {status}: {body[:100]}")

@@ -63,7 +63,7 @@ class Ours(Server):
     """This project's `python wsgi.py`, with rate limits that the load does not reach."""
 
     name = "ours"
-    is_forked = False  # started as in production
+    is_forked = False  # as in production
     has_batches = True
     settings: ClassVar = {"CONNECTIONS_PER_ADDRESS": "100000"}
     new_postgres = staticmethod(databases.new_database)
@@ -152,9 +152,9 @@ class Peer(Ours):
                 self.program, cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 20
-        while not self._answers():
+        while not self._responds():
             assert self.process.poll() is None, f"the server ended: {self.log()}"
-            assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
+            assert time.monotonic() < deadline, f"the server does not respond: {self.log()}"
 
     def prepare(self, players):
         self.scorer_token = token("scorer", "scorer")

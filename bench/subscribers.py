@@ -1,7 +1,7 @@
 """Thousands of subscribers in one loop that verify the messages they receive.
 
 After the current top 10, all subscribers of a server get the same frames. So most of them only keep
-a checksum of their bytes, without pings, which arrive at different times and are answered. A few
+a checksum of their bytes, without pings, which arrive at different times. A few
 reference subscribers, spread from the first connected to the last, parse each message. A delivery
 counts once all checksums equal those of the references.
 """
@@ -36,7 +36,7 @@ class Subscriber:
         self.length = self.checksum = 0
 
     def read(self):
-        """Read what has arrived: answer and remove pings, and checksum the other bytes."""
+        """Read what has arrived: reply to pings, and add the other bytes to the checksum."""
         data = self.receive()
         if self._partial_ping:
             data, self._partial_ping = self._partial_ping + data, b""

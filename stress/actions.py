@@ -262,7 +262,7 @@ class Actions:
         address += f"?token={token}" if is_plain else "/?EIO=4&transport=websocket"
         connection = websocket.create_connection(address, timeout=5)
         connection.recv()
-        # The server may close the connection, or not answer.
+        # The server may close the connection, or not respond.
         with contextlib.suppress(*CONNECTION_ERRORS):
             if not is_plain and random.random() < 0.7:
                 connection.send("40" + json.dumps({"token": token}))

@@ -1,4 +1,4 @@
-"""The clients of the floods: many connections of one kind, in a thread of their own.
+"""The clients of the floods: many connections of one kind, each kind in its own thread.
 
 Each flood connects from its own network, 127.<network>.0.0/24, so that the server's limits by
 address apply to it and not to other clients.

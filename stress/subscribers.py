@@ -68,17 +68,17 @@ class SocketIoConnection:
     """A Socket.IO connection; its library always reads."""
 
     def __init__(self, url, token, transports=("websocket",)):
-        self._viewer = SocketIoClient(url, token, list(transports))
-        self.messages, self.close = [], self._viewer.close
+        self._client = SocketIoClient(url, token, list(transports))
+        self.messages, self.close = [], self._client.close
 
     @property
     def is_closed(self):
-        return self._viewer.ended.is_set()
+        return self._client.ended.is_set()
 
     def read(self, seconds):
         """Wait for `seconds`, or until the connection is closed."""
-        self._viewer.ended.wait(seconds)
-        self.messages = self._viewer.messages()
+        self._client.ended.wait(seconds)
+        self.messages = self._client.messages()
 
 
 KINDS = (

@@ -4,8 +4,7 @@ import pytest
 
 from scoreboard.services import services
 from tests.support import databases
-
-PASSWORD = "correct horse"
+from tests.support.servers import PASSWORD, SignedInUser
 
 
 @pytest.fixture
@@ -25,9 +24,8 @@ def post_score(app, user_id):
     client = app.test_client()
     body = {"username": "ann", "password": PASSWORD}
     token = client.post("/api/auth/login", json=body).json["access_token"]
-    update = {"user_id": user_id, "score_value": 7, "timestamp": "2026-01-01T00:00:00Z"}
-    headers = {"Authorization": f"Bearer {token}"}
-    return client.post("/api/score/update", json=update, headers=headers)
+    user = SignedInUser(user_id, token)
+    return client.post("/api/score/update", json=user.update(7), headers=user.bearer)
 
 
 def test_no_service_is_shared(two_apps):

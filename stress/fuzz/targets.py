@@ -14,7 +14,7 @@ from wsproto.events import CloseConnection
 
 from scoreboard.realtime.socketio import engine
 from scoreboard.realtime.socketio.packets import MAX_MESSAGE_SIZE
-from scoreboard.realtime.websocket import connection as websocket
+from scoreboard.realtime.websocket import connection
 
 from .application import ROLES, fuzzed_application
 
@@ -119,8 +119,8 @@ def _parse_target(fuzzed, line):
         name = sorted(known)[sum(line) % len(known)]
     method, path = known[name]
     path = path.replace("<user_id>", fuzzed.users["player"].user_id).replace("<score_id>", "1")
-    role = role if role in ROLES or role == "nobody" else ROLES[len(line) % len(ROLES)]
-    if role == "nobody":
+    role = role if role in ROLES or role == "anonymous" else ROLES[len(line) % len(ROLES)]
+    if role == "anonymous":
         return method, path, {}
     return method, path, {"HTTP_AUTHORIZATION": f"Bearer {fuzzed.users[role].token}"}
 
@@ -205,7 +205,7 @@ class _WebSocketClient:
         self._server, self._client = socket.socketpair()
         self._server.setblocking(False)
         self._client.setblocking(False)
-        self.websocket = websocket.WebSocket(self._server, MAX_MESSAGE_SIZE)
+        self.websocket = connection.WebSocket(self._server, MAX_MESSAGE_SIZE)
         self._reader = wsproto.Connection(wsproto.ConnectionType.CLIENT)
 
     def send(self, data):
@@ -233,7 +233,7 @@ class _WebSocketClient:
                 events = list(self._reader.events())
                 closes = [each for each in events if isinstance(each, CloseConnection)]
                 assert closes in ([], events[-1:]), events
-                assert not {1006, websocket.INTERNAL_ERROR} & {each.code for each in closes}
+                assert not {1006, connection.INTERNAL_ERROR} & {each.code for each in closes}
         except BlockingIOError:
             pass
 

@@ -86,7 +86,7 @@ def test_a_repeated_upgrade_changes_nothing(old_board):
 
 
 @pytest.mark.parametrize("year", [2026, 2100])
-def test_server_times_after_an_upgrade_are_later_than_all_before(old_board, year):
+def test_server_times_are_later_than_all_recorded_before_the_upgrade(old_board, year):
     newest = datetime(year, 1, 1, 23, 59, 59, 999_999, tzinfo=UTC)
     transactions.transaction(lambda c: c.execute(update(Score).values(created_at=newest)))
 
@@ -105,7 +105,7 @@ def test_a_downgrade_keeps_the_data_that_the_older_version_has(old_board):
     assert not transactions.is_up_to_date()
 
 
-def test_a_downgrade_converts_what_the_older_version_cannot_store(old_board):
+def test_a_downgrade_converts_values_that_the_older_version_cannot_store(old_board):
     """Updates of one identity by two submitters, and a total beyond the largest score."""
     upgrade()
     user, other = (standings.user_id(number) for number in range(2))

@@ -54,7 +54,7 @@ class TestMemory:
         assert max(sum(start <= t < start + 10 for t in accepted) for start in accepted) == 3
         assert len(accepted) >= 3 * (200 * 0.7 // 10)
 
-    def test_keys_are_counted_apart(self, storage):
+    def test_keys_are_counted_separately(self, storage):
         accepted = [storage.acquire_entry(key, 1, 10) for key in ("one", "other", "one")]
 
         assert accepted == [True, True, False]
@@ -107,7 +107,7 @@ class TestQuotas:
         assert all(99 < quota.retry_after <= 100 for quota in quotas)
         assert storage.get_moving_window("key", 5, 100)[1] == 5
 
-    def test_the_tightest_limit_decides_and_the_others_count_no_more(self, storage):
+    def test_all_limits_count_only_the_hits_within_the_lowest(self, storage):
         minute, day = Limit("minute/", 10, 60), Limit("day/", 4, 86_400)
 
         (quota,) = storage.acquire([Hits("key", 7, [minute, day])])
@@ -116,7 +116,7 @@ class TestQuotas:
         assert 86_000 < quota.retry_after <= 86_400
         assert storage.acquire([Hits("key", 0, [minute])])[0].amount == 6
 
-    def test_of_full_limits_the_longest_wait_is_returned(self, storage):
+    def test_the_longest_wait_of_several_full_limits_is_returned(self, storage):
         minute, hour = Limit("minute/", 1, 60), Limit("hour/", 1, 3600)
         for limits in ([minute, hour], [hour, minute]):
             hits = Hits(str(limits), 1, limits)
@@ -132,7 +132,7 @@ class TestQuotas:
 
         assert [quota.amount for quota in storage.acquire([nothing, nothing])] == [2, 2]
 
-    def test_single_hits_and_several_at_once_are_equal(self, storage):
+    def test_single_and_multiple_hits_use_the_same_limit(self, storage):
         quota = storage.acquire([Hits("one", 7, [Limit("", 5, 100)])])[0].amount
 
         accepted = [storage.acquire_entry("other", 5, 100) for _ in range(7)]
@@ -202,19 +202,17 @@ class TestUnresponsiveNameServer:
         released.set()
 
     def test_updates_are_accepted_and_counted_in_memory(self, client, player):
-        statuses = [
-            client.post(
-                "/api/score/update", json=player.update(number), headers=player.bearer
-            ).status_code
+        responses = [
+            client.post("/api/score/update", json=player.update(number), headers=player.bearer)
             for number in range(3)
         ]
 
-        assert statuses == [200, 200, 429]
+        assert [response.status_code for response in responses] == [200, 200, 429]
 
     def test_the_service_is_ready_and_reports_that_redis_fails(self, client):
-        answer = client.get("/readyz")
+        response = client.get("/readyz")
 
-        assert (answer.status_code, answer.json["checks"]["redis"]) == (200, "failing")
+        assert (response.status_code, response.json["checks"]["redis"]) == (200, "failing")
 
-    def test_the_doctor_says_that_redis_does_not_answer(self, app):
+    def test_the_doctor_reports_that_redis_does_not_respond(self, app):
         assert "REDIS_URL does not respond" in doctor.examine(app)["redis"]

@@ -1,4 +1,4 @@
-"""No input causes a 500, a traceback, a change without a 200, or a connection that stays open.
+"""No input causes a 500, a traceback, an unacknowledged change, or a connection that stays open.
 
 The targets of `stress.fuzz` check this; `make fuzz` sends them far more input.
 """
@@ -81,7 +81,7 @@ headers = st.lists(
 def first_lines():
     """Return a strategy for the first lines: every endpoint, with every role and without."""
     names = st.deferred(lambda: st.sampled_from(sorted(endpoints(fuzzed_application().app))))
-    return st.builds("{} {}\n".format, names, st.sampled_from([*ROLES, "nobody"]))
+    return st.builds("{} {}\n".format, names, st.sampled_from([*ROLES, "anonymous"]))
 
 
 def joined(*parts):

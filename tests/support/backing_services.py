@@ -17,7 +17,7 @@ from tests.support.servers import free_port
 
 
 class RedisServer:
-    """A `redis-server` that only this test uses."""
+    """A `redis-server` process."""
 
     def __init__(self, folder: Path) -> None:
         if not shutil.which("redis-server"):
@@ -53,7 +53,7 @@ class RedisServer:
 
 
 class PostgresServer:
-    """A PostgreSQL server that only this test uses."""
+    """A PostgreSQL server with a new data folder."""
 
     def __init__(self, folder: Path) -> None:
         programs = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))

@@ -11,10 +11,7 @@ HOUR = 3600
 
 
 class Clock:
-    """The system clock of the processes that start with this `environment`.
-
-    Their monotonic clock is not changed, as when the clock of a machine is set.
-    """
+    """The system clock of processes started with `environment`; not their monotonic clock."""
 
     def __init__(self, file: Path) -> None:
         found = [path for place in PLACES for path in glob.glob(f"{place}/libfaketimeMT.so.1")]

@@ -22,15 +22,15 @@ POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:
 
 @functools.cache
 def _server() -> str:
-    """Return the URL of TEST_POSTGRES_URL if that server responds, else of one that we start."""
+    """Return TEST_POSTGRES_URL if that server responds, else the URL of a new server."""
     try:
         psycopg.connect(POSTGRES_URL, connect_timeout=5).close()
     except psycopg.OperationalError:
         folder = Path(tempfile.mkdtemp())
-        own = PostgresServer(folder)
+        server = PostgresServer(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        atexit.register(own.stop)
-        return own.url
+        atexit.register(server.stop)
+        return server.url
     return POSTGRES_URL
 
 

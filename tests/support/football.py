@@ -1,6 +1,6 @@
-"""Football results since 1872 as updates, and the messages they lead to.
+"""Football results since 1872 as updates, and the messages expected for them.
 
-A win is 3 points, a draw 1. Each team is a user, and the value sent is its total so far.
+A win is 3 points, a draw 1. Each team is a user whose score is its total so far.
 """
 
 import csv
@@ -17,14 +17,14 @@ MATCHES = 3_000
 def matches():
     """Return the last matches, oldest first, as rows of date, teams and goals."""
     if not RESULTS.exists():
-        missing(f"{RESULTS.name} is not there")
+        missing(f"{RESULTS.name} does not exist")
     with RESULTS.open(encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["home_score"].isdigit()]
     return rows[-MATCHES:]
 
 
 def points(match):
-    """Return how many points each of the two teams gets."""
+    """Return the points of both teams."""
     home, away = int(match["home_score"]), int(match["away_score"])
     if home == away:
         return {match["home_team"]: 1, match["away_team"]: 1}
@@ -32,7 +32,7 @@ def points(match):
 
 
 class Expected:
-    """The messages the updates must lead to, computed from the results alone."""
+    """The messages expected for the updates, computed from the results alone."""
 
     def __init__(self):
         self.totals = Counter()
@@ -67,7 +67,7 @@ def seed(server, count):
 
 
 def replay(servers, scorer, played):
-    """Post the points of each match to one server after the other; return what they lead to."""
+    """Post the totals after each match to the servers alternately; return what is expected."""
     teams = sorted({team for match in played for team in points(match)})
     user_ids = dict(zip(teams, seed(servers[0], len(teams)), strict=True))
     expected = Expected()
@@ -76,7 +76,7 @@ def replay(servers, scorer, played):
             server = servers[len(expected.messages) % len(servers)]
             total = expected.update(team, user_ids[team], gained)
             update = {"user_id": user_ids[team], "score_value": total, "timestamp": match["date"]}
-            # A team may play, and score nothing, twice a day: only the nonce differs then.
+            # A team may play twice a day without points: then only the nonce differs.
             status, body = server.send(scorer.token, {**update, "nonce": f"match-{number:06}"})
             assert (status, body["score"]) == (200, total)
     return expected

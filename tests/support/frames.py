@@ -4,7 +4,7 @@ import json
 
 
 def texts(frames):
-    """Yield the messages in a run of WebSocket text frames, as RFC 6455, section 5.2, has them."""
+    """Yield the messages in consecutive unmasked text frames (RFC 6455, section 5.2)."""
     while frames:
         assert frames[0] == 0x81
         length, start = frames[1], 2

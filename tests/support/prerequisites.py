@@ -1,4 +1,4 @@
-"""Programs and packages that some tests need."""
+"""Skip tests whose programs or packages are not installed."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def missing(reason: str) -> None:
-    """Skip the test for want of something; where CI is set nothing may be wanting."""
+    """Skip the test with this reason, or fail it if CI is set."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

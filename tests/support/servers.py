@@ -1,4 +1,4 @@
-"""A real server process for the tests: its own port, its own database, ended by its own pid."""
+"""Server processes for the tests, each with its own port, database and log."""
 
 import contextlib
 import http.client
@@ -9,7 +9,6 @@ import random
 import resource
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,10 +16,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psycopg
 import requests
 
 from tests.support import zygote
+from tests.support.sql import query
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +29,7 @@ RUN_MODES = ["python wsgi.py", "flask run"]
 
 
 def free_port() -> int:
-    """Return a port that nobody has, below those that the kernel gives to clients.
-
-    One of theirs could be taken by any connection until the server listens.
-    """
+    """Return an unused port below the range that the kernel assigns to clients."""
     while True:
         port = random.randrange(10_000, 32_000)
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -42,9 +38,9 @@ def free_port() -> int:
 
 
 class Server:
-    """`python wsgi.py` or `flask run` on a database of its own.
+    """A process of `python wsgi.py` or `flask run`, by default with a new SQLite database.
 
-    Unless `is_forked` is False it is forked from a process like it where that is possible.
+    It is forked from a process that has imported the application, unless `is_forked` is False.
     """
 
     is_forked = True
@@ -56,7 +52,7 @@ class Server:
         max_open_files: int | None = None,
         **settings: str,
     ) -> None:
-        """Start a server with these settings, which may open so many files if that is said."""
+        """Start a server with these settings. Returns when it responds."""
         self.mode, self.max_open_files = mode, max_open_files
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -81,9 +77,9 @@ class Server:
             limit = (self.max_open_files, self.max_open_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
         deadline = time.monotonic() + 60
-        while not self._answers():
+        while not self._responds():
             assert self.process.poll() is None, f"the server ended: {self.log()}"
-            assert time.monotonic() < deadline, f"the server does not answer: {self.log()}"
+            assert time.monotonic() < deadline, f"the server does not respond: {self.log()}"
 
     def _begin(
         self, command: list[str], stdout: Path, stderr: Path
@@ -97,13 +93,13 @@ class Server:
             )
 
     def command(self) -> list[str]:
-        """Return what comes after `python`."""
+        """Return the arguments of `python`."""
         return {
             "python wsgi.py": ["wsgi.py"],
             "flask run": ["-m", "flask", "run", "--port", str(self.port)],
         }[self.mode]
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             return requests.get(f"{self.url}/api/score/top10", timeout=5).ok
         except requests.ConnectionError:
@@ -111,7 +107,7 @@ class Server:
             return False
 
     def process_wait(self, seconds: float) -> None:
-        """Wait for the process to end, at most this long."""
+        """Wait until the process ends or the time is over."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
 
@@ -130,38 +126,30 @@ class Server:
         return self.log_file.read_text()
 
     def flask(self, *arguments: str) -> str:
-        """Run `flask --app scoreboard ...` on this server's database and return what it prints."""
+        """Run `flask --app scoreboard ...` with this server's settings; return its output."""
         command = ["-m", "flask", "--app", "scoreboard", *arguments]
         with tempfile.TemporaryDirectory() as folder:
-            printed, errors = Path(folder) / "printed", Path(folder) / "errors"
-            process = self._begin(command, printed, errors)
+            output, errors = Path(folder) / "output", Path(folder) / "errors"
+            process = self._begin(command, output, errors)
             try:
                 assert process.wait(120) == 0, errors.read_text()
             finally:
                 process.send_signal(signal.SIGKILL)
-            return printed.read_text()
+            return output.read_text()
 
     def execute(self, statement: str) -> None:
         """Run a statement in this server's database."""
-        url = self.environment["DATABASE_URL"]
-        if url.startswith("sqlite:///"):
-            path = url.removeprefix("sqlite:///")
-            with contextlib.closing(sqlite3.connect(path, timeout=10)) as database:
-                database.execute(statement)
-                database.commit()
-        else:
-            with psycopg.connect(url, autocommit=True) as database:
-                database.execute(statement)
+        query(self.environment["DATABASE_URL"], statement)
 
     def user(self, name: str, role: str = "player") -> "SignedInUser":
         """Create a user and return it with a token."""
         body = {"username": name, "email": f"{name.lower()}@example.com", "password": PASSWORD}
-        answer = requests.post(f"{self.url}/api/auth/register", json=body, timeout=10)
-        assert answer.status_code == 201, answer.text
+        response = requests.post(f"{self.url}/api/auth/register", json=body, timeout=10)
+        assert response.status_code == 201, response.text
         if role != "player":
-            # What `flask users role` does, which takes a second more.
+            # A second faster than `flask users role`.
             self.execute(f"UPDATE users SET role = '{role}' WHERE username = '{name}'")
-        return SignedInUser(answer.json()["user_id"], self.sign_in(name)["access_token"])
+        return SignedInUser(response.json()["user_id"], self.sign_in(name)["access_token"])
 
     def sign_in(self, name: str) -> dict:
         body = {"username": name, "password": PASSWORD}
@@ -174,52 +162,52 @@ class Server:
         )
 
     def send(self, token: str, update: dict) -> tuple[int, dict]:
-        """Post an update over one kept connection; return status and body. For the many."""
+        """Post an update over a kept connection; return status and body. Faster than `post`."""
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
             self.connection.connect()
             self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self.connection.request("POST", "/api/score/update", json.dumps(update), headers)
-        answer = self.connection.getresponse()
-        body = json.loads(answer.read())
-        if answer.will_close:
+        response = self.connection.getresponse()
+        body = json.loads(response.read())
+        if response.will_close:
             self.connection = None
-        return answer.status, body
+        return response.status, body
 
     def top10(self) -> list[dict]:
         return requests.get(f"{self.url}/api/score/top10", timeout=10).json()["top_10_scores"]
 
 
 def start_servers(folder: Path, count: int = 3, **settings: str) -> list[Server]:
-    """Start several processes with the same settings."""
+    """Start processes with the same settings at the same time."""
     folders = [folder / str(number) for number in range(count)]
-    for each in folders:
-        each.mkdir()
-    with ThreadPoolExecutor(count) as starting:
-        return list(starting.map(lambda each: Server(each, **settings), folders))
+    for path in folders:
+        path.mkdir()
+    with ThreadPoolExecutor(count) as executor:
+        return list(executor.map(lambda path: Server(path, **settings), folders))
 
 
 def stop_all(servers: list[Server]) -> None:
-    """Stop them at the same time."""
-    with ThreadPoolExecutor(len(servers)) as stopping:
-        list(stopping.map(Server.stop, servers))
+    """Stop the servers at the same time."""
+    with ThreadPoolExecutor(len(servers)) as executor:
+        list(executor.map(Server.stop, servers))
 
 
 class ServerGroup:
-    """Several processes as if they were one: watched in the first, posted to in the others."""
+    """Processes used as one server: clients subscribe to the first and post to the others."""
 
     def __init__(self, servers: list[Server]) -> None:
         self.servers = servers
         self.url, self.port = servers[0].url, servers[0].port
         self.user, self.sign_in, self.flask = servers[0].user, servers[0].sign_in, servers[0].flask
-        self._turns = itertools.cycle(servers[1:])
+        self._next_server = itertools.cycle(servers[1:])
 
     def post(self, token: str, update: dict) -> requests.Response:
-        return next(self._turns).post(token, update)
+        return next(self._next_server).post(token, update)
 
     def top10(self) -> list[dict]:
-        """Return the top 10 once all processes tell the same: some may be a moment behind."""
+        """Return the top 10 once all processes return the same one."""
         boards: list[list[dict]] = []
 
         def agree() -> bool:
@@ -237,7 +225,7 @@ class ServerGroup:
 
 
 class SignedInUser:
-    """A user of the tests, with a token."""
+    """A user with an access token."""
 
     def __init__(self, user_id: str, token: str) -> None:
         self.user_id = user_id

@@ -1,10 +1,10 @@
-"""Standings as a test wants them, without the updates that would lead there."""
+"""Write users and standings directly into the transactions."""
 
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, insert
 
-from scoreboard.db import transactions as database
+from scoreboard.db import transactions
 from scoreboard.models import Score, Standing, User
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -15,7 +15,7 @@ def user_id(number: int) -> str:
 
 
 def create_users(count: int) -> list[str]:
-    """Create users with one score each, which standings may refer to; return their ids."""
+    """Create users with one score each, for standings to refer to; return their ids."""
     ids = [user_id(number) for number in range(count)]
     users = [
         {
@@ -42,14 +42,14 @@ def create_users(count: int) -> list[str]:
         }
         for number, user in enumerate(ids, 1)
     ]
-    database.transaction(
+    transactions.transaction(
         lambda c: [c.execute(insert(User), users), c.execute(insert(Score), scores)]
     )
     return ids
 
 
 def rows(standings: list[tuple[float, int, bool]]) -> list[dict]:
-    """Return the standings of the first users: score, minute when it was reached, hidden."""
+    """Return standings of the first users from score, minute when reached, and hidden."""
     return [
         {
             "user_id": user_id(number),
@@ -64,13 +64,13 @@ def rows(standings: list[tuple[float, int, bool]]) -> list[dict]:
 
 
 def put(standings: list[tuple[float, int, bool]]) -> None:
-    """Make these, and no others, the standings of the first users; see `rows`."""
+    """Replace all standings by these of the first users; see `rows`."""
     new = rows(standings)
 
     def write(connection):
-        database.next_version(connection)
+        transactions.next_version(connection)
         connection.execute(delete(Standing))
         if new:
             connection.execute(insert(Standing), new)
 
-    database.transaction(write)
+    transactions.transaction(write)

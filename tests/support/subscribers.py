@@ -1,4 +1,4 @@
-"""Viewers for the tests: they keep what they are sent, and wait for it with a deadline."""
+"""Subscribers that keep their messages and wait for them with a deadline."""
 
 import json
 import shutil
@@ -17,37 +17,37 @@ from tests.support.waiting import TIMEOUT
 PATH = "/ws/scoreboard"
 
 
-class Viewer:
-    """What every kind of viewer has: the messages so far, and waiting for more."""
+class BaseClient:
+    """The received messages, and functions that wait for more."""
 
     def __init__(self) -> None:
         self._messages: list[dict] = []
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
 
     def _take(self, message: dict) -> None:
-        with self._news:
+        with self._changed:
             self._messages.append(message)
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def messages(self) -> list[dict]:
-        with self._news:
+        with self._changed:
             return list(self._messages)
 
     def wait_for(
         self, enough: Callable[[list[dict]], bool], seconds: float = TIMEOUT
     ) -> list[dict]:
-        """Return the messages once they are enough; fail if they are not by then."""
-        with self._news:
-            found = self._news.wait_for(lambda: enough(self._messages), seconds)
-            assert found, f"not within {seconds} s; the last of it: {self._messages[-5:]}"
+        """Return the messages once they are enough. Fails after `seconds`."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: enough(self._messages), seconds)
+            assert found, f"not within {seconds} s; last messages: {self._messages[-5:]}"
             return list(self._messages)
 
     def wait_for_count(self, count: int, seconds: float = TIMEOUT) -> list[dict]:
         return self.wait_for(lambda messages: len(messages) >= count, seconds)
 
 
-class WebSocketClient(Viewer):
-    """A plain WebSocket. `code` is the close code once it has ended."""
+class WebSocketClient(BaseClient):
+    """A plain WebSocket client. `code` is the code of the close frame, None without one."""
 
     def __init__(self, url: str, token: str | None, how: str = "header", **options) -> None:
         super().__init__()
@@ -74,35 +74,32 @@ class WebSocketClient(Viewer):
                     self.code = int.from_bytes(data[:2], "big")
                     break
         except (websocket.WebSocketException, OSError):
-            pass  # without a close frame: `code` stays None, which the tests can see
+            pass  # closed without a close frame
         self.ended.set()
 
     def close(self) -> None:
         self.socket.close(timeout=1)
 
 
-class _InOrder(engineio.Client):
-    """The library's client, but for handling messages one after the other.
-
-    It starts a thread for each, which then overtake one another.
-    """
+class _OrderedEngine(engineio.Client):
+    """Handles messages in order; the library handles each in a new thread."""
 
     def _trigger_event(self, event: str, *args, **options):
         options["run_async"] = options.get("run_async", False) and event != "message"
         return super()._trigger_event(event, *args, **options)
 
 
-class _Client(socketio.Client):
+class _OrderedClient(socketio.Client):
     def _engineio_client_class(self):
-        return _InOrder
+        return _OrderedEngine
 
 
-class SocketIoClient(Viewer):
-    """python-socketio's client; it checks that event and type agree."""
+class SocketIoClient(BaseClient):
+    """A python-socketio client. Checks that the event name equals the type of the message."""
 
     def __init__(self, url: str, token: str | None, transports: list[str] | None = None) -> None:
         super().__init__()
-        self.client = _Client(reconnection=False)
+        self.client = _OrderedClient(reconnection=False)
         self.refusal: dict | None = None
         self.ended = threading.Event()
         self.client.on("connect_error", self._refused)
@@ -130,8 +127,8 @@ class SocketIoClient(Viewer):
         self.client.disconnect()
 
 
-class NodeClient(Viewer):
-    """The ordinary `socket.io-client`, in a Node process."""
+class NodeClient(BaseClient):
+    """The JavaScript `socket.io-client`, in a Node process."""
 
     def __init__(self, url: str, token: str | None, transports: str, update: dict | None = None):
         super().__init__()
@@ -149,13 +146,13 @@ class NodeClient(Viewer):
 
     def _read(self) -> None:
         for line in self.process.stdout:
-            what, value = json.loads(line)
-            self._take({"event": what, "value": value})
+            event, value = json.loads(line)
+            self._take({"event": event, "value": value})
 
-    def wait_for_event(self, what: str) -> object:
-        """Return the value of the first line of this kind, once it is there."""
-        messages = self.wait_for(lambda so_far: any(line["event"] == what for line in so_far), 20)
-        return next(line["value"] for line in messages if line["event"] == what)
+    def wait_for_event(self, event: str) -> object:
+        """Return the value of the first event of this name. Waits up to 20 seconds."""
+        messages = self.wait_for(lambda lines: any(line["event"] == event for line in lines), 20)
+        return next(line["value"] for line in messages if line["event"] == event)
 
     def close(self) -> None:
         self.process.terminate()

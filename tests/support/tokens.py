@@ -14,9 +14,9 @@ def bearer(token):
 
 
 def mint(sub, key=SECRETS["JWT_SECRET_KEY"], algorithm="HS256", without=(), **claims):
-    """Return a token as a team's own sign-in would mint it, or almost."""
+    """Return an access token with these claims, without those named in `without`."""
     now = datetime.now(UTC)
-    whole = {
+    all_claims = {
         "sub": sub,
         "role": "player",
         "type": "access",
@@ -25,4 +25,4 @@ def mint(sub, key=SECRETS["JWT_SECRET_KEY"], algorithm="HS256", without=(), **cl
         "exp": now + timedelta(minutes=5),
         **claims,
     }
-    return jwt.encode({k: v for k, v in whole.items() if k not in without}, key, algorithm)
+    return jwt.encode({k: v for k, v in all_claims.items() if k not in without}, key, algorithm)

@@ -4,13 +4,13 @@ import threading
 import time
 from collections.abc import Callable
 
-TIMEOUT = 10  # default deadline
+TIMEOUT = 10  # seconds
 
 
-def wait_until(true: Callable[[], bool], seconds: float = TIMEOUT) -> None:
-    """Wait for what no event tells, looking again and again until the deadline."""
+def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
+    """Poll until the condition is true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         pause.wait(0.02)

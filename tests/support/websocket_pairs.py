@@ -1,6 +1,6 @@
-"""A WebSocket of the server and the bare socket of its client, on whichever server runs here.
+"""A WebSocket of the server and the socket of its client, on eventlet or threads.
 
-The buffer between the two is so small that little of what is sent is taken at once.
+The buffer between them is small, so that the server has to send in parts.
 """
 
 import itertools
@@ -14,16 +14,16 @@ from eventlet import patcher
 from scoreboard.concurrency import runtime
 from scoreboard.realtime.websocket.connection import WebSocket
 
-SECONDS = 10
+TIMEOUT = 10  # seconds
 
 
 class Pair:
-    """A server's WebSocket, watched as those of viewers are, and a client that is played."""
+    """A WebSocket that the server reads and writes, and a client controlled by the test."""
 
     def __init__(self):
         server, self.client = socket.socketpair()
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        self.client.settimeout(SECONDS)
+        self.client.settimeout(TIMEOUT)
         self.server, _ = runtime.detach_socket(_request(server), seconds=30)
         self.websocket = WebSocket(self.server, max_message_size=100)
         self._received = queue.Queue()
@@ -42,8 +42,8 @@ class Pair:
         self.ended.set()
 
     def wait(self):
-        """Return the next message, or None when there will be no more."""
-        return self._received.get(timeout=SECONDS)
+        """Return the next message, or None after the end."""
+        return self._received.get(timeout=TIMEOUT)
 
     def send(self, opcode, payload=b"", final=True):
         """Send a masked frame, with a mask of zeros."""
@@ -51,11 +51,11 @@ class Pair:
         self.client.sendall(head + bytes(4) + payload)
 
     def frames(self):
-        """Yield opcode and payload of every frame until the end, which must be between two."""
+        """Yield opcode and payload of every frame. Fails if the end is within a frame."""
         while head := self._read(2, or_end=True):
-            assert head[0] & 0x70 == 0, "no extension was agreed on"
-            assert head[0] & 0x80, "no message of ours is in parts"
-            assert not head[1] & 0x80, "a server does not mask"
+            assert head[0] & 0x70 == 0, "no extension was negotiated"
+            assert head[0] & 0x80, "the server does not fragment messages"
+            assert not head[1] & 0x80, "the server does not mask"
             length = head[1]
             if length == 126:
                 length = int.from_bytes(self._read(2), "big")
@@ -70,16 +70,16 @@ class Pair:
         return list(itertools.islice(self.frames(), count))
 
     def frames_until_close(self):
-        """Return the texts up to the frame that closes, and its code, having answered it."""
+        """Return the texts before the close frame and its code, after a response to it."""
         texts = []
         for opcode, payload in self.frames():
             if opcode == 8:
                 self.send(8, payload[:2])
-                assert not list(self.frames()), "nothing may follow a close"
+                assert not list(self.frames()), "a frame after the close frame"
                 return texts, int.from_bytes(payload[:2], "big")
             assert opcode == 1
             texts.append(payload)
-        raise AssertionError("ended without a close")
+        raise AssertionError("closed without a close frame")
 
     def _read(self, length, or_end=False):
         found = b""
@@ -87,20 +87,20 @@ class Pair:
             part = self.client.recv(length - len(found))
             if not part and or_end and not found:
                 return b""
-            assert part, "cut in the middle of a frame"
+            assert part, "closed within a frame"
             found += part
         return found
 
     def close(self):
-        """Let go of both ends."""
+        """Close the client and wait for the server's end."""
         self.client.close()
-        self.ended.wait(SECONDS)
+        self.ended.wait(TIMEOUT)
 
 
 def _request(server):
-    """Return a request that has come in by this socket, as far as it matters."""
+    """Return the WSGI environment of a request on this socket."""
     if runtime.ON_EVENTLET:
-        plain = patcher.original("socket").socket(fileno=server.fd.detach())
-        plain.setblocking(False)
-        return {"scoreboard.connection": SimpleNamespace(detach=lambda: (plain, b""))}
+        unpatched = patcher.original("socket").socket(fileno=server.fd.detach())
+        unpatched.setblocking(False)
+        return {"scoreboard.connection": SimpleNamespace(detach=lambda: (unpatched, b""))}
     return {"werkzeug.socket": server}

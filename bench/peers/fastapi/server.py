@@ -153,7 +153,7 @@ async def update_score_by_event(sid, body):
 
 if __name__ == "__main__":
     app = socketio.ASGIApp(sio, api, socketio_path="ws/scoreboard", on_startup=start)
-    # Engine.IO has pings of its own, and messages this small do not gain by compression.
+    # Engine.IO sends its own pings, and compression is useless for messages this small.
     websocket = {"ws_ping_interval": None, "ws_per_message_deflate": False}
     http = {"loop": "uvloop", "http": "httptools", "access_log": False, "log_level": "warning"}
     uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), **http, **websocket)
