@@ -1,4 +1,4 @@
-"""The fixtures. `app` and what hangs on it runs in this process, `server` is a real one."""
+"""Shared fixtures: `app` runs in the process of the tests, `server` in its own."""
 
 import functools
 import itertools
@@ -27,23 +27,16 @@ from tests.support.servers import (
 )
 
 NUMBERS = itertools.count()
-# Few tests that take long: begun last, they would be waited for.
-LONG = [
-    "soak",
-    "floods",
-    "kills",
-    "processes",
-    "board_page",
-    "admin_page",
-    "real_results",
-    "readme",
+# The slowest files start first, so that no worker is still busy when all others have finished.
+SLOW_FILES = [
+    *("test_floods", "test_kills", "test_processes", "test_board_page"),
+    *("test_admin_page", "test_real_results", "test_readme"),
 ]
-
-
-# Folders, and names that a module imports or a test requests, of tests that start processes.
+# A test starts processes if it is in one of these folders, if its module imports one of these
+# names, or if it requests a fixture of such a name.
 PROCESS_FOLDERS = {"end_to_end", "faults", "stress"}
 PROCESS_NAMES = {
-    *("Server", "start_servers", "server", "subprocess"),
+    *("Server", "start_servers", "server", "start", "subprocess"),
     *("PostgresServer", "RedisServer", "databases", "chromium"),
 }
 
@@ -60,17 +53,17 @@ def starts_processes(item):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that start processes; begin with the files that take longest."""
+    """Mark the tests that start processes; run the slowest files first."""
     for item in items:
         if starts_processes(item):
             item.add_marker("processes")
-    long = [f"test_{name}" for name in LONG]
-    items.sort(key=lambda item: long.index(name) if (name := item.path.stem) in long else len(long))
+    priorities = {name: number for number, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: priorities.get(item.path.stem, len(priorities)))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request, tmp_path):
-    """Return an empty database with tables; every test in this process runs on both kinds."""
+    """Return the URL of an empty database with tables, once for each kind of database."""
     if request.param == "postgres":
         return databases.emptied_postgres()
     return databases.copied_sqlite(tmp_path)
@@ -78,7 +71,8 @@ def database_url(request, tmp_path):
 
 @pytest.fixture
 def make_app(database_url):
-    """Return a function that makes an application with these settings."""
+    """Return a function that creates an application with these settings."""
+    made = []
 
     def make(**settings):
         environment = {
@@ -93,7 +87,6 @@ def make_app(database_url):
         made.append(app)
         return app
 
-    made = []
     yield make
     for app in made:
         with app.app_context():
@@ -102,7 +95,7 @@ def make_app(database_url):
 
 @pytest.fixture
 def settings():
-    """Return the settings of `app`; a test that wants others parametrizes this."""
+    """Return the settings of `app`; a test that needs others parametrizes this."""
     return {}
 
 
@@ -115,7 +108,7 @@ def app(make_app, settings):
 
 @pytest.fixture(autouse=True, scope="session")
 def cheap_password_hashes():
-    """Hash passwords in this process at a low cost; the default takes tens of milliseconds."""
+    """Hash passwords in this process at a low cost; the default cost takes tens of ms."""
     cheap = functools.partial(passwords.generate_password_hash, method="scrypt:1024:8:1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "generate_password_hash", cheap)
@@ -129,7 +122,7 @@ def client(app):
 
 @pytest.fixture
 def make_user(app):
-    """Return a function that makes a user of a role, with a token."""
+    """Return a function that creates a user with this role and a token."""
 
     def make(role="player", name=None, password_hash=None):
         name = name or f"{role}-{next(NUMBERS)}"
@@ -156,7 +149,7 @@ def admin(make_user):
 
 @pytest.fixture
 def subscriber(app):
-    """Return a viewer inside this process: it has every message when `publish` has returned."""
+    """Return a subscriber in this process, which gets messages before the response is sent."""
 
     class Subscriber:
         def __init__(self):
@@ -166,7 +159,7 @@ def subscriber(app):
             self.frames.append(frames)
 
         def messages(self):
-            """Return the messages after the board at first."""
+            """Return all messages except the initial top 10."""
             return [message for frames in self.frames[1:] for message in texts(frames)]
 
     subscriber = Subscriber()
@@ -176,7 +169,7 @@ def subscriber(app):
 
 @pytest.fixture
 def audit_lines(app, caplog):
-    """Return a function that returns the lines of the audit log so far."""
+    """Return a function that returns the current lines of the audit log."""
     logger = logging.getLogger("scoreboard.audit")
     logger.addHandler(caplog.handler)
     yield lambda: [
@@ -190,7 +183,7 @@ def audit_lines(app, caplog):
 
 @pytest.fixture
 def unexpected_errors():
-    """Return the errors that nobody foresaw, as they come to be logged with a traceback."""
+    """Return the list of unexpected errors, which are logged with a traceback."""
     found = []
     handler = logging.Handler()
     handler.emit = lambda record: found.append(record.exc_info[1])
@@ -200,15 +193,27 @@ def unexpected_errors():
     logger.removeHandler(handler)
 
 
-@pytest.fixture(scope="module", params=[*RUN_MODES, "three processes"])
-def server(request, tmp_path_factory):
-    """Return a real server, once for each way to run it."""
-    folder = tmp_path_factory.mktemp("server")
-    if request.param != "three processes":
-        server = Server(folder, request.param)
-        yield server
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Return a function that starts a server with these settings, stopped after the module."""
+    servers = []
+
+    def start(*mode, **settings):
+        servers.append(Server(tmp_path_factory.mktemp("server"), *mode, **settings))
+        return servers[-1]
+
+    yield start
+    for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="module", params=[*RUN_MODES, "three processes"])
+def server(request, start, tmp_path_factory):
+    """Return a real server, once for each way to run it."""
+    if request.param != "three processes":
+        yield start(request.param)
         return
+    folder = tmp_path_factory.mktemp("servers")
     redis = RedisServer(folder)
     server = ServerGroup(
         start_servers(folder, DATABASE_URL=databases.new_database(), REDIS_URL=redis.url)
@@ -220,19 +225,19 @@ def server(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def users(server):
-    """Return a user of each role on the real server."""
+    """Return a user of each role except admin on the real server."""
     return {role: server.user(f"The-{role}", role) for role in ("viewer", "player", "scorer")}
 
 
 @pytest.fixture
 def closing():
-    """Return a function that keeps a viewer for the test and closes it at the end."""
+    """Return a function that closes a subscriber after the test, and returns it."""
     opened = []
 
-    def keep(viewer):
-        opened.append(viewer)
-        return viewer
+    def closing(subscriber):
+        opened.append(subscriber)
+        return subscriber
 
-    yield keep
-    for viewer in opened:
-        viewer.close()
+    yield closing
+    for subscriber in opened:
+        subscriber.close()

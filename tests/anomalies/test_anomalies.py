@@ -1,4 +1,4 @@
-"""An anomaly leads to an audit line, a count and a flag, and never affects the request."""
+"""An anomaly is logged, counted and flags its user; it never affects the request."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from scoreboard.anomalies.rules import Jump, Refusals, Regularity, UsersPerAddre
 from scoreboard.db import transactions
 from scoreboard.models import Flag
 from scoreboard.services import services
+from tests.support.api import submit
 from tests.support.servers import RUN_MODES
 from tests.support.waiting import wait_until
 
@@ -46,17 +47,12 @@ def count(app, rule):
     return registry.get_sample_value("scoreboard_unusual_activity_total", labels)
 
 
-def post(client, person, values=JUMP):
+def post(client, user, values=JUMP):
     """Return the statuses of updates with these values."""
-    return [
-        client.post(
-            "/api/score/update", json=person.update(value), headers=person.bearer
-        ).status_code
-        for value in values
-    ]
+    return [submit(client, user, user.update(value)).status_code for value in values]
 
 
-def all_flags():
+def stored_flags():
     columns = select(Flag.user_id, Flag.rule, Flag.hour, Flag.created_at, Flag.detail)
     statement = columns.order_by(Flag.user_id, Flag.created_at)
     return transactions.read(lambda connection: connection.execute(statement).all())
@@ -82,23 +78,22 @@ def test_an_anomaly_is_logged_counted_and_flags_its_user(app, client, player, li
         "detail": detail,
     }
     assert count(app, "jump") == 1
-    assert all_flags() == [(player.user_id, "jump", NOON, clock[0], detail)]
+    assert stored_flags() == [(player.user_id, "jump", NOON, clock[0], detail)]
 
 
-def test_refusals_of_an_address_flag_nobody(app, client, player, lines):
+def test_refusals_of_an_address_flag_no_user(app, client, player, lines):
     for _ in range(31):
         client.post("/api/score/update", json=player.update(1))
 
     assert [(line["rule"], line["user_id"]) for line in lines()] == [("refusals", None)]
     assert count(app, "refusals") == 1
-    assert all_flags() == []
+    assert stored_flags() == []
 
 
 @pytest.mark.parametrize("settings", [{"SCORE_POLICY": "total"}])
 def test_under_total_a_step_is_the_value_added(client, player, lines):
     for day in range(1, 7):
-        update = player.update(101 if day == 6 else 5, f"2026-01-0{day}T00:00:00Z")
-        client.post("/api/score/update", json=update, headers=player.bearer)
+        submit(client, player, player.update(101 if day == 6 else 5, f"2026-01-0{day}"))
 
     assert [line["rule"] for line in lines()] == ["jump"]
 
@@ -113,14 +108,12 @@ def test_a_user_gets_one_flag_per_rule_and_hour(client, make_user, clock, lines)
     post(client, ann, [10_000_000])
 
     assert len(lines()) == 4
-    found = [(flag.user_id, flag.created_at) for flag in all_flags()]
-    assert sorted(found) == sorted(
-        [
-            (ann.user_id, NOON),
-            (bob.user_id, NOON + HALF_HOUR),
-            (ann.user_id, NOON + 2 * HALF_HOUR),
-        ]
-    )
+    assert len(stored_flags()) == 3
+    assert {(flag.user_id, flag.created_at) for flag in stored_flags()} == {
+        (ann.user_id, NOON),
+        (bob.user_id, NOON + HALF_HOUR),
+        (ann.user_id, NOON + 2 * HALF_HOUR),
+    }
 
 
 def test_of_several_processes_the_first_writes_the_flag(player):
@@ -163,22 +156,22 @@ def test_a_flag_that_cannot_be_written_affects_no_request(client, player, monkey
 # In one process, because each counts its own attempts.
 @pytest.mark.parametrize("server", RUN_MODES, indirect=True)
 def test_a_real_server_writes_flags_in_the_background(server):
-    player, admin = server.user("Jumper"), server.user("Marshal", "admin")
+    player, admin = server.user("Ann"), server.user("The-admin", "admin")
     for score in JUMP:
         server.post(player.token, player.update(score))
 
     def flagged():
         url = f"{server.url}/api/admin/marks?user_id={player.user_id}"
-        answer = requests.get(url, headers=admin.bearer, timeout=10)
-        return [(flag["username"], flag["rule"]) for flag in answer.json()["marks"]]
+        response = requests.get(url, headers=admin.bearer, timeout=10)
+        return [(flag["username"], flag["rule"]) for flag in response.json()["marks"]]
 
     wait_until(flagged)
-    assert flagged() == [("Jumper", "jump")]
+    assert flagged() == [("Ann", "jump")]
     assert '"event": "unusual_activity"' in server.log()
 
 
 @pytest.mark.parametrize(
-    ("settings", "missing"),
+    ("settings", "disabled"),
     [
         ({"ACTIVITY_JUMP": "0"}, Jump),
         ({"ACTIVITY_REFUSALS": "0"}, Refusals),
@@ -187,14 +180,14 @@ def test_a_real_server_writes_flags_in_the_background(server):
     ],
     ids=str,
 )
-def test_0_disables_a_rule(app, missing):
+def test_0_disables_a_rule(app, disabled):
     enabled = {type(rule) for rule in services(app).anomalies.rules}
 
-    assert enabled == {Jump, Refusals, UsersPerAddress, Regularity} - {missing}
+    assert enabled == {Jump, Refusals, UsersPerAddress, Regularity} - {disabled}
 
 
 @pytest.mark.parametrize("settings", [{"ACTIVITY_REFUSALS": "1"}])
-def test_a_setting_changes_the_bound(client, player, lines):
+def test_a_setting_changes_the_limit_of_a_rule(client, player, lines):
     for _ in range(2):
         client.post("/api/score/update", json=player.update(1))
 

@@ -1,7 +1,8 @@
 """The AsyncAPI document describes the messages of real connections."""
 
-import copy
+import functools
 import json
+import re
 
 import jsonschema_rs
 import pytest
@@ -14,18 +15,16 @@ from scoreboard.realtime import connections
 from scoreboard.realtime.socketio import handlers
 from scoreboard.realtime.websocket import connection, endpoint
 from tests.support.prerequisites import missing
-from tests.support.servers import ROOT, Server
+from tests.support.servers import ROOT
 from tests.support.subscribers import PATH, SocketIoClient, WebSocketClient
 from tests.support.tokens import mint
 
-SPECIFICATION = ROOT / "tests" / "js" / "node_modules" / "@asyncapi" / "specs" / "schemas"
+SPECIFICATION = ROOT / "tests/js/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
+def server(start):
+    return start()
 
 
 @pytest.fixture(scope="module")
@@ -40,58 +39,40 @@ def document(server):
 
 @pytest.fixture(scope="module")
 def check(document):
-    """Return a function that validates a payload with the schema of the message of this name."""
+    """Return a function that validates a payload against the schema of a message."""
 
-    def check(name, payload):
-        schema = document["components"]["messages"][name]["payload"]
+    def check(message, payload):
+        schema = document["components"]["messages"][message]["payload"]
         schema = {**schema, "components": document["components"]}
         jsonschema_rs.validator_for(schema).validate(payload)
 
     return check
 
 
-@pytest.fixture(scope="module")
-def specification():
-    """Return the validator of AsyncAPI documents."""
-    path = SPECIFICATION / "3.0.0.json"
-    if not path.exists():
+def test_it_is_valid_asyncapi_3(document):
+    if not SPECIFICATION.exists():
         missing("the packages of tests/js are not installed")
-    return jsonschema_rs.validator_for(json.loads(path.read_text()))
+    specification = jsonschema_rs.validator_for(json.loads(SPECIFICATION.read_text()))
 
-
-def references(node):
-    """Yield the target of every reference in a document."""
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for each in node:
-            yield from references(each)
-
-
-def test_it_is_valid_asyncapi_3(document, specification):
     assert document["asyncapi"] == "3.0.0"
     assert document["info"]["version"] == openapi.VERSION
     specification.validate(document)
-    for each in references(document):
-        target = document
-        for step in each.removeprefix("#/").split("/"):
-            target = target[step]
 
 
-@pytest.mark.parametrize("part", ["channels", "operations"])
-def test_the_validator_refuses_unknown_properties(document, specification, part):
-    broken = copy.deepcopy(document)
-    next(iter(broken[part].values()))["surplus"] = 1
+def test_every_reference_has_a_target(document):
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))
 
-    assert not specification.is_valid(broken)
+    assert references
+    for each in references:
+        assert functools.reduce(dict.get, each.split("/"), document)
 
 
 @pytest.mark.parametrize(
     ("subscriber", "channel"), [(WebSocketClient, "websocket"), (SocketIoClient, "socket_io")]
 )
-def test_messages_are_as_described(server, player, closing, check, document, subscriber, channel):
+def test_messages_match_their_schemas(
+    server, player, closing, check, document, subscriber, channel
+):
     connected = closing(subscriber(server.url, player.token))
     connected.wait_for_count(1)
     for number in range(3):
@@ -106,7 +87,7 @@ def test_messages_are_as_described(server, player, closing, check, document, sub
     assert types <= set(document["channels"][channel]["messages"])
 
 
-def test_another_message_does_not_match(check):
+def test_a_message_with_another_field_does_not_match(check):
     with pytest.raises(jsonschema_rs.ValidationError):
         check("score_update", {"type": "score_update", "data": {"user_id": "x", "score": 1}})
 
@@ -129,27 +110,22 @@ def client(server, player):
         ({"user_id": "3b9d5c1e-8a44-4f0e-9c55-0d9b3f6e7a21"}, 401),
     ],
 )
-def test_acknowledgements_are_as_described(client, player, check, change, status):
+def test_acknowledgements_match_their_schema(client, player, check, change, status):
     acknowledgement = client.call("update_score", {**player.update(5), **change}, timeout=10)
 
     assert acknowledgement["status"] == status
     check("acknowledgement", acknowledgement)
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(400, "replayed"), (401, "token_expired"), (500, "stopping")]
-)
-def test_an_acknowledgement_may_have_only_the_codes_of_the_endpoint(check, status, code):
-    def check_code(code):
-        error = {"error": {"code": code, "message": "m"}}
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_an_acknowledgement_has_only_the_codes_of_the_endpoint(check, status):
+    error = {"error": {"code": "unknown_score", "message": "m"}}
+
+    with pytest.raises(jsonschema_rs.ValidationError):
         check("acknowledgement", {"status": status, "body": error})
 
-    check_code(code)
-    with pytest.raises(jsonschema_rs.ValidationError):
-        check_code("unknown_score")
 
-
-def test_addresses_and_close_codes_are_those_of_the_server(document):
+def test_addresses_and_close_codes_match_the_server(document):
     websocket, socket_io = (document["channels"][name] for name in ("websocket", "socket_io"))
 
     assert websocket["address"] == endpoint.PATH
@@ -169,7 +145,7 @@ def test_addresses_and_close_codes_are_those_of_the_server(document):
     "claims",
     [None, {"exp": 1}, {"type": "refresh"}, {"key": "another-key-of-at-least-32-characters"}],
 )
-def test_refused_connections_are_as_described(server, player, check, claims):
+def test_refused_connections_match_their_schema(server, player, check, claims):
     client, errors = socketio.Client(), []
     client.on("connect_error", errors.append)
     token = mint(player.user_id, **claims) if claims else None

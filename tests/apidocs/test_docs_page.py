@@ -10,9 +10,9 @@ from scoreboard.apidocs import reference
 from scoreboard.web.routes import CONTENT_SECURITY_POLICY
 from tests.support import databases
 from tests.support.browsers import Tab, chromium, violations
-from tests.support.servers import Server
 
-SIZES = {"phone": {"width": 360, "height": 800}, "laptop": {"width": 1280, "height": 800}}
+PHONE = {"width": 360, "height": 800}
+LAPTOP = {"width": 1280, "height": 800}
 
 
 @pytest.fixture
@@ -72,41 +72,28 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(params=SIZES)
-def size(request):
-    return SIZES[request.param]
+def server(start):
+    return start()
 
 
 @pytest.fixture
-def visit(server, browser, size):
-    """Return a function that opens the page. At the end it may have reported no problem."""
-    tabs = []
-
-    def visit(**options):
-        tabs.append(Tab(browser, f"{server.url}/docs", viewport=size, **options))
-        tabs[-1].page.goto(tabs[-1].url)
-        return tabs[-1].page
-
-    yield visit
-    problems = [problem for tab in tabs for problem in tab.problems]
-    for tab in tabs:
-        tab.context.close()
-    assert problems == []
+def options():
+    """Return the browser options of `page`; a test that needs others parametrizes this."""
+    return {"viewport": LAPTOP}
 
 
 @pytest.fixture
-def page(visit):
-    return visit()
+def page(server, browser, options):
+    """Return the open page, which must not report a problem."""
+    tab = Tab(browser, f"{server.url}/docs", **options)
+    tab.page.goto(tab.url)
+    yield tab.page
+    tab.context.close()
+    assert tab.problems == []
 
 
-def opened(page, operation):
-    """Open an operation and return it."""
+def open_operation(page, operation):
+    """Open an operation and return its element."""
     element = page.locator(f"#operations-{operation}")
     element.locator(".opblock-summary-control").click()
     return element
@@ -123,25 +110,23 @@ def test_every_endpoint_is_listed_and_can_be_filtered_by_path(client, page):
 
 
 def test_endpoints_have_a_curl_example_with_a_copy_button(server, page):
-    update = opened(page, "Scores-scores_update")
-    void = opened(page, "Moderation-admin_void")
+    update = open_operation(page, "Scores-scores_update").locator(".curl-example")
+    void = open_operation(page, "Moderation-admin_void").locator(".curl-example")
 
-    curl = update.locator(".curl-example")
-    body = '"score_value":120'
-    for part in (f"{server.url}/api/score/update", "Authorization: Bearer TOKEN", body):
-        expect(curl).to_contain_text(part)
-    expect(curl.get_by_role("button", name="Copy")).to_be_visible()
+    for part in ("/api/score/update", "Authorization: Bearer TOKEN", '"score_value":120'):
+        expect(update).to_contain_text(part)
+    expect(update.get_by_role("button", name="Copy")).to_be_visible()
     score_id = reference.fields()["score_id"]["example"]
-    expect(void.locator(".curl-example")).to_contain_text(f"/api/admin/scores/{score_id}/void")
+    expect(void).to_contain_text(f"{server.url}/api/admin/scores/{score_id}/void")
 
 
-def test_a_request_can_be_sent_with_a_token(server, page, size):
-    ann = server.user(f"ann-{size['width']}")
+def test_a_request_can_be_sent_with_a_token(server, page):
+    ann = server.user("ann")
     page.get_by_role("button", name="Authorize").first.click()
     page.get_by_label("auth-bearer-value").first.fill(ann.token)
     page.get_by_role("button", name="Apply credentials").first.click()
     page.get_by_role("button", name="Close", exact=True).first.click()
-    me = opened(page, "Signing_in-auth_me")
+    me = open_operation(page, "Signing_in-auth_me")
 
     me.get_by_role("button", name="Try it out").click()
     me.get_by_role("button", name="Execute").click()
@@ -149,16 +134,17 @@ def test_a_request_can_be_sent_with_a_token(server, page, size):
     expect(me.locator(".live-responses-table")).to_contain_text(ann.user_id)
 
 
-def test_the_page_fits_the_screen(page, size):
+@pytest.mark.parametrize("options", [{"viewport": PHONE}, {"viewport": LAPTOP}], ids=str)
+def test_the_page_fits_the_screen(page, options):
     for operation in ("Scores-scores_update", "Leaderboard-leaderboard_past_scores"):
-        opened(page, operation).locator(".curl-example").wait_for()
+        open_operation(page, operation).locator(".curl-example").wait_for()
 
-    assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width == options["viewport"]["width"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_around_swagger_ui_is_accessible(visit, scheme):
-    page = visit(color_scheme=scheme)
+@pytest.mark.parametrize("options", [{"color_scheme": name} for name in ("light", "dark")], ids=str)
+def test_the_page_around_swagger_ui_is_accessible(page):
     page.locator(".opblock").first.wait_for()
 
     assert violations(page, exclude="#endpoints") == []

@@ -1,32 +1,31 @@
 """The OpenAPI document describes exactly what the server does."""
 
 import ast
-import contextlib
 import re
-import sqlite3
 import subprocess
 import sys
 import uuid
 from pathlib import Path
-from unittest import mock
 
 import jsonschema_rs
 import pytest
 from openapi_spec_validator import validate
 
 from scoreboard import errors
-from scoreboard.apidocs import documents, openapi, reference
+from scoreboard.apidocs import openapi, reference
 from tests.support import databases
-from tests.support.servers import ROOT, Server
+from tests.support.servers import ROOT
 
 FRAMEWORK = {"bad_request", "not_found", "method_not_allowed"}
+# No call has one of these codes as a literal; its default is then "invalid".
+COMPUTED = FRAMEWORK | {"unknown_transport", "unsupported_protocol", "transport_mismatch"}
 USER_ID = reference.fields()["user_id"]["example"]
 SCORE_ID = reference.fields()["score_id"]["example"]
 
 
 @pytest.fixture
 def database_url(tmp_path):
-    """Return one kind of database: the documents do not depend on it."""
+    """Return one kind of database, because the documents do not depend on it."""
     return databases.copied_sqlite(tmp_path)
 
 
@@ -52,24 +51,13 @@ def validator(document):
     return lambda schema: jsonschema_rs.validator_for({**schema, **components})
 
 
-@pytest.fixture
-def views(app):
-    """Return every view by its method and path, except those of the web pages."""
-    return {
-        (method, re.sub(r"<(\w+:)?(\w+)>", r"{\2}", rule.rule)): app.view_functions[rule.endpoint]
-        for rule in app.url_map.iter_rules()
-        if not rule.endpoint.startswith("web.")
-        for method in rule.methods - {"HEAD", "OPTIONS"}
-    }
-
-
 def example_body(operation):
     content = operation.get("requestBody", {}).get("content", {})
     return content.get("application/json", {}).get("example")
 
 
 def codes_of(operation):
-    """Yield each status with the schema and the codes of its error, if it is one."""
+    """Yield status, schema and error codes of each response that is an error."""
     for status, response in operation["responses"].items():
         if codes := response.get("x-codes"):
             yield status, response["content"]["application/json"]["schema"], codes
@@ -77,52 +65,20 @@ def codes_of(operation):
 
 def test_it_is_valid_openapi_3_1(document):
     assert document["openapi"] == "3.1.0"
-    assert f"## {openapi.VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+    assert document["info"]["version"] == openapi.VERSION
     validate(document)
 
 
-def test_it_is_built_once_in_a_thread(client, monkeypatch):
-    builds = []
-    monkeypatch.setattr(
-        documents, "run_in_thread", lambda work, *args: builds.append(work) or work(*args)
-    )
-
-    first, second = (client.get("/api/openapi.json").json for _ in range(2))
-
-    assert first == second
-    assert len(builds) == 1
-
-
-def test_it_has_exactly_the_routes_of_the_server_with_summaries(views, operations):
-    assert operations.keys() == views.keys()
-    assert all(operation["summary"] for operation in operations.values())
-
-
-def test_every_parameter_of_a_path_is_described(operations):
-    for (_, path), operation in operations.items():
-        parameters = operation.get("parameters", ())
-        names = {each["name"] for each in parameters if each["in"] == "path"}
-        assert names == set(re.findall(r"{(\w+)}", path))
-
-
-@pytest.mark.parametrize("part", ["body", "query", "path"])
-def test_views_validate_their_input_with_the_described_schema(
-    views, client, operations, make_user, part
-):
-    admin = make_user("admin")
-    described = {
-        route: schema
-        for route, view in views.items()
-        if (schema := getattr(view.documented, part)) is not None
+def test_it_describes_exactly_the_routes_of_the_server(app, operations):
+    routes = {
+        (method, re.sub(r"<(\w+:)?(\w+)>", r"{\2}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        if not rule.endpoint.startswith("web.")
+        for method in rule.methods - {"HEAD", "OPTIONS"}
     }
-    assert described
-    for (method, path), schema in described.items():
-        body = {} if part == "body" else example_body(operations[method, path])
-        url = path.replace("{user_id}", USER_ID).replace("{score_id}", "1")
-        with mock.patch.object(schema, "load", wraps=schema.load) as load:
-            client.open(url, method=method, json=body, headers=admin.bearer)
 
-        assert load.called, path
+    assert operations.keys() == routes
+    assert all(operation["summary"] for operation in operations.values())
 
 
 def test_the_statuses_of_the_contract_are_complete(operations):
@@ -150,9 +106,9 @@ def test_exactly_the_operations_with_security_require_a_token(client, operations
         url = re.sub(r"{\w+}", "1", path)
         response = client.open(url, method=method, json=example_body(operation))
 
-        requires = bool(operation["security"]) and {} not in operation["security"]
-        refused = response.status_code == 401 and response.json["error"]["code"] == "token_missing"
-        assert refused == requires, path
+        is_required = bool(operation["security"]) and {} not in operation["security"]
+        is_refused = response.status_code == 401 and "token_missing" in response.text
+        assert is_refused == is_required, path
 
 
 def test_errors_have_one_of_the_codes_of_their_status(operations, validator):
@@ -172,14 +128,14 @@ def example_user(make_user, monkeypatch):
         return make_user("player", name="ben")
 
 
-def test_every_example_is_accepted_with_a_response_like_its_example(
+def test_every_example_request_gets_a_response_that_matches_its_schema(
     client, make_user, example_user, operations, validator
 ):
     admin = make_user("admin")
     update = example_user.update(1)
     posted = client.post("/api/score/update", json=update, headers=admin.bearer)
     refresh = {}
-    # Sign-out revokes the admin's token, so it runs after all others.
+    # Signing out revokes the admin's token, so it runs after all others.
     routes = sorted(operations, key=lambda route: route[1] == "/api/auth/logout")
     for method, path in routes:
         operation = operations[method, path]
@@ -232,28 +188,22 @@ def test_exactly_the_error_codes_in_use_are_explained_with_their_statuses():
         (code_of(classes[name], arguments), classes[name].status)
         for path in (ROOT / "scoreboard").rglob("*.py")
         for name, arguments in constructed(ast.parse(path.read_text()))
-        # A computed code is one of the framework.
         if name in classes and not any(isinstance(each, ast.Call) for each in arguments)
     }
-    in_use = {(code, status) for code, status in in_use if code not in FRAMEWORK}
-    explained = {
-        (code, entry["status"])
-        for code, entry in reference.codes().items()
-        if code not in FRAMEWORK
-    }
+    in_use = {(code, status) for code, status in in_use if code not in COMPUTED}
+    explained = {(code, entry["status"]) for code, entry in reference.codes().items()}
 
     # The status of an unknown user is 404 where the path names it, as the meaning explains.
-    assert in_use - explained == {("unknown_user", 404)}
-    assert explained <= in_use
+    assert in_use - explained == {("unknown_user", 404), ("invalid", 400)}
+    assert {code for code, _ in explained - in_use} == COMPUTED
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("PUT", "/api/score/top10")])
 def test_errors_of_the_framework_are_explained(client, method, path):
     response = client.open(path, method=method)
 
-    code = response.json["error"]["code"]
-    assert code in FRAMEWORK
-    assert reference.codes()[code]["status"] == response.status_code
+    entry = reference.codes()[response.json["error"]["code"]]
+    assert entry["status"] == response.status_code
 
 
 def test_every_error_code_belongs_to_an_operation_or_a_channel(client, operations):
@@ -270,29 +220,18 @@ def test_every_error_code_belongs_to_an_operation_or_a_channel(client, operation
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(start):
     """Return a server with the user and the score of the examples."""
-    folder = tmp_path_factory.mktemp("server")
     # Behind a proxy no address is refused at accept, however many of its requests are refused.
-    server = Server(folder, TRUSTED_PROXIES="1")
+    server = start(TRUSTED_PROXIES="1")
     scorer = server.user("The-scorer", "scorer")
     ben = server.user("ben")
     score_id = server.post(scorer.token, ben.update(1)).json()["score_id"]
-    changes = [
-        (table, column, new, old)
-        for column, new, old in (
-            ("user_id", USER_ID, ben.user_id),
-            ("score_id", SCORE_ID, score_id),
-        )
-        for table in ("users", "scores", "standings")
-        if (table, column) != ("users", "score_id")
-    ]
-    with contextlib.closing(sqlite3.connect(folder / "scoreboard.db")) as database:
-        for table, column, new, old in changes:
-            database.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (new, old))
-        database.commit()
-    yield server
-    server.stop()
+    for table in ("users", "scores", "standings"):
+        server.execute(f"UPDATE {table} SET user_id = '{USER_ID}' WHERE user_id = '{ben.user_id}'")
+    for table in ("scores", "standings"):
+        server.execute(f"UPDATE {table} SET score_id = {SCORE_ID} WHERE score_id = {score_id}")
+    return server
 
 
 # The status of a batch is 200 although some of its updates are invalid.
@@ -310,13 +249,13 @@ checks.negative_data_rejection.enabled = false
     ("role", "phases"),
     [(None, "fuzzing"), ("scorer", "fuzzing"), ("admin", "examples,coverage,fuzzing")],
 )
-def test_a_real_server_responds_as_described_to_any_input(server, tmp_path, role, phases):
+def test_responses_to_generated_requests_match_the_document(server, tmp_path, role, phases):
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
-    with_token = []
+    options = []
     if role:
         token = server.user(f"A-{role}", role).token
-        # Without sign-out, which would revoke the token.
-        with_token = ["-H", f"Authorization:Bearer {token}", "--exclude-path", "/api/auth/logout"]
+        # Signing out would revoke the token.
+        options = ["-H", f"Authorization:Bearer {token}", "--exclude-path", "/api/auth/logout"]
 
     result = subprocess.run(
         [
@@ -324,7 +263,7 @@ def test_a_real_server_responds_as_described_to_any_input(server, tmp_path, role
             *("--no-color", "--phases", phases, "--max-examples", "5"),
             # Valid data may be refused, for example a future time or a taken name.
             *("--generation-deterministic", "--exclude-checks", "positive_data_acceptance"),
-            *("--suppress-health-check", "all", "--continue-on-failure", *with_token),
+            *("--suppress-health-check", "all", "--continue-on-failure", *options),
         ],
         cwd=tmp_path,
         capture_output=True,

@@ -23,7 +23,7 @@ def hub():
 
 @pytest.fixture
 def sockets():
-    """Return a native socket, as the server has it, and the other end of the connection."""
+    """Return a native socket, as the server uses it, and the client's end."""
     server, client = socket.socketpair()
     client.settimeout(TIMEOUT)
     connection = patcher.original("socket").socket(fileno=server.fd.detach())
@@ -33,19 +33,19 @@ def sockets():
 
 
 class Reading:
-    """A watched connection. The task that reads the first byte waits for `go_on`."""
+    """A watched connection. After the first byte its task waits for `resume`."""
 
     def __init__(self, connection):
         self.connection = connection
         self.steps = []
-        self.go_on = threading.Event()
-        runtime.watch(connection, self._take, lambda: self.steps.append("ended"))
+        self.resume = threading.Event()
+        runtime.watch(connection, self._read, lambda: self.steps.append("ended"))
 
-    def _take(self):
+    def _read(self):
         data = self.connection.recv(1)
         self.steps.append(data)
         if len(self.steps) == 1:
-            self.go_on.wait(TIMEOUT)
+            self.resume.wait(TIMEOUT)
         return bool(data)
 
 
@@ -112,7 +112,7 @@ def test_data_that_arrives_while_a_task_waits_is_read_after_it(hub, sockets):
     client.sendall(b"12")
     wait_until(lambda: reading.steps and listeners(hub, connection) == [])
     assert reading.steps == [b"1"]
-    reading.go_on.set()
+    reading.resume.set()
     client.shutdown(socket.SHUT_WR)
 
     wait_until(lambda: reading.steps == [b"1", b"2", b"", "ended"])
@@ -128,7 +128,7 @@ def test_a_connection_shut_down_while_its_task_waits_ends_after_the_task(hub, so
     connection.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: listeners(hub, connection) == [])
     assert reading.steps == [b"1"]
-    reading.go_on.set()
+    reading.resume.set()
 
     wait_until(lambda: reading.steps == [b"1", b"", "ended"])
     assert not runtime.watched

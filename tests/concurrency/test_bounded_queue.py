@@ -1,4 +1,4 @@
-"""Bounded queues: in front of the password hash, fair between addresses, and of the database."""
+"""A bounded queue is fair between addresses and refuses callers that it has no room for."""
 
 import contextlib
 import threading
@@ -11,11 +11,11 @@ from tests.support.waiting import wait_until
 
 
 class Failed(Exception):
-    """An error that callers share."""
+    """A failure of the resource, which waiting callers share."""
 
 
 class Callers:
-    """Callers in threads, while one more holds the only slot. A name begins with its address."""
+    """Callers in threads; another caller holds the only slot. A name is address and number."""
 
     def __init__(self, max_waiting=10, timeout=10, **options):
         self.queue = BoundedQueue(1, max_waiting, timeout, shared=(Failed,), **options)
@@ -28,7 +28,7 @@ class Callers:
         self._slot.__enter__()
 
     def arrive(self, *names):
-        """Start these callers one after the other."""
+        """Start these callers, each when the previous one is queued or refused."""
         for name in names:
             self._threads.append(threading.Thread(target=self._call, args=(name,)))
             before = self._arrived()
@@ -36,8 +36,7 @@ class Callers:
             wait_until(lambda before=before: self._arrived() > before)
 
     def _arrived(self):
-        waiting = sum(map(len, self.queue._waiting.values()))
-        return waiting + len(self.refused)
+        return sum(map(len, self.queue._waiting.values())) + len(self.refused)
 
     def _call(self, name):
         try:
@@ -79,7 +78,7 @@ def test_callers_are_served_fairly_and_the_rest_is_refused(options, arriving, re
     assert callers.release_slot() == served.split()
 
 
-def test_an_address_served_before_waits_behind_new_ones_and_is_refused_first():
+def test_an_address_that_was_served_waits_behind_new_addresses_and_is_refused_first():
     callers = Callers(max_waiting=2)
     callers.arrive("a1", "b1")
     callers.release_slot()
@@ -106,7 +105,7 @@ def test_a_caller_that_waits_too_long_is_refused_and_leaves_the_queue():
     [(Failed(), [], ["a1", "a2"]), (ValueError(), ["a1", "a2"], [])],
     ids=["shared", "other"],
 )
-def test_waiting_callers_share_only_the_failures_of_the_resource(error, served, failed):
+def test_waiting_callers_share_only_failures_of_the_resource(error, served, failed):
     callers = Callers()
     callers.arrive("a1", "a2")
 
@@ -117,7 +116,7 @@ def test_waiting_callers_share_only_the_failures_of_the_resource(error, served, 
         pass
 
 
-def test_as_many_callers_are_inside_as_there_are_slots():
+def test_a_caller_beyond_the_number_of_slots_is_refused():
     queue = BoundedQueue(2, max_waiting=0, timeout=10, retry_after=5)
 
     with queue.slot(), queue.slot(), pytest.raises(Overloaded) as refusal, queue.slot():

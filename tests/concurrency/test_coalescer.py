@@ -76,14 +76,6 @@ def test_a_full_queue_refuses_the_next_call():
     assert calls.results() == {(1,): [10], (2, 3): [20, 30]}
 
 
-def test_the_result_of_one_item_may_be_an_error():
-    coalescer = Coalescer(lambda items: [ValueError("odd") if i % 2 else i for i in items], 10)
-
-    assert coalescer.run(2) == 2
-    with pytest.raises(ValueError, match="odd"):
-        coalescer.run(3)
-
-
 @pytest.mark.parametrize(
     ("error", "batches"),
     [(ValueError("bad"), [[1], [2, 3]]), (OperationalError("", {}, None), [[1]])],
@@ -104,19 +96,3 @@ def test_an_error_fails_the_batch_and_a_database_failure_the_whole_queue(
     assert [type(results[number,][0]) for number in (1, 2, 3)] == [ServerError] * 3
     assert calls.batches == batches
     assert unexpected_errors == [error] * len(batches)
-
-
-def test_many_threads_each_get_their_own_result():
-    coalescer = Coalescer(lambda items: [item * 10 for item in items], 7)
-    results = {}
-
-    def run(number):
-        results[number] = coalescer.run(number)
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-
-    assert results == {number: number * 10 for number in range(200)}

@@ -7,7 +7,7 @@ from tests.support.servers import Server
 
 @pytest.fixture
 def own_server(tmp_path):
-    """Return a function that starts a server with these settings for the test alone."""
+    """Return a function that starts a server with these settings, stopped after the test."""
     started = []
 
     def own_server(*mode, **settings):

@@ -1,4 +1,4 @@
-"""A deploy as a Heroku-style platform does it."""
+"""Deploy the committed files as Heroku does."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def clone(tmp_path):
-    """Return a clean clone of what is committed."""
+    """Return a clone of the committed files."""
     folder = tmp_path / "clone"
-    done = subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], capture_output=True)
-    if done.returncode:
+    result = subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], capture_output=True)
+    if result.returncode:
         missing("not a git checkout")
     return folder
 

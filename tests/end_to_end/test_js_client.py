@@ -1,4 +1,4 @@
-"""The JavaScript client: its own tests in Node, Chromium, its types, and its README."""
+"""The JavaScript client: its Node tests, its types, its README, and Chromium."""
 
 import contextlib
 import http.server
@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.browsers import chromium
 from tests.support.prerequisites import missing
-from tests.support.servers import PASSWORD, ROOT, Server
+from tests.support.servers import PASSWORD, ROOT
 from tests.support.tokens import mint
 
 CLIENT = ROOT / "clients" / "js"
@@ -32,21 +32,18 @@ def packages():
 
 @pytest.fixture(scope="module")
 def website():
-    """Return the origin of another website, which has the client and its packages."""
+    """Return the origin of another website, which serves the client and its packages."""
     with serving(Website) as origin:
         yield origin
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, website):
-    folder = tmp_path_factory.mktemp("server")
-    server = Server(folder, SCORE_POLICY="total", CORS_ORIGINS=website)
-    yield server
-    server.stop()
+def server(start, website):
+    return start(SCORE_POLICY="total", CORS_ORIGINS=website)
 
 
 @pytest.fixture(autouse=True)
-def restarted(server):
+def running(server):
     """Start the server again if a test failed while it was stopped."""
     yield
     if server.process.poll() is not None:
@@ -54,15 +51,13 @@ def restarted(server):
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("limited"), SCORE_RATE_LIMIT="2/second")
-    yield server
-    server.stop()
+def limited(start):
+    return start(SCORE_RATE_LIMIT="2/second")
 
 
 @contextlib.contextmanager
 def serving(handler):
-    """Serve with this handler on a free port; yield the origin."""
+    """Run an HTTP server with this handler; yield its origin."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as website:
         website.daemon_threads = True
         threading.Thread(target=website.serve_forever, daemon=True).start()
@@ -83,7 +78,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 class Website(Quiet):
-    """The files of the client, and at / the page of its README."""
+    """Serves the files of the client, and the page of its README at /."""
 
     board = ""
 
@@ -98,13 +93,13 @@ class Website(Quiet):
 
 
 class Control:
-    """What the Node tests may do with the servers, each a POST with a JSON body."""
+    """Actions that the Node tests request by name, with arguments in a JSON body."""
 
     def __init__(self, server, limited):
         self.server, self.limited_server = server, limited
         self.names = (f"Node-{number}" for number in itertools.count())
         self.database = server.log_file.parent / "scoreboard.db"
-        self.kill, self.start, self.lock_holder = server.kill, server.start, None
+        self.kill, self.start = server.kill, server.start
 
     def user(self):
         return self._user(self.server)
@@ -123,8 +118,8 @@ class Control:
     def score(self, value):
         user = self.user()
         update = {"user_id": user["user_id"], "score_value": value}
-        answer = self.server.post(user["token"], {**update, "timestamp": "2026-01-01T00:00:00Z"})
-        assert answer.status_code == 200, answer.text
+        response = self.server.post(user["token"], {**update, "timestamp": "2026-01-01T00:00:00Z"})
+        assert response.status_code == 200, response.text
         return user
 
     def top10(self):
@@ -137,18 +132,18 @@ class Control:
 
     def lock(self):
         """Prevent all writes to the database until `unlock`."""
-        self.lock_holder = sqlite3.connect(
+        self.lock_connection = sqlite3.connect(
             self.database, isolation_level=None, check_same_thread=False
         )
-        self.lock_holder.execute("BEGIN IMMEDIATE")
+        self.lock_connection.execute("BEGIN IMMEDIATE")
 
     def unlock(self):
-        self.lock_holder.close()
+        self.lock_connection.close()
 
 
 @pytest.fixture(scope="module")
 def control(server, limited):
-    """Return the origin at which the Node tests find the `Control`."""
+    """Return the origin that serves the actions of `Control`."""
     control = Control(server, limited)
 
     class Endpoint(Quiet):
@@ -165,8 +160,8 @@ def control(server, limited):
 
 
 def run_node(*arguments, timeout=60, **environment):
-    """Run Node in the folder of the client and return what it prints."""
-    done = subprocess.run(
+    """Run Node in the folder of the client and return its output."""
+    result = subprocess.run(
         ["node", *arguments],
         cwd=CLIENT,
         env={**os.environ, **environment},
@@ -174,18 +169,18 @@ def run_node(*arguments, timeout=60, **environment):
         text=True,
         timeout=timeout,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @pytest.mark.parametrize("path", NODE_TESTS, ids=lambda path: path.stem)
-def test_the_clients_own_tests_pass_in_node(server, limited, control, path):
+def test_the_node_tests_pass(server, limited, control, path):
     origins = {"ORIGIN": server.url, "LIMITED": limited.url, "CONTROL": control}
 
-    printed = run_node("--test", "--test-reporter=tap", str(path), timeout=300, **origins)
+    output = run_node("--test", "--test-reporter=tap", str(path), timeout=300, **origins)
 
     count = len(re.findall(r"^test\(", path.read_text(), re.MULTILINE))
-    assert f"# pass {count}\n" in printed
+    assert f"# pass {count}\n" in output
 
 
 def test_the_types_are_consistent():
@@ -193,11 +188,12 @@ def test_the_types_are_consistent():
 
 
 def test_the_only_dependency_is_pinned_as_in_the_tests():
-    package = json.loads((CLIENT / "package.json").read_text())
+    client, tests = (
+        json.loads((folder / "package.json").read_text())["dependencies"]
+        for folder in (CLIENT, ROOT / "tests" / "js")
+    )
 
-    ours = json.loads((ROOT / "tests" / "js" / "package.json").read_text())
-    pin = ours["dependencies"]["socket.io-client"]
-    assert package["dependencies"] == {"socket.io-client": pin}
+    assert client == {"socket.io-client": tests["socket.io-client"]}
 
 
 def block(language, index=0):
@@ -206,18 +202,18 @@ def block(language, index=0):
 
 
 def run_block(server, index, more=""):
-    """Run a code block of the README with the server's address; return what it prints."""
+    """Run a code block of the README on the server; return its output."""
     code = block("js", index).replace("http://localhost:5000", server.url)
     return run_node("--input-type=module", "--eval", code + more)
 
 
-def test_the_readmes_code_shows_the_board(server):
-    printed = run_block(server, 0, "scoreboard.on('board', () => scoreboard.close());")
+def test_the_first_code_block_shows_the_board(server):
+    output = run_block(server, 0, "scoreboard.on('board', () => scoreboard.close());")
 
-    assert printed.startswith("state live\nboard [")
+    assert output.startswith("state live\nboard [")
 
 
-def test_the_readmes_code_submits_a_score(server):
+def test_the_second_code_block_submits_a_score(server):
     server.user("ann")
 
     assert run_block(server, 1) == "the score is 120\n"
@@ -225,7 +221,7 @@ def test_the_readmes_code_submits_a_score(server):
 
 @pytest.fixture(scope="module")
 def page(server, website):
-    """Return the page of the README, open in Chromium, from another origin than the server's."""
+    """Return the page of the README in Chromium, served from another origin than the API."""
     Website.board = server.url
     with chromium() as browser:
         page = browser.new_page()
@@ -246,7 +242,7 @@ def wait_for_entry(page, user, score):
 
 
 def test_chromium_shows_the_board(server, page):
-    user = server.user("Shown")
+    user = server.user("Reader")
 
     server.post(user.token, user.update(20_001))
 
@@ -254,7 +250,7 @@ def test_chromium_shows_the_board(server, page):
     assert page.text_content("#state") == "live"
 
 
-def test_a_score_in_chromium_survives_a_killed_server_without_a_reload(server, page):
+def test_a_score_submitted_while_the_server_is_killed_is_sent_again(server, page):
     user = server.user("Survivor")
     page.evaluate(SUBMIT, [server.url, "Survivor", PASSWORD, 20_003])
 

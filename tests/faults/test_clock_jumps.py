@@ -1,7 +1,6 @@
-"""Clocks that jump by an hour during a run change neither the order of the board nor limits."""
+"""Clocks that jump by an hour change neither the order of the board nor rate limits."""
 
 import functools
-import re
 import threading
 import time
 import uuid
@@ -11,20 +10,18 @@ import engineio
 import pytest
 import requests
 
-from config import Config
-from scoreboard import create_app
 from scoreboard.auth import accounts
 from scoreboard.cli.users import seed_players
 from scoreboard.db import transactions
 from scoreboard.db.rate_limits import RedisLimits
-from scoreboard.extensions import db
 from scoreboard.leaderboard import top10
 from scoreboard.observability import metrics
 from scoreboard.scores.records import Update
 from scoreboard.services import services
-from tests.support import databases
+from tests.support import databases, football
 from tests.support.backing_services import RedisServer
 from tests.support.clocks import HOUR, Clock
+from tests.support.metrics import series
 from tests.support.servers import Server
 from tests.support.subscribers import PATH, SocketIoClient, WebSocketClient
 from tests.support.tokens import mint
@@ -36,7 +33,7 @@ JUMPS = [HOUR, -HOUR]
 
 @pytest.fixture
 def set_clock(monkeypatch):
-    """Return a function that sets this process's wall clock ahead by some seconds."""
+    """Return a function that sets the wall clock of this process ahead by some seconds."""
     true, true_ns = time.time, time.time_ns
 
     def set_to(seconds):
@@ -78,18 +75,6 @@ class TestOrder:
     def apps(self, make_app):
         """Return two processes with one database."""
         return [make_app(), make_app()]
-
-    def test_ties_rank_by_the_commits_of_processes_with_different_clocks(self, apps, set_clock):
-        users = create_users(apps[0], 10)
-
-        receipts = []
-        for number, user in enumerate(users):
-            set_clock(JUMPS[number % 2])
-            receipts += record(apps[number % 2], user)
-
-        assert ranked(apps[0]) == users
-        moments = [receipt.created_at for receipt in receipts]
-        assert moments == sorted(set(moments))
 
     def test_a_batch_keeps_its_order_and_a_replay_in_it_has_its_receipt(self, apps, set_clock):
         first, *users = create_users(apps[0], 5)
@@ -134,7 +119,7 @@ class TestOrder:
 @pytest.mark.parametrize("settings", [{"LOGIN_RATE_LIMIT": "1/minute"}])
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_jump_makes_the_wait_no_longer_than_the_period(client, set_clock, jump):
-    guess = {"username": "nobody", "password": "wrong horse"}
+    guess = {"username": "unknown", "password": "wrong horse"}
     client.post("/api/auth/login", json=guess)
     set_clock(jump)
 
@@ -165,23 +150,15 @@ class TestLimitsInRedis:
 
     @pytest.fixture
     def advance(self, own_redis):
-        """Return a function that advances the clock of Redis by some seconds; negative: back."""
+        """Return a function that makes all hits in Redis older by some seconds."""
 
-        def move(seconds):
+        def advance(seconds):
             for key in own_redis.client.scan_iter():
                 hits = own_redis.client.lrange(key, 0, -1)
                 own_redis.client.delete(key)
                 own_redis.client.rpush(key, *(repr(float(hit) - seconds) for hit in hits))
 
-        return move
-
-    def test_processes_with_different_clocks_share_a_limit(self, storage, set_clock):
-        accepted = []
-        for ahead in (0, HOUR, -HOUR, HOUR, 0, -HOUR):
-            set_clock(ahead)
-            accepted.append(storage.acquire_entry("key", 3, 60))
-
-        assert accepted == [True, True, True, False, False, False]
+        return advance
 
     def test_a_hit_expires_by_the_clock_of_redis_alone(self, storage, advance, set_clock):
         set_clock(HOUR)
@@ -211,7 +188,7 @@ class TestLimitsInRedis:
         assert storage.acquire_entry("key", 1, 60)
         assert not storage.acquire_entry("key", 1, 60)
 
-    def test_a_redis_that_lost_the_script_gets_it_again(self, storage, own_redis):
+    def test_the_script_is_loaded_again_if_redis_lost_it(self, storage, own_redis):
         storage.acquire_entry("key", 1, 60)
         own_redis.client.script_flush()
 
@@ -228,28 +205,29 @@ class Run:
 
     def __init__(self, servers, clocks):
         self.servers, self.clocks = servers, clocks
-        self.scorer, self.limited, *self.users = seed(servers[0].environment, 32)
+        self.scorer = servers[0].user("Scorer", "scorer").user_id
+        self.limited, *self.users = football.seed(servers[0], 31)
         self.token, revoked = self.mint(hours=9), self.mint(hours=9)
-        self.viewers = [
-            kind(server.url, self.token)
+        self.subscribers = [
+            connect(server.url, self.token)
             for server in servers
-            for kind in (WebSocketClient, SocketIoClient, Polling)
+            for connect in (WebSocketClient, SocketIoClient, connect_by_polling)
         ]
-        for viewer in self.viewers:
-            viewer.wait_for_count(1)
+        for subscriber in self.subscribers:
+            subscriber.wait_for_count(1)
         self.expiring = WebSocketClient(servers[0].url, self.mint(minutes=30))
         self.revoked = WebSocketClient(servers[0].url, revoked)
-        self.silent = Silent(servers[0].url)
+        self.unauthenticated = Unauthenticated(servers[0].url)
         self.accepted, self.limits = [], []
-        self.play()
-        self.post(servers[-1], "auth/logout", token=revoked)
+        self.send_updates()
+        self.post("auth/logout", revoked)
 
     def mint(self, **lifetime):
         """Return a token that was issued before all times that the clocks will show."""
         now = datetime.now(UTC)
         return mint(self.scorer, iat=now - timedelta(hours=9), exp=now + timedelta(**lifetime))
 
-    def play(self):
+    def send_updates(self):
         users = iter(self.users)
         for step, seconds in enumerate((HOUR, -HOUR, 0, HOUR, 0, -HOUR)):
             for clock, direction in zip(self.clocks, (1, -1), strict=False):
@@ -258,7 +236,7 @@ class Run:
             for server in (self.servers[0], self.servers[-1]):
                 self.accepted.append(self.update(server, next(users)).json())
             batch = {"updates": [self.body(next(users)) for _ in range(3)]}
-            results = self.post(self.servers[-1], "score/batch", batch).json()["results"]
+            results = self.post("score/batch", self.token, batch).json()["results"]
             self.accepted += [result["body"] for result in results]
             response = self.update(self.servers[step % len(self.servers)], self.limited)
             self.limits.append(response)
@@ -276,61 +254,51 @@ class Run:
         return {"user_id": user_id, "score_value": 5, "timestamp": f"{START}", "nonce": nonce}
 
     def update(self, server, user_id):
-        return self.post(server, "score/update", self.body(user_id))
+        return server.post(self.token, self.body(user_id))
 
-    def post(self, server, path, body=None, token=None):
-        headers = {"Authorization": f"Bearer {token or self.token}"}
-        return requests.post(f"{server.url}/api/{path}", json=body, headers=headers, timeout=10)
+    def post(self, path, token, body=None):
+        url, headers = self.servers[-1].url, {"Authorization": f"Bearer {token}"}
+        return requests.post(f"{url}/api/{path}", json=body, headers=headers, timeout=10)
 
     def close(self):
-        for viewer in (*self.viewers, self.expiring, self.revoked):
-            viewer.close()
+        for subscriber in (*self.subscribers, self.expiring, self.revoked):
+            subscriber.close()
         for server in self.servers:
             server.stop()
 
 
-Polling = functools.partial(SocketIoClient, transports=["polling"])
+connect_by_polling = functools.partial(SocketIoClient, transports=["polling"])
 
 
-class Silent:
+class Unauthenticated:
     """A Socket.IO connection that never authenticates; `lifetime` is in seconds."""
 
     def __init__(self, url):
         self.ended, self.lifetime = threading.Event(), None
         client = engineio.Client()
-        client.on("disconnect", self._ended)
+        client.on("disconnect", self._on_disconnect)
         client.connect(url, transports=["websocket"], engineio_path=PATH)
         self._started = time.monotonic()
 
-    def _ended(self, *reason):
+    def _on_disconnect(self, *reason):
         self.lifetime = time.monotonic() - self._started
         self.ended.set()
-
-
-def seed(environment, count):
-    """Create users in the database of a server, the first of them a scorer; return their ids."""
-    app = create_app(Config.from_environment(environment))
-    with app.app_context():
-        scorer = accounts.create("Scorer", "scorer@example.com", None, "scorer")
-        user_ids = [scorer.user_id]
-        user_ids += [player["user_id"] for player in seed_players(count - 1, scores=False)]
-        db.engine.dispose()
-    return user_ids
 
 
 def maintenance_runs(server):
     """Return how often a process has checked its connections."""
     text = requests.get(f"{server.url}/metrics", timeout=10).text
-    return float(re.search(r"^scoreboard_loop_lag_seconds_count (\S+)", text, re.M)[1])
+    return series(text)["scoreboard_loop_lag_seconds_count",]
 
 
-def updated_users(viewer):
-    return [m["data"]["user_id"] for m in viewer.messages() if m["type"] == "score_update"]
+def updated_users(subscriber):
+    messages = subscriber.messages()
+    return [m["data"]["user_id"] for m in messages if m["type"] == "score_update"]
 
 
 @pytest.fixture(scope="module", params=["one process", "two processes with Redis"])
 def run(request, tmp_path_factory, own_redis):
-    """Return a finished run of real processes, which still serve."""
+    """Return a run after its updates; its processes still serve requests."""
     settings, count = {"SCORE_RATE_LIMIT": f"{Run.LIMIT}/hour"}, 1
     if request.param != "one process":
         settings["DATABASE_URL"], count = databases.new_database(), 2
@@ -347,7 +315,7 @@ def run(request, tmp_path_factory, own_redis):
 
 
 class TestARun:
-    """Real processes whose clocks are set while they run."""
+    """Real processes, whose clocks are set while they run."""
 
     def test_every_update_within_the_limits_is_accepted(self, run):
         assert {body.get("user_id") for body in run.accepted} == {run.limited, *run.users}
@@ -364,13 +332,13 @@ class TestARun:
         for server in run.servers:
             assert [entry["user_id"] for entry in server.top10()] == in_order[:10]
 
-    def test_every_viewer_stays_and_gets_all_updates_in_that_order(self, run):
+    def test_every_subscriber_stays_connected_and_gets_all_updates_in_that_order(self, run):
         expected = [body["user_id"] for body in run.accepted]
 
-        for viewer in run.viewers:
-            viewer.wait_for(lambda _, viewer=viewer: len(updated_users(viewer)) >= len(expected))
-            assert updated_users(viewer) == expected
-            assert not viewer.ended.is_set()
+        for each in run.subscribers:
+            each.wait_for(lambda _, each=each: len(updated_users(each)) >= len(expected))
+            assert updated_users(each) == expected
+            assert not each.ended.is_set()
 
     def test_a_limit_is_not_exceeded_and_its_wait_is_within_the_period(self, run):
         statuses = [response.status_code for response in run.limits]
@@ -381,14 +349,14 @@ class TestARun:
 
     @pytest.mark.parametrize("name", ["expiring", "revoked"])
     def test_a_token_that_expires_or_is_revoked_ends_its_connection(self, run, name):
-        viewer = getattr(run, name)
+        subscriber = getattr(run, name)
 
-        assert viewer.ended.wait(10)
-        assert viewer.code == 4401
+        assert subscriber.ended.wait(10)
+        assert subscriber.code == 4401
 
     def test_a_connection_has_ten_seconds_to_authenticate(self, run):
-        assert run.silent.ended.wait(15)
-        assert 9 < run.silent.lifetime < 15
+        assert run.unauthenticated.ended.wait(15)
+        assert 9 < run.unauthenticated.lifetime < 15
 
     def test_no_process_logs_a_traceback(self, run):
         assert all("Traceback" not in server.log() for server in run.servers)

@@ -1,4 +1,4 @@
-"""Processes are killed under load: no update is lost or recorded twice, and no message is wrong.
+"""Kill processes under load: no update is lost or recorded twice, and no message is wrong.
 
 `python -m stress.kills` runs more kills.
 """

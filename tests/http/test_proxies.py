@@ -47,19 +47,7 @@ def proxied_server(tmp_path):
     server.stop()
 
 
-@pytest.fixture
-def request_token(proxied_server):
-    """Return a function that requests a viewer token, one per address, and returns the status."""
-
-    def request_token(forwarded_for):
-        headers = {"X-Forwarded-For": forwarded_for}
-        url = f"{proxied_server.url}/api/auth/viewer"
-        return requests.post(url, headers=headers, timeout=10).status_code
-
-    return request_token
-
-
-def test_equal_addresses_share_a_limit_however_they_are_written(request_token):
+def test_all_spellings_of_an_address_share_a_limit(proxied_server):
     groups = [
         ["10.9.9.9, 10.0.0.1", "10.8.8.8, 10.0.0.1", "10.0.0.1:40001", '"10.0.0.1:40002"'],
         ["10.0.0.2", "::ffff:10.0.0.2", "[::ffff:10.0.0.2]:40001", "::ffff:10.0.0.2:40001"],
@@ -72,13 +60,17 @@ def test_equal_addresses_share_a_limit_however_they_are_written(request_token):
         ["unknown", "127.0.0.1", "_hidden", "10.0.0.256", "1.2.3", "[2001:db8::g]:1", "x" * 200],
     ]
 
+    def request_token(forwarded_for):
+        headers = {"X-Forwarded-For": forwarded_for}
+        url = f"{proxied_server.url}/api/auth/viewer"
+        return requests.post(url, headers=headers, timeout=10).status_code
+
     for first, *others in groups:
         assert request_token(first) == 200
         assert [request_token(other) for other in others] == [429] * len(others)
 
 
-def test_socket_io_uses_the_forwarded_address(proxied_server):
-    """An address may have one unauthenticated session: a second closes the first."""
+def test_a_second_socket_io_session_of_a_forwarded_address_closes_the_first(proxied_server):
     url = f"{proxied_server.url}/ws/scoreboard/?EIO=4&transport=polling"
 
     def open_session(address):

@@ -16,10 +16,10 @@ from scoreboard.models import MAX_SCORE, MAX_TOTAL, Score, Standing, User
 from scoreboard.scores.ledger import Ledger
 from scoreboard.scores.policy import POLICIES, apply
 from scoreboard.scores.records import Receipt, Update
+from tests.support.api import UNKNOWN_ID
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAYERS = 12
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 class Model:
@@ -133,7 +133,8 @@ def test_a_total_is_the_decimal_sum_in_any_order(values, data):
 def test_an_update_of_an_unknown_user_does_not_fail_the_others(user_ids):
     ledger = Ledger(POLICIES["latest"], lambda batch: None)
     updates = [
-        Update(user, 1.0, START, "x", user_ids[0]) for user in (user_ids[0], UNKNOWN, user_ids[1])
+        Update(user, 1.0, START, "x", user_ids[0])
+        for user in (user_ids[0], UNKNOWN_ID, user_ids[1])
     ]
 
     outcomes = ledger.record_all(updates)
@@ -144,7 +145,7 @@ def test_an_update_of_an_unknown_user_does_not_fail_the_others(user_ids):
 @pytest.mark.parametrize(
     "values",
     [
-        {"user_id": UNKNOWN},
+        {"user_id": UNKNOWN_ID},
         {"score_value": 2.0**53},
         {"score_value": float("inf")},
         {"identity": None},

@@ -1,4 +1,4 @@
-"""Pages, ranks, neighbours and the top 10 have one order, and are read by the index alone."""
+"""Pages, ranks, neighbours and the top 10 have one order and are read from the index alone."""
 
 import json
 
@@ -116,7 +116,7 @@ def seeded(app):
     """Return a function that reads the key at a position among PLAYERS players."""
     seed_players(PLAYERS, scores=True)
     if db.engine.dialect.name == "postgresql":
-        with db.engine.connect() as connection:  # below SQLAlchemy, which would begin
+        with db.engine.connect() as connection:  # SQLAlchemy would begin a transaction
             connection.connection.dbapi_connection.execute("VACUUM ANALYZE")
 
     def key_at(position):
@@ -130,13 +130,13 @@ def executed(work):
     """Run `work` in a read and return its statements, with their parameters."""
     statements = []
 
-    def note(connection, cursor, statement, parameters, *rest):
+    def record(connection, cursor, statement, parameters, *rest):
         if not statement.startswith("BEGIN"):
             statements.append((statement, parameters))
 
-    event.listen(db.engine, "before_cursor_execute", note)
+    event.listen(db.engine, "before_cursor_execute", record)
     work()
-    event.remove(db.engine, "before_cursor_execute", note)
+    event.remove(db.engine, "before_cursor_execute", record)
     return statements
 
 
@@ -168,7 +168,7 @@ READS = {
     ("name", "position"),
     [
         *((name, n) for name in READS for n in (1, PLAYERS // 2)),
-        # Not the rank: to count most of the rows, Postgres reads the whole table.
+        # To count most of the rows, Postgres reads the whole table.
         *((name, PLAYERS) for name in READS if name != "rank"),
     ],
 )
@@ -200,8 +200,8 @@ def test_the_total_is_counted_once_per_version_of_the_board(users):
     totals = []
 
     def read_twice():
-        for board in ([(1, 0, False)], [(1, 0, False), (2, 0, False)]):
-            standings.put(board)
+        for size in (1, 2):
+            standings.put([(1, 0, False)] * size)
             totals.extend(page(1)["total"] for _ in range(2))
 
     counts = [statement for statement, _ in executed(read_twice) if "count(" in statement]

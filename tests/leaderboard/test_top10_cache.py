@@ -1,7 +1,6 @@
-"""The cached top 10 never lacks an update of its own process, and is read at most ten times/s."""
+"""The cached top 10 has every update of this process and is read at most ten times a second."""
 
 import threading
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from scoreboard.errors import ServerError
 from scoreboard.extensions import db
 from scoreboard.leaderboard import top10
+from tests.support import api
 from tests.support.waiting import wait_until
 
 
@@ -29,13 +29,16 @@ def clock(monkeypatch):
     return clock
 
 
-def post(client, person, score):
-    update = person.update(score, nonce=uuid.uuid4().hex)
-    assert client.post("/api/score/update", json=update, headers=person.bearer).status_code == 200
+def post(client, user, score):
+    assert api.submit(client, user, user.update(score)).status_code == 200
 
 
 def scores(client):
-    return [entry["score"] for entry in client.get("/api/score/top10").json["top_10_scores"]]
+    return [entry["score"] for entry in api.top10(client)]
+
+
+def fail(version):
+    raise OperationalError("", {}, Exception("no connection"))
 
 
 def test_an_acknowledged_update_is_shown_at_once(client, player, clock):
@@ -83,9 +86,6 @@ def test_a_read_does_not_hide_an_update_acknowledged_meanwhile(client, player, c
 
 
 def test_while_the_database_fails_an_empty_cache_is_an_error(client, clock, monkeypatch):
-    def fail(version):
-        raise OperationalError("", {}, Exception("no connection"))
-
     with monkeypatch.context() as broken:
         broken.setattr(top10, "since", fail)
         responses = [client.get("/api/score/top10") for _ in range(2)]
@@ -98,9 +98,6 @@ def test_while_the_database_fails_an_empty_cache_is_an_error(client, clock, monk
 def test_while_the_database_fails_the_cache_keeps_its_content(client, player, clock, monkeypatch):
     post(client, player, 1)
     assert scores(client) == [1]
-
-    def fail(version):
-        raise OperationalError("", {}, Exception("no connection"))
 
     monkeypatch.setattr(top10, "since", fail)
     clock.now += 1
@@ -120,9 +117,9 @@ def test_callers_that_wait_for_a_read_share_its_failure():
     with ThreadPoolExecutor(10) as pool:
         first = pool.submit(cache.get)
         wait_until(lambda: reads)
-        rest = [pool.submit(cache.get) for _ in range(9)]
+        waiting = [pool.submit(cache.get) for _ in range(9)]
         wait_until(lambda: cache._reads._pending == 9)
         failing.set()
 
-        assert [type(each.exception(10)) for each in [first, *rest]] == [ServerError] * 10
+        assert [type(each.exception(10)) for each in [first, *waiting]] == [ServerError] * 10
     assert len(reads) == 2

@@ -1,4 +1,4 @@
-"""The start is refused with one line of advice where the server could not work."""
+"""The server refuses to start, with one line of advice, with settings that cannot work."""
 
 import subprocess
 import sys
@@ -24,10 +24,12 @@ VALID = {
 POSTGRES = {"SQLALCHEMY_DATABASE_URI": "postgresql+psycopg:///x"}
 SAME_AS = "JWT_SECRET_KEY_PREVIOUS must not be the same as "
 FLASK = ("-m", "flask", "--app", "scoreboard")
+WRONG_SERVER = "start with `python wsgi.py` or with `flask run`, and with nothing imported before"
+SECOND_PROCESS = "this is a second web process: add Redis (REDIS_URL) or scale to one"
 
 
 @pytest.mark.parametrize(
-    ("check", "settings", "result"),
+    ("check", "settings", "expected"),
     [
         (doctor.second_process, {}, None),
         (doctor.second_process, {"DYNO": "web.1"}, None),
@@ -58,10 +60,10 @@ FLASK = ("-m", "flask", "--app", "scoreboard")
         (doctor.hidden_client_addresses, {"DYNO": "web.1", "TRUSTED_PROXIES": 1}, None),
     ],
 )
-def test_a_setting_that_cannot_work_is_found(check, settings, result):
-    found = check({**VALID, **settings})
+def test_a_setting_that_cannot_work_is_found(check, settings, expected):
+    result = check({**VALID, **settings})
 
-    assert (result in found) if result else found is None
+    assert (expected in result) if expected else result is None
 
 
 def test_a_server_with_another_async_mode_is_refused():
@@ -71,66 +73,60 @@ def test_a_server_with_another_async_mode_is_refused():
 
 def run(*command, **settings):
     """Run `python` with this command and these settings."""
-    environment = {**SECRETS, "PATH": "/usr/bin:/bin", "PORT": "0", **settings}
     return subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=environment,
+        env={**SECRETS, "PATH": "/usr/bin:/bin", "PORT": "0", **settings},
         capture_output=True,
         text=True,
         timeout=60,
     )
 
 
+def assert_is_refused(result, advice):
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"scoreboard: {advice}"
+    assert "Traceback" not in result.stderr
+
+
 @pytest.fixture
-def second(tmp_path):
+def second_process(tmp_path):
     """Return the settings of a second web process without Redis."""
     return {"DATABASE_URL": f"sqlite:///{tmp_path}/x.db", "DYNO": "web.2"}
 
 
-def test_a_server_of_another_project_is_refused(tmp_path):
-    # A substitute with its name: first of all such a server imports the application.
+@pytest.mark.parametrize("command", [("wsgi.py",), (*FLASK, "run", "--port", "0")], ids=str)
+def test_a_second_process_without_redis_does_not_start(second_process, command):
+    assert_is_refused(run(*command, **second_process), SECOND_PROCESS)
+
+
+def test_other_commands_run_with_settings_that_a_server_refuses(second_process):
+    assert run(*FLASK, "users", "list", **second_process).returncode == 0
+
+
+def test_a_server_of_another_project_does_not_start(tmp_path):
+    # A substitute of the same name: such a server imports the application first.
     (tmp_path / "gunicorn").write_text("import wsgi")
     settings = {"PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
 
-    result = run(str(tmp_path / "gunicorn"), **settings)
+    assert_is_refused(run(str(tmp_path / "gunicorn"), **settings), WRONG_SERVER)
 
-    assert result.returncode == 1
-    assert result.stderr.startswith("scoreboard: start with `python wsgi.py`")
+
+def test_tables_of_another_version_stop_the_start():
+    result = run("wsgi.py", DATABASE_URL=databases.new_postgres())
+
+    assert_is_refused(result, "run `flask --app scoreboard db upgrade`")
 
 
 def test_a_driver_that_blocks_the_loop_is_found():
-    late = (
-        "import eventlet; eventlet.monkey_patch()\n"
-        "from scoreboard import create_app, doctor\n"
-        "create_app(); print(doctor.wrong_server('eventlet'))"
+    # The driver is imported before the patching.
+    script = (
+        "import psycopg, eventlet; eventlet.monkey_patch()\n"
+        "from scoreboard.ops import doctor\n"
+        "print(doctor.wrong_server('eventlet'))"
     )
 
-    result = run("-c", late, DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
-
-    assert result.stdout.startswith("start with `python wsgi.py`")
-
-
-@pytest.mark.parametrize("command", [("wsgi.py",), (*FLASK, "run", "--port", "0")], ids=str)
-def test_the_start_is_refused_with_one_line(second, command):
-    result = run(*command, **second)
-
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == (
-        "scoreboard: this is a second web process: add Redis (REDIS_URL) or scale to one"
-    )
-    assert "Traceback" not in result.stderr
-
-
-def test_tables_of_another_version_are_refused():
-    result = run("wsgi.py", DATABASE_URL=databases.new_postgres())
-
-    assert result.returncode == 1
-    assert result.stderr.strip() == "scoreboard: run `flask --app scoreboard db upgrade`"
-
-
-def test_other_commands_run_where_a_server_would_be_refused(second):
-    assert run(*FLASK, "users", "list", **second).returncode == 0
+    assert run("-c", script).stdout.strip() == WRONG_SERVER
 
 
 @pytest.fixture
@@ -157,22 +153,22 @@ def test_without_problems_the_doctor_prints_a_table_with_status_0(examine):
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 @pytest.mark.parametrize("settings", [{"DATABASE_POOL_SIZE": "5"}])
 @pytest.mark.parametrize(
-    ("limit", "status", "text"),
+    ("limit", "expected"),
     [
-        (17, 0, "ok       3 processes of 5 connections each fit into 17"),
-        (3, 1, "problem  the database allows 3 connections: set DATABASE_POOL_SIZE below"),
+        (17, (0, "ok       3 processes of 5 connections each fit into 17")),
+        (3, (1, "problem  the database allows 3 connections: set DATABASE_POOL_SIZE below")),
     ],
 )
-def test_the_pool_is_compared_with_the_limit_of_the_database(examine, limit, status, text):
+def test_the_pool_is_compared_with_the_limit_of_the_database(examine, limit, expected):
     url = db.engine.url.render_as_string().replace("+psycopg", "")
     statement = f"ALTER DATABASE {db.engine.url.database} CONNECTION LIMIT "
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"{statement} {limit}")
-        found, output = examine()
+        status, output = examine()
         admin.execute(f"{statement} -1")
 
-    assert found == status
-    assert text in output
+    assert status == expected[0]
+    assert expected[1] in output
 
 
 @pytest.mark.parametrize(

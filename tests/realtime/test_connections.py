@@ -11,10 +11,11 @@ from scoreboard.permissions import Caller
 from scoreboard.realtime.connections import Connections, LiveConnection
 
 PER_ADDRESS = 3
+USERS = [f"user {number}" for number in range(300)]
 
 
 class Harness:
-    """Connections of which `closed` has those that were closed, with code and reason."""
+    """Connections; `closed` holds those that were closed, with code and reason."""
 
     def __init__(self):
         self.connections = Connections(per_address=PER_ADDRESS, metrics=metrics.Metrics())
@@ -27,9 +28,9 @@ class Harness:
         self.connections.open(connection)
         return connection
 
-    def admit(self, user_id=None, issued_at=0):
-        """Open a connection from an address of its own and authenticate it."""
-        connection = self.open(f"address {next(self._numbers)}")
+    def admit(self, user_id=None, issued_at=0, address=None):
+        """Open a connection, by default from a new address, and authenticate it."""
+        connection = self.open(address or f"address {next(self._numbers)}")
         caller = Caller(user_id, "viewer", issued_at, math.inf, (user_id,))
         self.connections.admit(connection, caller, "a token")
         return connection
@@ -58,10 +59,10 @@ def test_a_connection_that_cannot_be_closed_does_not_protect_the_others(harness,
 
 
 def test_connections_that_end_during_a_sweep_are_not_closed(harness, connections, monkeypatch):
-    several = [harness.open() for _ in range(3)]
+    opened = [harness.open() for _ in range(3)]
 
     def drop_all():
-        for connection in several:
+        for connection in opened:
             connections.drop(connection)
 
     monkeypatch.setattr(runtime, "yield_to_loop", drop_all)
@@ -81,41 +82,26 @@ def test_revoking_a_session_closes_only_its_older_connections(harness, connectio
     assert harness.closed == [(older, 4401, "token_revoked")]
 
 
-def test_revoking_sessions_yields_to_the_loop_after_each_close(harness, connections, monkeypatch):
-    closed_at_yield = []
-    for _ in range(3):
-        harness.admit("ann")
-    monkeypatch.setattr(
-        runtime, "yield_to_loop", lambda: closed_at_yield.append(len(harness.closed))
-    )
-
-    connections.end_sessions({"ann": 20.0})
-
-    assert closed_at_yield == [1, 2, 3]
-
-
 @pytest.mark.parametrize(
-    "check",
-    [lambda c: c.sweep(now=-math.inf), lambda c: c.end_sessions({"nobody": 0.0})],
-    ids=["sweep", "end_sessions"],
+    ("check", "expected"),
+    [
+        (lambda c: c.sweep(now=-math.inf), 3),
+        (lambda c: c.end_sessions({"unknown": 20.0}), 3),
+        (lambda c: c.end_sessions(dict.fromkeys(USERS, 20.0)), 303),
+    ],
+    ids=["sweep", "no session ends", "all sessions end"],
 )
-def test_checking_many_connections_yields_to_the_loop(harness, connections, monkeypatch, check):
+def test_checks_yield_after_100_connections_and_after_each_close(
+    harness, connections, monkeypatch, check, expected
+):
     yields = []
-    for number in range(300):
-        harness.open(f"address {number}")
+    for user_id in USERS:
+        harness.admit(user_id)
     monkeypatch.setattr(runtime, "yield_to_loop", lambda: yields.append(1))
 
     check(connections)
 
-    assert len(yields) == 3
-
-
-def test_connections_are_counted_by_address(harness, connections):
-    several = [harness.open(address) for address in ("a", "a", "a", "b")]
-    connections.admit(several[0], Caller(None, "viewer", 0, math.inf, ()), "a token")
-    connections.drop(several[1])
-
-    assert [connections.count(address) for address in ("a", "b", "c")] == [2, 1, 0]
+    assert len(yields) == expected
 
 
 def test_all_connections_of_users_are_returned_in_batches(harness, connections):
@@ -128,21 +114,13 @@ def test_all_connections_of_users_are_returned_in_batches(harness, connections):
         assert {each for batch in batches for each in batch} == set(users)
 
 
-def test_the_oldest_unauthenticated_connections_of_an_address_are_closed(harness):
-    opened = [harness.open() for _ in range(PER_ADDRESS + 2)]
+def test_only_the_oldest_unauthenticated_connections_of_an_address_are_closed(harness):
+    for _ in range(PER_ADDRESS):
+        harness.admit(address="127.0.0.1")
+    opened = [harness.open("127.0.0.1") for _ in range(PER_ADDRESS + 2)]
     harness.open("127.0.0.2")
 
     assert harness.closed == [(each, 4401, "not_authenticated") for each in opened[:2]]
-
-
-def test_authenticated_connections_are_not_closed_for_new_ones(harness, connections):
-    caller = Caller(None, "viewer", 0, math.inf, ())
-    for _ in range(PER_ADDRESS):
-        connections.admit(harness.open(), caller, "token")
-
-    harness.open()
-
-    assert harness.closed == []
 
 
 def test_dropped_connections_leave_nothing(harness, connections):

@@ -1,5 +1,7 @@
 """The feed: a new subscriber gets a current board, without a query for each."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from scoreboard.leaderboard.top10 import Batch
@@ -8,7 +10,7 @@ from scoreboard.realtime.feed import Feed
 
 
 class Board:
-    """The board of a database: its current version, and the versions from which it was read."""
+    """A board in a database: its current version, and the versions given to `read`."""
 
     def __init__(self):
         self.version = 1
@@ -21,14 +23,8 @@ class Board:
 
 @pytest.fixture
 def clock(monkeypatch):
-    class Clock:
-        now = 100.0
-
-        def monotonic(self):
-            return self.now
-
-    clock = Clock()
-    monkeypatch.setattr(feed, "time", clock)
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(feed, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 

@@ -1,4 +1,4 @@
-"""The live page and the embedded board, in a real browser."""
+"""The live page and the embedded board in a browser."""
 
 import http.server
 import itertools
@@ -11,7 +11,7 @@ import requests
 from playwright.sync_api import expect
 
 from tests.support.browsers import Tab, chromium, violations
-from tests.support.servers import PASSWORD, ROOT, Server
+from tests.support.servers import PASSWORD, ROOT
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count(1)
@@ -24,7 +24,7 @@ SCREENS = [  # path, size, whether a player is signed in
     ("/", LAPTOP, True),
     ("/?display=wall", WALL, False),
 ]
-LONG_NAME = "The one with a name that has exactly sixty-four letters or so..."
+LONG_NAME = "A name of 64 characters ".ljust(64, ".")
 NOT_ALLOWED = "This board may not be shown on this website."
 NOT_PUBLIC = "This board is not public: sign in to watch it."
 STORED_TOKEN = "sessionStorage.getItem('scoreboard.refresh_token')"
@@ -78,20 +78,6 @@ FOCUSED = """() => {
     return [name || textContent, getComputedStyle(document.activeElement).outlineStyle];
 }"""
 
-COUNT_INTERVALS = """
-    window.intervals = new Set();
-    const { setInterval, clearInterval } = window;
-    window.setInterval = (...options) => {
-        const id = setInterval(...options);
-        window.intervals.add(id);
-        return id;
-    };
-    window.clearInterval = (id) => {
-        window.intervals.delete(id);
-        clearInterval(id);
-    };
-"""
-
 OVERFLOWING_CARDS = """[...document.querySelectorAll(".card")]
     .filter((card) => card.scrollWidth > card.clientWidth).length"""
 
@@ -101,7 +87,7 @@ both_pages = pytest.mark.parametrize("path", ["/", "/?display=wall"])
 
 @pytest.fixture(scope="module")
 def sites():
-    """Return the origins of two other websites, and their pages by path."""
+    """Return the origins of two other websites, and the dictionary of their pages by path."""
     pages = {}
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -126,20 +112,6 @@ def sites():
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Return a function that starts a server with these settings."""
-    servers = []
-
-    def start(**settings):
-        servers.append(Server(tmp_path_factory.mktemp("server"), **settings))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-@pytest.fixture(scope="module")
 def server(start, sites):
     return start(CORS_ORIGINS=sites[0][0])
 
@@ -152,13 +124,13 @@ def demo(start):
 
 @pytest.fixture(scope="module")
 def game(server):
-    """Return the account of a game server."""
+    """Return a user that may post scores of any user."""
     return server.user("Game", "scorer")
 
 
 @pytest.fixture(scope="module")
 def players(server, game):
-    """Return the ids of a dozen players with scores, by name."""
+    """Return the ids of twelve players with scores by name."""
     names = ["Ann", "Bo", "Chiara", "Dmitri", "Esi", "Farid", "Guðrún", "Hiro", "Ines", "Jo"]
     ids = {name: register(server, name) for name in [*names, "Kwame", LONG_NAME]}
     for place, user_id in enumerate(ids.values()):
@@ -167,7 +139,7 @@ def players(server, game):
 
 
 def register(server, name):
-    """Return the id of a new user, whose name need not be valid in an email address."""
+    """Create a user with any name and return its id."""
     body = {"username": name, "email": f"{next(NUMBERS)}@example.com", "password": PASSWORD}
     response = requests.post(f"{server.url}/api/auth/register", json=body, timeout=10)
     assert response.status_code == 201, response.text
@@ -182,17 +154,17 @@ def browser():
 
 @pytest.fixture
 def requests_fail():
-    """Return whether failing requests are part of the test, which then parametrizes this."""
+    """Return whether requests may fail in this test; such a test parametrizes this."""
     return False
 
 
 @pytest.fixture
 def visit(browser, requests_fail):
-    """Return a function that opens a page. At the end no page may have reported a problem."""
+    """Return a function that opens a page, which must not report a problem."""
     tabs = []
 
     def visit(url, script=None, fake_clock=False, sockets=None, urls=None, prepare=None, **options):
-        """Open a page. Its WebSockets and the URLs of its requests are added to the lists."""
+        """Open a page; its WebSockets and the URLs of its requests are added to the lists."""
         tab = Tab(browser, url, **{"viewport": LAPTOP, **options})
         tabs.append(tab)
         if fake_clock:
@@ -217,7 +189,7 @@ def visit(browser, requests_fail):
 
 @pytest.fixture
 def page(server, visit):
-    return live(visit(server.url))
+    return expect_live(visit(server.url))
 
 
 @pytest.fixture
@@ -237,7 +209,7 @@ def rows(page, table="#table"):
     return page.locator(f"{table} tbody tr")
 
 
-def live(page):
+def expect_live(page):
     expect(page.locator("#status")).to_have_text("Live")
     return page
 
@@ -278,7 +250,7 @@ def responding(**response):
 
 
 def first_fails(fail):
-    """Return a route handler that calls `fail` for the first request, and the requests so far."""
+    """Return a route handler that lets the first request fail, and the list of requests."""
     sent = []
 
     def handle(route):
@@ -292,22 +264,11 @@ def first_fails(fail):
 
 
 class TestBoard:
-    def test_a_score_appears_soon_after_its_update(self, server, game, players, page):
-        post(server, game, players["Ann"], 1234)
-
-        score = page.locator(f"[data-user-id='{players['Ann']}'] .score")
-        expect(score).to_have_text("1,234", timeout=3000)
-
-    def test_the_page_describes_itself_and_links_the_documentation(self, page):
-        expect(page.get_by_text("The ten highest scores, live")).to_be_visible()
-        link = page.get_by_role("link", name="documented API")
-        expect(link).to_have_attribute("href", "/docs")
-
     def test_equal_scores_share_their_rank(self, server, game, players, visit):
         for name, score in {"Bo": 9000, "Chiara": 8000, "Esi": 8000, "Hiro": 7000}.items():
             post(server, game, players[name], score)
 
-        page = live(visit(server.url))
+        page = expect_live(visit(server.url))
 
         expect(rows(page)).to_have_count(10)
         expect(rows(page).first.locator(".name")).to_have_text("Bo")
@@ -316,7 +277,7 @@ class TestBoard:
 
     @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
     def test_a_changed_score_moves_its_row(self, server, game, players, visit, motion):
-        page = live(visit(server.url, reduced_motion=motion))
+        page = expect_live(visit(server.url, reduced_motion=motion))
         expect(rows(page)).to_have_count(10)
         lowest = order(server)[-1]
         page.evaluate(COUNT_ANIMATIONS)
@@ -343,14 +304,15 @@ class TestBoard:
 
     def test_events_of_known_players_cause_no_requests(self, server, game, players, visit):
         urls = []
-        page = live(visit(server.url, fake_clock=True, urls=urls))
+        page = expect_live(visit(server.url, fake_clock=True, urls=urls))
+        # The name replaces the start of the user id once it is loaded.
         expect(rows(page).first.locator(".name")).not_to_have_text(order(server)[0][:8])
         urls.clear()
 
         for score in range(30, 60):
             post(server, game, players["Kwame"], score)
         expect(page.locator("#events li").first).to_have_text("Kwame: 59")
-        page.clock.fast_forward("01:00")  # runs delayed requests
+        page.clock.fast_forward("01:00")  # any delayed request is sent now
         post(server, game, players["Kwame"], 60)
 
         expect(page.locator("#events li").first).to_have_text("Kwame: 60")
@@ -381,8 +343,8 @@ class TestBoard:
 
 class TestConnection:
     @failing_requests
-    def test_the_page_survives_a_restart_of_the_server(self, server, game, players, page):
-        page.evaluate("window.stayed = true")
+    def test_the_page_reconnects_after_a_restart_of_the_server(self, server, game, players, page):
+        page.evaluate("window.isSamePage = true")
 
         server.kill()
         expect(page.locator("#status")).to_contain_text("Offline: trying again in")
@@ -391,35 +353,34 @@ class TestConnection:
         post(server, game, players["Farid"], 60_000)
 
         expect(rows(page).first).to_have_attribute("data-user-id", players["Farid"])
-        assert page.evaluate("window.stayed")
+        assert page.evaluate("window.isSamePage")
 
     @pytest.mark.parametrize(("code", "tokens"), [(1012, 1), (4408, 1), (4401, 2)])
     def test_the_page_reconnects_after_every_close_code(self, server, visit, code, tokens):
         sockets, urls = [], []
 
-        def proxy(socket):
+        def forward(socket):
             sockets.append(socket)
             socket.connect_to_server()
 
-        page = live(
-            visit(
-                server.url,
-                urls=urls,
-                prepare=lambda page: page.route_web_socket("**/ws/scoreboard", proxy),
-            )
-        )
+        def prepare(page):
+            page.route_web_socket("**/ws/scoreboard", forward)
+
+        page = expect_live(visit(server.url, urls=urls, prepare=prepare))
 
         sockets[0].close(code=code)
 
-        wait_until(lambda: page.locator("#status").text_content() == "Live" and len(sockets) == 2)
+        until(page, lambda: page.locator("#status").text_content() == "Live" and len(sockets) == 2)
         assert count(urls, "auth/viewer") == tokens
 
-    def test_an_expiring_token_is_replaced_without_a_gap(self, server, game, players, visit):
+    def test_an_expiring_token_is_replaced_without_an_interruption(
+        self, server, game, players, visit
+    ):
         sockets, urls = [], []
-        page = live(visit(server.url, fake_clock=True, sockets=sockets, urls=urls))
+        page = expect_live(visit(server.url, fake_clock=True, sockets=sockets, urls=urls))
         states = page.evaluate_handle(RECORD_STATES)
 
-        page.clock.fast_forward("58:00")  # so long without a message that the page reconnects
+        page.clock.fast_forward("58:00")  # after this time without a message the page reconnects
         until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
         assert count(urls, "auth/viewer") == 1
         page.clock.fast_forward("01:30")
@@ -432,20 +393,15 @@ class TestConnection:
 
     def test_a_page_restored_from_the_cache_reconnects(self, server, visit):
         sockets = []
-        page = live(visit(server.url, sockets=sockets))
+        page = expect_live(visit(server.url, sockets=sockets))
 
         page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 
         until(page, lambda: len(sockets) == 2 and sockets[0].is_closed())
-        live(page)
-
-    def test_the_url_of_the_connection_has_no_token(self, server, visit):
-        sockets = []
-
-        live(visit(server.url, sockets=sockets))
-
-        address = f"{server.url.replace('http', 'ws')}/ws/scoreboard"
-        assert [socket.url for socket in sockets] == [address]
+        expect_live(page)
+        # The URL has no token.
+        url = f"{server.url.replace('http', 'ws')}/ws/scoreboard"
+        assert [socket.url for socket in sockets] == [url, url]
 
 
 class TestSession:
@@ -468,7 +424,7 @@ class TestSession:
         expect(page.get_by_label("Name")).to_be_focused()
         expect(page.locator(".own")).to_have_count(0)
         assert page.evaluate("sessionStorage.length") == 0
-        live(page)
+        expect_live(page)
 
     @failing_requests
     def test_a_refused_sign_in_shows_the_message_of_the_server(self, players, page):
@@ -480,7 +436,7 @@ class TestSession:
     @failing_requests
     def test_a_refused_score_shows_the_invalid_field(self, demo, visit):
         demo.user("Vera")
-        page = signed_in(live(visit(demo.url)), "Vera")
+        page = signed_in(expect_live(visit(demo.url)), "Vera")
 
         page.get_by_label("Score", exact=True).fill("1e300")
         page.get_by_role("button", name="Post score").click()
@@ -490,7 +446,7 @@ class TestSession:
     @failing_requests
     def test_a_retry_after_a_lost_response_counts_once(self, demo, visit):
         demo.user("Walt")
-        page = signed_in(live(visit(demo.url)), "Walt")
+        page = signed_in(expect_live(visit(demo.url)), "Walt")
 
         def lose_response(route):
             route.fetch()
@@ -510,7 +466,7 @@ class TestSession:
 
     @failing_requests
     def test_signing_out_without_the_server_signs_out_on_the_page(self, server, players, visit):
-        page = signed_in(live(visit(server.url, fake_clock=True)))
+        page = signed_in(expect_live(visit(server.url, fake_clock=True)))
         page.route("**/api/auth/*", lambda route: route.abort())
         page.clock.fast_forward("02:00:00")  # the access token expires, too
 
@@ -521,7 +477,7 @@ class TestSession:
         assert page.evaluate("sessionStorage.length") == 0
 
     @failing_requests
-    def test_the_end_of_the_session_on_the_server_is_shown(self, server, kwame):
+    def test_a_revoked_session_is_signed_out_with_a_message(self, server, kwame):
         expect(kwame.locator("#place tr.own")).to_be_visible()
         revoked = {"error": {"code": "token_revoked", "message": "The token was revoked."}}
         for path in ("leaderboard/users/**", "auth/refresh"):
@@ -547,7 +503,7 @@ class TestSession:
         expect(kwame.get_by_role("alert")).to_have_text("")
 
     @failing_requests
-    def test_a_failed_request_for_the_rank_is_repeated(self, server, game, players, kwame):
+    def test_a_failed_request_for_the_rank_is_sent_again(self, server, game, players, kwame):
         expect(kwame.locator("#place tr.own")).to_be_visible()
         handle, sent = first_fails(responding(status=503, body="<html>"))
         kwame.route("**/api/leaderboard/users/**", handle)
@@ -585,7 +541,7 @@ class TestSession:
         ],
         ids=["none", "502 of a gateway", "200 of a portal", "401 of a portal"],
     )
-    def test_a_refresh_without_a_response_of_the_server_is_repeated(self, kwame, response):
+    def test_a_refresh_without_a_response_of_the_server_is_sent_again(self, kwame, response):
         fail = responding(**response) if response else lambda route: route.abort()
         handle, sent = first_fails(fail)
         kwame.route("**/api/auth/refresh", handle)
@@ -628,14 +584,14 @@ class TestSession:
     def test_a_reload_keeps_the_session_in_browsers_with_fewer_features(
         self, server, players, visit, script
     ):
-        page = signed_in(live(visit(server.url, script=script)))
+        page = signed_in(expect_live(visit(server.url, script=script)))
 
         page.reload()
 
         expect_signed_in(page)
 
     def test_a_player_signs_in_and_out_without_storage(self, server, players, visit):
-        page = signed_in(live(visit(server.url, script=BLOCKED)))
+        page = signed_in(expect_live(visit(server.url, script=BLOCKED)))
 
         page.get_by_role("button", name="Sign out").click()
 
@@ -650,7 +606,7 @@ class TestSession:
 
         sign_in(page, "Olga")
 
-        live(page)
+        expect_live(page)
         expect(page.locator("#notice")).to_contain_text("No scores yet.")
         expect(page.locator(".standing")).to_contain_text("You are not on the board yet")
         page.get_by_label("Score", exact=True).fill("120")
@@ -660,7 +616,7 @@ class TestSession:
         page.get_by_role("link", name="wall screen").click()
         expect(rows(page).first.locator(".name")).to_have_text("Olga")
         page.go_back()
-        live(page)
+        expect_live(page)
 
         private.flask("users", "end-sessions", "Olga")
         page.reload()
@@ -671,7 +627,7 @@ class TestSession:
 
 
 def duplicate(page):
-    """Return a second tab with a copy of the sessionStorage of the first."""
+    """Return a second tab with a copy of the sessionStorage of this one."""
     with page.expect_popup() as popup:
         page.evaluate("window.open(location.href)")
     return expect_signed_in(popup.value)
@@ -683,14 +639,14 @@ class TestScreens:
     def test_browsers_with_fewer_features_show_the_board(
         self, server, game, players, visit, path, script
     ):
-        page = live(visit(server.url + path, script=script))
+        page = expect_live(visit(server.url + path, script=script))
 
         post(server, game, players["Kwame"], 72_000 + next(NUMBERS))
 
         expect(rows(page).locator(".name", has_text="Kwame")).to_have_count(1)
 
     def test_a_wall_screen_shows_only_the_board(self, server, players, visit):
-        page = live(visit(f"{server.url}/?display=wall", viewport=WALL))
+        page = expect_live(visit(f"{server.url}/?display=wall", viewport=WALL))
 
         expect(rows(page)).to_have_count(10)
 
@@ -721,7 +677,7 @@ class TestScreens:
         self, server, players, visit, path, viewport, has_session, scheme
     ):
         options = {"viewport": viewport, "color_scheme": scheme, "reduced_motion": "reduce"}
-        page = live(visit(server.url + path, **options))
+        page = expect_live(visit(server.url + path, **options))
         expect(rows(page)).to_have_count(10)
         if has_session:
             sign_in(page)
@@ -748,9 +704,9 @@ class TestScreens:
 
 @pytest.fixture
 def embed(server, sites, visit):
-    """Return a function that opens a page of another website with the lines of the README.
+    """Return a function that opens a page of another website with the HTML of the README.
 
-    Its policy is as strict as possible; `policy` and `body` are added to it.
+    Its Content Security Policy is as strict as possible, apart from `policy`.
     """
 
     def embed(site=0, policy="", body="", **options):
@@ -814,29 +770,26 @@ class TestEmbeddedBoard:
         until(page, lambda: [socket.is_closed() for socket in sockets] == [True])
 
     @failing_requests
-    def test_a_removed_element_stops_all_timers_and_requests(self, players, embed):
+    def test_a_removed_element_sends_no_more_requests(self, players, embed):
         urls = []
         failure = {"headers": {"Access-Control-Allow-Origin": "*"}, "body": "", "status": 503}
-        page = embed(
-            script=COUNT_INTERVALS,
-            fake_clock=True,
-            urls=urls,
-            prepare=lambda page: page.route("**/api/leaderboard*", responding(**failure)),
-        )
+
+        def fail_leaderboard(page):
+            page.route("**/api/leaderboard*", responding(**failure))
+
+        page = embed(fake_clock=True, urls=urls, prepare=fail_leaderboard)
         expect(page.get_by_role("status")).to_have_text("Live")
         until(page, lambda: count(urls, "leaderboard"))
         page.route("**/api/auth/viewer", responding(**failure))
         page.clock.fast_forward("02:00:00")
         page.evaluate("dispatchEvent(new Event('offline'))")
         expect(page.get_by_role("status")).to_contain_text("trying again in")
-        assert page.evaluate("window.intervals.size") > 0
 
         page.evaluate("document.querySelector('score-board').remove()")
         page.clock.run_for(1000)
         urls.clear()
         page.clock.run_for(120_000)
 
-        assert page.evaluate("window.intervals.size") == 0
         assert urls == []
 
     @failing_requests
@@ -857,20 +810,9 @@ class TestEmbeddedBoard:
 
         expect(page.locator("score-board .notice")).to_have_text(NOT_ALLOWED)
 
-    @failing_requests
-    def test_a_stopped_server_is_shown_as_offline(self, server, embed):
-        page = embed()
-        expect(page.get_by_role("status")).to_have_text("Live")
-
-        server.kill()
-
-        expect(page.get_by_role("status")).to_contain_text("Offline: trying again in")
-        server.start()
-        expect(page.get_by_role("status")).to_have_text("Live", timeout=30_000)
-
 
 @pytest.mark.parametrize("path", ["/embed.js", "/web/board/live.js", "/web/board/table.css"])
-def test_every_website_may_load_the_modules_and_revalidates_them(client, path):
+def test_modules_may_be_loaded_by_every_website_and_are_revalidated(client, path):
     response = client.get(path)
     again = client.get(path, headers={"If-None-Match": response.headers["ETag"]})
 
