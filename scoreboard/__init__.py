@@ -32,7 +32,7 @@ BLUEPRINTS = (auth.bp, scores.bp, leaderboard.bp, admin.bp, ops.bp, apidocs.bp, 
 def create_app(config: Config | None = None) -> Flask:
     """Return a new, independent application. Raises SettingError for a malformed setting.
 
-    Where a server calls it, raises SystemExit if the doctor finds something that cannot work.
+    Under a server, raises SystemExit if the start-up checks (`ops/doctor.py`) find a fatal problem.
     """
     app = Flask(__name__, instance_relative_config=True, static_folder=None)
     app.config.from_object(config or Config.from_environment())

@@ -49,7 +49,7 @@ class Services:
     origins: AllowedOrigins
     refusal_limiter: RefusalLimiter
     # auth
-    roles: Coalescer[Any, Any]
+    token_checks: Coalescer[Any, Any]
     password_queue: BoundedQueue
     session_revoked: Callable[[str, datetime], None]
     # leaderboard

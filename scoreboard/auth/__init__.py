@@ -13,4 +13,4 @@ __all__ = ["bp", "init_app"]
 def init_app(app: Flask) -> None:
     """Create the application's password queue and the coalescer of its token checks."""
     services(app).password_queue = passwords.new_queue()
-    services(app).roles = Coalescer(revocations.current_roles, revocations.MAX_BATCH_SIZE)
+    services(app).token_checks = Coalescer(revocations.current_roles, revocations.MAX_BATCH_SIZE)

@@ -1,6 +1,7 @@
 """Hash and check passwords in low-priority threads, a few at a time.
 
-Requests hold a slot of `services().password_queue` while they call `hash_password` or `matches`.
+`auth/service.py` holds a slot of `services().password_queue` while it calls `hash_password` or
+`matches`.
 """
 
 import contextlib
@@ -23,8 +24,8 @@ T = TypeVar("T")
 SLOTS = max(1, min(2, (os.cpu_count() or 1) - 1))
 # At 50 to 100 ms each, 100 requests take 5 to 10 s. A class of 40 behind one address fits.
 MAX_WAITING, MAX_WAITING_PER_ADDRESS = 100, 50
-# Seconds that a request may wait, as most clients do; and Retry-After of a refused request.
-WAIT_TIMEOUT, RETRY_AFTER = 10, 5
+WAIT_TIMEOUT = 10  # seconds in the queue; most clients give up after that
+RETRY_AFTER = 5  # seconds
 # When cores are scarce, other threads get about ten times the CPU time of these:
 # https://man7.org/linux/man-pages/man7/sched.7.html
 NICE = 10

@@ -109,15 +109,15 @@ def latest_expiry(claims: Claims) -> datetime:
     return datetime.fromtimestamp(min(expiry, FOREVER.timestamp()), UTC)
 
 
-def revoke(connection: Connection, token_id: str, until: datetime) -> datetime | None:
+def revoke(connection: Connection, token_id: str, expires_at: datetime) -> datetime | None:
     """Revoke this token or family. Return when it was revoked before, None if it was not.
 
-    `until` is when its tokens expire: the revocation is deleted RETENTION after that.
+    `expires_at` is when its tokens expire: the revocation is deleted RETENTION after that.
     """
     now = datetime.now(UTC)
     connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - RETENTION))
     statement = transactions.insert(RevokedToken, connection.dialect.name).values(
-        token_id=token_id, revoked_at=now, expires_at=until
+        token_id=token_id, revoked_at=now, expires_at=expires_at
     )
     inserted = statement.on_conflict_do_nothing().returning(RevokedToken.token_id)
     if connection.execute(inserted).first():

@@ -77,15 +77,15 @@ def refresh(token: str | None, client: ClientInfo) -> dict[str, Any]:
     with audit.account_event(client, "refresh") as event:
         claims = tokens.read(token, "refresh")
         event.user_id = claims["sub"]
-        family, until = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)
+        family, expires_at = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)
 
         def rotate(connection: Connection) -> str | None:
             role = revocations.current_role(connection, {**claims, "jti": None})
-            used_at = revocations.revoke(connection, claims["jti"], until)
+            used_at = revocations.revoke(connection, claims["jti"], expires_at)
             # `abs`: a time far in the future was recorded before the clock was set back.
             if used_at is None or abs(datetime.now(UTC) - used_at) < REUSE_GRACE:
                 return role
-            revocations.revoke(connection, family, until)
+            revocations.revoke(connection, family, expires_at)
             return None
 
         role = transactions.transaction(rotate)
@@ -101,12 +101,12 @@ def logout(token: str | None, client: ClientInfo) -> None:
     with audit.account_event(client, "logout") as event:
         claims = tokens.read(token, "access", "refresh")
         event.user_id = tokens.user_id(claims)
-        session, until = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)
+        session, expires_at = tokens.token_ids(claims)[-1], revocations.latest_expiry(claims)
         checked = {**claims, "jti": None} if claims["type"] == "refresh" else claims
 
         def end(connection: Connection) -> None:
             revocations.current_role(connection, checked)
-            revocations.revoke(connection, session, until)
+            revocations.revoke(connection, session, expires_at)
 
         transactions.transaction(end)
         services().session_revoked(session, datetime.now(UTC))

@@ -25,6 +25,7 @@ from ..services import services
 # The subject of read-only tokens, which any client may request. Not a UUID, so never a user id.
 PUBLIC_VIEWER = "public-viewer"
 REQUIRED_CLAIMS = ["sub", "role", "type", "jti", "iat", "exp"]
+SCHEME = "Bearer"
 MAX_TOKEN_LENGTH = 4096
 # The size of the column `revoked_tokens.token_id`.
 MAX_TOKEN_ID_LENGTH = 64
@@ -44,7 +45,7 @@ def authenticate(token: str | None) -> Caller:
     Blocks for one query, shared with concurrent calls. Raises NotAuthenticated or Overloaded.
     """
     claims = read(token, "access")
-    role: str = services().roles.run(claims)
+    role: str = services().token_checks.run(claims)
     return Caller(user_id(claims), role, claims["iat"], claims["exp"], token_ids(claims))
 
 
@@ -156,7 +157,7 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
     return {
         "access_token": create_access_token(user_id, additional_claims=access),
         "refresh_token": create_refresh_token(user_id, additional_claims=refresh),
-        "token_type": "Bearer",
+        "token_type": SCHEME,
         "expires_in": int(lifetime.total_seconds()),
         "user_id": user_id,
     }
@@ -165,7 +166,7 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
 def _times(lifetime: timedelta) -> dict[str, float]:
     """Return `iat` and `exp` to the microsecond, in seconds since the epoch.
 
-    In whole seconds, a token would seem older than an `end-sessions` just before it.
+    Whole seconds round down: a token issued right after an `end-sessions` would be revoked by it.
     """
     issued_at = datetime.now(UTC).timestamp()
     return {"iat": issued_at, "exp": issued_at + lifetime.total_seconds()}

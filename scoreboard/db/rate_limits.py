@@ -154,13 +154,14 @@ class MemoryLimits(MovingWindowSupport, Storage):
 
     def _count(self, hits: Hits, now: float) -> Quota:
         windows = [self._window(limit, hits.key, now) for limit in hits.limits]
-        remaining, wait = min(
+        # By the fewest remaining hits, then by the longest wait, which is negative here.
+        remaining, negative_wait = min(
             (limit.amount - len(window), (now - window[0] if window else 0) - limit.seconds)
             for limit, window in zip(hits.limits, windows, strict=True)
         )
         for window in windows:
             window.extend([now] * min(hits.amount, remaining))
-        return Quota(remaining, -wait)
+        return Quota(remaining, -negative_wait)
 
     def _window(self, limit: Limit, key: str, now: float) -> deque[float]:
         windows, expired = self._windows[limit], now - limit.seconds

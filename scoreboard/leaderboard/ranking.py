@@ -2,7 +2,7 @@
 
 The standings after a key are in three ranges of the index: equal score and `reached_at`, equal
 score only, and other scores. Each range is read from its start, so the cost does not grow with the
-depth of a page or with the number of equal scores.
+depth of a page or with the number of equal scores. The order itself is `models.standing_order`.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from ..services import services
 from . import ranking, top10
 from .ranking import PageEnd, Snapshot, SortKey
 from .schemas import neighbours_query_schema, page_query_schema
-from .top10 import Batch
+from .top10 import BoardChange
 
 # Reads per transaction: with more, cheap reads would wait for those that count many rows.
 MAX_BATCH_SIZE = 10
@@ -31,7 +31,7 @@ Read = Callable[[Snapshot], dict[str, Any]]
 def init_app(app: Flask) -> None:
     """Create the application's cache of the top 10 and coalescer of leaderboard reads."""
 
-    def read_board() -> Batch | None:
+    def read_board() -> BoardChange | None:
         with app.app_context():
             return top10.since(None)
 

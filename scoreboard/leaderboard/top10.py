@@ -40,7 +40,7 @@ _UPDATES_AFTER = (  # newest first
 
 
 @dataclass(frozen=True)
-class Batch:
+class BoardChange:
     """One version of the board: its updates and the resulting top 10.
 
     `updates` and `top10` are the `data` of the messages `score_update` and `top_10_update`.
@@ -64,13 +64,13 @@ def score_update(user_id: str, score: float) -> dict[str, Any]:
     return {"user_id": user_id, "new_score": number(score)}
 
 
-def since(version: int | None) -> Batch | None:
-    """Return what was committed after this version as one batch, or None if nothing was.
+def since(version: int | None) -> BoardChange | None:
+    """Return what was committed after this version as one change, or None if nothing was.
 
     If `version` is None, return the current board without updates. Blocks for the read.
     """
 
-    def read_changes(connection: Connection) -> Batch | None:
+    def read_changes(connection: Connection) -> BoardChange | None:
         current = connection.execute(select(BoardVersion.version)).scalar_one()
         if version == current:
             return None
@@ -78,7 +78,7 @@ def since(version: int | None) -> Batch | None:
         if version is not None:
             rows = connection.execute(_UPDATES_AFTER, {"version": version}).all()
             updates = [score_update(user_id, score) for user_id, score in reversed(rows)]
-        return Batch(current, updates, read(connection))
+        return BoardChange(current, updates, read(connection))
 
     return transactions.read(read_changes)
 
@@ -90,10 +90,10 @@ class Top10Cache:
     processes. While the database fails, it keeps the last content.
     """
 
-    def __init__(self, read_board: Callable[[], Batch | None]) -> None:
+    def __init__(self, read_board: Callable[[], BoardChange | None]) -> None:
         """Create an empty cache; `read_board` returns the current board and may block."""
         self._read_board = read_board
-        self._batch = Batch(-1, [], {})  # older than any
+        self._change = BoardChange(-1, [], {})  # older than any
         self._content = CacheableBody("", None)
         self._read_at = -math.inf  # by time.monotonic
         self._lock = threading.Lock()
@@ -101,11 +101,11 @@ class Top10Cache:
         # its own timeout while the database hangs.
         self._reads = Coalescer[None, None](self._read, sys.maxsize)
 
-    def offer(self, batch: Batch) -> None:
-        """Store the top 10 of a batch committed by this process, if newer. Holds a lock."""
+    def offer(self, change: BoardChange) -> None:
+        """Store the top 10 of a change committed by this process, if newer. Holds a lock."""
         with self._lock:
-            if self._batch.version < batch.version:
-                self._store(batch)
+            if self._change.version < change.version:
+                self._store(change)
 
     def get(self) -> CacheableBody:
         """Return the top 10 as the endpoint sends it.
@@ -117,30 +117,30 @@ class Top10Cache:
             try:
                 self._reads.run(None)
             except (ServerError, Overloaded):
-                if self._batch.version < 0:
+                if self._change.version < 0:
                     raise
         return self._content
 
-    def _store(self, batch: Batch) -> None:
-        self._batch = batch
-        body = dumps(batch.top10)
+    def _store(self, change: BoardChange) -> None:
+        self._change = change
+        body = dumps(change.top10)
         self._content = CacheableBody(etag_of(body), body)
 
     def _is_old(self) -> bool:
-        return self._batch.version < 0 or time.monotonic() - self._read_at > MAX_AGE
+        return self._change.version < 0 or time.monotonic() - self._read_at > MAX_AGE
 
     def _read(self, callers: list[None]) -> list[None]:
-        if self._is_old():  # unless the previous batch read it meanwhile
-            before, started = self._batch, time.monotonic()
+        if self._is_old():  # unless the previous batch of calls read it meanwhile
+            before, started = self._change, time.monotonic()
             try:
                 current = self._read_board()
             except DATABASE_ERRORS:
                 self._read_at = time.monotonic()  # retry no sooner than after a success
                 raise
             with self._lock:
-                # Only a batch offered during the read may be newer. Otherwise the read wins, even
+                # Only a change offered during the read may be newer. Otherwise the read wins, even
                 # with a lower version: the database was replaced.
-                if current and (self._batch is before or self._batch.version < current.version):
+                if current and (self._change is before or self._change.version < current.version):
                     self._store(current)
             self._read_at = started
         return callers

@@ -8,4 +8,4 @@ from .socketio.handlers import SocketIOHandlers
 
 def init_app(app: Flask) -> None:
     """Serve Socket.IO, and start the maintenance of connections with the first one."""
-    maintenance.init_app(app, SocketIOHandlers(app).close_dead_clients)
+    maintenance.init_app(app, SocketIOHandlers(app).close_dead_and_slow_clients)

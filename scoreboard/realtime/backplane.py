@@ -1,4 +1,4 @@
-"""Share batches between processes through Socket.IO's message queue in Redis.
+"""Share changes between processes through Socket.IO's message queue in Redis.
 
 This is also the adapter of python-socketio: the only module that uses its private names, `_publish`
 and `_handle_emit` of `PubSubManager`. Checked with python-socketio 5.18.1.
@@ -16,7 +16,7 @@ import socketio
 
 from ..concurrency import runtime
 from ..db import redis_client
-from ..leaderboard.top10 import Batch
+from ..leaderboard.top10 import BoardChange
 from ..observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class SubscribingManager:
 class LocalBackplane(SubscribingManager, socketio.Manager):
     """Local backplane: the manager of a single process without Redis."""
 
-    def share(self, batch: Batch) -> None:
+    def share(self, change: BoardChange) -> None:
         """Do nothing: there is no other process."""
 
 
@@ -76,7 +76,7 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
         self,
         url: str,
         subscribe: Callable[[str], object],
-        receive: Callable[[Batch], object],
+        receive: Callable[[BoardChange], object],
         metrics: Metrics,
     ) -> None:
         options = {"socket_connect_timeout": PUBLISH_TIMEOUT, "socket_keepalive": True}
@@ -88,10 +88,10 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
         self._added = threading.Semaphore(0)
         self._is_publishing = False
 
-    def share(self, batch: Batch) -> None:
-        """Queue the batch for the other processes. Never blocks or raises."""
+    def share(self, change: BoardChange) -> None:
+        """Queue the change for the other processes. Never blocks or raises."""
         # Without the arrival times, which are by this process's clock.
-        data = dataclasses.asdict(dataclasses.replace(batch, received=[]))
+        data = dataclasses.asdict(dataclasses.replace(change, received=[]))
         message = {"method": "emit", "event": EVENT, "data": [data], "host_id": self.host_id}
         self._publish(message)
 
@@ -113,7 +113,7 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
                 continue  # the message was dropped
             except redis.RedisError as error:
                 self._metrics.redis_errors.inc()
-                # The other processes read these batches from the database.
+                # The other processes read these changes from the database.
                 self._waiting.clear()
                 if is_working:
                     log.warning("Redis does not take messages: %s", type(error).__name__)
@@ -121,6 +121,6 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
         if message["event"] == EVENT:
-            self._receive(Batch(**message["data"][0]))
+            self._receive(BoardChange(**message["data"][0]))
         else:
             super()._handle_emit(message)

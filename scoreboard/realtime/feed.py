@@ -1,8 +1,8 @@
 """The feed: delivers the updates committed by all processes, in the order of the commits.
 
-Every transaction that may change the board creates its next version. The batch of that version,
+Every transaction that may change the board creates its next version. The change of that version,
 the updates and the resulting top 10, goes to the feed of its own process at once and to those of
-other processes through a message queue, which may lose or reorder batches. A feed delivers each
+other processes through a message queue, which may lose or reorder changes. A feed delivers each
 version exactly once, in order, and reads missing versions from the database, the source of truth.
 Without the queue, subscribers are a second late.
 """
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..leaderboard.top10 import Batch
+from ..leaderboard.top10 import BoardChange
 
 # In seconds. New subscribers get a board read this recently without another read: after a restart
 # thousands connect at once.
@@ -22,11 +22,13 @@ class Feed:
     """The feed of one process. Holds a lock while it reads the database and delivers."""
 
     def __init__(
-        self, read: Callable[[int | None], Batch | None], deliver: Callable[[Batch], object]
+        self,
+        read: Callable[[int | None], BoardChange | None],
+        deliver: Callable[[BoardChange], object],
     ) -> None:
-        """Create a feed that calls `deliver` with each batch.
+        """Create a feed that calls `deliver` with each change.
 
-        `read(version)` returns everything after that version as one batch, or None if there is
+        `read(version)` returns everything after that version as one change, or None if there is
         nothing; `read(None)` returns the current board without updates.
         """
         self._read = read
@@ -35,22 +37,22 @@ class Feed:
         self._version: int | None = None
         self._read_at = float("-inf")
         self._expected = 0
-        self._early: dict[int, Batch] = {}
+        self._early: dict[int, BoardChange] = {}
 
-    def offer(self, batch: Batch) -> None:
-        """Deliver the batch if it is the next, keep it if it is early, drop it if it is late."""
+    def offer(self, change: BoardChange) -> None:
+        """Deliver the change if it is the next, keep it if it is early, drop it if it is late."""
         with self._lock:
             if self._version is None:
                 return  # no subscriber yet: the first one reads the board
-            if batch.version > self._version:
-                self._early[batch.version] = batch
+            if change.version > self._version:
+                self._early[change.version] = change
                 self._deliver_next()
 
     def catch_up_if_behind(self, version: int) -> None:
         """Catch up if a version that was current at the previous call is still missing.
 
-        `version` is the current one. Newer versions may still arrive as messages, which contain
-        every top 10 in between. Blocks on the database.
+        `version` is the current one. A newer gap can wait: its messages may still arrive, and they
+        contain every top 10, while the database has only the last one. Blocks on the database.
         """
         with self._lock:
             # Versions go down only when the database is restored from a backup.
@@ -73,13 +75,13 @@ class Feed:
     def catch_up(self) -> None:
         """Read the missing versions from the database and deliver them. Blocks."""
         started = time.monotonic()
-        batch = self._read(self._version)
+        change = self._read(self._version)
         self._read_at = started
-        if batch:
-            self._version = batch.version
-            for version in [v for v in self._early if v <= batch.version]:
-                batch.received.extend(self._early.pop(version).received)
-            self._deliver(batch)
+        if change:
+            self._version = change.version
+            for version in [v for v in self._early if v <= change.version]:
+                change.received.extend(self._early.pop(version).received)
+            self._deliver(change)
             self._deliver_next()
 
     def _deliver_next(self) -> None:

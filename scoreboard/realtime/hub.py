@@ -9,7 +9,7 @@ from flask import Flask
 
 from ..http.json import dumps
 from ..leaderboard import top10
-from ..leaderboard.top10 import Batch
+from ..leaderboard.top10 import BoardChange
 from ..observability.metrics import SOCKET_IO, WEBSOCKET, Metrics
 from ..services import services
 from .connections import Connections
@@ -29,11 +29,11 @@ class Subscribers:
         self.top10: dict[str, Any] | None = None
         self.sent_at: float | None = None  # by time.monotonic
 
-    def deliver(self, batch: Batch) -> None:
+    def deliver(self, change: BoardChange) -> None:
         """Send the updates to all subscribers, and a changed top 10. Never blocks or raises."""
-        messages = [{"type": "score_update", "data": update} for update in batch.updates]
-        if batch.top10 != self.top10:
-            self.top10 = batch.top10
+        messages = [{"type": "score_update", "data": update} for update in change.updates]
+        if change.top10 != self.top10:
+            self.top10 = change.top10
             messages.append(self.top10_update())
         if not messages:
             return
@@ -42,7 +42,7 @@ class Subscribers:
             self.sent_at = time.monotonic()
             for protocol, subscribers in self.by_protocol.items():
                 self._metrics.deliveries.labels(protocol).inc(len(messages) * len(subscribers))
-            self._metrics.count_pushed(batch.received)
+            self._metrics.count_pushed(change.received)
         except Exception:
             log.exception("a broadcast failed")
 
@@ -75,16 +75,16 @@ def init_app(app: Flask) -> None:
     parts.connections = Connections(app.config["CONNECTIONS_PER_ADDRESS"], parts.metrics)
     parts.feed = Feed(top10.since, parts.subscribers.deliver)
 
-    parts.session_revoked = lambda token_id, until: parts.connections.end_sessions(
-        {token_id: until.timestamp()}
+    parts.session_revoked = lambda token_id, issued_until: parts.connections.end_sessions(
+        {token_id: issued_until.timestamp()}
     )
 
 
-def publish(batch: Batch) -> None:
-    """Send a committed batch to all subscribers of this process, and to the other processes."""
-    services().top10_cache.offer(batch)
-    services().feed.offer(batch)
-    services().socketio.server.manager.share(batch)
+def publish(change: BoardChange) -> None:
+    """Send a committed change to all subscribers of this process, and to the other processes."""
+    services().top10_cache.offer(change)
+    services().feed.offer(change)
+    services().socketio.server.manager.share(change)
 
 
 def subscribe(app: Flask, protocol: str, subscriber: Any) -> None:

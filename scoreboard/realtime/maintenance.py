@@ -25,7 +25,7 @@ LOOK_BACK = timedelta(seconds=15)
 Task = Callable[[Flask], object]
 
 
-def init_app(app: Flask, close_dead_clients: Task) -> None:
+def init_app(app: Flask, close_dead_and_slow_clients: Task) -> None:
     """Start the maintenance when the first connection opens."""
 
     def start() -> None:
@@ -34,8 +34,8 @@ def init_app(app: Flask, close_dead_clients: Task) -> None:
         server.manager_initialized = True  # else the library initializes it with its first client
         observe_lag = services(app).metrics.loop_lag_seconds.observe
         # Two threads of tasks: a slow database must not delay expiry and pings.
-        runtime.spawn(_repeat, app, (close_dead_clients, _close_expired), observe_lag)
-        runtime.spawn(_repeat, app, (_catch_up, Sessions().end_sessions, _end_refused))
+        runtime.spawn(_repeat, app, (close_dead_and_slow_clients, _close_expired), observe_lag)
+        runtime.spawn(_repeat, app, (_catch_up, RevokedTokenSearch().end_sessions, _end_refused))
 
     services(app).connections.on_first_connection(start)
 
@@ -69,7 +69,7 @@ def _catch_up(app: Flask) -> None:
     services(app).feed.catch_up_if_behind(version)
 
 
-class Sessions:
+class RevokedTokenSearch:
     """Ends the sessions whose token was revoked by any process."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from ..concurrency.coalescer import Coalescer
 from ..db import transactions
 from ..errors import Overloaded, ServerError
 from ..leaderboard import top10
-from ..leaderboard.top10 import Batch
+from ..leaderboard.top10 import BoardChange
 from . import records
 from .policy import Policy
 from .records import Key, Outcome, Receipt, Update
@@ -28,7 +28,7 @@ MAX_BATCH_SIZE = 200
 # that would wait longer gets `overloaded` and tries again.
 MAX_PENDING_UPDATES = 2000
 
-Publish = Callable[[Batch], None]
+Publish = Callable[[BoardChange], None]
 T = TypeVar("T")
 
 
@@ -71,13 +71,13 @@ class Ledger:
     def change(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in its own transaction, publish the board and return the result. Blocks."""
 
-        def write(connection: Connection) -> tuple[T, Batch]:
+        def write(connection: Connection) -> tuple[T, BoardChange]:
             version, _ = transactions.next_version(connection)
-            return work(connection), Batch(version, [], top10.read(connection))
+            return work(connection), BoardChange(version, [], top10.read(connection))
 
         with self._lock:
-            result, batch = transactions.transaction(write, reserved=True)
-            self._publish_committed(batch)
+            result, change = transactions.transaction(write, reserved=True)
+            self._publish_committed(change)
         return result
 
     def _record_batch(self, updates: Sequence[Update]) -> Sequence[Outcome | Exception]:
@@ -98,7 +98,7 @@ class Ledger:
         """Commit and publish the updates. If all are refused, nothing is committed."""
         replays: set[Key] = set()
 
-        def write(connection: Connection) -> tuple[list[Outcome], Batch]:
+        def write(connection: Connection) -> tuple[list[Outcome], BoardChange]:
             version, moments = transactions.next_version(connection, len(updates))
             outcomes = records.write(connection, updates, self._policy, moments, replays, version)
             pairs = zip(updates, outcomes, strict=True)
@@ -107,25 +107,25 @@ class Ledger:
                 raise _AllRefused(outcomes)
             received = [moment for moment, _ in accepted]
             messages = [top10.score_update(each.user_id, each.score) for _, each in accepted]
-            return outcomes, Batch(version, messages, top10.read(connection), received)
+            return outcomes, BoardChange(version, messages, top10.read(connection), received)
 
         while True:
             try:
-                outcomes, batch = transactions.transaction(write, reserved=True)
+                outcomes, change = transactions.transaction(write, reserved=True)
             except records.ReplayError as found:
                 replays |= found.keys
             except _AllRefused as refused:
                 return refused.outcomes
             else:
-                self._publish_committed(batch)
+                self._publish_committed(change)
                 return outcomes
 
-    def _publish_committed(self, batch: Batch) -> None:
-        """Publish the batch. Logs errors: a failed push does not undo the commit."""
+    def _publish_committed(self, change: BoardChange) -> None:
+        """Publish the change. Logs errors: a failed push does not undo the commit."""
         try:
-            self._publish(batch)
+            self._publish(change)
         except Exception:
-            log.exception("version %s of the board could not be published", batch.version)
+            log.exception("version %s of the board could not be published", change.version)
 
 
 class _AllRefused(Exception):

@@ -23,7 +23,7 @@ from .records import Receipt, Update
 from .schemas import batch_schema, update_schema
 
 # Clocks differ; a timestamp further ahead than this is refused as a mistake.
-FUTURE = timedelta(minutes=5)
+MAX_CLOCK_AHEAD = timedelta(minutes=5)
 # Maximum bytes of a batch body: enough for MAX_BATCH_UPDATES updates of any kind.
 MAX_BATCH_BYTES = 256 * 1024
 
@@ -38,8 +38,8 @@ def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], ob
 def submit(body: object, token: str | None, client: ClientInfo) -> dict[str, Any]:
     """Submit an update and return the 200 body. Blocks until the commit.
 
-    In this order: validate, authorize, limit, record, recalculate, broadcast, respond. Raises a
-    ScoreboardError, with nothing changed, for everything a client can cause.
+    Validates, authorizes and counts against the rate limit; then the ledger records, commits and
+    publishes. Raises a ScoreboardError, with nothing changed, for everything a client can cause.
     """
     with _attempt(client) as attempt:
         try:
@@ -106,13 +106,13 @@ def _validate(body: object) -> dict[str, Any]:
     """Return the loaded update, with `achieved_at`. Raises ValidationError or InvalidInput."""
     loaded = update_schema.fast_load(json_object(body))
     value, timestamp, now = loaded["score_value"], loaded["timestamp"], datetime.now(UTC)
-    if timestamp > now + FUTURE:
+    if timestamp > now + MAX_CLOCK_AHEAD:
         problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
         raise InvalidInput("The timestamp is in the future.", problem, "timestamp_in_future")
     if current_app.config["SCORE_POLICY"] == "total" and not has_few_decimals(value):
         problem = {"score_value": [f"Must have at most {DECIMALS} decimals."]}
         raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
-    # A timestamp ahead of the clock counts as now: no later update may be older than this one.
+    # Stored as now, else updates sent after it would count as late until the clock reaches it.
     return {**loaded, "achieved_at": min(timestamp, now)}
 
 

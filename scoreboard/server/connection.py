@@ -50,7 +50,7 @@ class HttpConnection:
         self.since = time.monotonic()
         self._watch = runtime.SocketWatch(client)
         self._reading = False
-        self._read(True)
+        self._watch_input(True)
 
     @property
     def is_responding(self) -> bool:
@@ -91,7 +91,7 @@ class HttpConnection:
 
     # --- reading ---
 
-    def _read(self, on: bool) -> None:
+    def _watch_input(self, on: bool) -> None:
         if self._reading != on:
             self._reading = on
             self._watch.on_readable(self._readable if on else None)
@@ -105,7 +105,7 @@ class HttpConnection:
             data = b""
         if not data and self.is_responding:
             # The client may have closed only its sending side, and wait for the response.
-            self._read(False)
+            self._watch_input(False)
             self._closing = True
         elif not data:
             self.close()
@@ -125,7 +125,7 @@ class HttpConnection:
             # The error response follows those to all earlier requests, and is the last.
             refusal = error_response(error.status, "bad_request", error.message)
             reader.requests.append({"scoreboard.refusal": refusal})
-            self._read(False)
+            self._watch_input(False)
         if not self._processing:
             if not was_in_request or (reader.expects_body and not expected_body):
                 self.since = time.monotonic()
@@ -135,7 +135,7 @@ class HttpConnection:
                 self._send(CONTINUE)
         is_full = len(reader.requests) >= MAX_PIPELINED or reader.upgraded is not None
         if is_full and not self._closing:
-            self._read(False)
+            self._watch_input(False)
 
     # --- responding ---
 
@@ -206,25 +206,25 @@ class HttpConnection:
         self._output = self._output[sent:]
         self._watch.on_writable(self._writable if self._output else None)
         if not self.is_responding:
-            self._sent()
+            self._after_response()
 
-    def _sent(self) -> None:
+    def _after_response(self) -> None:
         self.since = time.monotonic()
         if self._closing:
             # Closing a socket with unread data resets the connection, and the client may lose the
             # response: discard input until the client closes. RFC 9112, section 9.6.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
-            self._read(True)
+            self._watch_input(True)
         elif self._reader.requests:
             # In the next loop iteration: other clients are served in between.
             self._processing = True
             runtime.call_soon(self._continue)
         else:
-            self._read(True)
+            self._watch_input(True)
 
     def _continue(self) -> None:
         if self._socket is not None:
             if len(self._reader.requests) < MAX_PIPELINED and self._reader.upgraded is None:
-                self._read(True)
+                self._watch_input(True)
             self._process_next()

@@ -233,7 +233,7 @@ class TestTokens:
         execute(update(User).where(of_suspended).values(suspended_at=datetime.now(UTC)))
         batch = [player.token, suspended.token, mint(str(uuid.uuid4())), signed_out.token]
 
-        results = services(app).roles.run_all(
+        results = services(app).token_checks.run_all(
             [tokens.read(token, "access") for token in [*batch, scorer.token]]
         )
 

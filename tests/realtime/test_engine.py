@@ -16,7 +16,7 @@ from engineio.exceptions import QueueEmpty
 from engineio.socket import Socket
 
 from scoreboard.concurrency import runtime
-from scoreboard.leaderboard.top10 import Batch
+from scoreboard.leaderboard.top10 import BoardChange
 from scoreboard.observability.metrics import SOCKET_IO
 from scoreboard.realtime import hub
 from scoreboard.realtime.socketio import engine, handlers, updates
@@ -135,7 +135,7 @@ class TestSending:
 
         for number in range(1, count + 1):
             update = {"user_id": "x" * 50_000, "new_score": number}
-            services(app).feed.offer(Batch(version + number, [update], {"top_10_scores": []}))
+            services(app).feed.offer(BoardChange(version + number, [update], {"top_10_scores": []}))
 
         received, code = pair.frames_until_close()
         sent = [message for frames in subscriber.frames for message in texts(frames)]

@@ -62,7 +62,7 @@ class SocketIOHandlers:
             serializer=StrictPacket,
             manage_session=False,
             max_http_buffer_size=MAX_MESSAGE_SIZE,
-            monitor_clients=False,  # `close_dead_clients` closes the clients that are gone
+            monitor_clients=False,  # `close_dead_and_slow_clients` closes the clients that are gone
             # Origins are checked before, in websocket/endpoint.py, by the rule in http/origins.py.
             cors_allowed_origins="*",
             cors_credentials=False,
@@ -189,7 +189,7 @@ class SocketIOHandlers:
             hub.unsubscribe(self._app, client.session)
             self._connections.leave(client)
 
-    def close_dead_clients(self, app: Flask) -> None:
+    def close_dead_and_slow_clients(self, app: Flask) -> None:
         """Close the clients that are gone or too slow to poll. Yields to the loop."""
         for engine_sid, session in runtime.yielding(self._engine.sockets.items()):
             client = self._clients.get(engine_sid)
