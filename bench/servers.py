@@ -63,6 +63,7 @@ class Ours(Server):
     """This project's `python wsgi.py`, with rate limits that the load does not reach."""
 
     name = "ours"
+    is_forked = False  # as in production
     has_batches = True
     settings: ClassVar = {"CONNECTIONS_PER_ADDRESS": "100000"}
     new_postgres = staticmethod(databases.new_database)

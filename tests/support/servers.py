@@ -11,12 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
 
+from tests.support import zygote
 from tests.support.sql import query
 from tests.support.waiting import wait_until
 
@@ -36,7 +38,12 @@ def free_port() -> int:
 
 
 class Server:
-    """A process of `python wsgi.py` or `flask run`, by default with a new SQLite database."""
+    """A process of `python wsgi.py` or `flask run`, by default with a new SQLite database.
+
+    It is forked from a process that has imported the application, unless `is_forked` is False.
+    """
+
+    is_forked = True
 
     def __init__(
         self,
@@ -65,14 +72,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        with self.log_file.open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.command()],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+        self.process = self._begin(self.command(), self.log_file, self.log_file)
         if self.max_open_files:
             limit = (self.max_open_files, self.max_open_files)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limit)
@@ -80,6 +80,17 @@ class Server:
         while not self._responds():
             assert self.process.poll() is None, f"the server ended: {self.log()}"
             assert time.monotonic() < deadline, f"the server does not respond: {self.log()}"
+
+    def _begin(
+        self, command: list[str], stdout: Path, stderr: Path
+    ) -> "subprocess.Popen | zygote.Forked":
+        """Start `python` with this command, writing to these files."""
+        if self.is_forked and zygote.can_fork(command, self.environment):
+            return zygote.fork(command, self.environment, stdout, stderr)
+        with stdout.open("a") as out, stderr.open("a") as err:
+            return subprocess.Popen(
+                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=out, stderr=err
+            )
 
     def command(self) -> list[str]:
         """Return the arguments of `python`."""
@@ -116,16 +127,15 @@ class Server:
 
     def flask(self, *arguments: str) -> str:
         """Run `flask --app scoreboard ...` with this server's settings; return its output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "scoreboard", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        command = ["-m", "flask", "--app", "scoreboard", *arguments]
+        with tempfile.TemporaryDirectory() as folder:
+            output, errors = Path(folder) / "output", Path(folder) / "errors"
+            process = self._begin(command, output, errors)
+            try:
+                assert process.wait(120) == 0, errors.read_text()
+            finally:
+                process.send_signal(signal.SIGKILL)
+            return output.read_text()
 
     def execute(self, statement: str) -> None:
         """Run a statement in this server's database."""
