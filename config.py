@@ -196,7 +196,9 @@ class Config:
     ACTIVITY_USERS_PER_ADDRESS: int = _setting(_integer(0, 300), 50)
     ACTIVITY_REGULARITY: float = _setting(_fraction, 0.02)
 
+    # Maximum body sizes in bytes; a batch of MAX_BATCH_UPDATES updates of any kind fits in its own.
     MAX_CONTENT_LENGTH = 64 * 1024
+    MAX_BATCH_CONTENT_LENGTH = 256 * 1024
     JWT_ALGORITHM = "HS256"
     JWT_ACCESS_TOKEN_EXPIRES = timedelta(minutes=15)
     JWT_REFRESH_TOKEN_EXPIRES = timedelta(days=30)

@@ -1,4 +1,4 @@
-"""The ledger: records updates in batches, one transaction each, and detects replays.
+"""The ledger: records updates in batches, one transaction each, and publishes each commit.
 
 Updates that arrive while a transaction runs form the next batch, so batches grow with the load.
 """

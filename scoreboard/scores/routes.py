@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app
 
 from .. import leaderboard
 from ..http import request
@@ -48,7 +48,7 @@ def batch() -> dict[str, Any]:
     Each update is handled as by `POST /api/score/update`: a refused update does not affect the
     rest. The body has at most 256 KiB. If the response is lost, send the same batch again.
     """
-    body = request.long_json_body(submit.MAX_BATCH_BYTES)
+    body = request.long_json_body(current_app.config["MAX_BATCH_CONTENT_LENGTH"])
     return submit.submit_all(body, request.bearer_token(), request.client_info())
 
 

@@ -24,8 +24,6 @@ from .schemas import batch_schema, update_schema
 
 # Clocks differ; a timestamp further ahead than this is refused as a mistake.
 MAX_CLOCK_AHEAD = timedelta(minutes=5)
-# Maximum bytes of a batch body: enough for MAX_BATCH_UPDATES updates of any kind.
-MAX_BATCH_BYTES = 256 * 1024
 
 
 def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], object]) -> None:
@@ -70,7 +68,8 @@ def submit_all(body: object, token: str | None, client: ClientInfo) -> dict[str,
     """
     with _attempt(client, is_batch=True) as batch:
         try:
-            bodies = batch_schema.load(json_object(body, MAX_BATCH_BYTES // 1024))["updates"]
+            max_kib = current_app.config["MAX_BATCH_CONTENT_LENGTH"] // 1024
+            bodies = batch_schema.load(json_object(body, max_kib))["updates"]
         except Exception:
             batch.claimed = tokens.claimed(token)
             raise

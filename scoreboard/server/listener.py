@@ -12,7 +12,6 @@ from flask import Flask
 
 from ..concurrency import runtime
 from ..http.request import client_address
-from ..scores.submit import MAX_BATCH_BYTES
 from ..services import services
 from .connection import HttpConnection
 
@@ -42,7 +41,7 @@ class Listener:
     def __init__(self, sockets: list[socket.socket], app: Flask) -> None:
         self.application = app
         self.limiter = services(app).refusal_limiter
-        self.max_body_size = MAX_BATCH_BYTES
+        self.max_body_size = app.config["MAX_BATCH_CONTENT_LENGTH"]
         self.stopping = False
         self._behind_proxy = app.config["TRUSTED_PROXIES"] > 0
         self.head_timeout = HEAD_TIMEOUT_BEHIND_PROXY if self._behind_proxy else HEAD_TIMEOUT
