@@ -197,8 +197,8 @@ class TestLogout:
 
     def test_a_revocation_is_kept_for_a_day_after_the_token_expires(self, app):
         for token_id, hours in [("expired for 25 h", -25), ("expired for 23 h", -23), ("valid", 1)]:
-            until = datetime.now(UTC) + timedelta(hours=hours)
-            revoke = functools.partial(revocations.revoke, token_id=token_id, until=until)
+            expires_at = datetime.now(UTC) + timedelta(hours=hours)
+            revoke = functools.partial(revocations.revoke, token_id=token_id, expires_at=expires_at)
             transactions.transaction(revoke)
 
         ids = transactions.read(lambda c: c.execute(select(RevokedToken.token_id)).scalars().all())
