@@ -271,7 +271,8 @@ class SocketWatch:
 
     def on_writable(self, call: Callable[[], object] | None) -> None:
         """Call `call` whenever more can be written; None stops that."""
-        self._writing = self._replace(self._writing, self._hub.WRITE, call)
+        if call or self._writing:
+            self._writing = self._replace(self._writing, self._hub.WRITE, call)
 
     def close(self) -> None:
         """Stop all calls. Does not close the socket."""

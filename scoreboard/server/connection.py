@@ -175,7 +175,8 @@ class HttpConnection:
             is_last, status = True, HTTPStatus.INTERNAL_SERVER_ERROR
             data = error_response(status, "server_error", "Something went wrong.")
         finally:
-            getattr(parts, "close", lambda: None)()
+            if hasattr(parts, "close"):
+                parts.close()
         if self._socket is not None:
             self._finish(data, is_last)
 
@@ -204,8 +205,11 @@ class HttpConnection:
             self.close()
             return
         self._output = self._output[sent:]
-        self._watch.on_writable(self._writable if self._output else None)
-        if not self.is_responding:
+        if self._output:
+            self._watch.on_writable(self._writable)
+            return
+        self._watch.on_writable(None)
+        if not self._processing:
             self._after_response()
 
     def _after_response(self) -> None:
