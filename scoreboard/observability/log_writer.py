@@ -116,7 +116,10 @@ class LogWriter(logging.Handler):
             is_announced = not count or self._write(f"{self._notice(count)}\n".encode(), True)
             with self.lock:
                 self._unannounced += 0 if is_announced else count
-                self._is_busy = self._queued > 0
+                announces = self._unannounced > 0 and is_announced
+                if announces:
+                    self._queue.put(b"")  # without waiting for the next line
+                self._is_busy = self._queued > 0 or announces
 
     def _write(self, data: bytes, is_notice: bool = False) -> bool:
         """Write the data; return whether all of it was written. Blocks while the reader stalls."""

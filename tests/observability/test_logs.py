@@ -1,7 +1,9 @@
 """Log lines delay no request: with a stalled or closed reader they are dropped and counted."""
 
+import contextlib
 import fcntl
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +12,8 @@ import threading
 import pytest
 import requests
 
-from scoreboard.observability.log_writer import MAX_QUEUED
+from scoreboard.observability import log_writer
+from scoreboard.observability.log_writer import MAX_QUEUED, LogWriter
 from tests.support.metrics import series
 from tests.support.servers import ROOT, RUN_MODES, SECRETS, Server
 from tests.support.waiting import wait_until
@@ -228,3 +231,25 @@ if child:
     output = run_script(tmp_path, script).stdout
 
     assert sorted(output.split()) == ["before", "child", "parent"]
+
+
+def test_lines_dropped_during_a_write_are_announced_without_another_line(monkeypatch):
+    monkeypatch.setattr(log_writer, "MAX_QUEUED", 100_000)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        writer = LogWriter(notice=lambda count: f"{count} dropped")
+        writer.use(stream)
+        received = bytearray()
+
+        writer.handle(logging.makeLogRecord({"msg": "x" * 90_000}))
+        received += os.read(reading, 1)  # the thread now waits for the reader of the pipe
+        writer.handle(logging.makeLogRecord({"msg": "y" * 20_000}))
+        os.set_blocking(reading, False)
+
+        def is_announced():
+            with contextlib.suppress(BlockingIOError):
+                received.extend(os.read(reading, 65536))
+            return received.endswith(b"1 dropped\n")
+
+        wait_until(is_announced)
+    os.close(reading)
