@@ -6,21 +6,25 @@ from typing import Any
 from ...errors import ScoreboardError
 from ...http.json import dumps
 
-_MISMATCH = ("transport_mismatch", "This session uses a WebSocket and takes no polling requests.")
-_ENDED = ("session_ended", "This session has ended: connect again.")
+_MISMATCH = ScoreboardError(
+    "This session uses a WebSocket and takes no polling requests.", "transport_mismatch"
+)
+_ENDED = ScoreboardError("This session has ended: connect again.", "session_ended")
 # By the start of the library's error message.
 _REFUSALS = {
-    "Invalid transport": ("unknown_transport", "The transport must be polling or websocket."),
-    "The client is using an unsupported version": (
-        "unsupported_protocol",
+    "Invalid transport": ScoreboardError(
+        "The transport must be polling or websocket.", "unknown_transport"
+    ),
+    "The client is using an unsupported version": ScoreboardError(
         "Use version 4 of Engine.IO (EIO=4), as Socket.IO clients since version 3 do.",
+        "unsupported_protocol",
     ),
     "Not connected": _MISMATCH,
     "Unexpected HTTP request": _MISMATCH,
     "Invalid session": _ENDED,
     "Session": _ENDED,
 }
-_BAD_REQUEST = ("bad_request", "This is not a request of Engine.IO.")
+_BAD_REQUEST = ScoreboardError("This is not a request of Engine.IO.", "bad_request")
 
 
 def bad_request(message: str | None = None) -> dict[str, Any]:
@@ -29,8 +33,7 @@ def bad_request(message: str | None = None) -> dict[str, Any]:
     It gives no message when it has ended the session, after a malformed packet or a second poll.
     """
     known = (refused for start, refused in _REFUSALS.items() if (message or "").startswith(start))
-    code, text = _ENDED if message is None else next(known, _BAD_REQUEST)
-    return refusal(ScoreboardError(text, code))
+    return refusal(_ENDED if message is None else next(known, _BAD_REQUEST))
 
 
 def method_not_allowed() -> dict[str, Any]:
