@@ -64,6 +64,13 @@ def _fraction(text: str) -> float:
     return float(text)
 
 
+def _score(text: str) -> float:
+    # Plain digits: Python would also accept `nan` and `1_0`. Beyond 2**53 - 1 doubles skip integers.
+    if not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,9})?", text, re.ASCII) or abs(float(text)) >= 2**53:
+        raise ValueError("must be a number such as 0 or -12.5")
+    return float(text)
+
+
 def _rate_limit(text: str) -> str:
     try:
         limits = parse_many(text)
@@ -175,6 +182,9 @@ class Config:
     PORT: int | None = _setting(_integer(0, 65535), None)
     CORS_ORIGINS: tuple[str, ...] = _setting(_origins, ())
     SCORE_POLICY: str = _setting(_choice(*POLICIES), "latest")
+    SCORE_MIN: float | None = _setting(_score, None)
+    SCORE_MAX: float | None = _setting(_score, None)
+    SCORE_SUBMIT: str = _setting(_choice("player", "scorer"), "player")
     SCORE_RATE_LIMIT: str = _setting(_rate_limit, "60/minute")
     AUTH_RATE_LIMIT: str = _setting(_rate_limit, "100/minute")
     LOGIN_RATE_LIMIT: str = _setting(_rate_limit, "10/minute")

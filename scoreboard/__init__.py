@@ -9,6 +9,7 @@ from . import (
     anomalies,
     apidocs,
     auth,
+    boards,
     cli,
     db,
     extensions,
@@ -26,7 +27,9 @@ from .ops import doctor
 from .realtime import hub
 from .scores import submit
 
-BLUEPRINTS = (auth.bp, scores.bp, leaderboard.bp, admin.bp, ops.bp, apidocs.bp, web.bp)
+BLUEPRINTS = (
+    *(auth.bp, scores.bp, leaderboard.bp, boards.bp, admin.bp, ops.bp, apidocs.bp, web.bp),
+)
 
 
 def create_app(config: Config | None = None) -> Flask:
@@ -43,6 +46,7 @@ def create_app(config: Config | None = None) -> Flask:
     http.init_app(app)
     auth.init_app(app)
     anomalies.init_app(app)
+    boards.init_app(app)
     leaderboard.init_app(app)
     hub.init_app(app)
     submit.init_app(app, publish=hub.publish, observe=anomalies.observe)

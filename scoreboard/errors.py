@@ -88,6 +88,20 @@ class ScoreOutOfRange(InvalidInput):
         super().__init__("This update would take the total out of range.", problem)
 
 
+class BoardClosed(ScoreboardError):
+    """The board does not take updates now."""
+
+    code = "board_closed"
+    message = "This board is closed: it takes no updates now."
+
+
+class SeasonOver(ScoreboardError):
+    """The update requires a season that is not the current one."""
+
+    code = "season_over"
+    message = "This season is not the current one: leave `season` out, or name the current one."
+
+
 class Replayed(ScoreboardError):
     """The request was accepted before; `receipt` is None unless the caller may see it."""
 
@@ -131,10 +145,23 @@ class NotFound(ScoreboardError):
     status, code = 404, "not_found"
 
 
+class UnknownBoard(NotFound):
+    """The board does not exist, or is archived; in an update this is an invalid field."""
+
+    code = "unknown_board"
+    message = "There is no board with this id."
+
+
 class Conflict(ScoreboardError):
     """The request conflicts with stored data, such as a taken name or a score already voided."""
 
     status, code = 409, "conflict"
+
+
+class BoardInUse(Conflict):
+    """The board cannot change in this way, because it is used."""
+
+    code = "board_in_use"
 
 
 class RateLimited(ScoreboardError):

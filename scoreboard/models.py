@@ -1,9 +1,10 @@
-"""Database tables: users, scores, standings, the board version, revoked tokens and flags."""
+"""Database tables: users, boards, seasons, scores, standings, revoked tokens and flags."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     CheckConstraint,
     ColumnElement,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    Text,
     TypeDecorator,
     text,
 )
@@ -27,6 +29,8 @@ from .permissions import ROLES
 MAX_SCORE = 2**53 - 1
 # Shown for a total that exceeds MAX_SCORE by a fraction.
 MAX_TOTAL = 2**53
+# The board that always exists: endpoints, events and connections that name no board mean it.
+MAIN = "main"
 
 
 class _SqliteDateTime(sqlite.DATETIME):
@@ -96,11 +100,87 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class Board(Base):
+    """A board: a title and the rules by which it ranks users.
+
+    A board without `source` is a ledger: it takes updates. A derived board, one with a source,
+    ranks the updates of that ledger by rules of its own. `reset` is None or the fields of
+    `boards.seasons.Reset`. `next_change_at` is when the season ends, or the board opens or closes,
+    whichever is first; at that time `state` ("open" or "closed") or the season changes. Policy,
+    bounds, `submit` and `public` of `main` are settings: its columns are not used.
+    """
+
+    __tablename__ = "boards"
+
+    board_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    title: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str | None] = mapped_column(ForeignKey("boards.board_id"), index=True)
+    policy: Mapped[str] = mapped_column(String(8), default="latest")
+    order: Mapped[str] = mapped_column(String(4), default="desc")
+    format: Mapped[str] = mapped_column(String(8), default="number")
+    min_score: Mapped[float | None] = mapped_column(Double)
+    max_score: Mapped[float | None] = mapped_column(Double)
+    submit: Mapped[str] = mapped_column(String(8), default="player")
+    public: Mapped[bool] = mapped_column(default=True)
+    opens_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    closes_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reset: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    state: Mapped[str] = mapped_column(String(8), default="open")
+    next_change_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    archived_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Season(Base):
+    """A season of a board, numbered from 1. It has the updates from `starts_at` to `ends_at`.
+
+    `ends_at` is exclusive, and None if the season ends only by hand. A season that has ended has
+    the time of its end. The scores of the season have ids greater than `after_score_id`.
+    """
+
+    __tablename__ = "seasons"
+
+    board_id: Mapped[str] = mapped_column(ForeignKey("boards.board_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    starts_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    after_score_id: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class BoardVersion(Base):
+    """The columns of a board that its transactions change; one row per board.
+
+    `stamp` is random and changes with each change of the board: it is in the ETags, and
+    distinguishes equal version numbers of different boards, such as a restored one. `season` is the
+    number of the current season.
+
+    The other columns are used by ledgers alone. Every transaction that may change the ledger or its
+    derived boards increments `version` and so locks the row until it commits: versions follow the
+    commits without a gap, which gives one order of all updates, across processes. `clock` is the
+    latest server time given to an update, in microseconds since the epoch; unlike the clock of a
+    machine it never goes back. `settings_version` is incremented when the settings, a state or a
+    season of these boards change.
+    """
+
+    __tablename__ = "board_versions"
+
+    board_id: Mapped[str] = mapped_column(ForeignKey("boards.board_id"), primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, default=0)
+    stamp: Mapped[str] = mapped_column(String(16))
+    clock: Mapped[int] = mapped_column(BigInteger, default=0)
+    settings_version: Mapped[int] = mapped_column(BigInteger, default=0)
+    season: Mapped[int] = mapped_column(default=1)
+
+
 _VOIDED = text("voided_at IS NOT NULL")
 
 
 class Score(Base):
     """One accepted update, kept as history.
+
+    `board_id` is the ledger to which it was submitted, `season` that ledger's season. `derived` is
+    JSON text, the season and the user's score after it on each derived board in which it counts:
+    `{"weekly": [7, 120]}`. It is None if there is no such board.
 
     `identity` distinguishes a replay from a new request of the same submitter: the nonce or,
     without one, timestamp and value as sent. `created_at` is the server time. `achieved_at` is the
@@ -114,16 +194,18 @@ class Score(Base):
     __tablename__ = "scores"
     __table_args__ = (
         # An index, not a constraint: SQLite can replace it without copying the table.
-        Index("score_identity", "user_id", "submitted_by", "identity", unique=True),
+        Index("score_identity", "user_id", "submitted_by", "identity", "board_id", unique=True),
         CheckConstraint(_within_range("score_value", MAX_SCORE), name="score_value_range"),
-        Index("scores_by_version", "version"),
-        Index("scores_of_user", "user_id", "score_id"),
+        Index("scores_by_version", "board_id", "version"),
+        Index("scores_of_user", "user_id", "board_id", "score_id"),
         Index("scores_voided", "user_id", sqlite_where=_VOIDED, postgresql_where=_VOIDED),
     )
 
     score_id: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
     )
+    board_id: Mapped[str] = mapped_column(String(32), server_default=MAIN)
+    season: Mapped[int] = mapped_column(server_default="1")
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"))
     score_value: Mapped[float] = mapped_column(Double)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -134,48 +216,35 @@ class Score(Base):
     score: Mapped[float] = mapped_column(Double)
     applied: Mapped[bool]
     version: Mapped[int | None] = mapped_column(BigInteger)
+    derived: Mapped[str | None] = mapped_column(Text)
     voided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     voided_by: Mapped[str | None] = mapped_column(ForeignKey("users.user_id"))
     void_reason: Mapped[str | None] = mapped_column(String(200))
 
 
 class Standing(Base):
-    """A user's current score: one row per user, written in the same transaction as the update.
+    """A user's score in a season of a board, written in the same transaction as the update.
 
-    `remainder` is the exact total minus `score`, in billionths: 0 wherever the shortest decimal of
-    `score` is exact. `reached_at` is the server time at which `score` got its current value,
-    `achieved_at` the timestamp of the update that set it, `score_id` the id of that update. A
-    hidden user keeps a standing but is not on the board.
+    `rank_key` is the score, negated where lower is better: the highest key is first. `remainder` is
+    the exact total minus the score, in billionths: 0 wherever the shortest decimal of the score is
+    exact. `reached_at` is the server time at which the score got its current value, `achieved_at`
+    the timestamp of the update that set it, `score_id` the id of that update. A hidden user keeps a
+    standing but is not on the board.
     """
 
     __tablename__ = "standings"
-    __table_args__ = (CheckConstraint(_within_range("score", MAX_TOTAL), name="standing_range"),)
+    __table_args__ = (CheckConstraint(_within_range("rank_key", MAX_TOTAL), name="standing_range"),)
 
+    # Without a foreign key, as in scores: each row written would lock the row of its board.
     user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
-    score: Mapped[float] = mapped_column(Double)
+    board_id: Mapped[str] = mapped_column(String(32), primary_key=True, server_default=MAIN)
+    season: Mapped[int] = mapped_column(primary_key=True, server_default="1", autoincrement=False)
+    rank_key: Mapped[float] = mapped_column(Double)
     remainder: Mapped[int] = mapped_column(server_default="0")
     reached_at: Mapped[datetime] = mapped_column(UtcDateTime)
     achieved_at: Mapped[datetime] = mapped_column(UtcDateTime)
     score_id: Mapped[int] = mapped_column(ForeignKey("scores.score_id"))
     hidden: Mapped[bool] = mapped_column(default=False)
-
-
-class BoardVersion(Base):
-    """The board's version: one row, incremented by every transaction that may change the board.
-
-    The transaction locks the row until it commits, so versions follow the commits without a gap:
-    one order of all updates, across processes. `stamp` is random and changes with each version: it
-    distinguishes equal version numbers of different boards, such as a restored one. `clock` is the
-    latest server time given to an update, in microseconds since the epoch; unlike the clock of a
-    machine it never goes back.
-    """
-
-    __tablename__ = "board_version"
-
-    only: Mapped[bool] = mapped_column(primary_key=True, default=True)
-    version: Mapped[int] = mapped_column(BigInteger)
-    stamp: Mapped[str] = mapped_column(String(16))
-    clock: Mapped[int] = mapped_column(BigInteger)
 
 
 class RevokedToken(Base):
@@ -205,9 +274,9 @@ class Flag(Base):
 
 
 def standing_order() -> tuple[ColumnElement[Any], ...]:
-    """Return the order of the board: highest score, then earliest `reached_at`, then `user_id`."""
-    return Standing.score.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
+    """Return the order of a board: best score, then earliest `reached_at`, then `user_id`."""
+    return Standing.rank_key.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
 
 
-# Contains every column that the board shows, so that reads never touch the table.
-Index("standings_in_order", Standing.hidden, *standing_order())
+# Contains every column that a board shows, so that reads never touch the table.
+Index("standings_in_order", Standing.board_id, Standing.season, Standing.hidden, *standing_order())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .anomalies.service import AnomalyDetector
     from .apidocs.documents import ApiDocuments
+    from .boards.directory import BoardDirectory
     from .concurrency.bounded_queue import BoundedQueue
     from .concurrency.coalescer import Coalescer
     from .db.rate_limits import MemoryLimits
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
     from .observability.metrics import Metrics
     from .observability.recent import Recent
     from .realtime.connections import Connections
-    from .realtime.feed import Feed
     from .realtime.hub import Subscribers
-    from .scores.ledger import Ledger
+    from .scores.ledger import Ledgers
 
 
 class Services:
@@ -52,11 +52,13 @@ class Services:
     token_checks: Coalescer[Any, Any]
     password_queue: BoundedQueue
     session_revoked: Callable[[str, datetime], None]
+    # boards
+    boards: BoardDirectory
     # leaderboard
     top10_cache: Top10Cache
     leaderboard_reads: LeaderboardReads
     # scores
-    ledger: Ledger
+    ledgers: Ledgers
     observe_attempt: Callable[[Attempt], object]
     void_lock: threading.Lock  # voids are computed one at a time
     # anomalies
@@ -64,7 +66,6 @@ class Services:
     # realtime
     subscribers: Subscribers
     connections: Connections
-    feed: Feed
     socketio: SocketIO
     # apidocs
     api_documents: ApiDocuments

@@ -47,6 +47,7 @@ LAYERS = (
     {"web", "admin", "ops", "apidocs"},
     {"realtime", "anomalies"},
     {"scores", "leaderboard"},
+    {"boards"},
     {"auth"},
     {"db", "http", "observability"},
     {"concurrency", "errors", "permissions", "models", "extensions", "services"},

@@ -5,6 +5,12 @@ from typing import Any
 from flask import Blueprint, g, request
 
 from ..anomalies import flags
+from ..boards.schemas import (
+    board_object_schema,
+    board_reference_schema,
+    changes_schema,
+    new_board_schema,
+)
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
 from . import monitoring, service
@@ -24,6 +30,7 @@ from .schemas import (
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
+BOARD: dict[str, Any] = {**ADMIN, "path": board_reference_schema, "errors": ["unknown_board"]}
 USER: dict[str, Any] = {**ADMIN, "path": user_reference_schema, "errors": ["unknown_user"]}
 
 
@@ -96,6 +103,39 @@ def suspend(user_id: str) -> dict[str, Any]:
 def reinstate(user_id: str) -> dict[str, Any]:
     """Allow a suspended user to sign in again."""
     return user_schema.dump(service.reinstate(g.moderator, user_id))
+
+
+@bp.post("/boards")
+@Documented({201: board_object_schema}, body=new_board_schema, errors=["board_exists"], **ADMIN)
+def create_board() -> tuple[dict[str, Any], int]:
+    """Create a board: one that takes updates, or one derived from such a board."""
+    return service.create_board(g.moderator, json_body()), 201
+
+
+@bp.patch("/boards/<board>")
+@Documented(
+    {200: board_object_schema},
+    body=changes_schema,
+    **{**BOARD, "errors": ["unknown_board", "board_in_use"]},
+)
+def change_board(board: str) -> dict[str, Any]:
+    """Change the settings of a board. Policy and order are fixed after the first score."""
+    return service.change_board(g.moderator, board, json_body())
+
+
+@bp.post("/boards/<board>/seasons")
+@Documented({201: board_object_schema}, **BOARD)
+def end_season(board: str) -> tuple[dict[str, Any], int]:
+    """End the current season of a board now, and open the next."""
+    return service.end_season(g.moderator, board), 201
+
+
+@bp.delete("/boards/<board>")
+@Documented({204: None}, **{**BOARD, "errors": ["unknown_board", "board_in_use"]})
+def archive_board(board: str) -> tuple[str, int]:
+    """Archive a board: it is no longer listed or fed, and only admins can read it."""
+    service.archive_board(g.moderator, board)
+    return "", 204
 
 
 @bp.post("/scores/<score_id>/void")

@@ -3,14 +3,16 @@
 Each action blocks for its transactions, takes effect at once, and is in the audit log.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import Connection, update
 
 from ..auth import accounts, revocations, tokens
+from ..boards import service as boards
+from ..boards import store
 from ..db import transactions
 from ..errors import NotFound, NotPermitted
 from ..http.fields import json_object
@@ -18,7 +20,6 @@ from ..http.request import ClientInfo
 from ..models import Standing, User
 from ..observability import audit
 from ..scores import history
-from ..scores.policy import POLICIES
 from ..services import services
 from .schemas import role_schema, score_reference_schema, user_reference_schema, void_schema
 
@@ -80,14 +81,15 @@ def _change(
     def write(connection: Connection) -> None:
         if values:
             connection.execute(update(User).where(User.user_id == valid_id).values(values))
-        if "hidden_at" in values:
-            standing = update(Standing).where(Standing.user_id == valid_id)
-            connection.execute(standing.values(hidden=values["hidden_at"] is not None))
         if revokes:
             revocations.revoke_user(connection, valid_id)
 
+    def write_standings(connection: Connection) -> Collection[str]:
+        write(connection)
+        return _set_hidden(connection, valid_id, values["hidden_at"] is not None)
+
     if "hidden_at" in values:
-        services().ledger.change(write)
+        services().ledgers.change_all(write_standings)
     else:
         transactions.transaction(write)
     if revokes:
@@ -95,6 +97,14 @@ def _change(
     audit.moderation(by.client, by.user_id, action, {"user_id": valid_id}, reason=None)
     services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
     return _account(valid_id)
+
+
+def _set_hidden(connection: Connection, user_id: str, hidden: bool) -> Collection[str]:
+    """Show or hide the user's standings in all seasons; return the ledgers of these boards."""
+    statement = update(Standing).where(Standing.user_id == user_id).values(hidden=hidden)
+    board_ids = set(connection.execute(statement.returning(Standing.board_id)).scalars())
+    store.touch(connection, board_ids)
+    return store.ledgers_of(connection, board_ids)
 
 
 def _account(user_id: str) -> accounts.Account:
@@ -112,9 +122,39 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     """
     valid_id = score_reference_schema.load({"score_id": score_id})["score_id"]
     reason = void_schema.load(json_object(body))["reason"]
-    policy = POLICIES[current_app.config["SCORE_POLICY"]]
     with services().void_lock:
-        voided = history.void(valid_id, by.user_id, reason, policy, services().ledger.change)
+        voided = history.void(valid_id, by.user_id, reason)
     target = {"user_id": voided.user_id, "score_id": valid_id}
     audit.moderation(by.client, by.user_id, "void", target, reason)
     return voided
+
+
+def create_board(by: Moderator, body: object) -> dict[str, Any]:
+    """Create a board; see `boards.service.create`."""
+    created = boards.create(body)
+    _log_board(by, "create-board", created["board_id"])
+    return created
+
+
+def change_board(by: Moderator, board_id: str, body: object) -> dict[str, Any]:
+    """Change the settings of a board; see `boards.service.change`."""
+    changed = boards.change(board_id, body)
+    _log_board(by, "change-board", board_id)
+    return changed
+
+
+def end_season(by: Moderator, board_id: str) -> dict[str, Any]:
+    """End the current season of a board; see `boards.service.end_season`."""
+    changed = boards.end_season(board_id)
+    _log_board(by, "end-season", board_id)
+    return changed
+
+
+def archive_board(by: Moderator, board_id: str) -> None:
+    """Archive a board; see `boards.service.archive`."""
+    boards.archive(board_id)
+    _log_board(by, "archive-board", board_id)
+
+
+def _log_board(by: Moderator, action: str, board_id: str) -> None:
+    audit.moderation(by.client, by.user_id, action, {"board": board_id}, reason=None)

@@ -8,20 +8,23 @@ from typing import Any
 
 from sqlalchemy import Connection, false, insert, select
 
+from ..boards.board import BoardState
 from ..db import transactions
-from ..models import Score, Standing, User
+from ..models import MAIN, Score, Standing, User
+from ..services import services
 
 # Rows per transaction: enough to be fast, few enough not to block other writers for long.
 CHUNK_SIZE = 5_000
 
 
 def seed_players(count: int, scores: bool) -> list[dict[str, Any]]:
-    """Create players, each with a random score if `scores`; return their rows. Blocks."""
+    """Create players, each with a random score in `main` if `scores`; return their rows. Blocks."""
     prefix = f"player-{secrets.token_hex(4)}"
     players = [_player(f"{prefix}-{number}") for number in range(count)]
+    main = services().boards.get(MAIN)
     for start in range(0, count, CHUNK_SIZE):
         chunk = players[start : start + CHUNK_SIZE]
-        transactions.transaction(partial(_insert, players=chunk, scores=scores))
+        transactions.transaction(partial(_insert, players=chunk, scores=scores, board=main))
     return players
 
 
@@ -36,15 +39,24 @@ def _player(name: str) -> dict[str, Any]:
     }
 
 
-def _insert(connection: Connection, players: list[dict[str, Any]], scores: bool) -> None:
+def _insert(
+    connection: Connection, players: list[dict[str, Any]], scores: bool, board: BoardState
+) -> None:
     connection.execute(insert(User), players)
     if scores:
         user_ids = [player["user_id"] for player in players]
-        _, moments = transactions.next_version(connection, len(user_ids))
-        connection.execute(insert(Score), list(map(_score, user_ids, moments)))
+        version = transactions.next_version(connection, len(user_ids))
+        assert version, "the board main always exists"
+        times = transactions.moments(version.clock, len(user_ids))
+        rows = [
+            _score(user_id, now, board.season) for user_id, now in zip(user_ids, times, strict=True)
+        ]
+        connection.execute(insert(Score), rows)
         columns = {
             "user_id": Score.user_id,
-            "score": Score.score,
+            "board_id": Score.board_id,
+            "season": Score.season,
+            "rank_key": board.sign * Score.score,
             "reached_at": Score.created_at,
             "achieved_at": Score.achieved_at,
             "score_id": Score.score_id,
@@ -54,9 +66,10 @@ def _insert(connection: Connection, players: list[dict[str, Any]], scores: bool)
         connection.execute(insert(Standing).from_select(list(columns), standings))
 
 
-def _score(user_id: str, now: datetime) -> dict[str, Any]:
+def _score(user_id: str, now: datetime, season: int) -> dict[str, Any]:
     value = float(secrets.randbelow(1_000_000))
     return {
+        "season": season,
         "user_id": user_id,
         "score_value": value,
         "created_at": now,

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from alembic.migration import MigrationContext
@@ -42,7 +42,7 @@ from ..concurrency import runtime
 from ..concurrency.bounded_queue import BoundedQueue
 from ..errors import DATABASE_ERRORS, DatabaseUnavailable
 from ..extensions import Base, db, migrate
-from ..models import BoardVersion, RevokedToken
+from ..models import MAIN, BoardVersion, RevokedToken
 from ..services import services
 from . import engine
 from .engine import POSTGRES_BEGIN_READ, POSTGRES_BEGIN_WRITE
@@ -72,7 +72,8 @@ _NEXT_VERSION = (
         clock=case((BoardVersion.clock < _NOW, _NOW), else_=BoardVersion.clock)
         + bindparam("count", type_=BigInteger),
     )
-    .returning(BoardVersion.version, BoardVersion.clock)
+    .where(BoardVersion.board_id == bindparam("ledger_id"))
+    .returning(BoardVersion.version, BoardVersion.clock, BoardVersion.settings_version)
     .execution_options(synchronize_session=False)
 )
 
@@ -101,9 +102,10 @@ class Database:
             # fail with a writer that found the file locked.
             self._queue = BoundedQueue(1, MAX_WAITING, WAIT_TIMEOUT, shared=DATABASE_ERRORS)
         else:
-            # One connection is reserved for the ledger, which has one transaction at a time.
+            # One connection is reserved for ledgers. A second ledger that writes meanwhile queues.
             size = sql_engine.pool.size()  # type: ignore[attr-defined]
             self._queue = BoundedQueue(max(1, size - 1), MAX_WAITING, WAIT_TIMEOUT)
+        self._reserved = threading.Semaphore(1)
         self._state_lock = threading.Lock()
         self.is_down = False
         # Whether the last write succeeded, and its time (`time.monotonic`).
@@ -139,7 +141,7 @@ class Database:
         begin = POSTGRES_BEGIN_WRITE if access in WRITES else POSTGRES_BEGIN_READ
         if access is Access.QUERY:
             begin = ""
-        with contextlib.nullcontext() if access is Access.LEDGER_WRITE else self._queue.slot():
+        with self._slot(access):
             deadline = time.monotonic() + DEADLINE
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 if self.is_down:
@@ -162,6 +164,18 @@ class Database:
                         continue
                     raise
         raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _slot(self, access: Access) -> Iterator[None]:
+        """Wait for a connection; a ledger uses the reserved one if that is free."""
+        if access is Access.LEDGER_WRITE and self._reserved.acquire(blocking=False):
+            try:
+                yield
+            finally:
+                self._reserved.release()
+        else:
+            with self._queue.slot():
+                yield
 
     @contextlib.contextmanager
     def _connected(self, begin: str, deadline: float = math.inf) -> Iterator[Connection]:
@@ -221,7 +235,8 @@ class Database:
 
     def _write_nothing(self, connection: Connection) -> None:
         if self.is_sqlite:
-            connection.execute(update(BoardVersion).values(stamp=BoardVersion.stamp))
+            main = update(BoardVersion).where(BoardVersion.board_id == MAIN)
+            connection.execute(main.values(stamp=BoardVersion.stamp))
             return
         now = datetime.now(UTC)
         row = {"token_id": secrets.token_hex(16), "revoked_at": now, "expires_at": now}
@@ -312,20 +327,41 @@ def _begin_and_work(connection: Connection, work: Callable[[Connection], T]) -> 
         return work(connection)
 
 
-def next_version(connection: Connection, count: int = 0) -> tuple[int, Iterator[datetime]]:
-    """Increment the board's version and lock it: other processes wait until the commit.
+class LedgerVersion(NamedTuple):
+    """A version of a ledger, made by `next_version`. `clock` is in microseconds since the epoch."""
 
-    Returns the version and `count` server times, a microsecond apart. Each is later than all times
-    of earlier versions, whichever process made them and however its clock has changed.
+    version: int
+    clock: int
+    settings_version: int
+
+
+def next_version(
+    connection: Connection, count: int = 0, ledger_id: str = MAIN
+) -> LedgerVersion | None:
+    """Increment the version of a ledger and lock it: other processes wait until the commit.
+
+    Its clock moves on by `count` updates, whose server times are `moments(clock, count)`: later
+    than all times of earlier versions, whichever process made them and however its clock has
+    changed. Returns None if there is no such ledger.
     """
     parameters = {
+        "ledger_id": ledger_id,
         "new_stamp": secrets.token_hex(8),
         "now": time.time_ns() // 1000,
         "count": count,
     }
-    version, clock = connection.execute(_NEXT_VERSION, parameters).one()
-    times = range(clock - count + 1, clock + 1)
-    return version, (EPOCH + timedelta(microseconds=microseconds) for microseconds in times)
+    row = connection.execute(_NEXT_VERSION, parameters).first()
+    return LedgerVersion(*row) if row else None
+
+
+def moments(clock: int, count: int) -> Iterator[datetime]:
+    """Return `count` server times, a microsecond apart; the last is the clock."""
+    return map(moment_of, range(clock - count + 1, clock + 1))
+
+
+def moment_of(microseconds: int) -> datetime:
+    """Return the time that is this many microseconds after the epoch."""
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def is_any(column: Any, parameter: str, dialect: str) -> ColumnElement[bool]:

@@ -15,6 +15,7 @@ from ..models import MAX_SCORE
 MAX_FIELDS = 20
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+BOARD_ID = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 NOT_A_TIME = "Must be a time in ISO 8601, as in 2026-01-31T12:00:00Z."
 # A rough ISO 8601 check first: `datetime.fromisoformat` accepts any separator and a trailing NUL.
 TIMESTAMP = re.compile(
@@ -29,6 +30,15 @@ class UserId(fields.Field[str]):
         if not isinstance(value, str) or not UUID.fullmatch(value):
             raise ValidationError("Must be a user id: a UUID in text.")
         return value.lower()
+
+
+class BoardId(fields.Field[str]):
+    """The id of a board."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str) or not BOARD_ID.fullmatch(value):
+            raise ValidationError("Must be 1 to 32 characters of a-z 0-9 -.")
+        return value
 
 
 class ScoreValue(fields.Field[float]):

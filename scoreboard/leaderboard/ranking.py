@@ -24,13 +24,13 @@ from sqlalchemy.sql import operators
 
 from ..errors import NotFound
 from ..http.fields import moment, number
-from ..models import BoardVersion, Standing, User, standing_order
+from ..models import MAIN, BoardVersion, Standing, User, standing_order
 
 
 class SortKey(NamedTuple):
     """The key by which a standing is sorted."""
 
-    score: float
+    rank_key: float
     reached_at: datetime
     user_id: str
 
@@ -49,26 +49,47 @@ class PageEnd:
     stamp: str
 
 
+Totals = dict[tuple[str, int], tuple[str, int]]
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """The board at one moment. `totals` caches the number of entries at one stamp."""
+    """A season of a board at one moment.
+
+    `sign` is the factor between scores and rank keys. `totals` caches the number of entries, by
+    board and season, with the stamp at which they were counted.
+    """
 
     connection: Connection
+    board_id: str
+    season: int
+    sign: int
     stamp: str
-    totals: dict[str, int]
+    totals: Totals
 
     def total(self) -> int:
         """Return the number of entries; counts them unless they were counted at this stamp."""
-        if self.stamp not in self.totals:
-            self.totals.clear()
-            self.totals[self.stamp] = int(self.connection.execute(TOTAL).scalar_one())
-        return self.totals[self.stamp]
+        key = self.board_id, self.season
+        stamp, total = self.totals.get(key, ("", 0))
+        if stamp != self.stamp:
+            total = int(self.execute(TOTAL).scalar_one())
+            self.totals[key] = self.stamp, total
+        return total
+
+    def execute(self, statement: Executable, **parameters: Any) -> Any:
+        """Execute a statement on the standings of this season."""
+        where = {"board_id": self.board_id, "season": self.season}
+        return self.connection.execute(statement, {**where, **parameters})
 
 
 _COLUMNS = [(term.element, term.modifier is operators.desc_op) for term in standing_order()]
 _BACKWARD = [column.asc() if descending else column.desc() for column, descending in _COLUMNS]
-_KEYS = select(Standing.score, Standing.reached_at, Standing.user_id)
-_VISIBLE = Standing.hidden.is_(False)
+_KEYS = select(Standing.rank_key, Standing.reached_at, Standing.user_id)
+_VISIBLE = and_(
+    Standing.board_id == bindparam("board_id"),
+    Standing.season == bindparam("season"),
+    Standing.hidden.is_(False),
+)
 
 
 def _ranges(forward: bool) -> list[ColumnElement[bool]]:
@@ -99,14 +120,22 @@ AFTER = [_scan(condition, forward=True) for condition in _ranges(forward=True)]
 BEFORE = [_scan(condition, forward=False) for condition in _ranges(forward=False)]
 COUNT_BEFORE = _count(*_ranges(forward=False))
 TOTAL = _count(_VISIBLE)
+_OF_USER = _KEYS.where(_VISIBLE, Standing.user_id == bindparam("user_id"))
+_OF_USERS = _KEYS.where(
+    _VISIBLE, Standing.user_id.in_(bindparam("user_ids", expanding=True))
+).order_by(*standing_order())
+_STAMP = select(BoardVersion.stamp, BoardVersion.season).where(
+    BoardVersion.board_id == bindparam("board_id")
+)
 _USERNAMES = select(User.user_id, User.username).where(
     User.user_id.in_(bindparam("user_ids", expanding=True))
 )
 
 
-def stamp(connection: Connection) -> str:
-    """Return the stamp of the board's version; every change makes a new one."""
-    return connection.execute(select(BoardVersion.stamp)).scalar_one()
+def stamp(connection: Connection, board_id: str = MAIN) -> tuple[str, int]:
+    """Return the stamp and the season of a board; every change makes a new stamp."""
+    found = connection.execute(_STAMP, {"board_id": board_id}).one()
+    return found.stamp, found.season
 
 
 def page(
@@ -116,36 +145,42 @@ def page(
 
     Counts no rows if the board has not changed since `after` was issued.
     """
-    connection, rank, position = snapshot.connection, 1, 1
+    rank, position = 1, 1
     if after is None:
-        keys = _read(connection, FIRST, None, limit + 1)
+        keys = _read(snapshot, FIRST, None, limit + 1)
     else:
-        keys = _read(connection, AFTER, after.key, limit + 1)
+        keys = _read(snapshot, AFTER, after.key, limit + 1)
         if keys and after.stamp != snapshot.stamp:
-            rank, position = rank_of(connection, keys[0])
+            rank, position = rank_of(snapshot, keys[0])
         elif keys:
             position = after.position + 1
-            rank = after.rank if keys[0].score == after.key.score else position
-    entries = _entries(connection, keys[:limit], rank, position)
+            rank = after.rank if keys[0].rank_key == after.key.rank_key else position
+    entries = _entries(snapshot, keys[:limit], rank, position)
     if len(keys) <= limit:
         return entries, None
     end = entries[-1]
     return entries, PageEnd(keys[limit - 1], end["rank"], end["position"], snapshot.stamp)
 
 
-def neighbours(connection: Connection, user_id: str, around: int) -> tuple[Entry, list[Entry]]:
+def of_users(snapshot: Snapshot, user_ids: Sequence[str]) -> list[Entry]:
+    """Return the entries of these users, ranked among themselves. Others are left out."""
+    keys = [SortKey(*row) for row in snapshot.execute(_OF_USERS, user_ids=list(user_ids))]
+    return _entries(snapshot, keys, 1, 1)
+
+
+def neighbours(snapshot: Snapshot, user_id: str, around: int) -> tuple[Entry, list[Entry]]:
     """Return the user's entry, and a list of it with up to `around` entries on either side.
 
     Raises NotFound if the user does not exist or is not on the board.
     """
-    row = connection.execute(_KEYS.where(_VISIBLE, Standing.user_id == user_id)).one_or_none()
+    row = snapshot.execute(_OF_USER, user_id=user_id).one_or_none()
     if row is None:
-        check_user(connection, user_id)
+        check_user(snapshot.connection, user_id)
         raise NotFound("This user is not on the board.", "not_ranked")
     key = SortKey(*row)
-    before = _read(connection, BEFORE, key, around)[::-1]
-    keys = [*before, key, *_read(connection, AFTER, key, around)]
-    entries = _entries(connection, keys, *rank_of(connection, keys[0]))
+    before = _read(snapshot, BEFORE, key, around)[::-1]
+    keys = [*before, key, *_read(snapshot, AFTER, key, around)]
+    entries = _entries(snapshot, keys, *rank_of(snapshot, keys[0]))
     return entries[len(before)], entries
 
 
@@ -155,34 +190,32 @@ def check_user(connection: Connection, user_id: str) -> None:
         raise NotFound("There is no user with this user_id.", "unknown_user")
 
 
-def rank_of(connection: Connection, key: SortKey) -> tuple[int, int]:
+def rank_of(snapshot: Snapshot, key: SortKey) -> tuple[int, int]:
     """Return the rank and the position of a key, by counting the keys before it in the index."""
-    *ties, higher = connection.execute(COUNT_BEFORE, key._asdict()).one()
+    *ties, higher = snapshot.execute(COUNT_BEFORE, **key._asdict()).one()
     return higher + 1, higher + sum(ties) + 1
 
 
 def _read(
-    connection: Connection, ranges: Sequence[Executable], key: SortKey | None, limit: int
+    snapshot: Snapshot, ranges: Sequence[Executable], key: SortKey | None, limit: int
 ) -> list[SortKey]:
     """Return up to `limit` keys of these ranges, in their order."""
     parameters = key._asdict() if key else {}
     found: list[SortKey] = []
     for statement in ranges:
         if len(found) < limit:
-            rows = connection.execute(statement, {**parameters, "limit": limit - len(found)})
+            rows = snapshot.execute(statement, **parameters, limit=limit - len(found))
             found += [SortKey(*row) for row in rows]
     return found
 
 
-def _entries(
-    connection: Connection, keys: Sequence[SortKey], rank: int, position: int
-) -> list[Entry]:
+def _entries(snapshot: Snapshot, keys: Sequence[SortKey], rank: int, position: int) -> list[Entry]:
     """Return the entries with these keys; the first has this rank and position."""
-    rows = connection.execute(_USERNAMES, {"user_ids": [key.user_id for key in keys]})
+    rows = snapshot.connection.execute(_USERNAMES, {"user_ids": [key.user_id for key in keys]})
     usernames = {row.user_id: row.username for row in rows}
     entries = []
     for index, key in enumerate(keys):
-        if index and key.score != keys[index - 1].score:
+        if index and key.rank_key != keys[index - 1].rank_key:
             rank = position + index
         entries.append(
             {
@@ -190,7 +223,7 @@ def _entries(
                 "position": position + index,
                 "user_id": key.user_id,
                 "username": usernames[key.user_id],
-                "score": number(key.score),
+                "score": number(snapshot.sign * key.rank_key),
                 "reached_at": moment(key.reached_at),
             }
         )

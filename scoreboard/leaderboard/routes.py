@@ -9,10 +9,16 @@ from ..http.documented import Documented
 from ..http.responses import conditional_response
 from . import service
 from .schemas import (
+    board_neighbours_query_schema,
+    board_neighbours_schema,
+    board_page_query_schema,
+    board_page_schema,
+    board_top10_schema,
     neighbours_query_schema,
     neighbours_schema,
     page_query_schema,
     page_schema,
+    season_query_schema,
 )
 
 bp = Blueprint("leaderboard", __name__, url_prefix="/api")
@@ -23,6 +29,7 @@ BOARD: dict[str, Any] = {
     "may": ["board:watch"],
     "conditional": True,
 }
+NAMED: dict[str, Any] = {**BOARD, "errors": ["unknown_board"]}
 
 
 @bp.get("/leaderboard")
@@ -45,4 +52,37 @@ def neighbours(user_id: str) -> Response:
     """Return a user's entry and the entries around it. Public unless PUBLIC_BOARD is 0."""
     return conditional_response(
         service.neighbours(user_id, request.query(), request.bearer_token(), request.known_etags())
+    )
+
+
+@bp.get("/boards/<board>/top10")
+@Documented({200: board_top10_schema}, query=season_query_schema, **NAMED)
+def board_top10(board: str) -> Response:
+    """Return the top 10 of a board, of the current season or an earlier one."""
+    return conditional_response(
+        service.board_top10(board, request.query(), request.bearer_token(), request.known_etags())
+    )
+
+
+@bp.get("/boards/<board>/leaderboard")
+@Documented({200: board_page_schema}, query=board_page_query_schema, **NAMED)
+def board_page(board: str) -> Response:
+    """Return a page of a board, or only the users in `users`, ranked among themselves."""
+    return conditional_response(
+        service.page(request.query(), request.bearer_token(), request.known_etags(), board)
+    )
+
+
+@bp.get("/boards/<board>/leaderboard/users/<user_id>")
+@Documented(
+    {200: board_neighbours_schema},
+    query=board_neighbours_query_schema,
+    **{**NAMED, "errors": ["unknown_board", "unknown_user", "not_ranked"]},
+)
+def board_neighbours(board: str, user_id: str) -> Response:
+    """Return a user's entry on a board and the entries around it."""
+    return conditional_response(
+        service.neighbours(
+            user_id, request.query(), request.bearer_token(), request.known_etags(), board
+        )
     )

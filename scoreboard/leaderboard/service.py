@@ -2,24 +2,32 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, current_app
 from itsdangerous import BadData, URLSafeSerializer
 from sqlalchemy import Connection
 
 from ..auth import tokens
+from ..boards import service as boards
 from ..concurrency.coalescer import Coalescer
 from ..db import transactions
 from ..errors import InvalidInput, NotPermitted, ScoreboardError
 from ..http.etags import CacheableBody, etag_of
 from ..http.fields import moment
 from ..http.json import dumps
+from ..models import MAIN
 from ..services import services
 from . import ranking, top10
-from .ranking import PageEnd, Snapshot, SortKey
-from .schemas import neighbours_query_schema, page_query_schema
-from .top10 import BoardChange
+from .ranking import PageEnd, Snapshot, SortKey, Totals
+from .schemas import (
+    board_neighbours_query_schema,
+    board_page_query_schema,
+    neighbours_query_schema,
+    page_query_schema,
+    season_query_schema,
+)
+from .top10 import LedgerChange
 
 # Reads per transaction: with more, cheap reads would wait for those that count many rows.
 MAX_BATCH_SIZE = 10
@@ -28,92 +36,166 @@ MAX_BATCH_SIZE = 10
 Read = Callable[[Snapshot], dict[str, Any]]
 
 
+class Scope(NamedTuple):
+    """What is read: a board, and a season of it or the current one if `season` is None."""
+
+    board_id: str
+    sign: int
+    season: int | None = None
+
+
+MAIN_SCOPE = Scope(MAIN, 1)
+
+
 def init_app(app: Flask) -> None:
     """Create the application's cache of the top 10 and coalescer of leaderboard reads."""
+    parts = services(app)
 
-    def read_board() -> BoardChange | None:
+    def read_main() -> LedgerChange | None:
         with app.app_context():
-            return top10.since(None)
+            return top10.since(parts.boards.store, MAIN, None)
 
-    services(app).top10_cache = top10.Top10Cache(read_board)
-    services(app).leaderboard_reads = LeaderboardReads()
+    parts.top10_cache = top10.Top10Cache(read_main)
+    parts.leaderboard_reads = LeaderboardReads()
 
 
-def page(query: dict[str, str], token: str | None, known: Collection[str]) -> CacheableBody:
+def page(
+    query: dict[str, str], token: str | None, known: Collection[str], board_id: str | None = None
+) -> CacheableBody:
     """Return a page of the leaderboard: `entries`, `total`, and the cursor `next`. Blocks.
 
-    The body is None if its ETag is in `known`. Raises InvalidInput, and NotAuthenticated unless the
-    board is public or the token may watch it.
+    Without `board_id` it is that of `main`; with it, the body has `board` and `season` as well, and
+    the query may have `season` and `users`. The body is None if its ETag is in `known`. Raises
+    InvalidInput, UnknownBoard, and NotAuthenticated unless the board is public or the token may
+    watch it.
     """
-    _authorize(token)
-    parameters = page_query_schema.load(query)
-    after = _page_end(open_cursor("page", parameters))
-    cursors = cursor_serializer("page")
+    if board_id is None:
+        scope, parameters = _main(token), page_query_schema.load(query)
+    else:
+        parameters = board_page_query_schema.load(query)
+        scope = _scope(board_id, parameters.pop("season"), token)
+    kind = "page" if board_id is None else f"page of {board_id}"
+    after, users = _page_end(open_cursor(kind, parameters)), parameters.get("users")
+    cursors = cursor_serializer(kind)
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
+        if users:
+            entries = ranking.of_users(snapshot, users)
+            return {"entries": entries, "total": len(entries), "next": None}
         entries, end = ranking.page(snapshot, parameters["limit"], after)
         cursor = end and cursors.dumps(_cursor_content(end))
         return {"entries": entries, "total": snapshot.total(), "next": cursor}
 
-    return conditional_body(["page", parameters], known, read)
+    return _board_body(board_id, ["page", parameters], known, read, scope)
 
 
 def neighbours(
-    user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
+    user_id: str,
+    query: dict[str, str],
+    token: str | None,
+    known: Collection[str],
+    board_id: str | None = None,
 ) -> CacheableBody:
-    """Return a user's `entry`, the `entries` around it, and `total`. Raises NotFound."""
-    _authorize(token)
-    parameters = neighbours_query_schema.load({**query, "user_id": user_id})
+    """Return a user's `entry`, the `entries` around it, and `total`; see `page`.
+
+    Raises NotFound as well.
+    """
+    if board_id is None:
+        scope = _main(token)
+        parameters = neighbours_query_schema.load({**query, "user_id": user_id})
+    else:
+        parameters = board_neighbours_query_schema.load({**query, "user_id": user_id})
+        scope = _scope(board_id, parameters.pop("season"), token)
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         user_id, around = parameters["user_id"], parameters["around"]
-        entry, entries = ranking.neighbours(snapshot.connection, user_id, around)
+        entry, entries = ranking.neighbours(snapshot, user_id, around)
         return {"entry": entry, "entries": entries, "total": snapshot.total()}
 
-    return conditional_body(["neighbours", parameters], known, read)
+    return _board_body(board_id, ["neighbours", parameters], known, read, scope)
 
 
-def _authorize(token: str | None) -> None:
-    """Raise NotAuthenticated unless the board is public or the token may watch it."""
+def board_top10(
+    board_id: str, query: dict[str, str], token: str | None, known: Collection[str]
+) -> CacheableBody:
+    """Return the top 10 of a season of a board, with names and ranks; see `page`."""
+    scope = _scope(board_id, season_query_schema.load(query)["season"], token)
+
+    def read(snapshot: Snapshot) -> dict[str, Any]:
+        return {"top_10_scores": ranking.page(snapshot, top10.TOP, None)[0]}
+
+    return _board_body(board_id, ["top10"], known, read, scope)
+
+
+def _main(token: str | None) -> Scope:
+    """Return the scope of `main`. Raises NotAuthenticated unless it is public or may be watched."""
     if not current_app.config["PUBLIC_BOARD"] and not tokens.authenticate(token).may("board:watch"):
         raise NotPermitted("This token may not watch the board.")
+    return Scope(MAIN, services().boards.get(MAIN).sign)
 
 
-def conditional_body(query: list[Any], known: Collection[str], read: Read) -> CacheableBody:
+def _scope(board_id: str, season: int | None, token: str | None) -> Scope:
+    """Return the scope of a board that the token may read. Raises UnknownBoard, NotPermitted."""
+    return Scope(board_id, boards.readable(board_id, token).sign, season)
+
+
+def _board_body(
+    board_id: str | None, query: list[Any], known: Collection[str], read: Read, scope: Scope
+) -> CacheableBody:
+    """Return the body; it starts with the board and the season if the request names a board."""
+    if board_id is None:
+        return conditional_body(query, known, read, scope)
+
+    def read_board(snapshot: Snapshot) -> dict[str, Any]:
+        return {"board": board_id, "season": snapshot.season, **read(snapshot)}
+
+    return conditional_body([board_id, scope.season, *query], known, read_board, scope)
+
+
+def conditional_body(
+    query: list[Any], known: Collection[str], read: Read, scope: Scope = MAIN_SCOPE
+) -> CacheableBody:
     """Return the body that `read` returns, and its ETag; no body if the ETag is in `known`.
 
     The ETag covers the query and the board's stamp: the body depends on nothing else. Blocks.
+    Raises InvalidInput if the board had no such season yet.
     """
     if known:
-        etag = etag_of(dumps([transactions.read(ranking.stamp), *query]))
+        stamp, _ = transactions.read(lambda c: ranking.stamp(c, scope.board_id))
+        etag = etag_of(dumps([stamp, *query]))
         if etag in known:
             return CacheableBody(etag, None)
-    stamp, body = services().leaderboard_reads.run(read)
+    stamp, body = services().leaderboard_reads.run(scope, read)
     return CacheableBody(etag_of(dumps([stamp, *query])), dumps(body))
 
 
 class LeaderboardReads:
-    """Coalesces concurrent reads: they share one snapshot of the board and its total."""
+    """Coalesces concurrent reads: they share one snapshot of the database and its totals."""
 
     def __init__(self) -> None:
-        self._batches = Coalescer[Read, tuple[str, dict[str, Any]]](
+        self._batches = Coalescer[tuple[Scope, Read], tuple[str, dict[str, Any]]](
             lambda reads: transactions.long_read(lambda connection: self._run(connection, reads)),
             MAX_BATCH_SIZE,
         )
-        self._totals: dict[str, int] = {}
+        self._totals: Totals = {}
 
-    def run(self, read: Read) -> tuple[str, dict[str, Any]]:
+    def run(self, scope: Scope, read: Read) -> tuple[str, dict[str, Any]]:
         """Return the stamp of a snapshot of the board, and the result of `read` on it. Blocks."""
-        return self._batches.run(read)
+        return self._batches.run((scope, read))
 
     def _run(
-        self, connection: Connection, reads: Sequence[Read]
+        self, connection: Connection, reads: Sequence[tuple[Scope, Read]]
     ) -> list[tuple[str, dict[str, Any]] | Exception]:
-        snapshot = Snapshot(connection, ranking.stamp(connection), self._totals)
         results: list[tuple[str, dict[str, Any]] | Exception] = []
-        for read in reads:
+        for scope, read in reads:
+            stamp, current = ranking.stamp(connection, scope.board_id)
+            season = scope.season or current
+            snapshot = Snapshot(connection, scope.board_id, season, scope.sign, stamp, self._totals)
             try:
-                results.append((snapshot.stamp, read(snapshot)))
+                if season > current:
+                    problem = {"season": [f"Must be at most {current}."]}
+                    raise InvalidInput("This board has not had that season yet.", problem)
+                results.append((stamp, read(snapshot)))
             except ScoreboardError as error:
                 results.append(error)
         return results
@@ -136,12 +218,12 @@ def open_cursor(kind: str, query: dict[str, Any]) -> Any:
 
 
 def _cursor_content(end: PageEnd) -> list[Any]:
-    score, reached_at, user_id = end.key
-    return [[score, moment(reached_at), user_id], end.rank, end.position, end.stamp]
+    rank_key, reached_at, user_id = end.key
+    return [[rank_key, moment(reached_at), user_id], end.rank, end.position, end.stamp]
 
 
 def _page_end(content: list[Any] | None) -> PageEnd | None:
     if content is None:
         return None
-    (score, reached_at, user_id), *rest = content
-    return PageEnd(SortKey(score, datetime.fromisoformat(reached_at), user_id), *rest)
+    (rank_key, reached_at, user_id), *rest = content
+    return PageEnd(SortKey(rank_key, datetime.fromisoformat(reached_at), user_id), *rest)

@@ -1,22 +1,26 @@
-"""Read and cache the top 10, and read the updates committed after a board version."""
+"""Read and cache the top 10, and read the updates committed after a version of a ledger."""
 
 import math
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import Connection, bindparam, select
 
+from ..boards import store
+from ..boards.board import BoardState
 from ..concurrency.coalescer import Coalescer
 from ..db import transactions
 from ..errors import DATABASE_ERRORS, Overloaded, ServerError
 from ..http.etags import CacheableBody, etag_of
 from ..http.fields import number
 from ..http.json import dumps
-from ..models import BoardVersion, Score, Standing, standing_order
+from ..models import MAIN, BoardVersion, Score, Standing, User, standing_order
 
 TOP = 10
 # Maximum updates read after a version; of more, only the newest are sent.
@@ -25,75 +29,179 @@ MAX_MISSED_UPDATES = 10_000
 MAX_AGE = 0.1
 
 # Statements are built once, because they never change.
-TOP_STATEMENT = (
-    select(Standing.user_id, Standing.score)
-    .where(Standing.hidden.is_(False))
+_TOP_KEYS = (
+    select(Standing.user_id, Standing.rank_key, Standing.reached_at)
+    .where(
+        Standing.board_id == bindparam("board_id"),
+        Standing.season == bindparam("season"),
+        Standing.hidden.is_(False),
+    )
     .order_by(*standing_order())
     .limit(TOP)
+    .subquery()
 )
-_UPDATES_AFTER = (  # newest first
-    select(Score.user_id, Score.score)
-    .where(Score.version > bindparam("version"))
+# The names are joined to ten rows: in one query Postgres might join all users first.
+_TOP = (
+    select(_TOP_KEYS.c.user_id, User.username, _TOP_KEYS.c.rank_key)
+    .join(User, User.user_id == _TOP_KEYS.c.user_id)
+    .order_by(_TOP_KEYS.c.rank_key.desc(), _TOP_KEYS.c.reached_at, _TOP_KEYS.c.user_id)
+)
+_SCORES_AFTER = (  # newest first
+    select(Score.season, Score.user_id, User.username, Score.score, Score.derived)
+    .join(User, User.user_id == Score.user_id)
+    .where(Score.board_id == bindparam("ledger_id"), Score.version > bindparam("version"))
     .order_by(Score.version.desc(), Score.created_at.desc())
     .limit(MAX_MISSED_UPDATES)
 )
+_VERSIONS = select(BoardVersion.version, BoardVersion.settings_version).where(
+    BoardVersion.board_id == bindparam("ledger_id")
+)
+
+# A line of the top 10: user_id, username, score and rank.
+Entry = dict[str, Any]
+
+
+class NewScore(NamedTuple):
+    """A user's score on a board after an update, and the season in which the update counts."""
+
+    season: int
+    user_id: str
+    username: str
+    score: float
+
+    def named(self) -> dict[str, Any]:
+        """Return the `data` of a `score_update` message with the name of the user."""
+        return {"user_id": self.user_id, "username": self.username, "new_score": number(self.score)}
+
+    def unnamed(self) -> dict[str, Any]:
+        """Return the `data` of a `score_update` message for clients that name no board."""
+        return {"user_id": self.user_id, "new_score": number(self.score)}
 
 
 @dataclass(frozen=True)
 class BoardChange:
-    """One version of the board: its updates and the resulting top 10.
+    """One board at one version of its ledger: the scores of its updates and the resulting top 10.
 
-    `updates` and `top10` are the `data` of the messages `score_update` and `top_10_update`.
+    `settings` is the board object without `players`; None if the settings, the state and the season
+    are as before. `players` is None if they were not counted.
+    """
+
+    season: int
+    scores: list[NewScore]
+    top10: list[Entry]
+    settings: dict[str, Any] | None = None
+    players: int | None = None
+
+
+@dataclass(frozen=True)
+class LedgerChange:
+    """One version of a ledger: a change for each of its boards that is not archived, by id.
+
     `received` holds the arrival times of this process's updates, by its time.perf_counter.
     """
 
+    ledger_id: str
     version: int
-    updates: list[dict[str, Any]]
-    top10: dict[str, Any]
+    boards: dict[str, BoardChange]
+    settings_version: int = 0
     received: list[float] = field(default_factory=list, compare=False)
 
-
-def read(connection: Connection) -> dict[str, Any]:
-    """Return the top 10 as the endpoint and the messages contain it, from one index scan."""
-    rows = connection.execute(TOP_STATEMENT)
-    return {"top_10_scores": [{"user_id": user, "score": number(score)} for user, score in rows]}
-
-
-def score_update(user_id: str, score: float) -> dict[str, Any]:
-    """Return the `data` of a `score_update` message; `score` is the score after the update."""
-    return {"user_id": user_id, "new_score": number(score)}
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "LedgerChange":
+        """Return the change that `dataclasses.asdict` turned into these values."""
+        boards = {
+            board_id: BoardChange(**{**board, "scores": [NewScore(*s) for s in board["scores"]]})
+            for board_id, board in values["boards"].items()
+        }
+        return cls(**{**values, "boards": boards})
 
 
-def since(version: int | None) -> BoardChange | None:
-    """Return what was committed after this version as one change, or None if nothing was.
+def read(connection: Connection, board: BoardState) -> list[Entry]:
+    """Return the top 10 of the board's current season, from one index scan."""
+    parameters = {"board_id": board.board_id, "season": board.season}
+    entries: list[Entry] = []
+    for user_id, username, rank_key in connection.execute(_TOP, parameters):
+        score, rank = number(board.sign * rank_key), len(entries) + 1
+        if entries and entries[-1]["score"] == score:
+            rank = entries[-1]["rank"]  # a tie
+        entries.append({"user_id": user_id, "username": username, "score": score, "rank": rank})
+    return entries
 
-    If `version` is None, return the current board without updates. Blocks for the read.
+
+def unnamed(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return the top 10 as `GET /api/score/top10` and clients that name no board get it."""
+    lines = [{"user_id": entry["user_id"], "score": entry["score"]} for entry in entries]
+    return {"top_10_scores": lines}
+
+
+def board_change(
+    connection: Connection,
+    board: BoardState,
+    scores: list[NewScore],
+    with_settings: bool,
+    with_players: bool,
+) -> BoardChange:
+    """Return the change of one board, with its current top 10. Counting the players takes time."""
+    count = store.players(connection, board) if with_players else None
+    settings = board.body() if with_settings else None
+    return BoardChange(board.season, scores, read(connection, board), settings, count)
+
+
+def since(
+    boards: store.BoardStore, ledger_id: str, current: LedgerChange | None
+) -> LedgerChange | None:
+    """Return what was committed after `current` as one change, or None if nothing was.
+
+    If `current` is None, return the current boards without scores. Blocks for the read.
     """
 
-    def read_changes(connection: Connection) -> BoardChange | None:
-        current = connection.execute(select(BoardVersion.version)).scalar_one()
-        if version == current:
+    def read_changes(connection: Connection) -> LedgerChange | None:
+        version, settings_version = connection.execute(_VERSIONS, {"ledger_id": ledger_id}).one()
+        if current and version == current.version:
             return None
-        updates = []
-        if version is not None:
-            rows = connection.execute(_UPDATES_AFTER, {"version": version}).all()
-            updates = [score_update(user_id, score) for user_id, score in reversed(rows)]
-        return BoardChange(current, updates, read(connection))
+        scores = _scores_after(connection, ledger_id, current.version) if current else {}
+        is_settings_change = current is not None and current.settings_version != settings_version
+        changes = {
+            board.board_id: board_change(
+                connection,
+                board,
+                scores.get(board.board_id, []),
+                with_settings=current is None or is_settings_change,
+                with_players=is_settings_change,
+            )
+            for board in boards.ledger_boards(connection, ledger_id)
+        }
+        return LedgerChange(ledger_id, version, changes, settings_version)
 
     return transactions.read(read_changes)
 
 
+def _scores_after(
+    connection: Connection, ledger_id: str, version: int
+) -> defaultdict[str, list[NewScore]]:
+    """Return the scores of each board after the updates since a version, the oldest first."""
+    parameters = {"ledger_id": ledger_id, "version": version}
+    found: defaultdict[str, list[NewScore]] = defaultdict(list)
+    for season, user_id, username, score, derived in reversed(
+        connection.execute(_SCORES_AFTER, parameters).all()
+    ):
+        found[ledger_id].append(NewScore(season, user_id, username, score))
+        for board_id, (of_season, on_board) in orjson.loads(derived or "{}").items():
+            found[board_id].append(NewScore(of_season, user_id, username, on_board))
+    return found
+
+
 class Top10Cache:
-    """The current top 10 as a JSON body, read from the database at most ten times a second.
+    """The current top 10 of `main` as a JSON body, read at most ten times a second.
 
     It has all updates that this process published, and is at most MAX_AGE seconds behind other
     processes. While the database fails, it keeps the last content.
     """
 
-    def __init__(self, read_board: Callable[[], BoardChange | None]) -> None:
-        """Create an empty cache; `read_board` returns the current board and may block."""
-        self._read_board = read_board
-        self._change = BoardChange(-1, [], {})  # older than any
+    def __init__(self, read_main: Callable[[], LedgerChange | None]) -> None:
+        """Create an empty cache; `read_main` returns the current ledger and may block."""
+        self._read_main = read_main
+        self._change = LedgerChange(MAIN, -1, {})  # older than any
         self._content = CacheableBody("", None)
         self._read_at = -math.inf  # by time.monotonic
         self._lock = threading.Lock()
@@ -101,7 +209,7 @@ class Top10Cache:
         # its own timeout while the database hangs.
         self._reads = Coalescer[None, None](self._read, sys.maxsize)
 
-    def offer(self, change: BoardChange) -> None:
+    def offer(self, change: LedgerChange) -> None:
         """Store the top 10 of a change committed by this process, if newer. Holds a lock."""
         with self._lock:
             if self._change.version < change.version:
@@ -121,9 +229,9 @@ class Top10Cache:
                     raise
         return self._content
 
-    def _store(self, change: BoardChange) -> None:
+    def _store(self, change: LedgerChange) -> None:
         self._change = change
-        body = dumps(change.top10)
+        body = dumps(unnamed(change.boards[MAIN].top10))
         self._content = CacheableBody(etag_of(body), body)
 
     def _is_old(self) -> bool:
@@ -133,7 +241,7 @@ class Top10Cache:
         if self._is_old():  # unless the previous batch of calls read it meanwhile
             before, started = self._change, time.monotonic()
             try:
-                current = self._read_board()
+                current = self._read_main()
             except DATABASE_ERRORS:
                 self._read_at = time.monotonic()  # retry no sooner than after a success
                 raise

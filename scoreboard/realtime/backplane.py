@@ -16,7 +16,7 @@ import socketio
 
 from ..concurrency import runtime
 from ..db import redis_client
-from ..leaderboard.top10 import BoardChange
+from ..leaderboard.top10 import LedgerChange
 from ..observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class SubscribingManager:
 class LocalBackplane(SubscribingManager, socketio.Manager):
     """Local backplane: the manager of a single process without Redis."""
 
-    def share(self, change: BoardChange) -> None:
+    def share(self, change: LedgerChange) -> None:
         """Do nothing: there is no other process."""
 
 
@@ -76,7 +76,7 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
         self,
         url: str,
         subscribe: Callable[[str], object],
-        receive: Callable[[BoardChange], object],
+        receive: Callable[[LedgerChange], object],
         metrics: Metrics,
     ) -> None:
         options = {"socket_connect_timeout": PUBLISH_TIMEOUT, "socket_keepalive": True}
@@ -88,7 +88,7 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
         self._added = threading.Semaphore(0)
         self._is_publishing = False
 
-    def share(self, change: BoardChange) -> None:
+    def share(self, change: LedgerChange) -> None:
         """Queue the change for the other processes. Never blocks or raises."""
         # Without the arrival times, which are by this process's clock.
         data = dataclasses.asdict(dataclasses.replace(change, received=[]))
@@ -121,6 +121,6 @@ class RedisBackplane(SubscribingManager, socketio.RedisManager):
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
         if message["event"] == EVENT:
-            self._receive(BoardChange(**message["data"][0]))
+            self._receive(LedgerChange.from_json(message["data"][0]))
         else:
             super()._handle_emit(message)

@@ -77,8 +77,14 @@ class Connections:
         return self._count("waiting", address) + self._count("address", address)
 
     def on_first_connection(self, call: Callable[[], object]) -> None:
-        """Register `call` to be called once, when the first connection opens."""
+        """Register `call`, to be called once: when the server or the first connection starts."""
         self._when_first = call
+
+    def start(self) -> None:
+        """Call what `on_first_connection` registered, unless it was called before."""
+        first, self._when_first = self._when_first, None
+        if first:
+            first()
 
     def open(self, connection: LiveConnection) -> None:
         """Register a connection that has yet to authenticate.
@@ -100,9 +106,7 @@ class Connections:
             self._count_in(connection)
             connection.pinged_at = time.monotonic()
             connection.deadline = connection.pinged_at + AUTHENTICATION_TIMEOUT
-            first, self._when_first = self._when_first, None
-        if first:
-            first()
+        self.start()
         if oldest:
             oldest.close(UNAUTHORIZED, "not_authenticated")
 

@@ -1,7 +1,7 @@
-"""The feed: delivers the updates committed by all processes, in the order of the commits.
+"""The feed of a ledger: delivers the updates of all processes, in the order of the commits.
 
-Every transaction that may change the board creates its next version. The change of that version,
-the updates and the resulting top 10, goes to the feed of its own process at once and to those of
+Every transaction of a ledger creates its next version. The change of that version, the updates and
+the resulting top 10 of each board, goes to the feed of its own process at once and to those of
 other processes through a message queue, which may lose or reorder changes. A feed delivers each
 version exactly once, in order, and reads missing versions from the database, the source of truth.
 Without the queue, subscribers are a second late.
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..leaderboard.top10 import BoardChange
+from ..leaderboard.top10 import LedgerChange
 
 # In seconds. New subscribers get a board read this recently without another read: after a restart
 # thousands connect at once.
@@ -23,28 +23,28 @@ class Feed:
 
     def __init__(
         self,
-        read: Callable[[int | None], BoardChange | None],
-        deliver: Callable[[BoardChange], object],
+        read: Callable[[LedgerChange | None], LedgerChange | None],
+        deliver: Callable[[LedgerChange], object],
     ) -> None:
         """Create a feed that calls `deliver` with each change.
 
-        `read(version)` returns everything after that version as one change, or None if there is
-        nothing; `read(None)` returns the current board without updates.
+        `read(current)` returns everything after that change as one change, or None if there is
+        nothing; `read(None)` returns the current boards without updates.
         """
         self._read = read
         self._deliver = deliver
         self._lock = threading.RLock()
-        self._version: int | None = None
+        self._current: LedgerChange | None = None  # the last one delivered
         self._read_at = float("-inf")
         self._expected = 0
-        self._early: dict[int, BoardChange] = {}
+        self._early: dict[int, LedgerChange] = {}
 
-    def offer(self, change: BoardChange) -> None:
+    def offer(self, change: LedgerChange) -> None:
         """Deliver the change if it is the next, keep it if it is early, drop it if it is late."""
         with self._lock:
-            if self._version is None:
-                return  # no subscriber yet: the first one reads the board
-            if change.version > self._version:
+            if self._current is None:
+                return  # no subscriber yet: the first one reads the boards
+            if change.version > self._current.version:
                 self._early[change.version] = change
                 self._deliver_next()
 
@@ -57,7 +57,7 @@ class Feed:
         with self._lock:
             # Versions go down only when the database is restored from a backup.
             is_restored = version < self._expected
-            if self._version is not None and (is_restored or self._version < self._expected):
+            if self._current and (is_restored or self._current.version < self._expected):
                 self.catch_up()
             self._expected = version
 
@@ -75,16 +75,16 @@ class Feed:
     def catch_up(self) -> None:
         """Read the missing versions from the database and deliver them. Blocks."""
         started = time.monotonic()
-        change = self._read(self._version)
+        change = self._read(self._current)
         self._read_at = started
         if change:
-            self._version = change.version
+            self._current = change
             for version in [v for v in self._early if v <= change.version]:
                 change.received.extend(self._early.pop(version).received)
             self._deliver(change)
             self._deliver_next()
 
     def _deliver_next(self) -> None:
-        while self._version is not None and self._version + 1 in self._early:
-            self._version += 1
-            self._deliver(self._early.pop(self._version))
+        while self._current and self._current.version + 1 in self._early:
+            self._current = self._early.pop(self._current.version + 1)
+            self._deliver(self._current)

@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from ..auth import revocations
+from ..boards import service
 from ..concurrency import runtime
 from ..db import transactions
 from ..models import BoardVersion, RevokedToken
@@ -26,7 +27,7 @@ Task = Callable[[Flask], object]
 
 
 def init_app(app: Flask, close_dead_and_slow_clients: Task) -> None:
-    """Start the maintenance when the first connection opens."""
+    """Start the maintenance with the server, or when the first connection opens."""
 
     def start() -> None:
         server = services(app).socketio.server
@@ -35,7 +36,9 @@ def init_app(app: Flask, close_dead_and_slow_clients: Task) -> None:
         observe_lag = services(app).metrics.loop_lag_seconds.observe
         # Two threads of tasks: a slow database must not delay expiry and pings.
         runtime.spawn(_repeat, app, (close_dead_and_slow_clients, _close_expired), observe_lag)
-        runtime.spawn(_repeat, app, (_catch_up, RevokedTokenSearch().end_sessions, _end_refused))
+        search = RevokedTokenSearch()
+        tasks = (_open_due_seasons, _catch_up, search.end_sessions, _end_refused)
+        runtime.spawn(_repeat, app, tasks)
 
     services(app).connections.on_first_connection(start)
 
@@ -65,8 +68,21 @@ def _close_expired(app: Flask) -> None:
 
 
 def _catch_up(app: Flask) -> None:
-    version = transactions.read(lambda c: c.execute(select(BoardVersion.version)).scalar_one())
-    services(app).feed.catch_up_if_behind(version)
+    """Read what is missing of the ledgers that are watched here, whose versions are one query."""
+    ledgers = dict(services(app).subscribers.ledgers)
+    if not ledgers:
+        return
+    statement = select(BoardVersion.board_id, BoardVersion.version).where(
+        BoardVersion.board_id.in_(ledgers)
+    )
+    for ledger_id, version in transactions.read(lambda c: c.execute(statement).all()):
+        ledgers[ledger_id].feed.catch_up_if_behind(version)
+
+
+def _open_due_seasons(app: Flask) -> None:
+    """Open the seasons that are due, and open or close boards, where no update does it."""
+    for ledger_id in service.due():
+        services(app).ledgers.get(ledger_id).bring_up_to_date()
 
 
 class RevokedTokenSearch:

@@ -7,22 +7,27 @@ scores, so most are read before the transaction, which reads only those added si
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Row, bindparam, delete, select, type_coerce, update
 from sqlalchemy.types import NullType
 
 from ..auth import tokens
+from ..boards import store
+from ..boards.board import BoardState
+from ..boards.store import LedgerBoards
 from ..db import transactions
 from ..errors import Conflict, NotFound, NotPermitted, ScoreOutOfRange, ServerError
 from ..http.etags import CacheableBody
 from ..leaderboard import ranking
 from ..leaderboard.ranking import Snapshot
 from ..leaderboard.service import conditional_body, cursor_serializer, open_cursor
-from ..models import Score, Standing
-from .policy import Policy, StandingState, apply, check_range
+from ..models import MAIN, Score, Standing
+from ..services import services
+from .policy import StandingState, apply, check_range, policy_of
 from .schemas import history_query_schema, past_scores_schema
 
 # Rows per read: this many block the loop, or the interpreter, for some milliseconds.
@@ -31,8 +36,6 @@ CHUNK_SIZE = 1000
 MAX_TRIES = 5
 
 VoidedScore = Row[Any]  # score_id, user_id, score_value, created_at and the columns of the void
-# Runs the function in a transaction that locks the board version, as Ledger.change does.
-Change = Callable[[Callable[[Connection], VoidedScore]], VoidedScore]
 
 _PAST_SCORES = select(
     Score.score_id,
@@ -46,8 +49,19 @@ _PAST_SCORES = select(
 # NullType leaves timestamps as the driver returns them (text or datetime). Either form compares
 # correctly, and converting them would take longer than everything else.
 _SCORES_AFTER = (
-    select(Score.score_id, Score.score_value, type_coerce(Score.achieved_at, NullType()))
-    .where(Score.user_id == bindparam("user_id"), Score.score_id > bindparam("after"))
+    select(
+        Score.score_id,
+        Score.score_value,
+        type_coerce(Score.achieved_at, NullType()),
+        Score.season,
+        Score.derived,
+    )
+    .where(
+        Score.user_id == bindparam("user_id"),
+        Score.board_id == bindparam("ledger_id"),
+        Score.score_id > bindparam("after"),
+        Score.score_id <= bindparam("until"),
+    )
     .order_by(Score.score_id)
 )
 _CHUNK_AFTER = _SCORES_AFTER.limit(bindparam("limit"))
@@ -86,27 +100,28 @@ def page(
 def newest(
     connection: Connection, user_id: str, limit: int, before: int | None = None
 ) -> Sequence[Any]:
-    """Return up to `limit` of the user's scores, newest first, older than score_id `before`."""
-    found = _PAST_SCORES.where(Score.user_id == user_id)
+    """Return up to `limit` of the user's scores in `main`, newest first, older than `before`."""
+    found = _PAST_SCORES.where(Score.user_id == user_id, Score.board_id == MAIN)
     if before is not None:
         found = found.where(Score.score_id < before)
     return connection.execute(found.order_by(Score.score_id.desc()).limit(limit)).all()
 
 
-def void(
-    score_id: int, voided_by: str | None, reason: str, policy: Policy, change: Change
-) -> VoidedScore:
-    """Void a score, recompute its user's standing from the remaining scores, and return its row.
+def void(score_id: int, voided_by: str | None, reason: str) -> VoidedScore:
+    """Void a score and return its row.
 
-    The score stays in the history, so the same request remains a replay. `voided_by` is None on the
-    command line. With a long history this takes seconds, yielding to other work; the transaction,
-    run by `change`, takes milliseconds. Raises NotFound, Conflict if the score is already voided or
-    cannot be, and ServerError if other processes keep voiding scores of the same user.
+    On each board and in each season in which it counts, the user's remaining scores then set the
+    standing. The score stays in the history, so the same request remains a replay. `voided_by` is None on the
+    command line. With a long history this takes seconds, yielding to other work; the transaction of
+    the ledger takes milliseconds. Raises NotFound, Conflict if the score is already voided or
+    cannot be, UnknownBoard if its board is archived, and ServerError if other processes keep
+    voiding scores of the same user.
     """
     for _ in range(MAX_TRIES):
-        rest = _read_remaining(score_id, policy)
+        rest = _read_remaining(score_id)
         with contextlib.suppress(_Outdated):
-            return change(functools.partial(_void, rest, voided_by, reason))
+            ledger = services().ledgers.get(rest.ledger_id)
+            return ledger.change(functools.partial(_void, rest, voided_by, reason))
     raise ServerError
 
 
@@ -114,33 +129,32 @@ class _Outdated(Exception):
     """Another score of the user was voided after the remaining scores were read."""
 
 
-class _RemainingScores:
-    """The state that results from a user's scores without the score to void.
+class _Fold:
+    """The standing that results from a user's scores in one season of a board.
 
-    `voided` has the ids of scores voided before. Score ids are in commit order: `newest_id` is the
-    newest score read, `_set_by` the newest score that changed the state.
+    Scores are added in the order of their ids, the order of the commits.
     """
 
-    def __init__(self, score_id: int, user_id: str, voided: set[int], policy: Policy) -> None:
-        self.score_id, self.user_id, self.voided = score_id, user_id, voided
-        self.newest_id = 0
-        self._set_by = 0
+    def __init__(self, board: BoardState, season: int) -> None:
+        self.board, self.season = board, season
+        self._policy = policy_of(board)
         self._state: StandingState | None = None
-        self._policy = policy
+        self._set_by = 0  # the newest score that changed the state
 
-    def add(self, rows: Iterable[Any]) -> None:
-        """Apply rows in order of score_id; all must be newer than those added before."""
-        for score_id, value, achieved_at in rows:
-            self.newest_id = score_id
-            if score_id != self.score_id and score_id not in self.voided:
-                # The id stands in for the server time, which the database copies at the end.
-                after = apply(self._policy, self._state, value, achieved_at, score_id)
-                if after is not self._state:
-                    self._state, self._set_by = after, score_id
+    def add(self, score_id: int, value: float, achieved_at: Any) -> None:
+        """Apply a score that counts here."""
+        # The id stands in for the server time, which the database copies at the end.
+        after = apply(self._policy, self._state, value, achieved_at, score_id)  # type: ignore[arg-type]
+        if after is not self._state:
+            self._state, self._set_by = after, score_id
 
-    def write_standing(self, connection: Connection) -> None:
+    def write_standing(self, connection: Connection, user_id: str) -> None:
         """Write the user's standing; delete it if no scores are left. Raises ScoreOutOfRange."""
-        of_user = Standing.user_id == self.user_id
+        of_user = (
+            (Standing.user_id == user_id)
+            & (Standing.board_id == self.board.board_id)
+            & (Standing.season == self.season)
+        )
         if self._state is None:
             connection.execute(delete(Standing).where(of_user))
             return
@@ -149,7 +163,7 @@ class _RemainingScores:
         created_at = select(Score.created_at).where(Score.score_id == reached_by)
         achieved_at = select(Score.achieved_at).where(Score.score_id == self._set_by)
         values = {
-            "score": self._state.score,
+            "rank_key": self.board.sign * self._state.score,
             "remainder": self._state.remainder,
             "reached_at": created_at.scalar_subquery(),
             "achieved_at": achieved_at.scalar_subquery(),
@@ -158,25 +172,73 @@ class _RemainingScores:
         connection.execute(update(Standing).where(of_user).values(values))
 
 
-def _read_remaining(score_id: int, policy: Policy) -> _RemainingScores:
+class _RemainingScores:
+    """A user's scores in a ledger without the score to void, and the standings they result in.
+
+    `voided` has the ids of scores voided before. `after` and `until` are the ids between which the
+    scores of the affected seasons are; `after` moves on with the scores read.
+    """
+
+    def __init__(
+        self, voided_score: Any, voided: set[int], folds: list[_Fold], after: int, until: int
+    ) -> None:
+        self.score_id, self.user_id = voided_score.score_id, voided_score.user_id
+        self.ledger_id, self.voided = voided_score.board_id, voided
+        self.after, self.until = after, until
+        self.folds = {(fold.board.board_id, fold.season): fold for fold in folds}
+
+    def add(self, rows: Iterable[Any]) -> None:
+        """Apply rows in order of score_id; all must be newer than those added before."""
+        has_derived = len(self.folds) > 1
+        for score_id, value, achieved_at, season, derived in rows:
+            self.after = score_id
+            if score_id == self.score_id or score_id in self.voided:
+                continue
+            fold = self.folds.get((self.ledger_id, season))
+            if fold:
+                fold.add(score_id, value, achieved_at)
+            for each in _counted(derived) if has_derived else ():
+                fold = self.folds.get(each)
+                if fold:
+                    fold.add(score_id, value, achieved_at)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of a query for the scores that are still to be read."""
+        of_user = {"user_id": self.user_id, "ledger_id": self.ledger_id}
+        return {**of_user, "after": self.after, "until": self.until}
+
+
+def _counted(derived: str | None) -> list[tuple[str, int]]:
+    """Return the derived boards, and their seasons, in which a score counts."""
+    return [(board_id, season) for board_id, (season, _) in orjson.loads(derived or "{}").items()]
+
+
+def _read_remaining(score_id: int) -> _RemainingScores:
     """Read the remaining scores in chunks, yielding to the loop. Raises NotFound or Conflict."""
+    boards = services().boards.store
 
     def start(connection: Connection) -> _RemainingScores:
-        statement = select(Score.user_id, Score.voided_at).where(Score.score_id == score_id)
+        columns = (Score.score_id, Score.user_id, Score.board_id, Score.season, Score.derived)
+        statement = select(*columns, Score.voided_at).where(Score.score_id == score_id)
         row = connection.execute(statement).one_or_none()
         if row is None:
             raise NotFound("There is no score with this score_id.", "unknown_score")
         if row.voided_at:
             raise Conflict("This score was voided before.", "already_voided")
-        voided = _voided_ids(connection, row.user_id)
-        return _RemainingScores(score_id, row.user_id, voided, policy)
+        counted = [(row.board_id, row.season), *_counted(row.derived)]
+        folds = [
+            _Fold(board, season)
+            for board_id, season in counted
+            if (board := boards.find(connection, board_id))
+        ]
+        after, until = boards.score_ids(connection, counted)
+        return _RemainingScores(row, _voided_ids(connection, row.user_id), folds, after, until)
 
     def read_chunk(connection: Connection) -> Sequence[Any]:
         if connection.dialect.name == "postgresql":
             # Without statistics on this user, Postgres sorts the whole history for each read.
             connection.exec_driver_sql("SET LOCAL enable_sort = off")
-        parameters = {"user_id": rest.user_id, "after": rest.newest_id, "limit": CHUNK_SIZE}
-        return connection.execute(_CHUNK_AFTER, parameters).all()
+        return connection.execute(_CHUNK_AFTER, {**rest.parameters(), "limit": CHUNK_SIZE}).all()
 
     rest = transactions.read(start)
     while True:
@@ -190,9 +252,14 @@ def _read_remaining(score_id: int, policy: Policy) -> _RemainingScores:
 
 
 def _void(
-    rest: _RemainingScores, voided_by: str | None, reason: str, connection: Connection
+    rest: _RemainingScores,
+    voided_by: str | None,
+    reason: str,
+    connection: Connection,
+    boards: LedgerBoards,
+    now: datetime,
 ) -> VoidedScore:
-    """Void the score and write its user's standing. Raises _Outdated or Conflict."""
+    """Void the score and write its user's standings. Raises _Outdated or Conflict."""
     if _voided_ids(connection, rest.user_id) != rest.voided:
         raise _Outdated
     voided: Any = connection.execute(
@@ -209,14 +276,15 @@ def _void(
             Score.void_reason,
         )
     ).one()
-    parameters = {"user_id": rest.user_id, "after": rest.newest_id}
-    rest.add(connection.execute(_SCORES_AFTER, parameters))
+    rest.add(connection.execute(_SCORES_AFTER, rest.parameters()))
     try:
-        rest.write_standing(connection)
+        for fold in rest.folds.values():
+            fold.write_standing(connection, rest.user_id)
     except ScoreOutOfRange:
         raise Conflict(
             "Without this score the total would leave the range of exact numbers.", "out_of_range"
         ) from None
+    store.touch(connection, [board_id for board_id, _ in rest.folds])
     return voided
 
 

@@ -1,23 +1,30 @@
-"""The ledger: records updates in batches, one transaction each, and publishes each commit.
+"""The ledgers: each records updates in batches, one transaction each, and publishes each commit.
 
-Updates that arrive while a transaction runs form the next batch, so batches grow with the load.
+A ledger is a board that takes updates; each update also counts on the boards derived from it, in
+the same transaction. Updates that arrive while a transaction runs form the next batch, so batches
+grow with the load. Ledgers write independently of each other.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
+from ..boards import store
+from ..boards.directory import BoardDirectory
+from ..boards.store import Current, LedgerBoards
 from ..concurrency.coalescer import Coalescer
 from ..db import transactions
-from ..errors import Overloaded, ServerError
+from ..db.transactions import LedgerVersion, moment_of, moments
+from ..errors import Overloaded, ServerError, UnknownBoard
 from ..leaderboard import top10
-from ..leaderboard.top10 import BoardChange
+from ..leaderboard.top10 import LedgerChange, NewScore
+from ..models import MAIN
 from . import records
-from .policy import Policy
 from .records import Key, Outcome, Receipt, Update
 
 log = logging.getLogger(__name__)
@@ -28,15 +35,50 @@ MAX_BATCH_SIZE = 200
 # that would wait longer gets `overloaded` and tries again.
 MAX_PENDING_UPDATES = 2000
 
-Publish = Callable[[BoardChange], None]
+Publish = Callable[[LedgerChange], None]
 T = TypeVar("T")
+# Changes a ledger in its transaction; called with the boards and the time of the transaction.
+Work = Callable[[Connection, LedgerBoards, datetime], T]
+
+
+class Ledgers:
+    """The ledgers of an application, each created when it is first used."""
+
+    def __init__(self, directory: BoardDirectory, publish: Publish) -> None:
+        self._directory = directory
+        self._publish = publish
+        self._ledgers: dict[str, Ledger] = {}
+
+    def get(self, ledger_id: str = MAIN) -> "Ledger":
+        """Return a ledger. Does not check whether there is such a board."""
+        if ledger_id not in self._ledgers:
+            self._ledgers[ledger_id] = Ledger(ledger_id, self._directory, self._publish)
+        return self._ledgers[ledger_id]
+
+    def change_all(self, work: Callable[[Connection], Collection[str]]) -> None:
+        """Run `work` in a transaction that locks all ledgers, and publish those that it returns.
+
+        Blocks. No update of any ledger is in progress during `work`.
+        """
+        changes: list[LedgerChange] = []
+
+        def write(connection: Connection) -> None:
+            changes.clear()  # the transaction may be tried again
+            store.lock_ledgers(connection)
+            for ledger_id in sorted(work(connection)):
+                changes.append(self.get(ledger_id).new_version(connection).change(connection))
+
+        transactions.transaction(write, reserved=True)
+        for change in changes:
+            self.get(change.ledger_id).publish(change)
 
 
 class Ledger:
     """Records updates one transaction at a time and publishes each batch before the next begins."""
 
-    def __init__(self, policy: Policy, publish: Publish) -> None:
-        self._policy = policy
+    def __init__(self, ledger_id: str, directory: BoardDirectory, publish: Publish) -> None:
+        self.ledger_id = ledger_id
+        self._directory = directory
         self._publish = publish
         self._lock = threading.Lock()
         self._batches = Coalescer[Update, Receipt](
@@ -46,7 +88,8 @@ class Ledger:
     def record(self, update: Update) -> Receipt:
         """Record and publish the update; return its receipt. Blocks until the commit.
 
-        Raises Replayed, UnknownUser, ScoreOutOfRange, ServerError, Overloaded or a database error.
+        Raises Replayed, UnknownUser, ScoreOutOfRange, BoardClosed, SeasonOver, ServerError,
+        Overloaded or a database error.
         """
         return self._batches.run(update)
 
@@ -68,17 +111,48 @@ class Ledger:
                 break
         return outcomes
 
-    def change(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in its own transaction, publish the board and return the result. Blocks."""
+    def change(self, work: Work[T]) -> T:
+        """Run `work` in a transaction of this ledger, publish it and return the result. Blocks.
 
-        def write(connection: Connection) -> tuple[T, BoardChange]:
-            version, _ = transactions.next_version(connection)
-            return work(connection), BoardChange(version, [], top10.read(connection))
+        `work` may change the settings of the boards. The seasons that are due are opened before it.
+        Raises UnknownBoard if the ledger does not exist or is archived.
+        """
+
+        def write(connection: Connection) -> tuple[T, _Transaction, LedgerChange]:
+            opened = self.new_version(connection)
+            result = work(connection, opened.current.boards, moment_of(opened.current.clock))
+            opened.reload(connection, self._directory.store)
+            return result, opened, opened.change(connection)
 
         with self._lock:
-            result, change = transactions.transaction(write, reserved=True)
-            self._publish_committed(change)
+            result, opened, change = transactions.transaction(write, reserved=True)
+            self._committed(opened, change)
         return result
+
+    def bring_up_to_date(self) -> None:
+        """Open the seasons that are due, and open or close the boards. Blocks."""
+        self.change(lambda connection, boards, now: None)
+
+    def new_version(self, connection: Connection, count: int = 0) -> "_Transaction":
+        """Lock the ledger; return its transaction for `count` updates, in the season of its time.
+
+        Raises UnknownBoard.
+        """
+        version = transactions.next_version(connection, count, self.ledger_id)
+        if version is None:
+            raise UnknownBoard
+        known = self._directory.known(self.ledger_id)
+        current = self._directory.store.current(connection, self.ledger_id, version, count, known)
+        if not current.boards.boards:
+            raise UnknownBoard
+        return _Transaction(self.ledger_id, version, current)
+
+    def publish(self, change: LedgerChange) -> None:
+        """Publish a committed change. Logs errors: a failed push does not undo the commit."""
+        try:
+            self._publish(change)
+        except Exception:
+            log.exception("version %s of %s could not be published", change.version, self.ledger_id)
 
     def _record_batch(self, updates: Sequence[Update]) -> Sequence[Outcome | Exception]:
         with self._lock:
@@ -98,34 +172,76 @@ class Ledger:
         """Commit and publish the updates. If all are refused, nothing is committed."""
         replays: set[Key] = set()
 
-        def write(connection: Connection) -> tuple[list[Outcome], BoardChange]:
-            version, moments = transactions.next_version(connection, len(updates))
-            outcomes = records.write(connection, updates, self._policy, moments, replays, version)
-            pairs = zip(updates, outcomes, strict=True)
-            accepted = [(u.received, each) for u, each in pairs if isinstance(each, Receipt)]
-            if not accepted:
-                raise _AllRefused(outcomes)
-            received = [moment for moment, _ in accepted]
-            messages = [top10.score_update(each.user_id, each.score) for _, each in accepted]
-            return outcomes, BoardChange(version, messages, top10.read(connection), received)
+        def write(connection: Connection) -> tuple[list[Outcome], _Transaction, LedgerChange]:
+            opened = self.new_version(connection, len(updates))
+            boards = opened.current.boards.boards
+            times = moments(opened.current.clock, len(updates))
+            version = opened.version.version
+            written = records.write(connection, updates, boards, times, replays, version)
+            pairs = zip(updates, written.outcomes, strict=True)
+            received = [update.received for update, each in pairs if isinstance(each, Receipt)]
+            if not received:
+                raise _AllRefused(written.outcomes)
+            # The version has already given the ledger a new stamp.
+            derived = written.changed - {self.ledger_id}
+            if derived:
+                store.touch(connection, derived)
+            change = opened.change(connection, written.scores, received)
+            return written.outcomes, opened, change
 
         while True:
             try:
-                outcomes, change = transactions.transaction(write, reserved=True)
+                outcomes, opened, change = transactions.transaction(write, reserved=True)
             except records.ReplayError as found:
                 replays |= found.keys
             except _AllRefused as refused:
                 return refused.outcomes
+            except UnknownBoard as error:
+                return [error] * len(updates)
             else:
-                self._publish_committed(change)
+                self._committed(opened, change)
                 return outcomes
 
-    def _publish_committed(self, change: BoardChange) -> None:
-        """Publish the change. Logs errors: a failed push does not undo the commit."""
-        try:
-            self._publish(change)
-        except Exception:
-            log.exception("version %s of the board could not be published", change.version)
+    def _committed(self, opened: "_Transaction", change: LedgerChange) -> None:
+        self._directory.keep(self.ledger_id, opened.current.boards)
+        self.publish(change)
+
+
+class _Transaction:
+    """A transaction of a ledger: its version, and the boards in the season of its time."""
+
+    def __init__(self, ledger_id: str, version: LedgerVersion, current: Current) -> None:
+        self.ledger_id, self.version, self.current = ledger_id, version, current
+
+    def reload(self, connection: Connection, boards: store.BoardStore) -> None:
+        """Read the boards again, after their settings may have changed."""
+        before = self.current.boards
+        after = boards.reloaded(connection, self.ledger_id, before)
+        changed = self.current.changed | store.changed(before, after)
+        self.current = Current(after, self.current.clock, changed)
+
+    def change(
+        self,
+        connection: Connection,
+        scores: dict[str, list[NewScore]] | None = None,
+        received: list[float] | None = None,
+    ) -> LedgerChange:
+        """Return what this transaction changes, with these scores by board."""
+        boards, changed = self.current.boards, self.current.changed
+        changes = {
+            board.board_id: top10.board_change(
+                connection,
+                board,
+                (scores or {}).get(board.board_id, []),
+                with_settings=board.board_id in changed,
+                with_players=board.board_id in changed,
+            )
+            for board in boards.boards
+        }
+        version = self.version.version
+        return LedgerChange(
+            self.ledger_id, version, changes, boards.settings_version, received or []
+        )
 
 
 class _AllRefused(Exception):

@@ -6,7 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from ..errors import ScoreOutOfRange
+from ..boards.board import BoardState
+from ..errors import InvalidInput, ScoreOutOfRange
+from ..http.fields import number
 from ..models import MAX_SCORE, MAX_TOTAL
 
 # Totals are summed as integers in billionths: with at most 9 decimals nothing is rounded.
@@ -41,6 +43,11 @@ def best(state: StandingState, value: float, achieved_at: datetime) -> tuple[flo
     return (value, 0) if value > state.score else None
 
 
+def lowest(state: StandingState, value: float, achieved_at: datetime) -> tuple[float, int] | None:
+    """Use the lowest value: `best` where lower is better."""
+    return (value, 0) if value < state.score else None
+
+
 def total(state: StandingState, value: float, achieved_at: datetime) -> tuple[float, int] | None:
     """Add the values exactly: the sum does not depend on the order of arrival."""
     exact = _exact(state) + _billionths(value)
@@ -51,7 +58,45 @@ def total(state: StandingState, value: float, achieved_at: datetime) -> tuple[fl
     return score, exact - _billionths(score)
 
 
-POLICIES: dict[str, Policy] = {"latest": latest, "best": best, "total": total}
+_POLICIES: dict[tuple[str, str], Policy] = {
+    ("latest", "desc"): latest,
+    ("latest", "asc"): latest,
+    ("best", "desc"): best,
+    ("best", "asc"): lowest,
+    ("total", "desc"): total,
+    ("total", "asc"): total,
+}
+
+
+def policy_of(board: BoardState) -> Policy:
+    """Return the policy of the board."""
+    return _POLICIES[board.policy, board.order]
+
+
+def check_value(board: BoardState, value: float) -> None:
+    """Raise InvalidInput unless a score of this value can count on the board."""
+    if not board.has_in_range(value):
+        problem = {"score_value": [f"Must be {_bounds(board)}."]}
+        message = "The value is not within the bounds of this board."
+        raise InvalidInput(message, problem, "score_out_of_range")
+    if board.policy == "total" and not has_few_decimals(value):
+        problem = {"score_value": [f"Must have at most {DECIMALS} decimals."]}
+        raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
+
+
+def _bounds(board: BoardState) -> str:
+    low = "" if board.min_score is None else f"at least {number(board.min_score)}"
+    high = "" if board.max_score is None else f"at most {number(board.max_score)}"
+    return " and ".join(filter(None, (low, high)))
+
+
+def counts(board: BoardState, value: float) -> bool:
+    """Whether a score of this value, accepted by the ledger, counts on this derived board now."""
+    try:
+        check_value(board, value)
+    except InvalidInput:
+        return False
+    return board.state == "open"
 
 
 def has_few_decimals(value: float) -> bool:

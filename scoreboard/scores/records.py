@@ -4,12 +4,13 @@ Statements are cached: building one takes longer than executing it. Postgres get
 JSON text: parsing a parameter per value would cost several times as much as the execution.
 """
 
+import contextlib
 import functools
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -25,21 +26,35 @@ from sqlalchemy import (
     tuple_,
 )
 
+from ..boards.board import BoardState
 from ..db import transactions
-from ..errors import Replayed, ScoreboardError, UnknownUser
+from ..errors import (
+    BoardClosed,
+    NotPermitted,
+    Replayed,
+    ScoreboardError,
+    ScoreOutOfRange,
+    SeasonOver,
+    UnknownUser,
+)
 from ..extensions import Base
 from ..http.fields import moment, number
+from ..leaderboard.top10 import NewScore
 from ..models import Score, Standing, User
-from .policy import Policy, StandingState, apply, check_range
+from . import policy
+from .policy import StandingState, apply, check_range
 
 SCORE_COLUMNS = (
-    *("user_id", "score_value", "created_at", "achieved_at", "identity", "submitted_by"),
-    *("sent_timestamp", "score", "applied", "version"),
+    *("board_id", "season", "user_id", "score_value", "created_at", "achieved_at", "identity"),
+    *("submitted_by", "sent_timestamp", "score", "applied", "version", "derived"),
 )
-STATE_COLUMNS = StandingState._fields
-STANDING_COLUMNS = ("user_id", *STATE_COLUMNS, "score_id", "hidden")
+STATE_COLUMNS = ("rank_key", "reached_at", "achieved_at", "remainder")
+STANDING_KEY = ("user_id", "board_id", "season")
+STANDING_COLUMNS = (*STANDING_KEY, *STATE_COLUMNS, "score_id", "hidden")
 
-Key = tuple[str, str, str]  # user_id, submitted_by, identity: accepted once
+PLAYERS_MAY_NOT = "Only a scorer or an admin may update this board."
+
+Key = tuple[str, str, str]  # user_id, submitted_by, identity: accepted once by a ledger
 _KEY = (Score.user_id, Score.submitted_by, Score.identity)
 
 
@@ -59,6 +74,9 @@ class Update:
     submitted_by: str
     sent_timestamp: datetime | None = None
     received: float = field(default_factory=time.perf_counter, compare=False)
+    names_board: bool = False
+    season: int | None = None
+    by_player: bool = False
 
     @property
     def key(self) -> Key:
@@ -68,26 +86,44 @@ class Update:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The result of an accepted update. `score` is the user's score after it."""
+    """The result of an accepted update. `score` is the user's score after it.
+
+    `board` is None unless the update names its board.
+    """
 
     user_id: str
     score: float
     score_id: int
     created_at: datetime
     applied: bool
+    board: str | None = None
+    season: int = 1
 
     def body(self) -> dict[str, Any]:
         """Return the receipt as the body of the 200 response."""
-        return {
+        body = {
             "user_id": self.user_id,
             "score": number(self.score),
             "score_id": self.score_id,
             "created_at": moment(self.created_at),
             "applied": self.applied,
         }
+        return {**body, "board": self.board, "season": self.season} if self.board else body
 
 
 Outcome = Receipt | ScoreboardError
+
+
+class Written(NamedTuple):
+    """What a transaction has written.
+
+    `outcomes` are in the order of the updates. `scores` has, by board, the scores after the updates
+    that count there, in order; `changed` the ids of the boards whose standings changed.
+    """
+
+    outcomes: list[Outcome]
+    scores: dict[str, list[NewScore]]
+    changed: set[str]
 
 
 class ReplayError(Exception):
@@ -101,65 +137,80 @@ class ReplayError(Exception):
 def write(
     connection: Connection,
     updates: Sequence[Update],
-    policy: Policy,
+    boards: Sequence[BoardState],
     moments: Iterator[datetime],
     replays: set[Key],
     version: int,
-) -> list[Outcome]:
-    """Write the updates in the given order and return an outcome for each, in that order.
+) -> Written:
+    """Write the updates in the given order; each also counts on the derived boards.
 
-    `version` is the board version created by this transaction, `moments` yields a server time per
-    update, and `replays` are the keys known to be replays. Raises ReplayError if the database has
-    more of the keys: the caller must then roll back.
+    `boards` are the ledger and its derived boards, `version` is the version of the ledger created
+    by this transaction, `moments` yields a server time per update, and `replays` are the keys known
+    to be replays. Raises ReplayError if the database has more of the keys: the caller must then
+    roll back.
     """
-    states, hidden = _states(connection, {update.user_id for update in updates})
-    plan = _Plan(states)
+    users = _users(connection, boards, {update.user_id for update in updates})
+    plan = _Plan(boards, users, version)
     errors: dict[int, ScoreboardError] = {}
     for index, update in enumerate(updates):
         try:
             if update.key in replays or update.key in plan.scores:
                 raise Replayed(None)
-            plan.add(update, policy, moments, version)
+            plan.add(update, moments)
         except ScoreboardError as error:
             errors[index] = error
-    _, insert_scores, upsert_standings = _statements(connection.dialect.name)
+    _, _, insert_scores, upsert_standings = _statements(connection.dialect.name)
     inserted = _write_rows(connection, insert_scores, list(plan.scores.values()))
     ids: dict[Key, int] = {tuple(key): score_id for score_id, *key in inserted}
     if len(ids) < len(plan.scores):
         raise ReplayError(plan.scores.keys() - ids.keys())
-    standings = [
-        {"user_id": user, **state._asdict(), "score_id": ids[key], "hidden": user in hidden}
-        for user, (state, key) in plan.changed.items()
-    ]
-    _write_rows(connection, upsert_standings, standings)
-    _add_receipts(connection, updates, errors)
-    return [
-        errors.get(index) or _receipt(plan.scores[update.key], ids[update.key])
+    _write_rows(connection, upsert_standings, plan.standings(ids))
+    _find_replays(connection, boards[0].board_id, updates, errors)
+    outcomes = [
+        errors.get(index) or _receipt(plan.scores[update.key], ids[update.key], update)
         for index, update in enumerate(updates)
     ]
+    return Written(outcomes, plan.new_scores, {board_id for board_id, _ in plan.changed})
+
+
+@dataclass
+class _User:
+    """A user of this transaction, with its state on each board; None without a score there."""
+
+    username: str
+    hidden: bool
+    states: dict[str, StandingState | None] = field(default_factory=dict)
 
 
 class _Plan:
-    """The rows of scores to insert by key, and the changed states by user with their update."""
+    """The rows to write: scores by key, and the changed states by board and user."""
 
-    def __init__(self, states: dict[str, StandingState | None]) -> None:
+    def __init__(self, boards: Sequence[BoardState], users: dict[str, _User], version: int) -> None:
         self.scores: dict[Key, dict[str, Any]] = {}
-        self.changed: dict[str, tuple[StandingState, Key]] = {}
-        self._states = states
+        self.changed: dict[tuple[str, str], tuple[StandingState, Key]] = {}
+        self.new_scores: dict[str, list[NewScore]] = {board.board_id: [] for board in boards}
+        self._boards = {board.board_id: board for board in boards}
+        self._ledger, *self._derived = boards
+        self._users = users
+        self._version = version
 
-    def add(
-        self, update: Update, policy: Policy, moments: Iterator[datetime], version: int
-    ) -> None:
-        """Apply an update. Raises UnknownUser or ScoreOutOfRange, with nothing added."""
-        if update.user_id not in self._states:
+    def add(self, update: Update, moments: Iterator[datetime]) -> None:
+        """Apply an update. Raises a ScoreboardError, with nothing added."""
+        user = self._users.get(update.user_id)
+        if user is None:
             raise UnknownUser
-        before, now = self._states[update.user_id], next(moments)
-        after = apply(policy, before, update.score_value, update.achieved_at, now)
-        check_range(after)
-        if after is not before:
-            self._states[update.user_id] = after
-            self.changed[update.user_id] = after, update.key
+        self._check(update)
+        now = next(moments)
+        after, applied = self._apply(self._ledger, user, update, now)
+        derived = {}
+        for board in self._derived:
+            if policy.counts(board, update.score_value):
+                with contextlib.suppress(ScoreOutOfRange):
+                    state, _ = self._apply(board, user, update, now)
+                    derived[board.board_id] = [board.season, number(state.score)]
         self.scores[update.key] = {
+            "board_id": self._ledger.board_id,
+            "season": self._ledger.season,
             "user_id": update.user_id,
             "score_value": update.score_value,
             "created_at": now,
@@ -168,44 +219,119 @@ class _Plan:
             "submitted_by": update.submitted_by,
             "sent_timestamp": update.sent_timestamp,
             "score": after.score,
-            "applied": after is not before,
-            "version": version,
+            "applied": applied,
+            "version": self._version,
+            "derived": orjson.dumps(derived).decode() if derived else None,
         }
 
+    def _check(self, update: Update) -> None:
+        """Raise a ScoreboardError unless the ledger accepts the update in its current state.
 
-def _states(
-    connection: Connection, user_ids: Collection[str]
-) -> tuple[dict[str, StandingState | None], set[str]]:
-    """Return the state of each existing user (None without a score), and the hidden users."""
+        The submission has checked most of this before, by a state that may be a second old.
+        """
+        policy.check_value(self._ledger, update.score_value)
+        if update.by_player and self._ledger.submit == "scorer":
+            raise NotPermitted(PLAYERS_MAY_NOT)
+        if self._ledger.state != "open":
+            raise BoardClosed
+        if update.season is not None and update.season != self._ledger.season:
+            raise SeasonOver
+
+    def _apply(
+        self, board: BoardState, user: _User, update: Update, now: datetime
+    ) -> tuple[StandingState, bool]:
+        """Apply the update on one board; return the state and whether the update has changed it.
+
+        Raises ScoreOutOfRange, with nothing changed.
+        """
+        before = user.states[board.board_id]
+        rule = policy.policy_of(board)
+        after = apply(rule, before, update.score_value, update.achieved_at, now)
+        check_range(after)
+        if after is not before:
+            user.states[board.board_id] = after
+            self.changed[board.board_id, update.user_id] = after, update.key
+        new = NewScore(board.season, update.user_id, user.username, after.score)
+        self.new_scores[board.board_id].append(new)
+        return after, after is not before
+
+    def standings(self, score_ids: dict[Key, int]) -> list[dict[str, Any]]:
+        """Return the rows of the changed standings."""
+        rows = []
+        for (board_id, user_id), (state, key) in self.changed.items():
+            board = self._boards[board_id]
+            rows.append(
+                {
+                    "user_id": user_id,
+                    "board_id": board_id,
+                    "season": board.season,
+                    "rank_key": board.sign * state.score,
+                    "reached_at": state.reached_at,
+                    "achieved_at": state.achieved_at,
+                    "remainder": state.remainder,
+                    "score_id": score_ids[key],
+                    "hidden": self._users[user_id].hidden,
+                }
+            )
+        return rows
+
+
+def _users(
+    connection: Connection, boards: Sequence[BoardState], user_ids: Collection[str]
+) -> dict[str, _User]:
+    """Return the existing users by id, with their states on these boards."""
     dialect = connection.dialect.name
-    statement, _, _ = _statements(dialect)
-    found = connection.execute(
-        statement, {"user_ids": transactions.any_of(user_ids, dialect)}
-    ).all()
-    states = {
-        user_id: StandingState(*state) if state[0] is not None else None
-        for user_id, _, *state in found
-    }
-    return states, {user_id for user_id, hidden_at, *_ in found if hidden_at}
+    read_users, read_states, *_ = _statements(dialect)
+    parameters = {"user_ids": transactions.any_of(user_ids, dialect)}
+    users: dict[str, _User] = {}
+    for index, board in enumerate(boards):
+        of_board = {**parameters, "board_id": board.board_id, "season": board.season}
+        if index == 0:
+            # One statement for the users and the ledger: most ledgers have no derived boards.
+            for user_id, username, hidden_at, *state in connection.execute(read_users, of_board):
+                users[user_id] = _User(username, hidden_at is not None)
+                users[user_id].states[board.board_id] = _state(board, state)
+        else:
+            for user in users.values():
+                user.states[board.board_id] = None
+            for user_id, *state in connection.execute(read_states, of_board):
+                users[user_id].states[board.board_id] = _state(board, state)
+    return users
+
+
+def _state(board: BoardState, columns: Sequence[Any]) -> StandingState | None:
+    rank_key, *others = columns
+    return None if rank_key is None else StandingState(board.sign * rank_key, *others)
 
 
 @functools.cache
-def _statements(dialect: str) -> tuple[Executable, Executable, Executable]:
-    """Return the statements that read states, insert new scores and upsert standings."""
-    read = (
-        select(User.user_id, User.hidden_at, *(getattr(Standing, name) for name in STATE_COLUMNS))
-        .outerjoin(Standing, Standing.user_id == User.user_id)
+def _statements(dialect: str) -> tuple[Executable, Executable, Executable, Executable]:
+    """Return the statements that read users, read states, insert scores and upsert standings.
+
+    The first returns the users with their states on one board, the second only these states.
+    """
+    state = [getattr(Standing, name) for name in STATE_COLUMNS]
+    on_board = (Standing.board_id == bindparam("board_id")) & (
+        Standing.season == bindparam("season")
+    )
+    read_users = (
+        select(User.user_id, User.username, User.hidden_at, *state)
+        .outerjoin(Standing, (Standing.user_id == User.user_id) & on_board)
         .where(transactions.is_any(User.user_id, "user_ids", dialect))
+    )
+    read_states = select(Standing.user_id, *state).where(
+        on_board, transactions.is_any(Standing.user_id, "user_ids", dialect)
     )
     scores = _insert(Score, SCORE_COLUMNS, dialect)
     standings = _insert(Standing, STANDING_COLUMNS, dialect)
+    updated = {name: standings.excluded[name] for name in STANDING_COLUMNS[len(STANDING_KEY) :]}
     return (
-        read,
-        scores.on_conflict_do_nothing(index_elements=_KEY).returning(Score.score_id, *_KEY),
-        standings.on_conflict_do_update(
-            index_elements=[Standing.user_id],
-            set_={name: standings.excluded[name] for name in STANDING_COLUMNS[1:]},
+        read_users,
+        read_states,
+        scores.on_conflict_do_nothing(index_elements=[*_KEY, Score.board_id]).returning(
+            Score.score_id, *_KEY
         ),
+        standings.on_conflict_do_update(index_elements=list(STANDING_KEY), set_=updated),
     )
 
 
@@ -229,22 +355,36 @@ def _write_rows(connection: Connection, statement: Executable, rows: list[dict[s
     )
 
 
-def _add_receipts(
-    connection: Connection, updates: Sequence[Update], errors: dict[int, ScoreboardError]
+def _find_replays(
+    connection: Connection,
+    ledger_id: str,
+    updates: Sequence[Update],
+    errors: dict[int, ScoreboardError],
 ) -> None:
-    """Add the receipt to each replay that is the same request by the same caller."""
-    replays = [(updates[n], error) for n, error in errors.items() if isinstance(error, Replayed)]
-    if not replays:
+    """Add the receipt to each replay that is the same request by the same caller.
+
+    An update that arrives after the end of its board or season may have been accepted before that:
+    it is a replay then.
+    """
+    kinds = (Replayed, BoardClosed, SeasonOver)
+    suspects = [(n, updates[n]) for n, error in errors.items() if isinstance(error, kinds)]
+    if not suspects:
         return
-    keys = [update.key for update, _ in replays]
-    found = connection.execute(select(Score.__table__).where(tuple_(*_KEY).in_(keys))).mappings()
+    keys = [update.key for _, update in suspects]
+    statement = select(Score.__table__).where(tuple_(*_KEY).in_(keys), Score.board_id == ledger_id)
+    found = connection.execute(statement).mappings()
     rows = {(row["user_id"], row["submitted_by"], row["identity"]): row for row in found}
-    for update, error in replays:
-        row = rows[update.key]
+    for index, update in suspects:
+        row = rows.get(update.key)
+        if row is None:
+            continue
+        errors[index] = replayed = Replayed(None)
         sent = update.score_value, update.sent_timestamp or update.achieved_at
         if sent == (row["score_value"], row["sent_timestamp"] or row["achieved_at"]):
-            error.receipt = _receipt(row, row["score_id"]).body()
+            replayed.receipt = _receipt(row, row["score_id"], update).body()
 
 
-def _receipt(row: Any, score_id: int) -> Receipt:
-    return Receipt(row["user_id"], row["score"], score_id, row["created_at"], row["applied"])
+def _receipt(row: Any, score_id: int, update: Update) -> Receipt:
+    board = row["board_id"] if update.names_board else None
+    values = row["user_id"], row["score"], score_id, row["created_at"], row["applied"]
+    return Receipt(*values, board, row["season"])

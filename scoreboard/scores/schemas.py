@@ -4,7 +4,15 @@ import re
 
 from marshmallow import ValidationError, fields, validate
 
-from ..http.fields import FastSchema, Moment, Schema, ScoreValue, UserId
+from ..http.fields import (
+    BoardId,
+    FastSchema,
+    IntegerInRange,
+    Moment,
+    Schema,
+    ScoreValue,
+    UserId,
+)
 from ..leaderboard.schemas import PageQuerySchema
 
 MAX_BATCH_UPDATES = 1000
@@ -21,6 +29,13 @@ class UpdateSchema(FastSchema):
             re.compile(r"[A-Za-z0-9_-]{8,64}\Z", re.ASCII),
             error="Must be 8 to 64 characters of A-Z a-z 0-9 _ -.",
         )
+    )
+    board = BoardId(metadata={"description": "`main` if left out."})
+    season = IntegerInRange(
+        1,
+        2**31 - 1,
+        strict=True,
+        metadata={"description": "Refuse the update unless this is the current season."},
     )
 
 
@@ -57,6 +72,10 @@ class ReceiptSchema(Schema):
     score_id = fields.Integer()
     created_at = Moment()
     applied = fields.Boolean()
+    board = fields.String(
+        metadata={"description": "Only if the update names a board.", "optional": True}
+    )
+    season = fields.Integer(metadata={"optional": True})
 
 
 class ResultSchema(Schema):

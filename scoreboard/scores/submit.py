@@ -9,17 +9,27 @@ from typing import Any
 from flask import Flask, current_app
 
 from ..auth import tokens
+from ..boards.board import BoardState
 from ..concurrency import runtime
 from ..db import rate_limits
-from ..errors import InvalidInput, NotPermitted, Overloaded, RateLimited, ScoreboardError, translate
+from ..errors import (
+    InvalidInput,
+    NotPermitted,
+    Overloaded,
+    RateLimited,
+    ScoreboardError,
+    UnknownBoard,
+    translate,
+)
 from ..http.fields import json_object, number
 from ..http.request import ClientInfo
+from ..models import MAIN
 from ..observability import audit
 from ..permissions import Caller
 from ..services import services
-from .ledger import Ledger, Publish
-from .policy import DECIMALS, POLICIES, has_few_decimals
-from .records import Receipt, Update
+from .ledger import Ledgers, Publish
+from .policy import check_value
+from .records import PLAYERS_MAY_NOT, Receipt, Update
 from .schemas import batch_schema, update_schema
 
 # Clocks differ; a timestamp further ahead than this is refused as a mistake.
@@ -27,8 +37,8 @@ MAX_CLOCK_AHEAD = timedelta(minutes=5)
 
 
 def init_app(app: Flask, publish: Publish, observe: Callable[[audit.Attempt], object]) -> None:
-    """Create the application's ledger, with callbacks for committed batches and ended attempts."""
-    services(app).ledger = Ledger(POLICIES[app.config["SCORE_POLICY"]], publish)
+    """Create the application's ledgers, with callbacks for committed batches and ended attempts."""
+    services(app).ledgers = Ledgers(services(app).boards, publish)
     services(app).void_lock = threading.Lock()
     services(app).observe_attempt = observe
 
@@ -41,7 +51,7 @@ def submit(body: object, token: str | None, client: ClientInfo) -> dict[str, Any
     """
     with _attempt(client) as attempt:
         try:
-            loaded = _validate(body)
+            board, loaded = _validate(body)
         except Exception:
             attempt.claimed = tokens.claimed(token)
             raise
@@ -52,10 +62,13 @@ def submit(body: object, token: str | None, client: ClientInfo) -> dict[str, Any
             attempt.caller.may_update(loaded["user_id"]),
             "This token may not update that user's score.",
         )
+        is_player = not attempt.caller.may("score:any")
+        _authorize(attempt.caller, board.submit == "player" or not is_player, PLAYERS_MAY_NOT)
         (quota,) = rate_limits.count("SCORE_RATE_LIMIT", {loaded["user_id"]: 1})
         if quota.amount < 1:
             raise RateLimited(quota.retry_after)
-        receipt = services().ledger.record(_update(loaded, submitted_by, attempt.started))
+        update = _update(loaded, submitted_by, attempt.started, is_player)
+        receipt = services().ledgers.get(board.board_id).record(update)
         attempt.score = receipt.score
         return receipt.body()
 
@@ -84,10 +97,7 @@ def submit_all(body: object, token: str | None, client: ClientInfo) -> dict[str,
             for _ in bodies
         ]
         checked = _check(attempts, bodies, submitted_by)
-        updates = [each for each in checked if isinstance(each, Update)]
-        recorded = iter(services().ledger.record_all(updates))
-        outcomes = [next(recorded) if isinstance(each, Update) else each for each in checked]
-        return {"results": _results(attempts, outcomes)}
+        return {"results": _results(attempts, _record(checked))}
 
 
 @contextmanager
@@ -101,18 +111,34 @@ def _attempt(client: ClientInfo, is_batch: bool = False) -> Iterator[audit.Attem
             raise Overloaded(error.retry_after, status=500) from error
 
 
-def _validate(body: object) -> dict[str, Any]:
-    """Return the loaded update, with `achieved_at`. Raises ValidationError or InvalidInput."""
+def _validate(body: object) -> tuple[BoardState, dict[str, Any]]:
+    """Return the board and the loaded update, with `achieved_at`.
+
+    Raises ValidationError or InvalidInput. Blocks for a read if the board is not in the cache.
+    """
     loaded = update_schema.fast_load(json_object(body))
     value, timestamp, now = loaded["score_value"], loaded["timestamp"], datetime.now(UTC)
     if timestamp > now + MAX_CLOCK_AHEAD:
         problem = {"timestamp": ["Must not be more than 5 minutes in the future."]}
         raise InvalidInput("The timestamp is in the future.", problem, "timestamp_in_future")
-    if current_app.config["SCORE_POLICY"] == "total" and not has_few_decimals(value):
-        problem = {"score_value": [f"Must have at most {DECIMALS} decimals."]}
-        raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
+    board = _board(loaded.get("board", MAIN))
+    check_value(board, value)
     # Stored as now, else updates sent after it would count as late until the clock reaches it.
-    return {**loaded, "achieved_at": min(timestamp, now)}
+    return board, {**loaded, "achieved_at": min(timestamp, now)}
+
+
+def _board(board_id: str) -> BoardState:
+    """Return the board to update. Raises InvalidInput if it takes no updates of its own."""
+    try:
+        board = services().boards.get(board_id)
+    except UnknownBoard as error:
+        problem = {"board": ["Unknown board."]}
+        raise InvalidInput(error.message, problem, error.code) from None
+    if board.source:
+        problem = {"board": [f"Send the update to {board.source}: it counts here as well."]}
+        message = f"This board takes its scores from the board {board.source}."
+        raise InvalidInput(message, problem, "board_derived")
+    return board
 
 
 def _authorize(caller: Caller, is_allowed: bool, refusal: str) -> str:
@@ -122,30 +148,36 @@ def _authorize(caller: Caller, is_allowed: bool, refusal: str) -> str:
     return caller.user_id
 
 
-def _update(loaded: dict[str, Any], submitted_by: str, received: float) -> Update:
+def _update(loaded: dict[str, Any], submitted_by: str, received: float, by_player: bool) -> Update:
     user_id, value, timestamp = loaded["user_id"], loaded["score_value"], loaded["timestamp"]
     # A nonce has neither ':' nor '/', so the two forms of identity never collide.
     identity = loaded.get("nonce") or f"{timestamp.isoformat()}/{number(value)}"
     achieved_at = loaded["achieved_at"]
     sent_timestamp = timestamp if timestamp != achieved_at else None
-    return Update(user_id, value, achieved_at, identity, submitted_by, sent_timestamp, received)
+    return Update(
+        *(user_id, value, achieved_at, identity, submitted_by, sent_timestamp, received),
+        names_board="board" in loaded,
+        season=loaded.get("season"),
+        by_player=by_player,
+    )
 
 
 def _check(
     attempts: list[audit.Attempt], bodies: list[object], submitted_by: str
-) -> list[Update | Exception]:
-    """Return for each body the update to record, or the error. Yields to the loop.
+) -> list[tuple[str, Update] | Exception]:
+    """Return for each body its board and the update to record, or the error. Yields to the loop.
 
     If the rate limit allows only some of a user's valid updates, it allows the first.
     """
-    checked: list[Update | Exception] = []
+    checked: list[tuple[str, Update] | Exception] = []
     indexes: dict[str, list[int]] = {}  # of the valid updates, by user
     for attempt, body in runtime.yielding(zip(attempts, bodies, strict=True)):
         try:
-            loaded = _validate(body)
+            board, loaded = _validate(body)
             attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
             indexes.setdefault(loaded["user_id"], []).append(len(checked))
-            checked.append(_update(loaded, submitted_by, attempt.started))
+            update = _update(loaded, submitted_by, attempt.started, by_player=False)
+            checked.append((board.board_id, update))
         except Exception as error:
             checked.append(translate(error))
     amounts = {user_id: len(valid) for user_id, valid in indexes.items()}
@@ -154,6 +186,22 @@ def _check(
         for index in valid[quota.amount :]:
             checked[index] = RateLimited(quota.retry_after)
     return checked
+
+
+def _record(checked: list[tuple[str, Update] | Exception]) -> list[Receipt | Exception]:
+    """Record the updates of each board in order; return a receipt or an error for each item."""
+    outcomes: list[Receipt | Exception] = []
+    of_board: dict[str, list[Update]] = {}
+    for each in checked:
+        if isinstance(each, tuple):
+            of_board.setdefault(each[0], []).append(each[1])
+    recorded = {
+        board_id: iter(services().ledgers.get(board_id).record_all(updates))
+        for board_id, updates in of_board.items()
+    }
+    for each in checked:
+        outcomes.append(next(recorded[each[0]]) if isinstance(each, tuple) else each)
+    return outcomes
 
 
 def _results(

@@ -14,6 +14,7 @@ from flask import Flask
 
 from ..concurrency import runtime
 from ..ops import doctor
+from ..services import services
 from .listener import Listener, listen
 from .shutdown import stop, stop_signal
 
@@ -40,6 +41,7 @@ def run(app: Flask) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     stopped = stop_signal()
     listener.start()
+    services(app).connections.start()
     for each in sockets:
         host, port = each.getsockname()[:2]
         log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)

@@ -1,5 +1,6 @@
 """Handle Socket.IO clients: connect, authenticate, update_score, disconnect."""
 
+import functools
 import logging
 import threading
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from .. import hub
 from ..backplane import LocalBackplane, RedisBackplane
 from ..connections import LiveConnection
 from ..websocket.connection import POLICY_VIOLATION, PROTOCOL_ERROR, SLOW
-from . import engine, updates
+from . import engine, subscriptions, updates
 from .packets import MAX_MESSAGE_SIZE, MalformedPacket, StrictPacket
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,15 @@ class SocketIOClient(LiveConnection):
     """The connection of one Engine.IO session.
 
     `lock` is held while a connect or disconnect is handled. `update_slots` limits concurrent
-    updates. `was_refused` is whether an update was refused since it was last reset.
+    updates. `was_refused` is whether an update was refused since it was last reset. `board_ids` are
+    the boards named at the handshake; None if it named none.
     """
 
     session: engine.EngineSession
     lock: threading.RLock = field(default_factory=threading.RLock)
     update_slots: threading.Semaphore | None = None
     was_refused: bool = False
+    board_ids: list[str] | None = None
 
 
 class SocketIOHandlers:
@@ -81,7 +84,8 @@ class SocketIOHandlers:
         url, parts = self._app.config["REDIS_URL"], services(self._app)
         if not url:
             return LocalBackplane(self._subscribe)
-        return RedisBackplane(url, self._subscribe, parts.feed.offer, parts.metrics)
+        receive = functools.partial(hub.receive, parts.subscribers)
+        return RedisBackplane(url, self._subscribe, receive, parts.metrics)
 
     def _connect(self, engine_sid: str, environ: dict[str, Any]) -> Any:
         """Register the connection, or return the error that Engine.IO sends."""
@@ -132,7 +136,11 @@ class SocketIOHandlers:
             if event.packet_type != packet.EVENT:
                 self._library_handlers["message"](client.session.sid, data)
                 return client.caller is not None and client.caller is not caller
-        if not caller or event.data[0] != "update_score" or namespace != "/":
+        if not caller or namespace != "/":
+            return False
+        if event.data[0] in ("subscribe", "unsubscribe"):
+            return subscriptions.handle(self._app, client, event)
+        if event.data[0] != "update_score":
             return False
         updates.start(self._app, client, event)
         was_refused, client.was_refused = client.was_refused, False
@@ -154,7 +162,7 @@ class SocketIOHandlers:
             self._remove(client)
             with client.lock:
                 self._library_handlers["disconnect"](engine_sid, reason)
-            hub.unsubscribe(self._app, client.session)
+            services(self._app).subscribers.remove(client.session)
 
     def _authenticate(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         """Authenticate a client and admit its connection. Raises ConnectionRefusedError.
@@ -163,14 +171,17 @@ class SocketIOHandlers:
         without the token, and would admit the client if that call succeeded.
         """
         try:
-            sent = auth.get("token") if isinstance(auth, dict) else None
+            values = auth if isinstance(auth, dict) else {}
+            sent = values.get("token")
             token = sent if isinstance(sent, str) else ""
             client = self._client(sid)
             with self._app.app_context():
                 caller = tokens.authenticate(token)
+                board_ids = hub.named_boards(values.get("boards"), caller)
             if client is None:
                 raise NotAuthenticated("This connection has ended.")
             self._connections.admit(client, caller, token)
+            client.board_ids = board_ids
         except Exception as error:
             refused = translate(error)
             raise ConnectionRefusedError(refused.message, refused.detail()) from error
@@ -178,15 +189,15 @@ class SocketIOHandlers:
     def _subscribe(self, sid: str) -> None:
         """Subscribe a client that has received its CONNECT packet."""
         client = self._client(sid)
-        if client:
+        if client and client.caller:
             self._server.enter_room(sid, ROOM)
-            hub.subscribe(self._app, SOCKET_IO, client.session)
+            hub.subscribe(self._app, SOCKET_IO, client.session, client.caller, client.board_ids)
 
     def _unsubscribe(self, sid: str, reason: str = "") -> None:
         """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
         client = self._client(sid)
         if client:
-            hub.unsubscribe(self._app, client.session)
+            services(self._app).subscribers.remove(client.session)
             self._connections.leave(client)
 
     def close_dead_and_slow_clients(self, app: Flask) -> None:

@@ -49,12 +49,14 @@ class WebSocketMiddleware:
             with self._app.request_context(environ):
                 token, subprotocol = _token()
                 caller = tokens.authenticate(token)
+                named = parse_qs(environ.get("QUERY_STRING", "")).get("board")
+                board_ids = hub.named_boards(named[0].split(",") if named else None, caller)
             services(self._app).origins.require(environ)
             connections.open(connection)
             connections.admit(connection, caller, token)
             return serve(
                 environ,
-                lambda opened: self._start(opened, connection),
+                lambda opened: self._start(opened, connection, board_ids),
                 MAX_MESSAGE_SIZE,
                 subprotocol,
             )
@@ -87,11 +89,13 @@ class WebSocketMiddleware:
             # Engine.IO raises this for a session that ended while the request arrived.
             return refuse(ended, start_response)
 
-    def _start(self, opened: WebSocket, connection: LiveConnection) -> None:
+    def _start(
+        self, opened: WebSocket, connection: LiveConnection, board_ids: list[str] | None
+    ) -> None:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
         def end() -> None:
-            hub.unsubscribe(self._app, opened)
+            services(self._app).subscribers.remove(opened)
             services(self._app).connections.drop(connection)
 
         opened.on_message, opened.on_end = opened.count_useless_frame, end
@@ -99,7 +103,8 @@ class WebSocketMiddleware:
         connection.close = connection.close_transport = opened.close
         connection.ping, connection.ping_interval = opened.ping, PING_INTERVAL
         try:
-            hub.subscribe(self._app, WEBSOCKET, opened)
+            if connection.caller:
+                hub.subscribe(self._app, WEBSOCKET, opened, connection.caller, board_ids)
         except Exception as error:
             opened.close(INTERNAL_ERROR, translate(error).code)
 

@@ -1,0 +1,158 @@
+"""Schemas of board objects, and of the requests that create and change boards."""
+
+import re
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+from ..http.fields import BoardId, Moment, Schema, ScoreValue
+from .seasons import Reset, is_time_zone
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
+
+
+def _choice(*choices: str, **options: Any) -> fields.String:
+    return fields.String(validate=validate.OneOf(choices), **options)
+
+
+class Flag(fields.Field[bool]):
+    """A JSON boolean; texts and numbers are none."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Must be true or false.")
+        return value
+
+
+class ResetField(fields.Field[Reset]):
+    """When the seasons of a board end: an object with `every`, `on`, `at` and `time_zone`."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Reset:
+        if not isinstance(value, dict):
+            raise ValidationError("Must be null or an object.")
+        extra = value.keys() - {"every", "on", "at", "time_zone"}
+        if extra:
+            raise ValidationError("Has a field that is not every, on, at or time_zone.")
+        every, on = value.get("every"), value.get("on")
+        if every not in ("day", "week", "month"):
+            raise ValidationError("`every` must be day, week or month.")
+        if every == "day" and on is not None:
+            raise ValidationError("`on` must be left out for every day.")
+        if every == "week" and on not in WEEKDAYS:
+            raise ValidationError("`on` must be a weekday, such as monday.")
+        if every == "month" and (type(on) is not int or not 1 <= on <= 28):
+            raise ValidationError("`on` must be a day of the month from 1 to 28.")
+        at, time_zone = value.get("at"), value.get("time_zone")
+        if not isinstance(at, str) or not TIME_OF_DAY.fullmatch(at):
+            raise ValidationError("`at` must be a time of day, such as 06:00.")
+        if not isinstance(time_zone, str) or not is_time_zone(time_zone):
+            raise ValidationError("`time_zone` must be an IANA name, such as Europe/Vienna.")
+        return Reset(every, on, at, time_zone)
+
+
+class Title(fields.Field[str]):
+    """A title of 1 to 64 characters; surrounding spaces are dropped."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        title = value.strip() if isinstance(value, str) else ""
+        if not 1 <= len(title) <= 64 or not title.isprintable():
+            raise ValidationError("Must be 1 to 64 printable characters.")
+        return title
+
+
+_RESET = {
+    "type": "object",
+    "description": "When seasons end: every day, week or month, on a weekday or a day 1 to 28, at a"
+    " time of day in a time zone. Null: only by hand.",
+    "example": {"every": "week", "on": "monday", "at": "06:00", "time_zone": "Europe/Vienna"},
+}
+
+
+class ChangesSchema(Schema):
+    """The body of `PATCH /api/admin/boards/<board>`: the fields to change."""
+
+    title = Title(metadata={"type": "string"})
+    policy = _choice("latest", "best", "total")
+    order = _choice("desc", "asc", metadata={"description": "asc: lower is better."})
+    format = _choice("number", "time", metadata={"description": "time: milliseconds."})
+    min_score = ScoreValue(allow_none=True)
+    max_score = ScoreValue(allow_none=True)
+    submit = _choice("player", "scorer")
+    public = Flag(metadata={"type": "boolean"})
+    opens_at = Moment(allow_none=True)
+    closes_at = Moment(allow_none=True)
+    reset = ResetField(allow_none=True, metadata=_RESET)
+
+
+class NewBoardSchema(Schema):
+    """The body of `POST /api/admin/boards`."""
+
+    board_id = BoardId(required=True, metadata={"type": "string"})
+    title = Title(required=True, metadata={"type": "string"})
+    source = BoardId(load_default=None, allow_none=True, metadata={"type": "string"})
+    policy = _choice("latest", "best", "total", load_default="latest")
+    order = _choice("desc", "asc", load_default="desc")
+    format = _choice("number", "time", load_default="number")
+    min_score = ScoreValue(load_default=None, allow_none=True)
+    max_score = ScoreValue(load_default=None, allow_none=True)
+    submit = _choice("player", "scorer", load_default="player")
+    public = Flag(load_default=True, metadata={"type": "boolean"})
+    opens_at = Moment(load_default=None, allow_none=True)
+    closes_at = Moment(load_default=None, allow_none=True)
+    reset = ResetField(load_default=None, allow_none=True, metadata=_RESET)
+
+
+class SeasonSchema(Schema):
+    """A season of a board."""
+
+    number = fields.Integer()
+    starts_at = fields.DateTime()
+    ends_at = fields.DateTime(allow_none=True)
+
+
+class BoardSchema(Schema):
+    """The board object. It is written without this schema; tests compare the two."""
+
+    board_id = fields.String()
+    title = fields.String()
+    source = fields.String(allow_none=True)
+    policy = fields.String()
+    order = fields.String()
+    format = fields.String()
+    min_score = ScoreValue(allow_none=True)
+    max_score = ScoreValue(allow_none=True)
+    submit = fields.String()
+    public = fields.Boolean()
+    opens_at = fields.DateTime(allow_none=True)
+    closes_at = fields.DateTime(allow_none=True)
+    reset = fields.Dict(allow_none=True, metadata=_RESET)
+    state = fields.String(validate=validate.OneOf(["open", "closed", "archived"]))
+    season = fields.Nested(SeasonSchema)
+    players = fields.Integer()
+
+
+class BoardsSchema(Schema):
+    """All boards: `main` first."""
+
+    boards = fields.List(fields.Nested(BoardSchema))
+
+
+class SeasonsSchema(Schema):
+    """The seasons of a board, the newest first."""
+
+    seasons = fields.List(fields.Nested(SeasonSchema))
+
+
+class BoardReferenceSchema(Schema):
+    """The board in the path."""
+
+    board = BoardId(required=True, metadata={"type": "string"})
+
+
+changes_schema = ChangesSchema()
+new_board_schema = NewBoardSchema()
+board_object_schema = BoardSchema()
+boards_schema = BoardsSchema()
+seasons_schema = SeasonsSchema()
+board_reference_schema = BoardReferenceSchema()

@@ -1,0 +1,265 @@
+"""Boards: list them, create and change them, end seasons, archive them.
+
+Each function blocks for its reads or its transaction. A change takes effect with its commit and is
+pushed to those who watch the board.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from ..auth import tokens
+from ..db import transactions
+from ..errors import BoardInUse, Conflict, InvalidInput, NotPermitted, UnknownBoard
+from ..http.fields import json_object
+from ..models import MAIN, Board, Season, Standing
+from ..permissions import Caller
+from ..services import services
+from . import store
+from .board import MAX_DERIVED, BoardState, at_time, next_season, season_body, season_end
+from .schemas import changes_schema, new_board_schema
+from .store import LedgerBoards
+
+# Fields of `main` that the application's settings set, and the names of the settings.
+MAIN_SETTINGS = {
+    "policy": "SCORE_POLICY",
+    "min_score": "SCORE_MIN",
+    "max_score": "SCORE_MAX",
+    "submit": "SCORE_SUBMIT",
+    "public": "PUBLIC_BOARD",
+}
+# They decide what a score means, so scores must not have been recorded by others.
+FIXED = ("policy", "order")
+
+
+def caller_of(token: str | None) -> Caller | None:
+    """Return the bearer of the token, None without one. Raises NotAuthenticated."""
+    return None if token is None else tokens.authenticate(token)
+
+
+def may_read(board: BoardState, caller: Caller | None) -> bool:
+    """Whether the caller may read the board: any user may, and everybody if it is public."""
+    return board.public or (caller is not None and caller.user_id is not None)
+
+
+def readable(board_id: str, token: str | None) -> BoardState:
+    """Return a board that the token may read; an archived one only to admins.
+
+    Raises UnknownBoard, and NotAuthenticated or NotPermitted if the board is not public.
+    """
+    try:
+        board = services().boards.get(board_id)
+    except UnknownBoard:
+        archived = transactions.read(lambda c: services().boards.store.find(c, board_id))
+        if archived is None or token is None or not tokens.authenticate(token).may("users:manage"):
+            raise
+        return archived
+    if not board.public and not may_read(board, tokens.authenticate(token)):
+        raise NotPermitted("This board is not public: read it with the token of a user.")
+    return board
+
+
+def all_boards(token: str | None) -> list[dict[str, Any]]:
+    """Return the board objects that the token may read: `main` first, then by id."""
+    caller = caller_of(token)
+
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        found = services().boards.store.all_boards(connection)
+        return _bodies(connection, [each for each in found if may_read(each, caller)])
+
+    return transactions.read(read)
+
+
+def body(board: BoardState) -> dict[str, Any]:
+    """Return the board object of this board as it is now."""
+
+    def read(connection: Connection) -> dict[str, Any]:
+        current = services().boards.store.find(connection, board.board_id) or board
+        return _bodies(connection, [current])[0]
+
+    return transactions.read(read)
+
+
+def seasons(board: BoardState) -> list[dict[str, Any]]:
+    """Return the seasons of a board, the newest first."""
+    statement = (
+        select(Season.number, Season.starts_at, Season.ends_at)
+        .where(Season.board_id == board.board_id)
+        .order_by(Season.number.desc())
+    )
+    return [season_body(*row) for row in transactions.read(lambda c: c.execute(statement).all())]
+
+
+def _bodies(connection: Connection, boards: Sequence[BoardState]) -> list[dict[str, Any]]:
+    """Return the board objects, with the number of players of each."""
+    return [{**each.body(), "players": store.players(connection, each)} for each in boards]
+
+
+def due() -> Sequence[str]:
+    """Return the ledgers of the boards whose season or state changes about now."""
+    statement = (
+        select(func.coalesce(Board.source, Board.board_id))
+        .where(Board.next_change_at <= datetime.now(UTC), Board.archived_at.is_(None))
+        .distinct()
+    )
+    return transactions.read(lambda c: c.execute(statement).scalars().all())
+
+
+def create(request_body: object) -> dict[str, Any]:
+    """Create a board and return its object. Raises InvalidInput, and Conflict if the id exists."""
+    values = new_board_schema.load(json_object(request_body))
+    _check(values)
+    if values["source"] is None:
+        created = transactions.transaction(lambda c: _insert(c, values, datetime.now(UTC)))
+    else:
+        created = _change(values["source"], lambda c, boards, now: _derive(c, boards, values, now))
+    return body(created)
+
+
+def _derive(
+    connection: Connection, boards: LedgerBoards, values: dict[str, Any], now: datetime
+) -> BoardState:
+    if len(boards.boards) > MAX_DERIVED:
+        problem = {"source": [f"Has {MAX_DERIVED} derived boards already."]}
+        raise InvalidInput("This source has no room for another board.", problem)
+    store.change_settings(connection, boards.ledger.board_id)
+    return _insert(connection, values, now)
+
+
+def _insert(connection: Connection, values: dict[str, Any], now: datetime) -> BoardState:
+    new = BoardState(
+        **values,
+        state="open",
+        season=1,
+        season_starts_at=now,
+        season_ends_at=season_end(values["reset"], now),
+        next_change_at=None,
+    )
+    board = at_time(new, now)
+    row = {**store.columns(board), "created_at": now}
+    statement = transactions.insert(Board, connection.dialect.name).on_conflict_do_nothing()
+    if connection.execute(statement.returning(Board.board_id), row).first() is None:
+        raise Conflict("There is, or was, a board with this id: choose another.", "board_exists")
+    store.insert_version(connection, board)
+    store.insert_seasons(connection, [board])
+    return board
+
+
+def change(board_id: str, request_body: object) -> dict[str, Any]:
+    """Change the fields in the body and return the board object.
+
+    Raises UnknownBoard, InvalidInput, and BoardInUse for a fixed field after the first score.
+    """
+    changes = changes_schema.load(json_object(request_body))
+    board = services().boards.get(board_id)
+    if board_id == MAIN:
+        fields = {
+            name: [f"Set {MAIN_SETTINGS[name]} instead."]
+            for name in changes
+            if name in MAIN_SETTINGS
+        }
+        if fields:
+            raise InvalidInput("These fields of main come from the server's settings.", fields)
+
+    def work(connection: Connection, boards: LedgerBoards, now: datetime) -> None:
+        before = _of(boards, board_id)
+        after = replace(before, **changes)
+        _check({**changes, **_times(after)})
+        fixed = [name for name in FIXED if getattr(before, name) != getattr(after, name)]
+        if fixed and _has_scores(connection, board_id):
+            raise BoardInUse(f"This board has scores: its {fixed[0]} cannot change any more.")
+        if after.reset != before.reset:
+            after = replace(after, season_ends_at=season_end(after.reset, now))
+        _save(connection, at_time(after, now))
+
+    _change(board.ledger_id, work)
+    return body(board)
+
+
+def end_season(board_id: str) -> dict[str, Any]:
+    """End the current season now, open the next, and return the board object. UnknownBoard."""
+    board = services().boards.get(board_id)
+
+    def work(connection: Connection, boards: LedgerBoards, now: datetime) -> None:
+        before = _of(boards, board_id)
+        # The season has the updates before its end: a moment after the latest one.
+        end = store.advance_clock(connection, boards.ledger.board_id)
+        of_season = (Season.board_id == board_id) & (Season.number == before.season)
+        connection.execute(update(Season).where(of_season).values(ends_at=end))
+        after = at_time(next_season(before, end), end)
+        store.insert_seasons(connection, [after])
+        _save(connection, after)
+
+    _change(board.ledger_id, work)
+    return body(board)
+
+
+def archive(board_id: str) -> None:
+    """Archive a board: it is no longer listed or fed. Raises UnknownBoard and BoardInUse."""
+    board = services().boards.get(board_id)
+    if board_id == MAIN:
+        raise BoardInUse("The board main always exists.")
+
+    def work(connection: Connection, boards: LedgerBoards, now: datetime) -> None:
+        if board.source is None and len(boards.boards) > 1:
+            raise BoardInUse("Archive the boards derived from this one first.")
+        _of(boards, board_id)
+        of_board = Board.board_id == board_id
+        connection.execute(update(Board).where(of_board).values(archived_at=now))
+        store.change_settings(connection, boards.ledger.board_id)
+
+    _change(board.ledger_id, work)
+
+
+def _change(ledger_id: str, work: Callable[[Connection, LedgerBoards, datetime], Any]) -> Any:
+    """Run `work` in a transaction of a ledger. Raises InvalidInput if it cannot be a source."""
+    return services().ledgers.get(ledger_id).change(work)
+
+
+def _save(connection: Connection, board: BoardState) -> None:
+    """Write the settings, the state and the end of the season."""
+    columns = store.columns(board)
+    connection.execute(update(Board).where(Board.board_id == board.board_id).values(columns))
+    of_season = (Season.board_id == board.board_id) & (Season.number == board.season)
+    connection.execute(update(Season).where(of_season).values(ends_at=board.season_ends_at))
+    store.touch(connection, [board.board_id], season=board.season)
+    store.change_settings(connection, board.ledger_id)
+
+
+def _of(boards: LedgerBoards, board_id: str) -> BoardState:
+    for board in boards.boards:
+        if board.board_id == board_id:
+            return board
+    raise UnknownBoard
+
+
+def _has_scores(connection: Connection, board_id: str) -> bool:
+    statement = select(Standing.user_id).where(Standing.board_id == board_id).limit(1)
+    return connection.execute(statement).first() is not None
+
+
+def _times(board: BoardState) -> dict[str, Any]:
+    names = ("opens_at", "closes_at", "min_score", "max_score")
+    return {name: getattr(board, name) for name in names}
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Raise InvalidInput if two fields contradict each other, or the source cannot be one."""
+    fields = {}
+    low, high = values["min_score"], values["max_score"]
+    if low is not None and high is not None and low > high:
+        fields["max_score"] = ["Must not be below min_score."]
+    opens_at, closes_at = values["opens_at"], values["closes_at"]
+    if opens_at and closes_at and opens_at >= closes_at:
+        fields["closes_at"] = ["Must be after opens_at."]
+    if source := values.get("source"):
+        try:
+            if services().boards.get(source).source:
+                fields["source"] = ["Must be a board that has no source itself."]
+        except UnknownBoard:
+            fields["source"] = ["Unknown board."]
+    if fields:
+        raise InvalidInput("Some fields are missing or wrong; see fields.", fields)

@@ -1,0 +1,289 @@
+"""Boards in the database: read those of a ledger, and record changes of season and state."""
+
+import functools
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from ..db.transactions import LedgerVersion, moment_of
+from ..models import MAIN, Board, BoardVersion, Score, Season, Standing
+from .board import BoardState, at_time, next_season
+from .seasons import Reset
+
+_BOARDS = (
+    select(Board.__table__, Season.number, Season.starts_at, Season.ends_at)
+    .join(BoardVersion, BoardVersion.board_id == Board.board_id)
+    .join(Season, and_(Season.board_id == Board.board_id, Season.number == BoardVersion.season))
+)
+_OF_LEDGER = _BOARDS.where(
+    or_(Board.board_id == bindparam("ledger_id"), Board.source == bindparam("ledger_id")),
+    Board.archived_at.is_(None),
+).order_by(Board.source.is_not(None), Board.board_id)
+_PLAYERS = (
+    select(func.count())
+    .select_from(Standing)
+    .where(
+        Standing.board_id == bindparam("board_id"),
+        Standing.season == bindparam("season"),
+        Standing.hidden.is_(False),
+    )
+)
+
+
+MAX_SCORE_ID = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class LedgerBoards:
+    """The boards of a ledger at one settings version: the ledger first. Empty if archived."""
+
+    settings_version: int
+    boards: Sequence[BoardState]
+
+    @functools.cached_property
+    def next_change_at(self) -> datetime | None:
+        """The first time at which a season or the state of one of the boards changes, or None."""
+        changes = (board.next_change_at for board in self.boards)
+        return min(filter(None, changes), default=None)
+
+    @property
+    def ledger(self) -> BoardState:
+        """The board that takes the updates."""
+        return self.boards[0]
+
+
+class Current(NamedTuple):
+    """The boards of a ledger in a transaction, its clock, and the ids of the boards that changed.
+
+    The clock is in microseconds since the epoch.
+    """
+
+    boards: LedgerBoards
+    clock: int
+    changed: frozenset[str]
+
+
+def changed(before: LedgerBoards, after: LedgerBoards) -> frozenset[str]:
+    """Return the ids of the boards whose settings, state or season is not as before."""
+    if after is before:
+        return frozenset()
+    known = set(before.boards)
+    return frozenset(board.board_id for board in after.boards if board not in known)
+
+
+class BoardStore:
+    """Reads boards. `main_settings` are the fields of `main` that the application's settings set.
+
+    Its methods are called within a transaction, in any thread.
+    """
+
+    def __init__(self, main_settings: Mapping[str, Any]) -> None:
+        self._main_settings = main_settings
+
+    def ledger_boards(self, connection: Connection, ledger_id: str) -> list[BoardState]:
+        """Return the boards of a ledger that are not archived, the ledger first."""
+        rows = connection.execute(_OF_LEDGER, {"ledger_id": ledger_id}).mappings()
+        return [self._state(row) for row in rows]
+
+    def reloaded(
+        self, connection: Connection, ledger_id: str, before: LedgerBoards
+    ) -> LedgerBoards:
+        """Return the boards of a ledger after a change of their settings; `before` if unchanged.
+
+        `change_settings` has incremented the settings version.
+        """
+        statement = select(BoardVersion.settings_version).where(BoardVersion.board_id == ledger_id)
+        version = connection.execute(statement).scalar_one()
+        if version == before.settings_version:
+            return before
+        return LedgerBoards(version, self.ledger_boards(connection, ledger_id))
+
+    def all_boards(self, connection: Connection) -> list[BoardState]:
+        """Return all boards that are not archived: `main`, then by id."""
+        statement = _BOARDS.where(Board.archived_at.is_(None))
+        ordered = statement.order_by(Board.board_id != MAIN, Board.board_id)
+        return [self._state(row) for row in connection.execute(ordered).mappings()]
+
+    def find(self, connection: Connection, board_id: str) -> BoardState | None:
+        """Return a board, even an archived one, or None."""
+        row = connection.execute(_BOARDS.where(Board.board_id == board_id)).mappings().first()
+        return self._state(row) if row else None
+
+    def current(
+        self,
+        connection: Connection,
+        ledger_id: str,
+        version: LedgerVersion,
+        count: int,
+        known: LedgerBoards | None,
+    ) -> Current:
+        """Return the boards of a ledger at the time of this transaction.
+
+        `version` is the one that this transaction created, for `count` updates. Opens the seasons
+        that are due, and changes the states, before anything is recorded: the clock moves on if the
+        times of these updates would be on both sides of such a boundary. `known` saves the read if
+        it is of this settings version.
+        """
+        clock, before = version.clock, known
+        if before is None or before.settings_version != version.settings_version:
+            boards = self.ledger_boards(connection, ledger_id)
+            before = LedgerBoards(version.settings_version, boards)
+        after, boundary = before, before.next_change_at
+        while boundary is not None and boundary <= moment_of(clock):
+            # All updates of a transaction are in one season: none is from before the boundary.
+            clock = max(clock, _microseconds(boundary) + count - 1)
+            boards = [at_time(board, boundary) for board in after.boards]
+            after = LedgerBoards(version.settings_version + 1, boards)
+            boundary = after.next_change_at
+        if after is not before:
+            self._save(connection, before.boards, after.boards)
+            connection.execute(
+                update(BoardVersion)
+                .where(BoardVersion.board_id == ledger_id)
+                .values(clock=clock, settings_version=after.settings_version)
+            )
+        return Current(after, clock, changed(known or before, after))
+
+    def score_ids(
+        self, connection: Connection, seasons: Collection[tuple[str, int]]
+    ) -> tuple[int, int]:
+        """Return the ids after which, and up to which, the scores of these seasons are."""
+        numbers = [(board_id, number + next_) for board_id, number in seasons for next_ in (0, 1)]
+        statement = select(Season.board_id, Season.number, Season.after_score_id).where(
+            tuple_(Season.board_id, Season.number).in_(numbers)
+        )
+        found = {(row[0], row[1]): row[2] for row in connection.execute(statement)}
+        after = min(found[season] for season in seasons)
+        ends = [found.get((board_id, number + 1), MAX_SCORE_ID) for board_id, number in seasons]
+        return after, max(ends)
+
+    def _save(
+        self, connection: Connection, before: Sequence[BoardState], after: Sequence[BoardState]
+    ) -> None:
+        """Record the changes of state, and the seasons opened since `before`."""
+        for old, new in zip(before, after, strict=True):
+            if new == old:
+                continue
+            values = {"state": new.state, "next_change_at": new.next_change_at}
+            of_board = Board.board_id == new.board_id
+            connection.execute(update(Board).where(of_board).values(values))
+            opened = []
+            while old.season < new.season and old.season_ends_at is not None:
+                old = next_season(old, old.season_ends_at)
+                opened.append(old)
+            insert_seasons(connection, opened)
+            touch(connection, [new.board_id], season=new.season)
+
+    def _state(self, row: RowMapping) -> BoardState:
+        values = {name: row[name] for name in _COLUMNS}
+        if row["board_id"] == MAIN:
+            values |= self._main_settings
+        return BoardState(
+            **values,
+            reset=Reset(**row["reset"]) if row["reset"] else None,
+            state="archived" if row["archived_at"] else row["state"],
+            season=row["number"],
+            season_starts_at=row["starts_at"],
+            season_ends_at=row["ends_at"],
+            next_change_at=row["next_change_at"],
+        )
+
+
+_COLUMNS = (
+    *("board_id", "title", "source", "policy", "order", "format", "min_score", "max_score"),
+    *("submit", "public", "opens_at", "closes_at"),
+)
+
+
+def insert_seasons(connection: Connection, boards: Sequence[BoardState]) -> None:
+    """Record the current season of each of these, which starts after all scores so far."""
+    if not boards:
+        return
+    newest = connection.execute(select(func.coalesce(func.max(Score.score_id), 0))).scalar_one()
+    rows = [
+        {
+            "board_id": board.board_id,
+            "number": board.season,
+            "starts_at": board.season_starts_at,
+            "ends_at": board.season_ends_at,
+            "after_score_id": newest,
+        }
+        for board in boards
+    ]
+    connection.execute(insert(Season), rows)
+
+
+def insert_version(connection: Connection, board: BoardState) -> None:
+    """Insert the first version of a new board."""
+    connection.execute(
+        insert(BoardVersion).values(board_id=board.board_id, stamp=secrets.token_hex(8))
+    )
+
+
+def advance_clock(connection: Connection, ledger_id: str) -> datetime:
+    """Move the clock of a ledger on by a microsecond, and return it: later than all updates."""
+    clock = BoardVersion.clock
+    statement = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
+    statement = statement.values(clock=clock + 1).returning(clock)
+    return moment_of(connection.execute(statement).scalar_one())
+
+
+def change_settings(connection: Connection, ledger_id: str) -> None:
+    """Increment the settings version of a ledger, whose boards the transaction changes."""
+    settings_version = BoardVersion.settings_version + 1
+    of_ledger = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
+    connection.execute(of_ledger.values(settings_version=settings_version))
+
+
+def ledgers_of(connection: Connection, board_ids: Collection[str]) -> Collection[str]:
+    """Return the ledgers of those of these boards that are not archived."""
+    ledger_id = func.coalesce(Board.source, Board.board_id)
+    of_boards = Board.board_id.in_(board_ids), Board.archived_at.is_(None)
+    return set(connection.execute(select(ledger_id).where(*of_boards)).scalars())
+
+
+def lock_ledgers(connection: Connection) -> None:
+    """Lock the version of every ledger, in one order, until the end of the transaction."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+        statement = select(BoardVersion.board_id).order_by(BoardVersion.board_id)
+        connection.execute(statement.with_for_update()).all()
+
+
+def touch(connection: Connection, board_ids: Iterable[str], **values: Any) -> None:
+    """Give these boards a new stamp, so that no ETag of theirs matches, and set `values`."""
+    connection.execute(
+        update(BoardVersion)
+        .where(BoardVersion.board_id.in_(list(board_ids)))
+        .values(stamp=secrets.token_hex(8), **values)
+    )
+
+
+def players(connection: Connection, board: BoardState) -> int:
+    """Return the number of users on the board in its current season."""
+    found = connection.execute(_PLAYERS, {"board_id": board.board_id, "season": board.season})
+    return int(found.scalar_one())
+
+
+def columns(board: BoardState) -> dict[str, Any]:
+    """Return the columns of the board's row that hold its settings and its state."""
+    stored = {name: getattr(board, name) for name in (*_COLUMNS, "state", "next_change_at")}
+    return {**stored, "reset": board.reset and asdict(board.reset)}
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - moment_of(0)) // (moment_of(1) - moment_of(0))
