@@ -111,8 +111,8 @@ def void(score_id: int, voided_by: str | None, reason: str) -> VoidedScore:
     """Void a score and return its row.
 
     On each board and in each season in which it counts, the user's remaining scores then set the
-    standing. The score stays in the history, so the same request remains a replay. `voided_by` is None on the
-    command line. With a long history this takes seconds, yielding to other work; the transaction of
+    standing. The score stays in the history, so the same request remains a replay. `voided_by` is
+    None on the command line. With a long history this takes seconds, yielding to other work; the transaction of
     the ledger takes milliseconds. Raises NotFound, Conflict if the score is already voided or
     cannot be, UnknownBoard if its board is archived, and ServerError if other processes keep
     voiding scores of the same user.
@@ -144,7 +144,7 @@ class _Fold:
     def add(self, score_id: int, value: float, achieved_at: Any) -> None:
         """Apply a score that counts here."""
         # The id stands in for the server time, which the database copies at the end.
-        after = apply(self._policy, self._state, value, achieved_at, score_id)  # type: ignore[arg-type]
+        after = apply(self._policy, self._state, value, achieved_at, score_id)  
         if after is not self._state:
             self._state, self._set_by = after, score_id
 

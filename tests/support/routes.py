@@ -17,4 +17,13 @@ PUBLIC_ROUTES = {
     "ops.readyz",
     "ops.metrics",  # public unless METRICS_TOKEN is set
 }
-PUBLIC_BOARD_ROUTES = {"leaderboard.page", "leaderboard.neighbours"}
+PUBLIC_BOARD_ROUTES = {
+    "leaderboard.page",
+    "leaderboard.neighbours",
+    "leaderboard.board_top10",
+    "leaderboard.board_page",
+    "leaderboard.board_neighbours",
+    "boards.boards",
+    "boards.board",
+    "boards.seasons",
+}

@@ -53,7 +53,7 @@ def rows(standings: list[tuple[float, int, bool]]) -> list[dict]:
     return [
         {
             "user_id": user_id(number),
-            "score": float(score),
+            "rank_key": float(score),
             "reached_at": START + timedelta(minutes=minute),
             "achieved_at": START,
             "score_id": number + 1,
