@@ -205,7 +205,7 @@ class Flag(Base):
 
 
 def standing_order() -> tuple[ColumnElement[Any], ...]:
-    """Return the order of the board: highest score, then earliest `reached_at`, then `user_id`."""
+    """Return the order of the board: highest score first; ties by `reached_at`, then `user_id`."""
     return Standing.score.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
 
 
