@@ -1,7 +1,7 @@
 """The live connections of this process: limits by address and user, and their deadlines.
 
 A connection has ten seconds to authenticate; then it may stay until its token expires. A slow
-subscriber is closed by its protocol: `websocket/connection.py` or `socketio/handlers.py`.
+subscriber is closed by `websocket/connection.py` or, if it polls, by `socketio/handlers.py`.
 """
 
 import logging
