@@ -144,7 +144,8 @@ class _Fold:
     def add(self, score_id: int, value: float, achieved_at: Any) -> None:
         """Apply a score that counts here."""
         # The id stands in for the server time, which the database copies at the end.
-        after = apply(self._policy, self._state, value, achieved_at, score_id)  
+        now: Any = score_id
+        after = apply(self._policy, self._state, value, achieved_at, now)
         if after is not self._state:
             self._state, self._set_by = after, score_id
 
