@@ -12,11 +12,9 @@ from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import db
-from scoreboard.observability.metrics import WEBSOCKET
-from scoreboard.realtime import hub
 from tests.support import databases
 from tests.support.backing_services import RedisServer
-from tests.support.frames import texts
+from tests.support.local_subscribers import LocalSubscriber
 from tests.support.servers import (
     RUN_MODES,
     SECRETS,
@@ -149,22 +147,8 @@ def admin(make_user):
 
 @pytest.fixture
 def subscriber(app):
-    """Return a subscriber in this process, which gets messages before the response is sent."""
-
-    class Subscriber:
-        def __init__(self):
-            self.frames = []
-
-        def push(self, frames):
-            self.frames.append(frames)
-
-        def messages(self):
-            """Return all messages except the initial top 10."""
-            return [message for frames in self.frames[1:] for message in texts(frames)]
-
-    subscriber = Subscriber()
-    hub.subscribe(app, WEBSOCKET, subscriber)
-    return subscriber
+    """Return a subscriber in this process that names no board."""
+    return LocalSubscriber(app)
 
 
 @pytest.fixture
