@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import logging
+import math
 import uuid
 
 import pytest
@@ -13,6 +14,7 @@ from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import db
 from scoreboard.observability.metrics import WEBSOCKET
+from scoreboard.permissions import Caller
 from scoreboard.realtime import hub
 from tests.support import databases
 from tests.support.backing_services import RedisServer
@@ -27,6 +29,8 @@ from tests.support.servers import (
 )
 
 NUMBERS = itertools.count()
+# The bearer of a public viewer token.
+VIEWER = Caller(None, "viewer", 0, math.inf, ())
 # The slowest files start first, so that no worker is still busy when all others have finished.
 SLOW_FILES = [
     *("test_floods", "test_kills", "test_processes", "test_board_page"),
@@ -163,7 +167,7 @@ def subscriber(app):
             return [message for frames in self.frames[1:] for message in texts(frames)]
 
     subscriber = Subscriber()
-    hub.subscribe(app, WEBSOCKET, subscriber)
+    hub.subscribe(app, WEBSOCKET, subscriber, VIEWER, None)
     return subscriber
 
 
