@@ -19,6 +19,9 @@ from tests.support.servers import SECRETS
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
 
+# The migrations write the rows of `main` into these. In the order of their references.
+BOARD_TABLES = ("boards", "seasons", "board_versions")
+
 
 @functools.cache
 def _server() -> str:
@@ -73,12 +76,17 @@ def _drop(name: str) -> None:
 
 @functools.cache
 def _postgres() -> str:
-    return migrated(new_postgres())
+    url = migrated(new_postgres())
+    with psycopg.connect(url) as server:
+        server.execute("CREATE SCHEMA initial")
+        for table in BOARD_TABLES:
+            server.execute(f"CREATE TABLE initial.{table} AS TABLE {table}")
+    return url
 
 
 def emptied_postgres() -> str:
     url = _postgres()
-    tables = [table for table in Base.metadata.tables if table != "board_version"]
+    tables = [table for table in Base.metadata.tables if table not in BOARD_TABLES]
     with psycopg.connect(url, autocommit=True) as server:
         # Truncating takes milliseconds even for an empty table.
         used = server.execute(
@@ -88,7 +96,11 @@ def emptied_postgres() -> str:
         if used:
             names = ", ".join(name for (name,) in used)
             server.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
-        server.execute("UPDATE board_version SET clock = 0")
+        with server.transaction():
+            for table in reversed(BOARD_TABLES):
+                server.execute(f"DELETE FROM {table}")
+            for table in BOARD_TABLES:
+                server.execute(f"INSERT INTO {table} TABLE initial.{table}")
     return url
 
 
