@@ -46,7 +46,7 @@ LAYERS = (
     {"middleware", "cli", "server"},
     {"web", "admin", "ops", "apidocs"},
     {"realtime", "anomalies"},
-    {"scores", "leaderboard"},
+    {"scores", "leaderboard", "boards"},
     {"auth"},
     {"db", "http", "observability"},
     {"concurrency", "errors", "permissions", "models", "extensions", "services"},

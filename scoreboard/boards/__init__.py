@@ -1,0 +1,1 @@
+"""Boards: what is ranked, and when its seasons begin and end."""
