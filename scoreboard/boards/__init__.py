@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """Boards and seasons: what is ranked, by which rules, and when."""
 
 from flask import Flask
@@ -16,6 +15,3 @@ def init_app(app: Flask) -> None:
     """Create the application's directory of boards."""
     main_settings = {field: app.config[name] for field, name in MAIN_SETTINGS.items()}
     services(app).boards = BoardDirectory(BoardStore(main_settings))
-=======
-"""Boards: what is ranked, and when its seasons begin and end."""
->>>>>>> w-seasons
