@@ -66,10 +66,7 @@ def _users_and_revocations(dialect: str) -> Executable:
 
 
 def _role(
-    claims: Claims,
-    ids: Sequence[str],
-    user: tuple[str, Any] | None,
-    revoked: Mapping[str, float],
+    claims: Claims, ids: Sequence[str], user: tuple[str, Any] | None, revoked: Mapping[str, float]
 ) -> str | NotAuthenticated:
     user_id, issued_at = claims["sub"], claims["iat"]
     if user is None and user_id != PUBLIC_VIEWER:

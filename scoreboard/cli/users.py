@@ -40,9 +40,7 @@ class UsersGroup(AppGroup):
 
 
 users = UsersGroup(
-    "users",
-    help="Create, list and moderate users, mint tokens.",
-    callback=logging.audit_to_stderr,
+    "users", help="Create, list and moderate users, mint tokens.", callback=logging.audit_to_stderr
 )
 
 

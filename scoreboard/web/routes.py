@@ -30,11 +30,7 @@ CONTENT_SECURITY_POLICY = (
 )
 
 bp = Blueprint(
-    "web",
-    __name__,
-    template_folder="templates",
-    static_folder="static",
-    static_url_path="/web",
+    "web", __name__, template_folder="templates", static_folder="static", static_url_path="/web"
 )
 
 
