@@ -176,7 +176,7 @@ SETTINGS_CHECKS: dict[str, Callable[[Settings], str | None]] = {
     "secrets": weak_secrets,
     "addresses": hidden_client_addresses,
 }
-SERVICE_CHECKS = (database, encoding, connections, tables, redis)
+SERVICE_CHECKS = {each.__name__: each for each in (database, encoding, connections, tables, redis)}
 
 
 def examine(app: Flask) -> dict[str, str | None]:
@@ -184,7 +184,7 @@ def examine(app: Flask) -> dict[str, str | None]:
     return {
         **{name: check(app.config) for name, check in SETTINGS_CHECKS.items()},
         "secrets' text": repeated_secrets(app.config),
-        **{check.__name__: check() for check in SERVICE_CHECKS},
+        **{name: check() for name, check in SERVICE_CHECKS.items()},
     }
 
 
