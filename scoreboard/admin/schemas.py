@@ -39,10 +39,7 @@ class AuditQuerySchema(QuerySchema):
     """The query of `GET /api/admin/audit`."""
 
     after = IntegerInRange(0, MAX_ID)
-    process = fields.String(
-        validate=validate.Length(1, 64),
-        metadata={"description": "The `name` of the process that sent the line `after`."},
-    )
+    process = fields.String(validate=validate.Length(1, 64))
 
 
 class RoleSchema(Schema):
@@ -57,11 +54,7 @@ class VoidSchema(Schema):
     reason = fields.String(
         required=True,
         validate=check_reason,
-        metadata={
-            "description": "Why the score is voided, for the record: one printable line.",
-            "minLength": 1,
-            "maxLength": MAX_REASON_LENGTH,
-        },
+        metadata={"minLength": 1, "maxLength": MAX_REASON_LENGTH},
     )
 
 

@@ -19,12 +19,6 @@ VERSION = "0.1.0"
 TOKEN_CODES = ("token_missing", "token_invalid", "token_expired", "token_type", "token_revoked")
 # Endpoints whose statuses the specification fixes, without 503.
 UPDATES = ("/api/score/update", "/api/score/batch")
-IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "The ETag of a cached response. If it is still current, the status is 304.",
-    "schema": {"type": "string"},
-}
 
 
 def document(app: Flask) -> Json:
@@ -53,12 +47,8 @@ def document(app: Flask) -> Json:
 
 def error_schema() -> Json:
     """Return the schema of every error."""
-    error = {
-        "code": {"type": "string", "enum": list(reference.codes())},
-        "message": {"type": "string", "description": "What is wrong and what to do about it."},
-        "fields": {"type": "object", "description": "What is wrong, by the name of the field."},
-        "receipt": {"type": "object", "description": "The first response, for `replayed` only."},
-    }
+    code = {"type": "string", "enum": list(reference.codes())}
+    error = {"code": code, **reference.texts()["error"]}
     return object_schema({"error": object_schema(error, "code", "message")}, "error")
 
 
@@ -75,12 +65,8 @@ def object_schema(properties: Json, *required: str) -> Json:
 def error_of(codes: list[str]) -> Json:
     """Return the schema of an error with one of these codes."""
     error = {"type": "object", "properties": {"code": {"enum": codes}}}
-    return {
-        "allOf": [
-            {"$ref": "#/components/schemas/Error"},
-            {"type": "object", "properties": {"error": error}},
-        ]
-    }
+    refined = {"type": "object", "properties": {"error": error}}
+    return {"allOf": [{"$ref": "#/components/schemas/Error"}, refined]}
 
 
 def codes_of(declared: Documented) -> list[str]:
@@ -110,9 +96,8 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
 
 def _operation(path: str, view: Any, declared: Documented, document: Document) -> Json:
     summary, _, description = (inspect.getdoc(view) or "").partition("\n")
-    schemes: list[Json] = (
-        [{kind: []} for kind in declared.needs.split(" or ")] if declared.needs else []
-    )
+    kinds = declared.needs.split(" or ") if declared.needs else []
+    schemes: list[Json] = [{kind: []} for kind in kinds]
     permissions = {*declared.may}
     operation: Json = {
         "summary": summary,
@@ -121,7 +106,7 @@ def _operation(path: str, view: Any, declared: Documented, document: Document) -
     }
     if description.strip():
         operation["description"] = description.strip()
-    parameters = [IF_NONE_MATCH] if declared.conditional else []
+    parameters = [reference.texts()["if_none_match"]] if declared.conditional else []
     for schema in filter(None, (declared.path, declared.query)):
         parameters += document.parameters(schema, path)
     if parameters:

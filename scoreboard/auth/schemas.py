@@ -51,22 +51,14 @@ class RegisterSchema(Schema):
     username = Username(
         required=True,
         validate=check_username,
-        metadata={
-            "description": "The name on the board: printable, and unique regardless of case. "
-            "Surrounding spaces are removed.",
-            "minLength": 1,
-            "maxLength": MAX_NAME_LENGTH,
-        },
+        metadata={"minLength": 1, "maxLength": MAX_NAME_LENGTH},
     )
     email = EmailAddress(
         required=True,
         validate=[validate.Length(max=MAX_EMAIL_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
-        metadata={"description": "Stored in lower case, and not shown to other users."},
     )
     password = fields.String(
-        required=True,
-        validate=[PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode],
-        metadata={"description": "Any text; stored as a hash."},
+        required=True, validate=[PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode]
     )
 
 
@@ -86,12 +78,9 @@ class LoginSchema(Schema):
     username = Username(
         required=True,
         validate=[validate.Length(1, MAX_NAME_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
-        metadata={"description": "The name, in any case."},
     )
     password = fields.String(
-        required=True,
-        validate=[PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode],
-        metadata={"description": "The password of the account."},
+        required=True, validate=[PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode]
     )
 
 
@@ -109,7 +98,7 @@ class ViewerTokenSchema(Schema):
     """A read-only token for a public board."""
 
     access_token = fields.String()
-    expires_in = fields.Integer(metadata={"example": 3600})
+    expires_in = fields.Integer()
 
 
 register_schema = RegisterSchema()
