@@ -15,7 +15,7 @@ from typing import TypeVar
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from ..concurrency.bounded_queue import BoundedQueue
-from ..concurrency.runtime import run_in_thread, threads
+from ..concurrency.runtime import outcome_of, result_of, run_in_thread, threads
 
 T = TypeVar("T")
 
@@ -33,13 +33,7 @@ NICE = 10
 
 def new_queue() -> BoundedQueue:
     """Return an empty queue for the work of this module."""
-    return BoundedQueue(
-        SLOTS,
-        MAX_WAITING,
-        WAIT_TIMEOUT,
-        max_per_address=MAX_WAITING_PER_ADDRESS,
-        retry_after=RETRY_AFTER,
-    )
+    return BoundedQueue(SLOTS, MAX_WAITING, WAIT_TIMEOUT, MAX_WAITING_PER_ADDRESS, RETRY_AFTER)
 
 
 def normalized(password: str) -> str:
@@ -75,21 +69,15 @@ def _dummy_hash() -> str:
 
 def _at_low_priority(work: Callable[..., T], *args: object) -> T:
     """Return `work(*args)` or raise its error. Runs it in a new thread of low priority. Blocks."""
-    outcome: list[T | Exception] = []
+    outcomes: list[T | Exception] = []
 
     def run() -> None:
         if sys.platform == "linux":  # elsewhere it would apply to the whole process
             with contextlib.suppress(OSError):  # a sandbox may forbid it
                 os.setpriority(os.PRIO_PROCESS, threads.get_native_id(), NICE)
-        try:
-            outcome.append(work(*args))
-        except Exception as error:
-            outcome.append(error)
+        outcomes.append(outcome_of(work, *args))
 
     thread = threads.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
-    (result,) = outcome
-    if isinstance(result, Exception):
-        raise result
-    return result
+    return result_of(outcomes[0])

@@ -37,7 +37,6 @@ class BoundedQueue:
         slots: int,
         max_waiting: int,
         timeout: float,
-        *,
         max_per_address: int | None = None,
         retry_after: int = 1,
         shared: tuple[type[Exception], ...] = (),
