@@ -70,8 +70,7 @@ class EngineSession(Socket):
         socket.__class__ = EngineSession
         socket.lock, socket.on_slow = runtime.lock(), on_slow
         socket.last_ping, socket.useless = None, UselessTraffic()
-        session: EngineSession = socket
-        return session
+        return socket
 
     def push(self, frames: bytes, packets: Iterable[Packet]) -> None:
         """Send packets, given also as WebSocket frames. Keeps their order and never blocks."""
@@ -142,10 +141,9 @@ class EngineSession(Socket):
             raise QueueEmpty
         self.is_polling = True
         try:
-            packets: list[Packet] = super().poll()
+            return super().poll()
         finally:
             self.is_polling = False
-        return packets
 
     def _upgrade_websocket(self, environ: WSGIEnvironment, start_response: Any) -> Any:
         if not is_handshake(environ):

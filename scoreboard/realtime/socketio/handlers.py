@@ -140,13 +140,11 @@ class SocketIOHandlers:
 
     def _refuse_namespace(self, client: SocketIOClient, namespace: str) -> None:
         """Refuse a namespace with a code: clients cannot show the library's plain string."""
-        error = NotFound(
-            "There is no such namespace: connect without one, to the path /ws/scoreboard.",
-            "unknown_namespace",
-        )
+        text = "There is no such namespace: connect without one, to the path /ws/scoreboard."
+        error = NotFound(text, "unknown_namespace")
         refusal = {"message": error.message, "data": error.detail()}
-        text = StrictPacket(packet.CONNECT_ERROR, data=refusal, namespace=namespace).encode()
-        self._engine.send_packet(client.session.sid, engine.message(text))
+        sent = StrictPacket(packet.CONNECT_ERROR, data=refusal, namespace=namespace).encode()
+        self._engine.send_packet(client.session.sid, engine.message(sent))
 
     def _disconnect(self, engine_sid: str, reason: str) -> None:
         client = self._clients.get(engine_sid)

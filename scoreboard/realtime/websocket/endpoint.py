@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -52,12 +53,8 @@ class WebSocketMiddleware:
             services(self._app).origins.require(environ)
             connections.open(connection)
             connections.admit(connection, caller, token)
-            return serve(
-                environ,
-                lambda opened: self._start(opened, connection),
-                MAX_MESSAGE_SIZE,
-                subprotocol,
-            )
+            start = partial(self._start, connection)
+            return serve(environ, start, MAX_MESSAGE_SIZE, subprotocol)
         except ConnectionError:
             raise  # signals the end of the WebSocket to the server of `flask run`
         except Exception as error:
@@ -87,7 +84,7 @@ class WebSocketMiddleware:
             # Engine.IO raises this for a session that ended while the request arrived.
             return refuse(ended, start_response)
 
-    def _start(self, opened: WebSocket, connection: LiveConnection) -> None:
+    def _start(self, connection: LiveConnection, opened: WebSocket) -> None:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
         def end() -> None:
@@ -109,9 +106,8 @@ def _token() -> tuple[str, str | None]:
 
     The token is in the query, the Authorization header, or the second subprotocol.
     """
-    offered = [
-        part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-    ]
+    protocols = request.headers.get("Sec-WebSocket-Protocol", "")
+    offered = [part.strip() for part in protocols.split(",")]
     token = parse_qs(request.query_string.decode("latin-1")).get("token", [""])[0]
     token = token or bearer_token() or ""
     if not token and len(offered) > 1 and offered[0] == SUBPROTOCOL:
