@@ -24,13 +24,9 @@ UPDATES = ("/api/score/update", "/api/score/batch")
 def document(app: Flask) -> Json:
     """Return the OpenAPI 3.1 document of this application. Takes tens of milliseconds."""
     tags = reference.texts()["tags"]
-    document = Document(
-        "Scoreboard",
-        VERSION,
-        info={"description": reference.texts()["introduction"]},
-        servers=[{"url": "/"}],
-        tags=[{"name": tag} for tag in tags.values()],
-    )
+    info = {"description": reference.texts()["introduction"]}
+    names = [{"name": tag} for tag in tags.values()]
+    document = Document("Scoreboard", VERSION, info=info, servers=[{"url": "/"}], tags=names)
     document.components.schema("Error", error_schema())
     for name, description in reference.texts()["schemes"].items():
         scheme = {"type": "http", "scheme": "bearer", "description": description}
@@ -54,12 +50,8 @@ def error_schema() -> Json:
 
 def object_schema(properties: Json, *required: str) -> Json:
     """Return the schema of an object with exactly these properties."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
+    content = {"properties": properties, "required": list(required)}
+    return {"type": "object", **content, "additionalProperties": False}
 
 
 def error_of(codes: list[str]) -> Json:
@@ -99,11 +91,9 @@ def _operation(path: str, view: Any, declared: Documented, document: Document) -
     kinds = declared.needs.split(" or ") if declared.needs else []
     schemes: list[Json] = [{kind: []} for kind in kinds]
     permissions = {*declared.may}
-    operation: Json = {
-        "summary": summary,
-        "security": [{}, *schemes] if declared.optional else schemes,
-        "x-roles": [role for role, may in ROLES.items() if not permissions or may & permissions],
-    }
+    security = [{}, *schemes] if declared.optional else schemes
+    roles = [role for role, may in ROLES.items() if not permissions or may & permissions]
+    operation: Json = {"summary": summary, "security": security, "x-roles": roles}
     if description.strip():
         operation["description"] = description.strip()
     parameters = [reference.texts()["if_none_match"]] if declared.conditional else []
@@ -156,11 +146,9 @@ def _errors(path: str, declared: Documented) -> Json:
 
 def _error(status: int, codes: list[str]) -> Json:
     meanings = [f"- `{code}`: {reference.codes()[code]['meaning']}" for code in codes]
-    error: Json = {
-        "description": "\n".join([HTTPStatus(status).phrase, "", *meanings]),
-        "content": {"application/json": {"schema": error_of(codes)}},
-        "x-codes": codes,
-    }
+    description = "\n".join([HTTPStatus(status).phrase, "", *meanings])
+    content = {"application/json": {"schema": error_of(codes)}}
+    error: Json = {"description": description, "content": content, "x-codes": codes}
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         error["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     if status == HTTPStatus.UNAUTHORIZED:
