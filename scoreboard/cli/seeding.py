@@ -42,16 +42,12 @@ def _insert(connection: Connection, players: list[dict[str, Any]], scores: bool)
         user_ids = [player["user_id"] for player in players]
         _, moments = transactions.next_version(connection, len(user_ids))
         connection.execute(insert(Score), list(map(_score, user_ids, moments)))
-        columns = {
-            "user_id": Score.user_id,
-            "score": Score.score,
-            "reached_at": Score.created_at,
-            "achieved_at": Score.achieved_at,
-            "score_id": Score.score_id,
-            "hidden": false(),
-        }
-        standings = select(*columns.values()).where(Score.user_id.in_(user_ids))
-        connection.execute(insert(Standing).from_select(list(columns), standings))
+        same = ["user_id", "score", "score_id", "achieved_at"]
+        columns = [getattr(Score, name) for name in same]
+        of_users = Score.user_id.in_(user_ids)
+        standings = select(*columns, Score.created_at, false()).where(of_users)
+        insertion = insert(Standing).from_select([*same, "reached_at", "hidden"], standings)
+        connection.execute(insertion)
 
 
 def _score(user_id: str, now: datetime) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`flask simulate`: post the scores of a simulated game's players to a running server."""
 
+import contextlib
 import secrets
 import threading
 import time
@@ -91,11 +92,10 @@ class Subscriber:
         self._thread.start()
 
     def _count(self) -> None:
-        try:
+        # When either side closes, the count is final.
+        with contextlib.suppress(websocket.WebSocketException, OSError):
             while self._socket.recv():
                 self._received += 1
-        except (websocket.WebSocketException, OSError):
-            pass  # closed by either side: the count is final
 
     def stop(self) -> int:
         """Close the connection and return the number of messages received."""

@@ -54,9 +54,8 @@ def create(name: str, email: str, role: str, password: str) -> None:
     values = register_schema.load({"username": name, "email": email, "password": password})
     password_hash = passwords.hash_password(values["password"])
     account = accounts.create(values["username"], values["email"], password_hash, role)
-    audit.moderation(
-        _client_info(), None, f"create {role}", {"user_id": account.user_id}, reason=None
-    )
+    client = _moderator().client
+    audit.moderation(client, None, f"create {role}", {"user_id": account.user_id}, reason=None)
     click.echo(account.user_id)
 
 
@@ -127,11 +126,7 @@ def marks() -> None:
 
 
 def _moderator() -> service.Moderator:
-    return service.Moderator(None, _client_info())
-
-
-def _client_info() -> ClientInfo:
-    return ClientInfo("command line", "local", uuid.uuid4().hex)
+    return service.Moderator(None, ClientInfo("command line", "local", uuid.uuid4().hex))
 
 
 def _named(name: str) -> accounts.Account:
