@@ -76,11 +76,11 @@ class RequestReader:
 
     def _check_head(self, size: int, max_size: int = MAX_HEAD_SIZE) -> None:
         if size > max_size:
-            raise Refused(
-                f"The head of a request must be at most {MAX_HEAD_SIZE // 1024} KiB, and each "
-                f"header at most {MAX_HEADER_SIZE // 1024} KiB.",
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            limits = (
+                f"{MAX_HEAD_SIZE // 1024} KiB, and each header at most {MAX_HEADER_SIZE // 1024}"
             )
+            message = f"The head of a request must be at most {limits} KiB."
+            raise Refused(message, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _check_body_size(self, size: int, max_size: int) -> None:
         # Not 413: the specification fixes the statuses of the update endpoint.

@@ -56,10 +56,8 @@ class ResponseHead:
 def error_response(status: HTTPStatus, code: str, message: str) -> bytes:
     """Return a response with the usual error body that closes the connection."""
     head = ResponseHead()
-    head(
-        f"{status.value} {status.phrase}",
-        [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")],
-    )
+    headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+    head(f"{status.value} {status.phrase}", headers)
     body = dumps({"error": {"code": code, "message": message}})
     return head.encode([body], "GET", "close")
 
