@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from datetime import datetime
-    from typing import Any
 
     from flask_limiter import Limiter
     from flask_socketio import SocketIO
@@ -77,5 +76,4 @@ def init_app(app: Flask) -> None:
 
 def services(app: Flask | None = None) -> Services:
     """Return the services of this application, by default of the current one."""
-    found: Services = (app or current_app).extensions["services"]
-    return found
+    return (app or current_app).extensions["services"]

@@ -7,6 +7,7 @@ from ..permissions import ROLES
 
 MAX_ID = 2**63 - 1
 MAX_REASON_LENGTH = 200
+BOOLEAN = {"type": "boolean"}
 
 
 def check_reason(reason: str) -> None:
@@ -63,10 +64,8 @@ class _ModeratedSchema(Schema):
 
     user_id = fields.String()
     username = fields.String()
-    hidden = fields.Function(lambda user: user.hidden_at is not None, metadata={"type": "boolean"})
-    suspended = fields.Function(
-        lambda user: user.suspended_at is not None, metadata={"type": "boolean"}
-    )
+    hidden = fields.Function(lambda user: user.hidden_at is not None, metadata=BOOLEAN)
+    suspended = fields.Function(lambda user: user.suspended_at is not None, metadata=BOOLEAN)
 
 
 class UserSchema(_ModeratedSchema):
