@@ -43,10 +43,8 @@ def current_roles(
             revoked[row_id] = moment.timestamp() if isinstance(moment, datetime) else moment
         else:
             users[row_id] = role, moment
-    return [
-        _role(claims, group, users.get(claims["sub"]), revoked)
-        for claims, group in zip(tokens, ids, strict=True)
-    ]
+    pairs = zip(tokens, ids, strict=True)
+    return [_role(claims, group, users.get(claims["sub"]), revoked) for claims, group in pairs]
 
 
 @functools.cache

@@ -12,12 +12,10 @@ from . import schemas, service
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
 # Settings with the rate limits per address, by endpoint.
-RATE_LIMITS = {
-    "auth.register": "AUTH_RATE_LIMIT",
-    "auth.login": "AUTH_RATE_LIMIT",
-    "auth.refresh": "AUTH_RATE_LIMIT",
-    "auth.viewer": "VIEWER_RATE_LIMIT",
-}
+SIGN_IN = dict.fromkeys(("auth.register", "auth.login", "auth.refresh"), "AUTH_RATE_LIMIT")
+RATE_LIMITS = {**SIGN_IN, "auth.viewer": "VIEWER_RATE_LIMIT"}
+REGISTER_ERRORS = ["name_reserved", "username_taken", "email_taken", "rate_limited", "overloaded"]
+LOGIN_ERRORS = ["wrong_credentials", "account_suspended", "rate_limited", "overloaded"]
 
 
 @bp.after_request
@@ -29,22 +27,14 @@ def close_after_failed_sign_in(response: Response) -> Response:
 
 
 @bp.post("/register")
-@Documented(
-    {201: schemas.account_schema},
-    body=schemas.register_schema,
-    errors=["name_reserved", "username_taken", "email_taken", "rate_limited", "overloaded"],
-)
+@Documented({201: schemas.account_schema}, body=schemas.register_schema, errors=REGISTER_ERRORS)
 def register() -> tuple[dict[str, Any], int]:
     """Create an account with the role `player`."""
     return schemas.account_schema.dump(service.register(json_body(), client_info())), 201
 
 
 @bp.post("/login")
-@Documented(
-    {200: schemas.tokens_schema},
-    body=schemas.login_schema,
-    errors=["wrong_credentials", "account_suspended", "rate_limited", "overloaded"],
-)
+@Documented({200: schemas.tokens_schema}, body=schemas.login_schema, errors=LOGIN_ERRORS)
 def login() -> dict[str, Any]:
     """Sign in with a username and password."""
     return service.login(json_body(), client_info())

@@ -45,6 +45,12 @@ def check_unicode(text: str) -> None:
         raise ValidationError("Must be text that UTF-8 can write.") from None
 
 
+# Rules of every name and address, and of new and existing passwords.
+LINE = (NO_CONTROL_CHARACTERS, check_unicode)
+NEW_PASSWORD: list[Any] = [PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode]
+ANY_PASSWORD: list[Any] = [PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode]
+
+
 class RegisterSchema(Schema):
     """The body of `POST /api/auth/register`."""
 
@@ -53,13 +59,8 @@ class RegisterSchema(Schema):
         validate=check_username,
         metadata={"minLength": 1, "maxLength": MAX_NAME_LENGTH},
     )
-    email = EmailAddress(
-        required=True,
-        validate=[validate.Length(max=MAX_EMAIL_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
-    )
-    password = fields.String(
-        required=True, validate=[PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode]
-    )
+    email = EmailAddress(required=True, validate=[validate.Length(max=MAX_EMAIL_LENGTH), *LINE])
+    password = fields.String(required=True, validate=NEW_PASSWORD)
 
 
 class AccountSchema(Schema):
@@ -75,13 +76,8 @@ class AccountSchema(Schema):
 class LoginSchema(Schema):
     """The body of `POST /api/auth/login`. The rules for new names and passwords do not apply."""
 
-    username = Username(
-        required=True,
-        validate=[validate.Length(1, MAX_NAME_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
-    )
-    password = fields.String(
-        required=True, validate=[PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode]
-    )
+    username = Username(required=True, validate=[validate.Length(1, MAX_NAME_LENGTH), *LINE])
+    password = fields.String(required=True, validate=ANY_PASSWORD)
 
 
 class TokensSchema(Schema):

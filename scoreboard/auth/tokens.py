@@ -78,8 +78,7 @@ def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
     except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise NotAuthenticated(INVALID) from None
     if claims["type"] not in kinds:
-        message = f"This needs a token of type {' or '.join(kinds)}."
-        raise NotAuthenticated(message, "token_type")
+        raise NotAuthenticated(f"This needs a token of type {' or '.join(kinds)}.", "token_type")
     if claims["type"] == "refresh" and not isinstance(claims.get("family"), str):
         # Without a family, the new pair would get this `jti` as its family and be revoked with it.
         raise NotAuthenticated(INVALID)
