@@ -131,11 +131,9 @@ class RequestReader:
         if version not in ("1.1", "1.0"):
             raise Refused("Use HTTP/1.1 or HTTP/1.0.", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         self._set_target(environ)
-        host = environ.get("HTTP_HOST")
-        if host is None:
-            if version == "1.1":
-                raise Refused("A request has a Host header.")
-        elif not HOST.fullmatch(host.encode("latin-1")):
+        if version == "1.1" and "HTTP_HOST" not in environ:
+            raise Refused("A request has a Host header.")
+        if not HOST.fullmatch(environ.get("HTTP_HOST", "").encode("latin-1")):
             raise Refused("The Host header is no host.")
         environ["scoreboard.keep_alive"] = parser.should_keep_alive()
         length = environ.get("CONTENT_LENGTH")

@@ -58,8 +58,7 @@ def error_response(status: HTTPStatus, code: str, message: str) -> bytes:
     head = ResponseHead()
     headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
     head(f"{status.value} {status.phrase}", headers)
-    body = dumps({"error": {"code": code, "message": message}})
-    return head.encode([body], "GET", "close")
+    return head.encode([dumps({"error": {"code": code, "message": message}})], "GET", "close")
 
 
 @functools.lru_cache(1)

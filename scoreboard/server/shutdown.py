@@ -64,8 +64,7 @@ def stop(app: Flask, listener: Listener) -> None:
 
     def is_over() -> bool:
         connections.close_all_transports()  # repeatedly: handshakes may complete meanwhile
-        busy = listener.unanswered or runtime.watched
-        return time.monotonic() > settled and not busy
+        return time.monotonic() > settled and not (listener.unanswered or runtime.watched)
 
     _wait_until(is_over, deadline)
     # Writes SQLite's write-ahead log back, so that the file is the complete database.
