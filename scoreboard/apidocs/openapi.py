@@ -25,19 +25,17 @@ def document(app: Flask) -> Json:
     """Return the OpenAPI 3.1 document of this application. Takes tens of milliseconds."""
     tags = reference.texts()["tags"]
     info = {"description": reference.texts()["introduction"]}
-    names = [{"name": tag} for tag in tags.values()]
-    document = Document("Scoreboard", VERSION, info=info, servers=[{"url": "/"}], tags=names)
+    listed = [{"name": tag} for tag in tags.values()]
+    document = Document("Scoreboard", VERSION, info=info, servers=[{"url": "/"}], tags=listed)
     document.components.schema("Error", error_schema())
     for name, description in reference.texts()["schemes"].items():
         scheme = {"type": "http", "scheme": "bearer", "description": description}
         document.components.security_scheme(name, scheme)
     for endpoint, path, method, view, declared in _routes(app):
-        operation = {
-            "operationId": endpoint.replace(".", "_"),
-            "tags": [tags[endpoint.partition(".")[0]]],
-            **_operation(path, view, declared, document),
-        }
-        document.path(path, operations={method: operation})
+        tag = tags[endpoint.partition(".")[0]]
+        names = {"operationId": endpoint.replace(".", "_"), "tags": [tag]}
+        operation = _operation(path, view, declared, document)
+        document.path(path, operations={method: {**names, **operation}})
     return document.to_dict()
 
 

@@ -123,7 +123,5 @@ def example_of(schema: Json, schemas: dict[str, Json]) -> Any:
         return example_of(schema["anyOf"][0], schemas)
     if "array" in schema.get("type", ()):
         return [example_of(schema["items"], schemas)]
-    properties, required = schema.get("properties", {}), schema.get("required", [])
-    return {
-        name: example_of(each, schemas) for name, each in properties.items() if name in required
-    }
+    required, properties = schema.get("required", ()), schema.get("properties", {}).items()
+    return {name: example_of(each, schemas) for name, each in properties if name in required}
