@@ -13,6 +13,9 @@ bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
 USER: dict[str, Any] = {**ADMIN, "path": schemas.user_reference_schema, "errors": ["unknown_user"]}
 
+VOID_ERRORS = ["unknown_score", "already_voided", "out_of_range"]
+SCORE = {**ADMIN, "path": schemas.score_reference_schema, "errors": VOID_ERRORS}
+
 
 @bp.before_request
 def authorize() -> None:
@@ -86,13 +89,7 @@ def reinstate(user_id: str) -> dict[str, Any]:
 
 
 @bp.post("/scores/<score_id>/void")
-@Documented(
-    {200: schemas.voided_schema},
-    body=schemas.void_schema,
-    path=schemas.score_reference_schema,
-    errors=["unknown_score", "already_voided", "out_of_range"],
-    **ADMIN,
-)
+@Documented({200: schemas.voided_schema}, body=schemas.void_schema, **SCORE)
 def void(score_id: str) -> dict[str, Any]:
     """Void a score."""
     return schemas.voided_schema.dump(service.void(g.moderator, score_id, json_body()))

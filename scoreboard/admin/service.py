@@ -13,8 +13,7 @@ from sqlalchemy import Connection, update
 from ..auth import accounts, revocations, tokens
 from ..db import transactions
 from ..errors import NotFound, NotPermitted
-from ..http.fields import json_object
-from ..http.request import ClientInfo
+from ..http import fields, request
 from ..models import Standing, User
 from ..observability import audit
 from ..scores import history
@@ -28,10 +27,10 @@ class Moderator:
     """A moderator and the client of its request. `user_id` is None on the command line."""
 
     user_id: str | None
-    client: ClientInfo
+    client: request.ClientInfo
 
 
-def moderator(token: str | None, client: ClientInfo) -> Moderator:
+def moderator(token: str | None, client: request.ClientInfo) -> Moderator:
     """Return the token's moderator. Raises NotAuthenticated, or NotPermitted unless an admin."""
     caller = tokens.authenticate(token)
     if not caller.may("users:manage"):
@@ -51,7 +50,7 @@ def restore(by: Moderator, user_id: str) -> accounts.Account:
 
 def set_role(by: Moderator, user_id: str, body: object) -> accounts.Account:
     """Set the user's role to `role` in the body, from the next request on. Raises NotFound."""
-    role = role_schema.load(json_object(body))["role"]
+    role = role_schema.load(fields.json_object(body))["role"]
     return _change(by, f"role {role}", user_id, {"role": role})
 
 
@@ -111,7 +110,7 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     Conflict if the score is voided already or cannot be.
     """
     valid_id = score_reference_schema.load({"score_id": score_id})["score_id"]
-    reason = void_schema.load(json_object(body))["reason"]
+    reason = void_schema.load(fields.json_object(body))["reason"]
     policy = POLICIES[current_app.config["SCORE_POLICY"]]
     with services().void_lock:
         voided = history.void(valid_id, by.user_id, reason, policy, services().ledger.change)
