@@ -44,10 +44,9 @@ def _insert(connection: Connection, players: list[dict[str, Any]], scores: bool)
         connection.execute(insert(Score), list(map(_score, user_ids, moments)))
         same = ["user_id", "score", "score_id", "achieved_at"]
         columns = [getattr(Score, name) for name in same]
-        of_users = Score.user_id.in_(user_ids)
-        standings = select(*columns, Score.created_at, false()).where(of_users)
-        insertion = insert(Standing).from_select([*same, "reached_at", "hidden"], standings)
-        connection.execute(insertion)
+        rows = select(*columns, Score.created_at, false()).where(Score.user_id.in_(user_ids))
+        names = [*same, "reached_at", "hidden"]
+        connection.execute(insert(Standing).from_select(names, rows))
 
 
 def _score(user_id: str, now: datetime) -> dict[str, Any]:

@@ -63,8 +63,7 @@ def _play(
         milliseconds = (time.perf_counter() - started) * 1000
         if response.status_code == 200:
             return "accepted", milliseconds
-        code = response.json()["error"]["code"]
-        return f"refused, {response.status_code} {code}", milliseconds
+        return f"refused, {response.status_code} {response.json()['error']['code']}", milliseconds
 
     first = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool, click.progressbar(range(count)) as numbers:
