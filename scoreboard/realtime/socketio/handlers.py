@@ -147,8 +147,7 @@ class SocketIOHandlers:
         self._engine.send_packet(client.session.sid, engine.message(sent))
 
     def _disconnect(self, engine_sid: str, reason: str) -> None:
-        client = self._clients.get(engine_sid)
-        if client:
+        if client := self._clients.get(engine_sid):
             self._remove(client)
             with client.lock:
                 self._library_handlers["disconnect"](engine_sid, reason)
@@ -175,15 +174,13 @@ class SocketIOHandlers:
 
     def _subscribe(self, sid: str) -> None:
         """Subscribe a client that has received its CONNECT packet."""
-        client = self._client(sid)
-        if client:
+        if client := self._client(sid):
             self._server.enter_room(sid, ROOM)
             hub.subscribe(self._app, SOCKET_IO, client.session)
 
     def _unsubscribe(self, sid: str, reason: str = "") -> None:
         """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
-        client = self._client(sid)
-        if client:
+        if client := self._client(sid):
             hub.unsubscribe(self._app, client.session)
             self._connections.leave(client)
 

@@ -61,9 +61,7 @@ class WebSocketMiddleware:
             connections.drop(connection)
             return refuse(translate(error), start_response)
 
-    def _socket_io(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def _socket_io(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Pass a request to Engine.IO, except those to which it would respond incorrectly."""
         ended = ScoreboardError("This session has ended: connect again.", "session_ended")
         query = parse_qs(environ.get("QUERY_STRING", ""))
@@ -77,12 +75,12 @@ class WebSocketMiddleware:
             if is_get and names_websocket and not is_handshake(environ):
                 # Engine.IO would treat it as polling, and respond to it without a status.
                 raise UpgradeRequired
-            return self._inner(environ, start_response)
+            return self._inner(environ, start)
         except ScoreboardError as error:
-            return refuse(error, start_response)
+            return refuse(error, start)
         except KeyError:
             # Engine.IO raises this for a session that ended while the request arrived.
-            return refuse(ended, start_response)
+            return refuse(ended, start)
 
     def _start(self, connection: LiveConnection, opened: WebSocket) -> None:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
