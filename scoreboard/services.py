@@ -16,14 +16,12 @@ if TYPE_CHECKING:
 
     from .anomalies.service import AnomalyDetector
     from .apidocs.documents import ApiDocuments
-    from .concurrency.bounded_queue import BoundedQueue
-    from .concurrency.coalescer import Coalescer
+    from .concurrency import bounded_queue, coalescer
     from .db.rate_limits import MemoryLimits
     from .db.transactions import Database
     from .http.origins import AllowedOrigins
     from .http.refusal_limiter import RefusalLimiter
-    from .leaderboard.service import LeaderboardReads
-    from .leaderboard.top10 import Top10Cache
+    from .leaderboard import service, top10
     from .observability.audit import Attempt
     from .observability.metrics import Metrics
     from .observability.recent import Recent
@@ -48,12 +46,12 @@ class Services:
     origins: AllowedOrigins
     refusal_limiter: RefusalLimiter
     # auth
-    token_checks: Coalescer[Any, Any]
-    password_queue: BoundedQueue
+    token_checks: coalescer.Coalescer[Any, Any]
+    password_queue: bounded_queue.BoundedQueue
     session_revoked: Callable[[str, datetime], None]
     # leaderboard
-    top10_cache: Top10Cache
-    leaderboard_reads: LeaderboardReads
+    top10_cache: top10.Top10Cache
+    leaderboard_reads: service.LeaderboardReads
     # scores
     ledger: Ledger
     observe_attempt: Callable[[Attempt], object]

@@ -302,10 +302,8 @@ class _Reader(SocketWatch):
 
     __slots__ = ("_busy", "_ended", "_take")
 
-    def __init__(
-        self, connection: Any, take: Callable[[], bool], ended: Callable[[], object]
-    ) -> None:
-        super().__init__(connection)
+    def __init__(self, opened: Any, take: Callable[[], bool], ended: Callable[[], object]) -> None:
+        super().__init__(opened)
         self._take, self._ended = take, ended
         self._busy = False
         watched.add(self)

@@ -132,8 +132,7 @@ def encoding() -> str | None:
 
 def connections() -> str | None:
     """Check whether the database allows as many connections as the pool has."""
-    limit = _query(CONNECTION_LIMIT)
-    if limit is None:
+    if (limit := _query(CONNECTION_LIMIT)) is None:
         return None
     size = db.engine.pool.size()  # type: ignore[attr-defined]
     if limit < size:
@@ -217,8 +216,7 @@ def init_app(app: Flask) -> None:
 
 def _server() -> str | None:
     """Return the async mode of the server that creates the application, if it is known."""
-    context = click.get_current_context(silent=True)
-    if context:
+    if context := click.get_current_context(silent=True):
         return "threading" if context.info_name == "run" else None
     program = Path(sys.argv[0]).name
     return program if program in UNSUPPORTED_SERVERS else None
