@@ -7,7 +7,7 @@ from flask import Blueprint, g, request
 from ..anomalies import flags
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
-from . import monitoring, schemas, service
+from . import schemas, service
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
@@ -36,14 +36,14 @@ def marks() -> dict[str, Any]:
 @Documented({200: schemas.overview_schema}, **ADMIN)
 def overview() -> dict[str, Any]:
     """Show updates per minute, refusals and connections of the process that responds."""
-    return schemas.overview_schema.dump(monitoring.overview())
+    return schemas.overview_schema.dump(service.overview())
 
 
 @bp.get("/audit")
 @Documented({200: schemas.audit_schema}, query=schemas.audit_query_schema, **ADMIN)
 def audit() -> dict[str, Any]:
     """Show the newest audit log lines of the process that responds."""
-    return schemas.audit_schema.dump(monitoring.audit_tail(query()))
+    return schemas.audit_schema.dump(service.audit_tail(query()))
 
 
 @bp.post("/users/<user_id>/hide")

@@ -1,6 +1,7 @@
-"""Moderate: hide and suspend users, set their roles, end their sessions, void scores.
+"""Moderate: hide and suspend users, set their roles, end their sessions, void scores; monitor.
 
-Each action blocks for its transactions, takes effect at once, and is in the audit log.
+Each action blocks for its transactions, takes effect at once, and is in the audit log. Monitoring
+shows the process that responds; behind a router, each request may reach another.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ from sqlalchemy import Connection, update
 from ..auth import accounts, revocations, tokens
 from ..db import transactions
 from ..errors import NotFound, NotPermitted
-from ..http import fields, request
+from ..http import fields, json, request
 from ..models import Standing, User
 from ..observability import audit
 from ..scores import history
 from ..scores.policy import POLICIES
 from ..services import services
-from .schemas import role_schema, score_reference_schema, user_reference_schema, void_schema
+from . import schemas
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def restore(by: Moderator, user_id: str) -> accounts.Account:
 
 def set_role(by: Moderator, user_id: str, body: object) -> accounts.Account:
     """Set the user's role to `role` in the body, from the next request on. Raises NotFound."""
-    role = role_schema.load(fields.json_object(body))["role"]
+    role = schemas.role_schema.load(fields.json_object(body))["role"]
     return _change(by, f"role {role}", user_id, {"role": role})
 
 
@@ -73,7 +74,7 @@ def _change(
     by: Moderator, action: str, user_id: str, values: dict[str, Any], revokes: bool = False
 ) -> accounts.Account:
     """Set `values` of the user, log the action, and with `revokes` end all of its sessions."""
-    valid_id: str = user_reference_schema.load({"user_id": user_id})["user_id"]
+    valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
     _account(valid_id)
 
     def write(connection: Connection) -> None:
@@ -109,11 +110,38 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     Blocks for seconds if the user's history is long, yielding to the loop. Raises NotFound, or
     Conflict if the score is voided already or cannot be.
     """
-    valid_id = score_reference_schema.load({"score_id": score_id})["score_id"]
-    reason = void_schema.load(fields.json_object(body))["reason"]
+    valid_id = schemas.score_reference_schema.load({"score_id": score_id})["score_id"]
+    reason = schemas.void_schema.load(fields.json_object(body))["reason"]
     policy = POLICIES[current_app.config["SCORE_POLICY"]]
     with services().void_lock:
         voided = history.void(valid_id, by.user_id, reason, policy, services().ledger.change)
     target = {"user_id": voided.user_id, "score_id": valid_id}
     audit.moderation(by.client, by.user_id, "void", target, reason)
     return voided
+
+
+def overview() -> dict[str, Any]:
+    """Return the last 60 minutes of this process, oldest first, and its connections."""
+    minutes = [
+        {"minute": minute, "accepted": counts.pop("accepted", 0), "refused": counts}
+        for minute, counts in services().recent.minutes()
+    ]
+    connections = services().metrics.open_connections()
+    return {"process": _process(), "minutes": minutes, "connections": connections}
+
+
+def audit_tail(query: dict[str, str]) -> dict[str, Any]:
+    """Return the newest audit lines of this process, at most 1,000, in order.
+
+    With `after` in the query, only lines with a greater `seq`. `after` is ignored if `process`
+    names another process, since each process numbers its own lines.
+    """
+    loaded, recent = schemas.audit_query_schema.load(query), services().recent
+    after = loaded.get("after", 0) if loaded.get("process", recent.name) == recent.name else 0
+    lines = [{"seq": number, **json.loads(line)} for number, line in recent.lines(after)]
+    return {"process": _process(), "lines": lines}
+
+
+def _process() -> dict[str, Any]:
+    recent = services().recent
+    return {"name": recent.name, "dyno": current_app.config["DYNO"], "since": recent.since}
