@@ -5,8 +5,7 @@ from marshmallow import ValidationError, fields, validate
 from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
 from ..permissions import ROLES
 
-MAX_ID = 2**63 - 1
-MAX_REASON_LENGTH = 200
+MAX_ID, MAX_REASON_LENGTH = 2**63 - 1, 200
 BOOLEAN = {"type": "boolean"}
 
 

@@ -12,8 +12,7 @@ from itertools import islice
 
 from ..concurrency import runtime
 
-MINUTES = 60
-MAX_LINES = 1000
+MINUTES, MAX_LINES = 60, 1000
 
 
 class Recent:

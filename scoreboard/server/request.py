@@ -12,8 +12,7 @@ import httptools
 
 MAX_TARGET_SIZE = 16 * 1024
 # Per header and per head: browsers send all cookies of a domain, and proxies add headers.
-MAX_HEADER_SIZE = 16 * 1024
-MAX_HEAD_SIZE = 32 * 1024
+MAX_HEADER_SIZE, MAX_HEAD_SIZE = 16 * 1024, 32 * 1024
 # Of a chunked body with chunk sizes and trailers: enough for 64 KiB in chunks of one byte.
 MAX_CHUNKED_SIZE = 512 * 1024
 
@@ -49,11 +48,8 @@ class RequestReader:
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` before it sends the body."""
-        return (
-            self.expects_body
-            and not self._body
-            and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
-        )
+        has_no_body = self.expects_body and not self._body
+        return has_no_body and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
 
     def feed(self, data: bytes) -> None:
         """Parse bytes from the client. After it raises Refused it must not be called again."""

@@ -24,8 +24,7 @@ from .packets import MAX_MESSAGE_SIZE, MalformedPacket, StrictPacket
 
 log = logging.getLogger(__name__)
 
-PATH = "/ws/scoreboard"
-ROOM = "scoreboard"
+PATH, ROOM = "/ws/scoreboard", "scoreboard"
 # Packets that may wait for a polling client before it is closed, about as for a WebSocket.
 MAX_WAITING_PACKETS = 2000
 
