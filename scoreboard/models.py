@@ -105,10 +105,10 @@ class Score(Base):
     `identity` distinguishes a replay from a new request of the same submitter: the nonce or,
     without one, timestamp and value as sent. `created_at` is the server time. `achieved_at` is the
     request's timestamp or, if that was ahead of the server's clock, the time of arrival; in that
-    case `sent_timestamp` is the timestamp as sent. `score` and `applied` are for the receipt of a
-    replay. `version` is the board version created by its
-    transaction, None if it was not published (seeded players). A voided score does not count;
-    `voided_by` and `void_reason` record who voided it and why.
+    case `sent_timestamp` is the timestamp as sent. `score` is the user's score after this update;
+    `applied` is False if the update only entered the history. `version` is the board version
+    created by its transaction, None if it was not published (seeded players). A voided score does
+    not count; `voided_by` and `void_reason` record who voided it and why.
     """
 
     __tablename__ = "scores"
@@ -205,7 +205,7 @@ class Flag(Base):
 
 
 def standing_order() -> tuple[ColumnElement[Any], ...]:
-    """Return the order of the board: highest score, then earliest `reached_at`, then `user_id`."""
+    """Return the order of the board: highest score first; ties by `reached_at`, then `user_id`."""
     return Standing.score.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
 
 

@@ -56,7 +56,7 @@ def set_role(by: Moderator, user_id: str, body: object) -> accounts.Account:
 
 
 def end_sessions(by: Moderator, user_id: str) -> accounts.Account:
-    """Revoke all of the user's tokens issued until now. Raises NotFound."""
+    """Revoke the user's tokens issued until now; close their connections. Raises NotFound."""
     return _change(by, "end-sessions", user_id, {}, revokes=True)
 
 
@@ -73,7 +73,7 @@ def reinstate(by: Moderator, user_id: str) -> accounts.Account:
 def _change(
     by: Moderator, action: str, user_id: str, values: dict[str, Any], revokes: bool = False
 ) -> accounts.Account:
-    """Set `values` of the user, log the action, and with `revokes` end all of its sessions."""
+    """Set `values` of the user and log the action. If `revokes`, end all of the user's sessions."""
     valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
     _account(valid_id)
 
@@ -105,7 +105,7 @@ def _account(user_id: str) -> accounts.Account:
 
 
 def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
-    """Void a score, for the `reason` in the body; the user's other scores then set its standing.
+    """Void a score, for the `reason` in the body; the other scores then decide the standing.
 
     Blocks for seconds if the user's history is long, yielding to the loop. Raises NotFound, or
     Conflict if the score is voided already or cannot be.

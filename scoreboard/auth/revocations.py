@@ -1,4 +1,7 @@
-"""Revoke tokens in the database, and look up which tokens it refuses."""
+"""Revoke tokens in the database, and look up which tokens it refuses.
+
+Their live connections are closed by `end_sessions` in `realtime/connections.py`.
+"""
 
 import contextlib
 import functools

@@ -98,8 +98,8 @@ class QuerySchema(marshmallow.Schema):
 class FastSchema(Schema):
     """A flat schema that loads valid input without Marshmallow's overhead.
 
-    It must have no hooks, nested schemas or defaults. Marshmallow loads input with an error again
-    and collects all messages.
+    It must have no hooks, nested schemas or defaults. If a field is invalid, Marshmallow loads the
+    input again and reports all errors.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -27,7 +27,7 @@ class ClientInfo(NamedTuple):
 
 
 def client_address(text: str) -> str | None:
-    """Return the address by which limits count, or None if the text has no valid address.
+    """Return the address that limits per address count, or None if the text has no valid one.
 
     For IPv6 it is the /64 network, the usual size of one customer's site:
     https://www.rfc-editor.org/rfc/rfc6177#section-2. An IPv4-mapped address becomes IPv4. A port,
@@ -105,7 +105,7 @@ def client_info() -> ClientInfo:
 
 
 def client_info_of(environ: Mapping[str, Any]) -> ClientInfo:
-    """Return the client of a request, whose id is its X-Request-ID if that is valid."""
+    """Return the client of a request. The request id is a valid X-Request-ID, else a new one."""
     request_id = environ.get("HTTP_X_REQUEST_ID", "")
     if not REQUEST_ID.fullmatch(request_id):
         request_id = _new_id()

@@ -59,7 +59,7 @@ class Metrics:
         self._updates_of = functools.cache(self.updates.labels)
 
     def _create_series(self) -> None:
-        """Create series at zero: `rate` misses the first increment of a series without one."""
+        """Create series at zero: PromQL's `rate` misses the increment that creates a series."""
         self.updates.labels("accepted")
         self.account_events.labels("login", "wrong_credentials")
         self.account_events.labels("refresh", "token_reused")
@@ -75,7 +75,10 @@ class Metrics:
         self.update_seconds.observe(seconds)
 
     def count_pushed(self, received: Iterable[float]) -> None:
-        """Record updates as pushed now; `received` are their arrival times (`perf_counter`)."""
+        """Observe the time from arrival to push, now, of each update.
+
+        `received` are the arrival times by time.perf_counter.
+        """
         now = time.perf_counter()
         for moment in received:
             self.push_seconds.observe(now - moment)

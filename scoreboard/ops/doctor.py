@@ -45,7 +45,7 @@ UNSUPPORTED_SERVERS = ("gunicorn", "uwsgi", "waitress-serve", "hypercorn", "uvic
 
 
 class Problem(str):
-    """Advice on a problem. Other results of checks are notes, which need no action."""
+    """Advice on a problem. A check returns a plain string for a note that needs no action."""
 
 
 def second_process(settings: Settings) -> str | None:
@@ -101,7 +101,7 @@ def repeated_secrets(settings: Settings) -> str | None:
 
 
 def wrong_server(server: str) -> str | None:
-    """Check for an unsupported server, or one that imported modules before it patched them."""
+    """Check for an unsupported server, or modules imported before the library was patched."""
     # Imported only with PostgreSQL; importing it here would slow down every other start.
     waiting = sys.modules.get("psycopg.waiting")
     waits_green = waiting is None or waiting.wait is waiting.wait_select
@@ -112,7 +112,10 @@ def wrong_server(server: str) -> str | None:
 
 
 def database() -> str | None:
-    """Check whether the database responds and can be written to. Other checks ignore failures."""
+    """Check whether the database responds and can be written to.
+
+    The other checks of the database return None if it fails.
+    """
     try:
         transactions.read(lambda connection: connection.exec_driver_sql("SELECT 1"))
     except DATABASE_ERRORS:
@@ -142,7 +145,7 @@ def connections() -> str | None:
 
 
 def tables() -> str | None:
-    """Check for tables of another version than the code's."""
+    """Check whether the tables have the version that this code needs."""
     try:
         up_to_date = transactions.is_up_to_date()
     except DATABASE_ERRORS:
@@ -208,7 +211,7 @@ def check_start(app: Flask, server: str) -> None:
 def init_app(app: Flask) -> None:
     """Raise SystemExit if a server is about to serve an application that cannot work.
 
-    `python wsgi.py` checks this itself; other commands than `flask run` serve nothing.
+    `python wsgi.py` calls `check_start` itself. No command but `flask run` starts a server.
     """
     if server := _server():
         check_start(app, server)

@@ -81,7 +81,10 @@ def init_app(app: Flask) -> None:
 
 
 def publish(change: BoardChange) -> None:
-    """Send a committed change to all subscribers of this process, and to the other processes."""
+    """Cache the top 10 of a committed change, send it to subscribers, then to other processes.
+
+    Blocks while the feed reads the database.
+    """
     services().top10_cache.offer(change)
     services().feed.offer(change)
     services().socketio.server.manager.share(change)

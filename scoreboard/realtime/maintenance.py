@@ -1,4 +1,7 @@
-"""Periodic maintenance of connections: expiry, pings, missed updates and revoked tokens."""
+"""Periodic work on live connections, twice a second.
+
+Closes those that are slow, expired or revoked, sends pings, and reads missed updates.
+"""
 
 import logging
 import time

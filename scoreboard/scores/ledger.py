@@ -1,6 +1,8 @@
 """The ledger: records updates in batches, one transaction each, and publishes each commit.
 
 Updates that arrive while a transaction runs form the next batch, so batches grow with the load.
+`records.write` detects replays and computes the scores; `publish` in `realtime/hub.py` is called
+after each commit.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The work of a ledger transaction: apply updates, write scores and standings.
+"""The work of a ledger transaction: detect replays, apply updates, write scores and standings.
 
 Statements are cached: building one takes longer than executing it. Postgres gets all rows as one
 JSON text: parsing a parameter per value would cost several times as much as the execution.

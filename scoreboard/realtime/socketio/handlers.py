@@ -85,11 +85,14 @@ class SocketIOHandlers:
     def _connect(self, engine_sid: str, environ: dict[str, Any]) -> Any:
         """Register the connection, or return the error that Engine.IO sends."""
         on_slow = services(self._app).metrics.slow_clients.inc
-        session = engine.EngineSession.adopt(self._engine.sockets[engine_sid], on_slow)
+        session = engine.EngineSession.adopt(
+            self._engine.sockets[engine_sid], on_slow, lambda: self._connections.stopping
+        )
         address = environ.get("REMOTE_ADDR", "unknown")
         client = SocketIOClient(address, SOCKET_IO, session=session, ping=session.ping)
         client.close = lambda code, reason: self._close(client, code, reason)
         client.close_transport = lambda code, reason: self._close_transport(client, code, reason)
+        client.awaits_poll = lambda: session.awaits_poll
         try:
             self._connections.open(client)
         except ScoreboardError as error:

@@ -1,4 +1,7 @@
-"""The server side of a WebSocket: handshake, frames by wsproto, non-blocking sending."""
+"""The server side of a WebSocket: handshake, frames by wsproto, sending without blocking.
+
+A client that reads too slowly is closed.
+"""
 
 import contextlib
 import logging
