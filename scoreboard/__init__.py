@@ -45,7 +45,7 @@ def create_app(config: Config | None = None) -> Flask:
     anomalies.init_app(app)
     leaderboard.init_app(app)
     hub.init_app(app)
-    submit.init_app(app, publish=hub.publish, observe=services.services(app).anomalies.observe)
+    submit.init_app(app, publish=hub.publish, observe=anomalies.observe)
     realtime.init_app(app)
     apidocs.init_app(app)
     middleware.init_app(app)

@@ -1,3 +1,5 @@
 """Anomaly detection in attempts to update scores, and flags of users."""
 
-from .service import init_app as init_app
+from .service import init_app, observe
+
+__all__ = ["init_app", "observe"]

@@ -67,3 +67,8 @@ class AnomalyDetector:
 def init_app(app: Flask) -> None:
     """Create the application's detector."""
     services(app).anomalies = AnomalyDetector(app)
+
+
+def observe(attempt: audit.Attempt) -> None:
+    """Check a finished attempt with the rules of the current application."""
+    services().anomalies.observe(attempt)
