@@ -33,7 +33,8 @@ def session():
     """Return a session of an Engine.IO server without an application."""
     library = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False).eio
     library.sockets["sid"] = Socket(library, "sid")
-    return engine.EngineSession.adopt(library.sockets["sid"], on_slow=lambda: None)
+    socket = library.sockets["sid"]
+    return engine.EngineSession.adopt(socket, on_slow=lambda: None, is_stopping=lambda: False)
 
 
 @pytest.fixture
@@ -85,6 +86,19 @@ def test_a_second_poll_at_the_same_time_ends_the_session_and_the_first_poll(sess
 
     assert [each.encode() for each in first.get(timeout=10)] == ["1"]
     assert session.closed
+
+
+def test_a_poll_while_the_server_stops_returns_the_packets_until_the_end(session):
+    while_polling = iter([lambda: session.send(engine.message("31[]")), session.close])
+
+    def is_stopping():
+        next(while_polling)()
+        return True
+
+    session.is_stopping = is_stopping
+    session.send(engine.message('2["score_update",1]'))
+
+    assert [each.encode() for each in session.poll()] == ['42["score_update",1]', "431[]"]
 
 
 class TestSending:
