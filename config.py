@@ -65,7 +65,7 @@ def _fraction(text: str) -> float:
 
 
 def _score(text: str) -> float:
-    # Plain digits: Python would also accept `nan` and `1_0`. Beyond 2**53 - 1 doubles skip integers.
+    # Plain digits: Python would also accept `nan` and `1_0`. From 2**53 doubles skip integers.
     if (
         not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,9})?", text, re.ASCII)
         or abs(float(text)) >= 2**53

@@ -147,7 +147,7 @@ def admin(make_user):
 
 @pytest.fixture
 def subscriber(app):
-    """Return a subscriber in this process, which gets messages before the response is sent."""
+    """Return a subscriber in this process that names no board."""
     return LocalSubscriber(app)
 
 

@@ -20,12 +20,12 @@ from scoreboard.leaderboard.top10 import BoardChange, LedgerChange, NewScore
 from scoreboard.models import MAIN
 from scoreboard.observability.metrics import SOCKET_IO
 from scoreboard.realtime import hub
+from scoreboard.realtime.connections import LiveConnection
 from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio.packets import StrictPacket
 from scoreboard.realtime.websocket import connection as websocket
 from scoreboard.services import services
 from tests.support.frames import texts
-from tests.support.local_subscribers import VIEWER
 from tests.support.waiting import wait_until
 from tests.support.websocket_pairs import Pair
 
@@ -131,7 +131,9 @@ class TestSending:
         self, app, session, pair, subscriber
     ):
         session.open_websocket(pair.websocket)
-        hub.subscribe(app, SOCKET_IO, session, VIEWER, None)
+        caller = subscriber.connection.caller
+        connection = LiveConnection("127.0.0.1", SOCKET_IO, caller=caller, push=session.push)
+        hub.subscribe(app, connection, None)
         feed = services(app).subscribers.ledgers[MAIN].feed
         version = feed._current.version
         count = websocket.MAX_BACKLOG_BYTES // 50_000 + 10
