@@ -67,8 +67,11 @@ def _fraction(text: str) -> float:
 
 
 def _score(text: str) -> float:
-    # Plain digits: Python would also accept `nan` and `1_0`. Beyond 2**53 - 1 doubles skip integers.
-    if not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,9})?", text, re.ASCII) or abs(float(text)) >= 2**53:
+    # Plain digits: Python would also accept `nan` and `1_0`. From 2**53 doubles skip integers.
+    if (
+        not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,9})?", text, re.ASCII)
+        or abs(float(text)) >= 2**53
+    ):
         raise ValueError("must be a number such as 0 or -12.5")
     return float(text)
 

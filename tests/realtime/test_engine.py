@@ -16,9 +16,11 @@ from engineio.exceptions import QueueEmpty
 from engineio.socket import Socket
 
 from scoreboard.concurrency import runtime
-from scoreboard.leaderboard.top10 import BoardChange
+from scoreboard.leaderboard.top10 import BoardChange, LedgerChange, NewScore
+from scoreboard.models import MAIN
 from scoreboard.observability.metrics import SOCKET_IO
 from scoreboard.realtime import hub
+from scoreboard.realtime.connections import LiveConnection
 from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio.packets import StrictPacket
 from scoreboard.realtime.websocket import connection as websocket
@@ -143,13 +145,17 @@ class TestSending:
         self, app, session, pair, subscriber
     ):
         session.open_websocket(pair.websocket)
-        hub.subscribe(app, SOCKET_IO, session)
-        version = services(app).feed._version
+        caller = subscriber.connection.caller
+        connection = LiveConnection("127.0.0.1", SOCKET_IO, caller=caller, push=session.push)
+        hub.subscribe(app, connection, None)
+        feed = services(app).subscribers.ledgers[MAIN].feed
+        version = feed._current.version
         count = websocket.MAX_BACKLOG_BYTES // 50_000 + 10
 
         for number in range(1, count + 1):
-            update = {"user_id": "x" * 50_000, "new_score": number}
-            services(app).feed.offer(BoardChange(version + number, [update], {"top_10_scores": []}))
+            score = NewScore(1, "x" * 50_000, "Ann", number)
+            boards = {MAIN: BoardChange(1, [score], [])}
+            feed.offer(LedgerChange(MAIN, version + number, boards))
 
         received, code = pair.frames_until_close()
         sent = [message for frames in subscriber.frames for message in texts(frames)]
