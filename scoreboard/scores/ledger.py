@@ -229,16 +229,7 @@ class _Transaction:
     ) -> LedgerChange:
         """Return what this transaction changes, with these scores by board."""
         boards, changed = self.current.boards, self.current.changed
-        changes = {
-            board.board_id: top10.board_change(
-                connection,
-                board,
-                (scores or {}).get(board.board_id, []),
-                with_settings=board.board_id in changed,
-                with_players=board.board_id in changed,
-            )
-            for board in boards.boards
-        }
+        changes = top10.board_changes(connection, boards.boards, scores or {}, changed, changed)
         version = self.version.version
         return LedgerChange(
             self.ledger_id, version, changes, boards.settings_version, received or []

@@ -325,7 +325,7 @@ def _users_and_states(boards: int, dialect: str) -> Executable:
     ]
     no_state = [null() for _ in columns]
     user = User.user_id, *no_state, User.username, User.hidden_at.is_not(None)
-    users = select(literal_column("0"), *user).where(
+    users: Any = select(literal_column("0"), *user).where(
         transactions.is_any(User.user_id, "user_ids", dialect)
     )
     return union_all(*states, users)
