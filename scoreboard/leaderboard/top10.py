@@ -80,9 +80,10 @@ class BoardChange:
 
 @dataclass(frozen=True)
 class LedgerChange:
-    """One version of a ledger: a change for each of its boards that is not archived, by id.
+    """One version of a ledger: a change for each of its boards, by id.
 
-    `received` holds the arrival times of this process's updates, by its time.perf_counter.
+    An archived board is in the change that archives it, with that state. `received` holds the
+    arrival times of this process's updates, by its time.perf_counter.
     """
 
     ledger_id: str
@@ -133,7 +134,9 @@ def read(connection: Connection, board: BoardState) -> list[Entry]:
 
 
 def read_all(connection: Connection, boards: Sequence[BoardState]) -> list[list[Entry]]:
-    """Return the top 10 of the current season of each of one or more boards."""
+    """Return the top 10 of the current season of each board."""
+    if not boards:
+        return []
     parameters: dict[str, Any] = {}
     for index, board in enumerate(boards):
         parameters |= {f"board_{index}": board.board_id, f"season_{index}": board.season}
@@ -190,6 +193,9 @@ def since(
         scores = _scores_after(connection, ledger_id, current.version) if current else {}
         is_settings_change = current is not None and current.settings_version != settings_version
         found = boards.ledger_boards(connection, ledger_id)
+        if current and is_settings_change:
+            archived = current.boards.keys() - {board.board_id for board in found}
+            found += filter(None, (boards.find(connection, each) for each in archived))
         ids = [board.board_id for board in found]
         changes = board_changes(
             connection,
