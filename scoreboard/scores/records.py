@@ -4,7 +4,6 @@ Statements are cached: building one takes longer than executing it. Postgres get
 JSON text: parsing a parameter per value would cost several times as much as the execution.
 """
 
-import contextlib
 import functools
 import time
 from collections import defaultdict
@@ -195,7 +194,9 @@ class _Plan:
         self.changed: dict[tuple[str, str], tuple[StandingState, Key]] = {}
         self.new_scores: dict[str, list[NewScore]] = {board.board_id: [] for board in boards}
         self._boards = {board.board_id: board for board in boards}
-        self._ledger, *self._derived = boards
+        self._ledger = boards[0]
+        self._derived = [board for board in boards[1:] if board.state == "open"]
+        self._rules = {board.board_id: policy.policy_of(board) for board in boards}
         self._users = users
         self._version = version
 
@@ -210,9 +211,11 @@ class _Plan:
         derived = {}
         for board in self._derived:
             if policy.counts(board, update.score_value):
-                with contextlib.suppress(ScoreOutOfRange):
+                try:
                     state, _ = self._apply(board, user, update, now)
-                    derived[board.board_id] = [board.season, number(state.score)]
+                except ScoreOutOfRange:
+                    continue
+                derived[board.board_id] = board.season, number(state.score)
         self.scores[update.key] = {
             "board_id": self._ledger.board_id,
             "season": self._ledger.season,
@@ -249,15 +252,16 @@ class _Plan:
 
         Raises ScoreOutOfRange, with nothing changed.
         """
-        before = user.states[board.board_id]
-        rule = policy.policy_of(board)
+        board_id = board.board_id
+        before = user.states[board_id]
+        rule = self._rules[board_id]
         after = apply(rule, before, update.score_value, update.achieved_at, now)
-        check_range(after)
         if after is not before:
-            user.states[board.board_id] = after
-            self.changed[board.board_id, update.user_id] = after, update.key
+            check_range(after)
+            user.states[board_id] = after
+            self.changed[board_id, update.user_id] = after, update.key
         new = NewScore(board.season, update.user_id, user.username, after.score)
-        self.new_scores[board.board_id].append(new)
+        self.new_scores[board_id].append(new)
         return after, after is not before
 
     def standings(self, score_ids: dict[Key, int]) -> list[dict[str, Any]]:
