@@ -29,8 +29,10 @@ MAX_MISSED_UPDATES = 10_000
 # Seconds until the cache reads the top 10 again, and so sees the updates of other processes.
 MAX_AGE = 0.1
 
-_TOP_COLUMNS = Standing.user_id, Standing.rank_key, Standing.reached_at
 # Statements are built once, because they never change.
+# The name is a subquery of each line: with a join Postgres might join all users first.
+_USERNAME = select(User.username).where(User.user_id == Standing.user_id).scalar_subquery()
+_LINE = Standing.user_id, _USERNAME, Standing.rank_key
 _SCORES_AFTER = (  # newest first
     select(Score.season, Score.user_id, User.username, Score.score, Score.derived)
     .join(User, User.user_id == Score.user_id)
@@ -106,10 +108,10 @@ class LedgerChange:
 def _top10s(boards: int) -> Executable:
     """Return the statement that reads the top 10 of this number of boards, each by an index scan.
 
-    The names are joined to these rows: in one query Postgres might join all users first.
+    The first column is the index of the board.
     """
     tops = [
-        select(literal_column(str(index)).label("index"), *_TOP_COLUMNS)
+        select(literal_column(str(index)).label("board"), *_LINE)
         .where(
             Standing.board_id == bindparam(f"board_{index}"),
             Standing.season == bindparam(f"season_{index}"),
@@ -117,15 +119,10 @@ def _top10s(boards: int) -> Executable:
         )
         .order_by(*standing_order())
         .limit(TOP)
-        .subquery()
         for index in range(boards)
     ]
-    top = union_all(*map(select, tops)).subquery() if boards > 1 else tops[0]
-    return (
-        select(top.c.index, top.c.user_id, User.username, top.c.rank_key)
-        .join(User, User.user_id == top.c.user_id)
-        .order_by(top.c.index, top.c.rank_key.desc(), top.c.reached_at, top.c.user_id)
-    )
+    # SQLite allows an order only within a subquery of a union.
+    return union_all(*(select(top.subquery()) for top in tops)) if boards > 1 else tops[0]
 
 
 def read(connection: Connection, board: BoardState) -> list[Entry]:
