@@ -40,10 +40,5 @@ def _line(error: ScoreboardError) -> str:
 
 
 def moderator() -> Moderator:
-    """Return the command line as a moderator."""
-    return Moderator(None, client_info())
-
-
-def client_info() -> ClientInfo:
-    """Return where a command comes from, with a new request id."""
-    return ClientInfo("command line", "local", uuid.uuid4().hex)
+    """Return the command line as a moderator, with a new request id."""
+    return Moderator(None, ClientInfo("command line", "local", uuid.uuid4().hex))

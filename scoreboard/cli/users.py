@@ -12,17 +12,16 @@ import click
 
 from ..admin import service
 from ..anomalies import flags
-from ..auth import accounts, passwords, tokens
-from ..auth.schemas import register_schema
+from ..auth import accounts, passwords, schemas, tokens
 from ..observability import audit, logging
 from ..permissions import ROLES
-from .moderation import ModerationGroup, client_info, moderator
+from .moderation import ModerationGroup, moderator
 from .seeding import seed_players
 
+Action = Callable[[service.Moderator, str], accounts.Account]
+
 users = ModerationGroup(
-    "users",
-    help="Create, list and moderate users, mint tokens.",
-    callback=logging.audit_to_stderr,
+    "users", help="Create, list and moderate users, mint tokens.", callback=logging.audit_to_stderr
 )
 
 
@@ -33,12 +32,11 @@ users = ModerationGroup(
 @click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
 def create(name: str, email: str, role: str, password: str) -> None:
     """Create the user NAME with address EMAIL. Prompts for the password if none is given."""
-    values = register_schema.load({"username": name, "email": email, "password": password})
+    values = schemas.register_schema.load({"username": name, "email": email, "password": password})
     password_hash = passwords.hash_password(values["password"])
     account = accounts.create(values["username"], values["email"], password_hash, role)
-    audit.moderation(
-        client_info(), None, f"create {role}", {"user_id": account.user_id}, reason=None
-    )
+    client = moderator().client
+    audit.moderation(client, None, f"create {role}", {"user_id": account.user_id}, reason=None)
     click.echo(account.user_id)
 
 
@@ -66,9 +64,7 @@ def seed(count: int, scores: bool) -> None:
     click.echo(json.dumps([player["user_id"] for player in seed_players(count, scores)]))
 
 
-def _add(
-    name: str, act: Callable[[service.Moderator, str], accounts.Account], summary: str
-) -> None:
+def _add(name: str, act: Action, summary: str) -> None:
     """Add a command that moderates the user of its only argument."""
 
     @users.command(name, help=summary)
