@@ -241,6 +241,18 @@ def test_the_second_code_block_submits_a_score(server):
     assert run_block(server, 1) == "the score is 120\n"
 
 
+def test_the_third_code_block_watches_several_boards(server, control):
+    requests.post(f"{control}/board", json={"board_id": "weekly"}, timeout=10).raise_for_status()
+    close = "scoreboard.on('board', ({ board }) => board === 'weekly' && scoreboard.close());"
+
+    lines = run_block(server, 2, close).splitlines()
+
+    assert [line.split("[")[0] for line in lines if line.startswith(("main", "weekly"))] == [
+        "main 1 ",
+        "weekly 1 ",
+    ]
+
+
 @pytest.fixture(scope="module")
 def page(server, website):
     """Return the page of the README in Chromium, served from another origin than the API."""
