@@ -29,8 +29,10 @@ MAX_MISSED_UPDATES = 10_000
 MAX_AGE = 0.1
 
 # Statements are built once, because they never change.
-_TOP_KEYS = (
-    select(Standing.user_id, Standing.rank_key, Standing.reached_at)
+# The name is a subquery of each line: with a join Postgres might join all users first.
+_USERNAME = select(User.username).where(User.user_id == Standing.user_id).scalar_subquery()
+_TOP = (
+    select(Standing.user_id, _USERNAME, Standing.rank_key)
     .where(
         Standing.board_id == bindparam("board_id"),
         Standing.season == bindparam("season"),
@@ -38,13 +40,6 @@ _TOP_KEYS = (
     )
     .order_by(*standing_order())
     .limit(TOP)
-    .subquery()
-)
-# The names are joined to ten rows: in one query Postgres might join all users first.
-_TOP = (
-    select(_TOP_KEYS.c.user_id, User.username, _TOP_KEYS.c.rank_key)
-    .join(User, User.user_id == _TOP_KEYS.c.user_id)
-    .order_by(_TOP_KEYS.c.rank_key.desc(), _TOP_KEYS.c.reached_at, _TOP_KEYS.c.user_id)
 )
 _SCORES_AFTER = (  # newest first
     select(Score.season, Score.user_id, User.username, Score.score, Score.derived)
@@ -95,9 +90,10 @@ class BoardChange:
 
 @dataclass(frozen=True)
 class LedgerChange:
-    """One version of a ledger: a change for each of its boards that is not archived, by id.
+    """One version of a ledger: a change for each of its boards, by id.
 
-    `received` holds the arrival times of this process's updates, by its time.perf_counter.
+    An archived board is in the change that archives it, with that state. `received` holds the
+    arrival times of this process's updates, by its time.perf_counter.
     """
 
     ledger_id: str
@@ -161,6 +157,10 @@ def since(
             return None
         scores = _scores_after(connection, ledger_id, current.version) if current else {}
         is_settings_change = current is not None and current.settings_version != settings_version
+        found = boards.ledger_boards(connection, ledger_id)
+        if current and is_settings_change:
+            archived = current.boards.keys() - {board.board_id for board in found}
+            found += filter(None, (boards.find(connection, each) for each in archived))
         changes = {
             board.board_id: board_change(
                 connection,
@@ -169,7 +169,7 @@ def since(
                 with_settings=current is None or is_settings_change,
                 with_players=is_settings_change,
             )
-            for board in boards.ledger_boards(connection, ledger_id)
+            for board in found
         }
         return LedgerChange(ledger_id, version, changes, settings_version)
 

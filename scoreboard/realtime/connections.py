@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..concurrency import runtime
 from ..errors import Stopping, TooManyConnections
@@ -35,20 +36,27 @@ class LiveConnection:
 
     `close(code, reason)` disconnects the client by protocol and, called again, by force.
     `close_transport(code, reason)` closes only the transport, as a lost network would, so that the
-    client reconnects. `ping`, if set, is called every `ping_interval` seconds. `deadline` and
-    `pinged_at` are by time.monotonic; tokens expire by time.time.
+    client reconnects. `awaits_poll()` is whether messages wait for the client's next poll. `ping`,
+    if set, is called every `ping_interval` seconds. `deadline` and `pinged_at` are by
+    time.monotonic; tokens expire by time.time.
+
+    `caller` is set while the connection is admitted. `push` sends messages in the form of its
+    protocol. `boards` are those that it watches, with their ledgers; only `hub.py` changes them.
     """
 
     address: str
     kind: str
     close: Callable[[int, str], None] = lambda code, reason: None
     close_transport: Callable[[int, str], None] = lambda code, reason: None
+    awaits_poll: Callable[[], bool] = lambda: False
     ping: Callable[[], None] | None = None
     ping_interval: float = PING_INTERVAL
     deadline: float = 0.0
     pinged_at: float = 0.0
     token: str | None = None
     caller: Caller | None = None
+    push: Callable[..., object] = lambda *frames: None
+    boards: dict[str | None, Any] = field(default_factory=dict)
 
 
 class Connections:
@@ -140,6 +148,7 @@ class Connections:
                 self._all.discard(connection)
                 self._metrics.connections.labels(connection.kind).dec()
                 self._count_out(connection)
+                connection.caller = None
 
     def end_sessions(self, ended: Mapping[str, float]) -> None:
         """Close every connection with one of these token ids, issued until the id's Unix time.
@@ -163,10 +172,14 @@ class Connections:
         checked, self._unchecked = self._unchecked[:limit], self._unchecked[limit:]
         return checked
 
-    def close_all_transports(self) -> None:
-        """Close the transport of every connection because the service restarts."""
+    def close_all_transports(self, wait_for_polls: bool) -> None:
+        """Close the transport of every connection because the service restarts.
+
+        With `wait_for_polls`, connections remain open whose messages wait for the next poll.
+        """
         for connection in list(self._all):
-            connection.close_transport(SERVICE_RESTART, "restarting")
+            if not (wait_for_polls and connection.awaits_poll()):
+                connection.close_transport(SERVICE_RESTART, "restarting")
 
     def sweep(self, now: float) -> None:
         """Close connections whose deadline or token has expired, and ping those that are due.
