@@ -135,7 +135,9 @@ def test_the_program_fails_for_a_falsified_history(recorded):
 
 
 ANOTHER = "INSERT INTO scores SELECT 99, user_id, {}, '2027-01-01 00:00:00.000000', achieved_at, {}"
-ANOTHER += ", submitted_by, score, applied, version + 1, NULL, NULL, NULL, NULL, board_id, season, derived"
+ANOTHER += (
+    ", submitted_by, score, applied, version + 1, NULL, NULL, NULL, NULL, board_id, season, derived"
+)
 ANOTHER += " FROM scores WHERE score_id = 1"
 
 
