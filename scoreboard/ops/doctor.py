@@ -145,12 +145,19 @@ def connections() -> str | None:
 
 
 def tables() -> str | None:
-    """Check whether the tables have the version that this code needs."""
+    """Check whether the tables have the version that this code needs.
+
+    SQLite always has it: creating the application upgrades it.
+    """
+    upgrade = "run `flask --app scoreboard db upgrade`"
     try:
-        up_to_date = transactions.is_up_to_date()
+        if transactions.is_up_to_date():
+            return None
+        if expected := transactions.expected_upgrade():
+            return Problem(f"stop all servers, then {upgrade}: {expected}")
     except DATABASE_ERRORS:
         return None
-    return None if up_to_date else Problem("run `flask --app scoreboard db upgrade`")
+    return Problem(upgrade)
 
 
 def redis() -> str | None:

@@ -118,6 +118,45 @@ def test_tables_of_another_version_stop_the_start():
     assert_is_refused(result, "run `flask --app scoreboard db upgrade`")
 
 
+@pytest.mark.parametrize(("newest", "minutes"), [(1, 1), (2_000_000, 1), (5_000_000, 3)])
+def test_before_an_upgrade_of_scores_servers_must_be_stopped_for_some_minutes(newest, minutes):
+    url = databases.new_database()
+    with psycopg.connect(url) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0005'")
+        database.execute(
+            "INSERT INTO users (user_id, username, name_key, email, role, created_at)"
+            " VALUES ('ann', 'Ann', 'ann', 'ann', 'player', now())"
+        )
+        database.execute(
+            "INSERT INTO scores (score_id, user_id, submitted_by, identity, score_value, score,"
+            " applied, created_at, achieved_at)"
+            " VALUES (%s, 'ann', 'ann', 'x', 1, 1, true, now(), now())",
+            [newest],
+        )
+
+    start, doctor_ = run("wsgi.py", DATABASE_URL=url), run(*FLASK, "doctor", DATABASE_URL=url)
+
+    advice = (
+        "stop all servers, then run `flask --app scoreboard db upgrade`:"
+        f" {newest:,} scores take up to about {minutes} min"
+    )
+    assert_is_refused(start, advice)
+    assert doctor_.returncode == 1
+    assert f"tables          problem  {advice}\n" in doctor_.stdout
+
+
+def test_a_start_on_sqlite_upgrades_the_tables_and_logs_what_to_expect(tmp_path):
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}
+    run(*FLASK, "users", "seed", "2", "--scores", **settings)
+    run(*FLASK, "db", "downgrade", "0005", **settings)
+
+    upgraded, later = (run(*FLASK, "doctor", **settings) for _ in range(2))
+
+    notice = "upgrading the tables: 2 scores take up to about 1 min"
+    assert (upgraded.returncode, upgraded.stderr.count(notice)) == (0, 1)
+    assert notice not in later.stderr
+
+
 def test_a_driver_that_blocks_the_loop_is_found():
     # The driver is imported before the patching.
     script = (
