@@ -28,7 +28,7 @@ NUMBERS = itertools.count()
 # The slowest files start first, so that no worker is still busy when all others have finished.
 SLOW_FILES = [
     *("test_floods", "test_kills", "test_processes", "test_board_page"),
-    *("test_admin_page", "test_real_results", "test_readme"),
+    *("test_admin_page", "test_real_results", "test_real_seasons", "test_readme"),
 ]
 # A test starts processes if it is in one of these folders, if its module imports one of these
 # names, or if it requests a fixture of such a name.

@@ -14,13 +14,17 @@ RESULTS = ROOT.parent / "shared" / "data" / "international_results.csv"
 MATCHES = 3_000
 
 
-def matches():
-    """Return the last matches, oldest first, as rows of date, teams and goals."""
+def all_matches():
+    """Return all matches as rows of date, teams and goals."""
     if not RESULTS.exists():
         missing(f"{RESULTS.name} does not exist")
     with RESULTS.open(encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["home_score"].isdigit()]
-    return rows[-MATCHES:]
+        return [row for row in csv.DictReader(lines) if row["home_score"].isdigit()]
+
+
+def matches():
+    """Return the last matches, oldest first."""
+    return all_matches()[-MATCHES:]
 
 
 def points(match):
