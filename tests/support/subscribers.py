@@ -97,8 +97,15 @@ class _OrderedClient(socketio.Client):
 class SocketIoClient(BaseClient):
     """A python-socketio client. Checks that the event name equals the type of the message."""
 
-    def __init__(self, url: str, token: str | None, transports: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        transports: list[str] | None = None,
+        boards: object = None,
+    ) -> None:
         super().__init__()
+        auth = {"token": token, "boards": boards}
         self.client = _OrderedClient(reconnection=False)
         self.refusal: dict | None = None
         self.ended = threading.Event()
@@ -107,7 +114,7 @@ class SocketIoClient(BaseClient):
         self.client.on("*", self._event)
         self.client.connect(
             url,
-            auth={"token": token} if token is not None else None,
+            auth={name: value for name, value in auth.items() if value is not None} or None,
             socketio_path=PATH,
             transports=transports,
             wait_timeout=TIMEOUT,
@@ -121,7 +128,11 @@ class SocketIoClient(BaseClient):
         self._take(message)
 
     def submit(self, update: object) -> dict:
-        return self.client.call("update_score", update, timeout=TIMEOUT)
+        return self.call("update_score", update)
+
+    def call(self, event: str, body: object) -> dict:
+        """Send an event and return its acknowledgement."""
+        return self.client.call(event, body, timeout=TIMEOUT)
 
     def close(self) -> None:
         self.client.disconnect()
