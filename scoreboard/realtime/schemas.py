@@ -26,7 +26,7 @@ class BoardIds(fields.Field[list[str]]):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[str]:
         if not isinstance(value, list) or len(value) > MAX_BOARDS:
             raise ValidationError(f"Must be a list of at most {MAX_BOARDS} boards.")
-        return [BoardId().deserialize(each) for each in value]
+        return [str(BoardId().deserialize(each)) for each in value]
 
 
 class HandshakeSchema(Schema):
