@@ -38,7 +38,8 @@ def upgrade() -> None:
         op.add_column("standings", _first_season())
         op.drop_constraint("standings_pkey", "standings")
         op.create_primary_key("standings_pkey", "standings", ["user_id", "board_id", "season"])
-    op.create_index("standings_in_order", "standings", NEW_ORDER)
+    visible = sa.text("hidden IS false")
+    op.create_index("standings_in_order", "standings", NEW_ORDER, postgresql_where=visible)
 
 
 def downgrade() -> None:

@@ -22,8 +22,8 @@ bp = Blueprint("scores", __name__, url_prefix="/api/score")
     needs="access",
     may=["score:own", "score:any"],
     errors=[
-        *("timestamp_in_future", "unknown_user", "replayed", "rate_limited"),
-        *("unknown_board", "board_closed", "board_derived", "season_over", "score_out_of_range"),
+        *("timestamp_in_future", "unknown_user", "replayed", "rate_limited", "score_out_of_range"),
+        *("unknown_board", "board_derived", "board_closed", "season_over"),
     ],
 )
 def update() -> dict[str, Any]:

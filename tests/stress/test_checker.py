@@ -14,7 +14,7 @@ from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
 from scoreboard.extensions import db
 from stress import checker
-from stress.history import boards, read_history
+from stress.history import read_history, shown
 from stress.workload import Log
 from tests.support import databases
 from tests.support.servers import ROOT, SECRETS, SignedInUser
@@ -62,17 +62,19 @@ class RecordedRun:
 
     def _record_messages(self):
         """Log a subscriber of the whole run, and one that was closed after an update."""
-        rows = read_history(self.database).rows
-        all_boards = boards(rows, self.policy)
-        messages = [{"type": "top_10_update", "data": {"top_10_scores": all_boards[0]}}]
-        for row, before, board in zip(rows, all_boards, all_boards[1:], strict=False):
-            data = {"user_id": row.user_id, "new_score": row.score}
+        updates, states, _ = shown(read_history(self.database, self.policy), "main")
+        boards = [
+            [{"user_id": user, "score": score} for user, score in lines] for _, lines in states
+        ]
+        messages = [{"type": "top_10_update", "data": {"top_10_scores": boards[0]}}]
+        for (_, user, score), before, board in zip(updates, boards, boards[1:], strict=False):
+            data = {"user_id": user, "new_score": score}
             messages.append({"type": "score_update", "data": data})
             if board != before:
                 messages.append({"type": "top_10_update", "data": {"top_10_scores": board}})
         self.connections = [
-            {"open": False, "messages": messages[:3]},
-            {"open": True, "messages": messages},
+            {"open": False, "boards": None, "messages": messages[:3]},
+            {"open": True, "boards": None, "messages": messages},
         ]
         self.write_connections()
 
@@ -133,8 +135,10 @@ def test_the_program_fails_for_a_falsified_history(recorded):
 
 
 ANOTHER = "INSERT INTO scores SELECT 99, user_id, {}, '2027-01-01 00:00:00.000000', achieved_at, {}"
-ANOTHER += ", submitted_by, score, applied, version + 1, NULL, NULL, NULL, NULL FROM scores"
-ANOTHER += " WHERE score_id = 1"
+ANOTHER += (
+    ", submitted_by, score, applied, version + 1, NULL, NULL, NULL, NULL, board_id, season, derived"
+)
+ANOTHER += " FROM scores WHERE score_id = 1"
 
 
 def change(table, assignment, score_id):
@@ -148,14 +152,14 @@ def change(table, assignment, score_id):
         (ANOTHER.format("7", "'made-up-1'"), "was never sent"),
         (ANOTHER.format("score_value", "'again'"), "is recorded twice"),
         (change("scores", "score = 41", 2), "wrong receipt"),
-        (change("scores", "score = 41", 2), "expected 40"),
+        (change("scores", "score = 41", 2), "expected [1, 40.0, True]"),
         (change("scores", "applied = 1 - applied", 2), "wrong receipt"),
         (change("scores", "applied = 1 - applied", 2), "expected"),
         (change("scores", "created_at = '2026-01-01 00:00:00.000001'", 2), "wrong receipt"),
         (change("scores", "created_at = '2000-01-01 00:00:00.000001'", 6), "is not later than"),
         (change("scores", "submitted_by = user_id", 1), "with the submitter"),
         (change("scores", "identity = 'refused-1'", 1), "was refused but is recorded"),
-        (change("standings", "score = 1", 6), "standing of"),
+        (change("standings", "rank_key = 1", 6), "standing of"),
         (change("standings", "score_id = 1", 6), "standing of"),
         (change("standings", "remainder = 1", 6), "standing of"),
         (change("standings", "reached_at = '2026-01-01 00:00:00.000001'", 6), "standing of"),
