@@ -26,7 +26,9 @@ class BoardReads:
 
     def __init__(self) -> None:
         self._batches = Coalescer[Read, Bodies](
-            lambda reads: transactions.long_read(lambda connection: self._run(connection, reads)),
+            lambda reads: transactions.long_read(
+                lambda connection: [self.bodies(connection, read(connection)) for read in reads]
+            ),
             sys.maxsize,
         )
         self._players: dict[str, tuple[str, int]] = {}  # by board, with its stamp
@@ -35,18 +37,14 @@ class BoardReads:
         """Return the objects of the boards that `read` returns. Blocks."""
         return self._batches.run(read)
 
-    def _run(self, connection: Connection, reads: Sequence[Read]) -> list[Bodies]:
-        found = [read(connection) for read in reads]
-        ids = {board.board_id for boards in found for board in boards}
-        of_boards = BoardVersion.board_id.in_(ids)
-        stamps = select(BoardVersion.board_id, BoardVersion.stamp).where(of_boards)
-        current = {row.board_id: row.stamp for row in connection.execute(stamps)}
+    def bodies(self, connection: Connection, boards: Sequence[BoardState]) -> Bodies:
+        """Return the objects of these boards, read in the same transaction."""
+        of_boards = BoardVersion.board_id.in_([board.board_id for board in boards])
+        statement = select(BoardVersion.board_id, BoardVersion.stamp).where(of_boards)
+        stamps = {row.board_id: row.stamp for row in connection.execute(statement)}
         return [
-            [
-                {**board.body(), "players": self._count(connection, board, current[board.board_id])}
-                for board in boards
-            ]
-            for boards in found
+            {**board.body(), "players": self._count(connection, board, stamps[board.board_id])}
+            for board in boards
         ]
 
     def _count(self, connection: Connection, board: BoardState, stamp: str) -> int:

@@ -64,22 +64,18 @@ def readable(board_id: str, token: str | None) -> BoardState:
 
 def all_boards(token: str | None) -> list[dict[str, Any]]:
     """Return the board objects that the token may read: `main` first, then by id."""
-    caller = caller_of(token)
-    return _listed(lambda board: may_read(board, caller))
+    caller, boards = caller_of(token), services().boards.store
+
+    def read(connection: Connection) -> list[BoardState]:
+        return [each for each in boards.all_boards(connection) if may_read(each, caller)]
+
+    return services().board_reads.run(read)
 
 
 def every_board() -> list[dict[str, Any]]:
     """Return the board objects of all boards, for the command line, in the same order."""
-    return _listed(lambda board: True)
-
-
-def _listed(is_shown: Callable[[BoardState], bool]) -> list[dict[str, Any]]:
-    boards = services().boards.store
-
-    def read(connection: Connection) -> list[BoardState]:
-        return [each for each in boards.all_boards(connection) if is_shown(each)]
-
-    return services().board_reads.run(read)
+    boards, reads = services().boards.store, services().board_reads
+    return transactions.read(lambda c: reads.bodies(c, boards.all_boards(c)))
 
 
 def body(board: BoardState) -> dict[str, Any]:
