@@ -14,7 +14,7 @@ BOARD_ID = sa.String(32)
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 IN_RANGE = f"{{}} BETWEEN {-(2**53)} AND {2**53}"
 OLD_ORDER = ["hidden", sa.text("score DESC"), sa.text("reached_at ASC"), sa.text("user_id ASC")]
-NEW_ORDER = ["board_id", "season", "hidden", sa.text("rank_key DESC"), *OLD_ORDER[2:]]
+NEW_ORDER = ["board_id", "season", sa.text("rank_key DESC"), *OLD_ORDER[2:], "hidden"]
 STANDING = ["user_id", "remainder", "reached_at", "achieved_at", "score_id", "hidden"]
 VERSION = ["version", "stamp", "clock"]
 
@@ -39,8 +39,9 @@ def upgrade() -> None:
         op.add_column("standings", _first_season())
         op.drop_constraint("standings_pkey", "standings")
         op.create_primary_key("standings_pkey", "standings", ["user_id", "board_id", "season"])
-    visible = sa.text("hidden IS false")
-    op.create_index("standings_in_order", "standings", NEW_ORDER, postgresql_where=visible)
+    visible = sa.column("hidden").is_(False)
+    where = {"sqlite_where": visible, "postgresql_where": visible}
+    op.create_index("standings_in_order", "standings", NEW_ORDER, **where)
 
 
 def downgrade() -> None:
