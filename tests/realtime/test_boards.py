@@ -557,7 +557,7 @@ class TestSubscriptions:
         monkeypatch.setattr(directory, "MAX_AGE", 60)
         create("weekly")
         create("daily")
-        watch("weekly", "daily")  # this process knows both
+        watch(MAIN, "weekly", "daily")
         with other.app_context():
             service.change("weekly", {"public": False})
             service.archive("daily")
