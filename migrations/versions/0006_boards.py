@@ -42,6 +42,9 @@ def upgrade() -> None:
     visible = sa.column("hidden").is_(False)
     where = {"sqlite_where": visible, "postgresql_where": visible}
     op.create_index("standings_in_order", "standings", NEW_ORDER, **where)
+    if op.get_context().dialect.name == "postgresql":
+        # Without statistics of the new columns, the planner expects a few rows per board.
+        op.execute("ANALYZE scores, standings")
 
 
 def downgrade() -> None:

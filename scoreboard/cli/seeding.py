@@ -14,7 +14,7 @@ from ..models import MAIN, Score, Standing, User
 from ..services import services
 
 # Rows per transaction: enough to be fast, few enough not to block other writers for long.
-CHUNK_SIZE = 5_000
+CHUNK_SIZE = 2_000
 
 
 def seed_players(count: int, scores: bool) -> list[dict[str, Any]]:
