@@ -2,6 +2,8 @@
 
 import pytest
 
+from scoreboard.boards.schemas import changes_schema, new_board_schema
+from scoreboard.cli.boards import boards
 from scoreboard.db import transactions
 from tests.support import databases
 
@@ -53,6 +55,15 @@ def read(client):
         return client.get(f"/api/boards/{board_id}", headers=bearer)
 
     return read
+
+
+@pytest.mark.parametrize(
+    ("command", "schema"), [("create", new_board_schema), ("set", changes_schema)]
+)
+def test_each_field_has_an_option(command, schema):
+    options = {parameter.name for parameter in boards.commands[command].params} - {"board"}
+
+    assert options == schema.fields.keys() - {"board_id"}
 
 
 def option(name, text):
