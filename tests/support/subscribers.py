@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import engineio
 import socketio
@@ -49,12 +50,22 @@ class BaseClient:
 class WebSocketClient(BaseClient):
     """A plain WebSocket client. `code` is the code of the close frame, None without one."""
 
-    def __init__(self, url: str, token: str | None, how: str = "header", **options) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        how: str = "header",
+        boards: list[str] | None = None,
+        **options,
+    ) -> None:
         super().__init__()
-        address = url.replace("http", "ws", 1) + PATH
+        query = {} if boards is None else {"board": ",".join(boards)}
         if token and how == "query":
-            address += f"?token={token}"
-        elif token and how == "header":
+            query["token"] = token
+        address = url.replace("http", "ws", 1) + PATH
+        if query:
+            address += "?" + urlencode(query, safe=",")
+        if token and how == "header":
             options["header"] = [f"Authorization: Bearer {token}"]
         elif token and how == "subprotocol":
             options["subprotocols"] = ["scoreboard", token]
@@ -141,14 +152,23 @@ class SocketIoClient(BaseClient):
 class NodeClient(BaseClient):
     """The JavaScript `socket.io-client`, in a Node process."""
 
-    def __init__(self, url: str, token: str | None, transports: str, update: dict | None = None):
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        transports: str,
+        update: dict | None = None,
+        boards: list[str] | None = None,
+        subscribe: str = "",
+    ) -> None:
+        """Connect; then submit the update and subscribe to another board, if given."""
         super().__init__()
         folder = Path(__file__).parents[1] / "js"
         if not shutil.which("node") or not (folder / "node_modules").exists():
             missing("Node or its packages are not installed")
-        command = ["node", "watch.mjs", url, token or "-", transports]
+        options = [json.dumps(update), json.dumps(boards), json.dumps(subscribe)]
         self.process = subprocess.Popen(
-            [*command, *([json.dumps(update)] if update else [])],
+            ["node", "watch.mjs", url, token or "-", transports, *options],
             cwd=folder,
             stdout=subprocess.PIPE,
             text=True,
