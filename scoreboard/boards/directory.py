@@ -4,11 +4,7 @@ import math
 import time
 from collections import defaultdict
 
-from sqlalchemy import Connection, select
-
-from ..db import transactions
 from ..errors import DATABASE_ERRORS, UnknownBoard
-from ..models import BoardVersion
 from .board import BoardState
 from .store import BoardStore, LedgerBoards
 
@@ -62,20 +58,13 @@ class BoardDirectory:
         self._boards |= {board.board_id: board for board in boards.boards}
 
     def _read(self, board_id: str) -> None:
-        def read(connection: Connection) -> tuple[str, LedgerBoards] | None:
-            board = self.store.find(connection, board_id)
-            if board is None:
-                return None
-            statement = select(BoardVersion.settings_version)
-            of_ledger = BoardVersion.board_id == board.ledger_id
-            version = connection.execute(statement.where(of_ledger)).scalar_one()
-            boards = self.store.ledger_boards(connection, board.ledger_id)
-            return board.ledger_id, LedgerBoards(version, boards)
-
-        found = transactions.read(read)
-        if found is None:
+        boards = self.store.boards_with(board_id)
+        if boards is None:
+            board = self._boards.get(board_id)
+            if board:  # the ledger was archived
+                self.keep(board.ledger_id, LedgerBoards(0, ()))
             return
-        ledger_id, boards = found
+        ledger_id = boards.ledger.board_id
         known = self._ledgers.get(ledger_id)
         # A transaction of this process may have committed a newer version during the read.
         if known is None or known.settings_version != boards.settings_version:

@@ -19,7 +19,9 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.orm import aliased
 
+from ..db import transactions
 from ..db.transactions import LedgerVersion, moment_of
 from ..models import MAIN, Board, BoardVersion, Score, Season, Standing
 from .board import BoardState, at_time, next_season
@@ -34,6 +36,20 @@ _OF_LEDGER = _BOARDS.where(
     or_(Board.board_id == bindparam("ledger_id"), Board.source == bindparam("ledger_id")),
     Board.archived_at.is_(None),
 ).order_by(Board.source.is_not(None), Board.board_id)
+# The boards of the ledger of a board, which may be archived, with the version of their settings.
+_LEDGER = aliased(BoardVersion)
+_LEDGER_ID = select(func.coalesce(Board.source, Board.board_id)).where(
+    Board.board_id == bindparam("of_board")
+)
+_WITH_BOARD = (
+    _BOARDS.add_columns(_LEDGER.settings_version)
+    .join(_LEDGER, or_(Board.board_id == _LEDGER.board_id, Board.source == _LEDGER.board_id))
+    .where(
+        _LEDGER.board_id == _LEDGER_ID.correlate(None).scalar_subquery(),
+        Board.archived_at.is_(None),
+    )
+    .order_by(Board.source.is_not(None), Board.board_id)
+)
 _PLAYERS = (
     select(func.count())
     .select_from(Standing)
@@ -99,6 +115,14 @@ class BoardStore:
         """Return the boards of a ledger that are not archived, the ledger first."""
         rows = connection.execute(_OF_LEDGER, {"ledger_id": ledger_id}).mappings()
         return [self._state(row) for row in rows]
+
+    def boards_with(self, board_id: str) -> LedgerBoards | None:
+        """Return the boards of the ledger of this board; None without any. Runs one query."""
+        rows = transactions.query(_WITH_BOARD, {"of_board": board_id})
+        if not rows:
+            return None
+        boards = [self._state(row._mapping) for row in rows]
+        return LedgerBoards(rows[0].settings_version, boards)
 
     def reloaded(
         self, connection: Connection, ledger_id: str, before: LedgerBoards
