@@ -62,27 +62,6 @@ MANY = (
     "ANALYZE",
 )
 
-RATES = {
-    (way, count): Figure(f"updates/s {way}, {count} derived boards")
-    for way in WAYS
-    for count in DERIVED
-}
-COSTS = {
-    (way, count): Figure(f"cost of an update {way}, {count} derived boards, × none", True, 2)
-    for way, count in RATES
-    if count
-}
-LEDGERS = {
-    count: Figure(f"updates/s of {PROCESSES} processes, ledgers: {count}")
-    for count in (1, PROCESSES)
-}
-IDLE_CPU = {
-    count: Figure(f"CPU of an idle server with {count} boards, ms/s", True, 2)
-    for count in (WARM_UP_BOARDS, IDLE)
-}
-IDLE_MEMORY = Figure(f"memory of {IDLE} idle boards, MiB", True, 2)
-FIRST = Figure("list of a board's first subscriber, ms", True, 2)
-
 
 def _create(server, board_id, **fields):
     """Create a board."""
@@ -123,9 +102,10 @@ def measure_derived(database, rounds):
                 for count in DERIVED:
                     server.updates = updates[count]
                     found[count] = measure(server, SECONDS)
-                    yield RATES[way, count], found[count]
+                    yield Figure(f"updates/s {way}, {count} derived boards"), found[count]
                 for count in DERIVED[1:]:
-                    yield COSTS[way, count], found[0] / found[count]
+                    label = f"cost of an update {way}, {count} derived boards, × none"
+                    yield Figure(label, True, 2), found[0] / found[count]
 
 
 def measure_ledgers(database, rounds):
@@ -150,7 +130,8 @@ def measure_ledgers(database, rounds):
             rates.give_all_players_a_score(first)
             updates.append(first.updates)
         for _ in range(rounds):
-            for count, figure in LEDGERS.items():
+            for count in (1, PROCESSES):
+                figure = Figure(f"updates/s of {PROCESSES} processes, ledgers: {count}")
                 yield figure, _rate(servers, first, [updates[n % count] for n in range(PROCESSES)])
 
 
@@ -182,8 +163,10 @@ def measure_idle(database, rounds):
                 memory.append(server.resident_bytes())
                 cpu = server.cpu_seconds()
                 time.sleep(IDLE_SECONDS)
-                yield IDLE_CPU[count], 1000 * (server.cpu_seconds() - cpu) / IDLE_SECONDS
-            yield IDLE_MEMORY, (memory[1] - memory[0]) / 2**20
+                figure = Figure(f"CPU of an idle server with {count} boards, ms/s", True, 2)
+                yield figure, 1000 * (server.cpu_seconds() - cpu) / IDLE_SECONDS
+            figure = Figure(f"memory of {IDLE} idle boards, MiB", True, 2)
+            yield figure, (memory[1] - memory[0]) / 2**20
 
 
 def measure_many(database, rounds):
@@ -208,7 +191,8 @@ def measure_many(database, rounds):
                     yield Figure(f"{name}, {kind}, ms", True, 2), median(times)
             watching = socketio_connection(server.port, server.viewer_token())
             for _ in range(SUBSCRIPTIONS):
-                yield FIRST, _subscribe(watching, f"b{next(unwatched)}")
+                figure = Figure("list of a board's first subscriber, ms", True, 2)
+                yield figure, _subscribe(watching, f"b{next(unwatched)}")
             watching.close()
 
 
