@@ -65,8 +65,11 @@ def _fraction(text: str) -> float:
 
 
 def _score(text: str) -> float:
-    # Plain digits: Python would also accept `nan` and `1_0`. Beyond 2**53 - 1 doubles skip integers.
-    if not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,9})?", text, re.ASCII) or abs(float(text)) >= 2**53:
+    # Plain digits: Python would also accept `nan` and `1_0`. From 2**53 on doubles skip integers.
+    if (
+        not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,9})?", text, re.ASCII)
+        or abs(float(text)) >= 2**53
+    ):
         raise ValueError("must be a number such as 0 or -12.5")
     return float(text)
 
@@ -272,6 +275,9 @@ class Config:
                 if not values["SQLALCHEMY_DATABASE_URI"].startswith("sqlite"):
                     raise SettingError(name, "is missing: give it a long random value")
                 values[name] = _stored_secret(instance / name.lower())
+        lowest, highest = values.get("SCORE_MIN"), values.get("SCORE_MAX")
+        if lowest is not None and highest is not None and highest < lowest:
+            raise SettingError("SCORE_MAX", "must not be below SCORE_MIN")
         return cls(**values)
 
 
