@@ -169,7 +169,7 @@ class Ledger:
                         outcomes.append(error)
                 return outcomes
 
-    def _commit(self, updates: Sequence[Update]) -> list[Outcome]:
+    def _commit(self, updates: Sequence[Update]) -> Sequence[Outcome]:
         """Commit and publish the updates. If all are refused, nothing is committed."""
         replays: set[Key] = set()
 
@@ -198,7 +198,8 @@ class Ledger:
             except _AllRefused as refused:
                 return refused.outcomes
             except UnknownBoard as error:
-                return [error] * len(updates)
+                # Archived since the submission found it.
+                return [error.in_update()] * len(updates)
             else:
                 self._committed(opened, change)
                 return outcomes
