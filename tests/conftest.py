@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import logging
-import math
 import uuid
 
 import pytest
@@ -13,12 +12,9 @@ from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import db
-from scoreboard.observability.metrics import WEBSOCKET
-from scoreboard.permissions import Caller
-from scoreboard.realtime import hub
 from tests.support import databases
 from tests.support.backing_services import RedisServer
-from tests.support.frames import texts
+from tests.support.local_subscribers import LocalSubscriber
 from tests.support.servers import (
     RUN_MODES,
     SECRETS,
@@ -29,8 +25,6 @@ from tests.support.servers import (
 )
 
 NUMBERS = itertools.count()
-# The bearer of a public viewer token.
-VIEWER = Caller(None, "viewer", 0, math.inf, ())
 # The slowest files start first, so that no worker is still busy when all others have finished.
 SLOW_FILES = [
     *("test_floods", "test_kills", "test_processes", "test_board_page"),
@@ -153,22 +147,8 @@ def admin(make_user):
 
 @pytest.fixture
 def subscriber(app):
-    """Return a subscriber in this process, which gets messages before the response is sent."""
-
-    class Subscriber:
-        def __init__(self):
-            self.frames = []
-
-        def push(self, frames):
-            self.frames.append(frames)
-
-        def messages(self):
-            """Return all messages except the initial top 10."""
-            return [message for frames in self.frames[1:] for message in texts(frames)]
-
-    subscriber = Subscriber()
-    hub.subscribe(app, WEBSOCKET, subscriber, VIEWER, None)
-    return subscriber
+    """Return a subscriber in this process that names no board."""
+    return LocalSubscriber(app)
 
 
 @pytest.fixture

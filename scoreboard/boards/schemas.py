@@ -6,9 +6,8 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from ..http.fields import BoardId, Moment, Schema, ScoreValue
-from .seasons import Reset, is_time_zone
+from .seasons import WEEKDAYS, Reset, is_time_zone
 
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 
 

@@ -95,9 +95,10 @@ class BoardChange:
 
 @dataclass(frozen=True)
 class LedgerChange:
-    """One version of a ledger: a change for each of its boards that is not archived, by id.
+    """One version of a ledger: a change for each of its boards, by id.
 
-    `received` holds the arrival times of this process's updates, by its time.perf_counter.
+    An archived board is in the change that archives it, with that state. `received` holds the
+    arrival times of this process's updates, by its time.perf_counter.
     """
 
     ledger_id: str
@@ -161,6 +162,10 @@ def since(
             return None
         scores = _scores_after(connection, ledger_id, current.version) if current else {}
         is_settings_change = current is not None and current.settings_version != settings_version
+        found = boards.ledger_boards(connection, ledger_id)
+        if current and is_settings_change:
+            archived = current.boards.keys() - {board.board_id for board in found}
+            found += filter(None, (boards.find(connection, each) for each in archived))
         changes = {
             board.board_id: board_change(
                 connection,
@@ -169,7 +174,7 @@ def since(
                 with_settings=current is None or is_settings_change,
                 with_players=is_settings_change,
             )
-            for board in boards.ledger_boards(connection, ledger_id)
+            for board in found
         }
         return LedgerChange(ledger_id, version, changes, settings_version)
 

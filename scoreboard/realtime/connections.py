@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..concurrency import runtime
 from ..errors import Stopping, TooManyConnections
@@ -37,6 +38,9 @@ class LiveConnection:
     `close_transport(code, reason)` closes only the transport, as a lost network would, so that the
     client reconnects. `ping`, if set, is called every `ping_interval` seconds. `deadline` and
     `pinged_at` are by time.monotonic; tokens expire by time.time.
+
+    `caller` is set while the connection is admitted. `push` sends messages in the form of its
+    protocol. `boards` are those that it watches, with their ledgers; only `hub.py` changes them.
     """
 
     address: str
@@ -49,6 +53,8 @@ class LiveConnection:
     pinged_at: float = 0.0
     token: str | None = None
     caller: Caller | None = None
+    push: Callable[..., object] = lambda *frames: None
+    boards: dict[str | None, Any] = field(default_factory=dict)
 
 
 class Connections:
@@ -140,6 +146,7 @@ class Connections:
                 self._all.discard(connection)
                 self._metrics.connections.labels(connection.kind).dec()
                 self._count_out(connection)
+                connection.caller = None
 
     def end_sessions(self, ended: Mapping[str, float]) -> None:
         """Close every connection with one of these token ids, issued until the id's Unix time.

@@ -1,18 +1,17 @@
 """Send board messages to subscribers: no other module does.
 
-A process does this work only for the ledgers that somebody watches here: each has a feed, the
-current state of its boards as sent, and their subscribers.
+A process does this work only for the ledgers that a connection watches here. Each has a feed, and
+its boards as their subscribers know them.
 """
 
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 from flask import Flask
 
-from ..boards.board import BoardState
 from ..boards.schemas import board_reference_schema
+from ..concurrency import runtime
 from ..errors import InvalidInput, NotPermitted, UnknownBoard
 from ..http.json import dumps
 from ..leaderboard import top10
@@ -21,8 +20,9 @@ from ..models import MAIN
 from ..observability.metrics import SOCKET_IO, WEBSOCKET, Metrics
 from ..permissions import Caller
 from ..services import services
-from .connections import Connections
+from .connections import Connections, LiveConnection
 from .feed import Feed
+from .messages import Messages, NamedBoard, UnnamedMain, may_watch
 from .socketio import engine
 from .websocket.connection import text_frame
 
@@ -30,207 +30,130 @@ log = logging.getLogger(__name__)
 
 # Boards that one connection may watch at the same time.
 MAX_BOARDS = 20
-Messages = list[dict[str, Any]]
-
-
-class Audience:
-    """The subscribers of a board, by protocol, that get its messages in the same form."""
-
-    def __init__(self) -> None:
-        self.by_protocol: dict[str, set[Any]] = {SOCKET_IO: set(), WEBSOCKET: set()}
-
-
-class WatchedBoard:
-    """A board as its subscribers know it, and these subscribers.
-
-    `named` subscribers named the board: their messages contain it, and the names of users.
-    `unnamed` ones named no board and get the messages of `main`.
-    """
-
-    def __init__(self, board_id: str) -> None:
-        self._board_id = board_id
-        self._season = 0
-        self._top10: list[top10.Entry] = []
-        self._settings: dict[str, Any] | None = None
-        self.named, self.unnamed = Audience(), Audience()
-
-    def update(self, change: BoardChange) -> tuple[Messages, Messages]:
-        """Update what subscribers know; return the messages for named and for unnamed ones."""
-        named: Messages = []
-        unnamed: Messages = [
-            {"type": "score_update", "data": score.unnamed()} for score in change.scores
-        ]
-        is_new_season = self._season not in (0, change.season)
-        for score in change.scores:
-            if is_new_season and score.season == change.season:
-                named += self._open_season(change)
-                is_new_season = False
-            named.append(self._message("score_update", score.season, score.named()))
-        if is_new_season:
-            named += self._open_season(change)
-        elif change.settings not in (None, self._settings) and self._settings:
-            named.append(self._board_update(change))
-        self._settings = change.settings or self._settings
-        before, self._season = self._top10, change.season
-        if change.top10 != before:
-            self._top10 = change.top10
-            named.append(self.top10_update())
-            if top10.unnamed(before) != top10.unnamed(change.top10):
-                unnamed.append(self.unnamed_top10_update())
-        return named, unnamed
-
-    def top10_update(self) -> dict[str, Any]:
-        """Return the `top_10_update` message for subscribers that named this board."""
-        return self._message("top_10_update", self._season, {"top_10_scores": self._top10})
-
-    def unnamed_top10_update(self) -> dict[str, Any]:
-        """Return the `top_10_update` message for subscribers that named no board."""
-        return {"type": "top_10_update", "data": top10.unnamed(self._top10)}
-
-    def archive(self) -> Messages:
-        """Return the last message of a board that was archived."""
-        settings = {**(self._settings or {}), "state": "archived", "players": len(self._top10)}
-        return [self._message("board_update", self._season, settings)]
-
-    def _open_season(self, change: BoardChange) -> Messages:
-        self._settings, self._season, self._top10 = change.settings, change.season, []
-        return [self._board_update(change), self.top10_update()]
-
-    def _board_update(self, change: BoardChange) -> dict[str, Any]:
-        data = {**(change.settings or {}), "players": change.players or 0}
-        return self._message("board_update", change.season, data)
-
-    def _message(self, kind: str, season: int, data: dict[str, Any]) -> dict[str, Any]:
-        return {"type": kind, "board": self._board_id, "season": season, "data": data}
+NOT_PUBLIC = "This board is not public: watch it with the token of a user."
 
 
 class WatchedLedger:
-    """A ledger that somebody watches in this process: its feed and its boards."""
+    """A ledger that a connection watches in this process: its feed and its boards.
 
-    def __init__(self, ledger_id: str, app: Flask, sent: "Subscribers") -> None:
-        directory = services(app).boards
-        self.feed = Feed(
-            lambda current: top10.since(directory.store, ledger_id, current), self._deliver
-        )
-        self.boards: dict[str, WatchedBoard] = {}
+    `boards` are by id; None is `main` for the connections that name no board. `subscriptions` is
+    the number of subscriptions to these boards.
+    """
+
+    def __init__(self, ledger_id: str, app: Flask, subscribers: "Subscribers") -> None:
+        store = services(app).boards.store
+        self.ledger_id = ledger_id
+        self.feed = Feed(lambda current: top10.since(store, ledger_id, current), self._deliver)
+        self.boards: dict[str | None, NamedBoard | UnnamedMain] = {}
+        if ledger_id == MAIN:
+            self.boards[None] = UnnamedMain()
         self.subscriptions = 0
-        self._sent = sent
-
-    def board(self, board_id: str) -> WatchedBoard:
-        """Return a board of this ledger. Raises UnknownBoard before the first delivery of it."""
-        if board_id not in self.boards:
-            raise UnknownBoard
-        return self.boards[board_id]
+        self._subscribers = subscribers
 
     def _deliver(self, change: LedgerChange) -> None:
         """Send the change to the subscribers of each board. Never blocks or raises."""
-        try:
-            for board_id, board_change in change.boards.items():
-                board = self.boards.setdefault(board_id, WatchedBoard(board_id))
-                named, unnamed = board.update(board_change)
-                self._sent.send(named, board.named.by_protocol)
-                if board_id == MAIN:
-                    self._sent.send(unnamed, board.unnamed.by_protocol)
-                if board_change.settings and not board_change.settings["public"]:
-                    self._sent.drop_viewers(board)
-            for board_id in self.boards.keys() - change.boards.keys():
-                board = self.boards.pop(board_id)
-                self._sent.send(board.archive(), board.named.by_protocol)
-            self._sent.count_pushed(change.received)
-        except Exception:
-            log.exception("a broadcast failed")
+        for board_id, board_change in change.boards.items():
+            for key in (board_id, None) if board_id == MAIN else (board_id,):
+                try:
+                    self._update(key, board_change)
+                except Exception:
+                    log.exception("a broadcast failed")
+        self._subscribers.count_pushed(change.received)
+
+    def _update(self, board_id: str | None, change: BoardChange) -> None:
+        if board_id and board_id not in self.boards:
+            self.boards[board_id] = NamedBoard(board_id)
+        board = self.boards[board_id]
+        self._subscribers.send(board.update(change), board.subscribers)
+        if change.settings:
+            self._subscribers.drop_excluded(board_id, board)
+            if change.settings["state"] == "archived":
+                del self.boards[board_id]
 
 
 class Subscribers:
-    """The subscribers of this process, and the ledgers that they watch."""
+    """The connections that watch boards in this process, and the ledgers of these boards."""
 
     def __init__(self, app: Flask, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._lock = runtime.lock()  # of `ledgers` and the boards of each connection
         self.ledgers: dict[str, WatchedLedger] = {}
-        # The boards of each subscriber by id, with their ledger; None is `main` without a name.
-        self._boards: dict[Any, dict[str | None, str]] = {}
-        self._users: dict[Any, bool] = {}  # whether the subscriber has the token of a user
         self.sent_at: float | None = None  # by time.monotonic
 
-    def subscribe(
-        self, protocol: str, subscriber: Any, caller: Caller, board: BoardState | None
-    ) -> None:
-        """Add a subscriber to a board, and send it the current top 10 first. May block.
+    def subscribe(self, connection: LiveConnection, board_id: str | None) -> None:
+        """Subscribe a connection to a board, to `main` without a name if `board_id` is None.
 
-        Without a board, it gets the messages of `main` without names. Raises NotPermitted and
-        UnknownBoard.
+        It gets the current top 10 first. Does nothing if it watches the board already or has ended.
+        May block on the database. Raises UnknownBoard, NotPermitted, and InvalidInput if it watches
+        MAX_BOARDS boards.
         """
-        if board:
-            require_may_watch(board, caller)
-        ledger_id, board_id = (board.ledger_id, board.board_id) if board else (MAIN, None)
-        boards = self._boards.setdefault(subscriber, {})
-        if board_id in boards:
-            return
-        boards[board_id] = ledger_id
-        self._users[subscriber] = caller.user_id is not None
-        if ledger_id not in self.ledgers:
-            self.ledgers[ledger_id] = WatchedLedger(ledger_id, self._app, self)
-        ledger = self.ledgers[ledger_id]
-        ledger.subscriptions += 1
-
-        def add() -> None:
-            if self._boards.get(subscriber, {}).get(board_id) != ledger_id:
-                return  # it ended during the read
-            if (board_id or MAIN) not in ledger.boards:
-                ledger.feed.catch_up()  # another process has just created the board
-            watched = ledger.board(board_id or MAIN)
-            audience = watched.named if board_id else watched.unnamed
-            message = watched.top10_update() if board_id else watched.unnamed_top10_update()
-            _send([message], {protocol: [subscriber]})
-            audience.by_protocol[protocol].add(subscriber)
-
+        ledger_id = services(self._app).boards.get(board_id).ledger_id if board_id else MAIN
+        with self._lock:
+            if connection.caller is None or board_id in connection.boards:
+                return
+            if len(connection.boards) >= MAX_BOARDS:
+                problem = {"board": [f"A connection watches at most {MAX_BOARDS} boards."]}
+                raise InvalidInput("Unsubscribe from another board first.", problem)
+            if ledger_id not in self.ledgers:
+                self.ledgers[ledger_id] = WatchedLedger(ledger_id, self._app, self)
+            ledger = connection.boards[board_id] = self.ledgers[ledger_id]
+            ledger.subscriptions += 1
         try:
-            ledger.feed.subscribe(add)
+            ledger.feed.subscribe(lambda: self._add(connection, board_id, ledger))
         except BaseException:
-            self.unsubscribe(subscriber, board_id)
+            self.unsubscribe(connection, board_id)
             raise
 
-    def unsubscribe(self, subscriber: Any, board_id: str | None) -> bool:
-        """Remove a subscriber from a board. Return whether it watched the board."""
-        boards = self._boards.get(subscriber, {})
-        if board_id not in boards:
-            return False
-        ledger_id = boards.pop(board_id)
-        if not boards:
-            del self._boards[subscriber], self._users[subscriber]
-        ledger = self.ledgers[ledger_id]
-        for board in filter(None, [ledger.boards.get(board_id or MAIN)]):
-            audience = board.named if board_id else board.unnamed
-            for subscribers in audience.by_protocol.values():
-                subscribers.discard(subscriber)
-        ledger.subscriptions -= 1
-        if not ledger.subscriptions and ledger_id != MAIN:
-            del self.ledgers[ledger_id]
-        return True
+    def _add(self, connection: LiveConnection, board_id: str | None, ledger: WatchedLedger) -> None:
+        """Send a connection the current top 10, and then the messages of the board."""
+        if board_id not in ledger.boards:
+            ledger.feed.catch_up()  # another process has just created the board
+        board, caller = ledger.boards.get(board_id), connection.caller
+        if board is None:
+            raise UnknownBoard
+        if caller and not board.may_be_watched_by(caller):
+            raise NotPermitted(NOT_PUBLIC)
+        with self._lock:
+            if connection.boards.get(board_id) is not ledger:
+                return  # it ended during the read
+            board.subscribers[connection.kind].add(connection)
+        _send([board.top10_update()], {connection.kind: [connection]})
 
-    def remove(self, subscriber: Any) -> None:
-        """Remove a subscriber from all its boards."""
-        for board_id in list(self._boards.get(subscriber, {})):
-            self.unsubscribe(subscriber, board_id)
+    def unsubscribe(self, connection: LiveConnection, board_id: str | None) -> None:
+        """Unsubscribe a connection from a board, if it watches that."""
+        with self._lock:
+            ledger = connection.boards.pop(board_id, None)
+            if ledger is None:
+                return
+            if board := ledger.boards.get(board_id):
+                board.subscribers[connection.kind].discard(connection)
+            ledger.subscriptions -= 1
+            if not ledger.subscriptions:
+                del self.ledgers[ledger.ledger_id]
 
-    def watched(self, subscriber: Any) -> int:
-        """Return how many boards the subscriber watches."""
-        return len(self._boards.get(subscriber, {}))
+    def remove(self, connection: LiveConnection) -> None:
+        """Unsubscribe a connection that has no caller any more from all its boards."""
+        for board_id in list(connection.boards):
+            self.unsubscribe(connection, board_id)
 
-    def drop_viewers(self, board: WatchedBoard) -> None:
-        """Remove the subscribers without a user from a board that is not public any more."""
-        for subscribers in board.named.by_protocol.values():
-            subscribers -= {each for each in subscribers if not self._users[each]}
+    def drop_excluded(self, board_id: str | None, board: NamedBoard | UnnamedMain) -> None:
+        """Unsubscribe the connections that may not watch the board any more."""
+        for connections in board.subscribers.values():
+            for connection in list(connections):
+                if connection.caller and not board.may_be_watched_by(connection.caller):
+                    self.unsubscribe(connection, board_id)
 
-    def send(self, messages: Messages, by_protocol: Mapping[str, Collection[Any]]) -> None:
-        """Send the messages to these subscribers, and count the deliveries."""
-        if not messages:
+    def send(
+        self, messages: Messages, subscribers: Mapping[str, Collection[LiveConnection]]
+    ) -> None:
+        """Send the messages to these connections by protocol, and count the deliveries."""
+        if not messages or not any(subscribers.values()):
             return
-        _send(messages, by_protocol)
+        _send(messages, subscribers)
         self.sent_at = time.monotonic()
-        for protocol, subscribers in by_protocol.items():
-            self._metrics.deliveries.labels(protocol).inc(len(messages) * len(subscribers))
+        for protocol, connections in subscribers.items():
+            self._metrics.deliveries.labels(protocol).inc(len(messages) * len(connections))
 
     def count_pushed(self, received: Iterable[float]) -> None:
         """Observe the time from the arrival of each update until now."""
@@ -240,7 +163,8 @@ class Subscribers:
 def named_boards(value: object, caller: Caller) -> list[str] | None:
     """Return the boards that a handshake names, None if it names none.
 
-    Raises InvalidInput, UnknownBoard, and NotPermitted if the caller may not watch one of them.
+    May block for a read. Raises InvalidInput or ValidationError, UnknownBoard, and NotPermitted if
+    the caller may not watch one of them.
     """
     if value is None:
         return None
@@ -249,20 +173,15 @@ def named_boards(value: object, caller: Caller) -> list[str] | None:
         raise InvalidInput("The list of boards is wrong.", problem)
     named = [board_reference_schema.load({"board": each})["board"] for each in value]
     for board_id in named:
-        require_may_watch(services().boards.get(board_id), caller)
+        if not may_watch(services().boards.get(board_id).public, caller):
+            raise NotPermitted(NOT_PUBLIC)
     return named
 
 
-def require_may_watch(board: BoardState, caller: Caller) -> None:
-    """Raise NotPermitted unless the caller may watch the board."""
-    if not caller.may("board:watch") or not (board.public or caller.user_id):
-        raise NotPermitted("This board is not public: watch it with the token of a user.")
-
-
-def _send(messages: list[dict[str, Any]], by_protocol: Mapping[str, Collection[Any]]) -> None:
+def _send(messages: Messages, subscribers: Mapping[str, Collection[LiveConnection]]) -> None:
     """Send the messages, framed once for all subscribers of a protocol."""
     texts = [dumps(message).decode() for message in messages]
-    if sessions := by_protocol.get(SOCKET_IO):
+    if sessions := subscribers.get(SOCKET_IO):
         packets = [
             engine.message(f'2["{message["type"]}",{text}]')
             for message, text in zip(messages, texts, strict=True)
@@ -270,7 +189,7 @@ def _send(messages: list[dict[str, Any]], by_protocol: Mapping[str, Collection[A
         frames = engine.frames(packets)
         for session in list(sessions):
             session.push(frames, packets)
-    if websockets := by_protocol.get(WEBSOCKET):
+    if websockets := subscribers.get(WEBSOCKET):
         frames = b"".join(map(text_frame, texts))
         for websocket in list(websockets):
             websocket.push(frames)
@@ -304,15 +223,11 @@ def receive(subscribers: Subscribers, change: LedgerChange) -> None:
         ledger.feed.offer(change)
 
 
-def subscribe(
-    app: Flask, protocol: str, subscriber: Any, caller: Caller, board_ids: Iterable[str] | None
-) -> None:
-    """Subscribe an EngineSession or a WebSocket to boards, to `main` without a name if None.
+def subscribe(app: Flask, connection: LiveConnection, board_ids: Iterable[str] | None) -> None:
+    """Subscribe a connection to boards, to `main` without a name if `board_ids` is None.
 
-    It gets the current top 10 of each first. May block. Raises UnknownBoard and NotPermitted.
+    It gets the current top 10 of each first. May block. Raises what `Subscribers.subscribe` raises.
     """
     with app.app_context():
-        parts = services(app)
-        boards = [None] if board_ids is None else [parts.boards.get(each) for each in board_ids]
-        for board in boards:
-            parts.subscribers.subscribe(protocol, subscriber, caller, board)
+        for board_id in [None] if board_ids is None else board_ids:
+            services(app).subscribers.subscribe(connection, board_id)

@@ -9,6 +9,7 @@ detects replays and computes the scores; `publish` in `realtime/hub.py` is calle
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from ..boards import store
+from ..boards.board import BoardState
 from ..boards.directory import BoardDirectory
 from ..boards.store import Current, LedgerBoards
 from ..concurrency.coalescer import Coalescer
@@ -214,6 +216,7 @@ class _Transaction:
 
     def __init__(self, ledger_id: str, version: LedgerVersion, current: Current) -> None:
         self.ledger_id, self.version, self.current = ledger_id, version, current
+        self._archived: list[BoardState] = []
 
     def reload(self, connection: Connection, boards: store.BoardStore) -> None:
         """Read the boards again, after their settings may have changed."""
@@ -221,6 +224,12 @@ class _Transaction:
         after = boards.reloaded(connection, self.ledger_id, before)
         changed = self.current.changed | store.changed(before, after)
         self.current = Current(after, self.current.clock, changed)
+        listed = {board.board_id for board in after.boards}
+        self._archived = [
+            replace(board, state="archived")
+            for board in before.boards
+            if board.board_id not in listed
+        ]
 
     def change(
         self,
@@ -229,7 +238,8 @@ class _Transaction:
         received: list[float] | None = None,
     ) -> LedgerChange:
         """Return what this transaction changes, with these scores by board."""
-        boards, changed = self.current.boards, self.current.changed
+        boards = self.current.boards
+        changed = self.current.changed | {board.board_id for board in self._archived}
         changes = {
             board.board_id: top10.board_change(
                 connection,
@@ -238,7 +248,7 @@ class _Transaction:
                 with_settings=board.board_id in changed,
                 with_players=board.board_id in changed,
             )
-            for board in boards.boards
+            for board in (*boards.boards, *self._archived)
         }
         version = self.version.version
         return LedgerChange(

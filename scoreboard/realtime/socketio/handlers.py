@@ -35,9 +35,9 @@ MAX_WAITING_PACKETS = 2000
 class SocketIOClient(LiveConnection):
     """The connection of one Engine.IO session.
 
-    `lock` is held while a connect or disconnect is handled. `update_slots` limits concurrent
-    updates. `was_refused` is whether an update was refused since it was last reset. `board_ids` are
-    the boards named at the handshake; None if it named none.
+    `lock` is held while a connect, a disconnect or a subscription is handled. `update_slots` limits
+    concurrent updates. `was_refused` is whether an update was refused since it was last reset.
+    `board_ids` are the boards named at the handshake; None if it named none.
     """
 
     session: engine.EngineSession
@@ -92,7 +92,9 @@ class SocketIOHandlers:
         on_slow = services(self._app).metrics.slow_clients.inc
         session = engine.EngineSession.adopt(self._engine.sockets[engine_sid], on_slow)
         address = environ.get("REMOTE_ADDR", "unknown")
-        client = SocketIOClient(address, SOCKET_IO, session=session, ping=session.ping)
+        client = SocketIOClient(
+            address, SOCKET_IO, session=session, ping=session.ping, push=session.push
+        )
         client.close = lambda code, reason: self._close(client, code, reason)
         client.close_transport = lambda code, reason: self._close_transport(client, code, reason)
         try:
@@ -136,11 +138,9 @@ class SocketIOHandlers:
             if event.packet_type != packet.EVENT:
                 self._library_handlers["message"](client.session.sid, data)
                 return client.caller is not None and client.caller is not caller
-        if not caller or namespace != "/":
-            return False
-        if event.data[0] in ("subscribe", "unsubscribe"):
-            return subscriptions.handle(self._app, client, event)
-        if event.data[0] != "update_score":
+            if caller and namespace == "/" and event.data[0] in subscriptions.EVENTS:
+                return subscriptions.handle(self._app, client, event)
+        if not caller or event.data[0] != "update_score" or namespace != "/":
             return False
         updates.start(self._app, client, event)
         was_refused, client.was_refused = client.was_refused, False
@@ -162,7 +162,6 @@ class SocketIOHandlers:
             self._remove(client)
             with client.lock:
                 self._library_handlers["disconnect"](engine_sid, reason)
-            services(self._app).subscribers.remove(client.session)
 
     def _authenticate(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         """Authenticate a client and admit its connection. Raises ConnectionRefusedError.
@@ -189,16 +188,16 @@ class SocketIOHandlers:
     def _subscribe(self, sid: str) -> None:
         """Subscribe a client that has received its CONNECT packet."""
         client = self._client(sid)
-        if client and client.caller:
+        if client:
             self._server.enter_room(sid, ROOM)
-            hub.subscribe(self._app, SOCKET_IO, client.session, client.caller, client.board_ids)
+            hub.subscribe(self._app, client, client.board_ids)
 
     def _unsubscribe(self, sid: str, reason: str = "") -> None:
         """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
         client = self._client(sid)
         if client:
-            services(self._app).subscribers.remove(client.session)
             self._connections.leave(client)
+            services(self._app).subscribers.remove(client)
 
     def close_dead_and_slow_clients(self, app: Flask) -> None:
         """Close the clients that are gone or too slow to poll. Yields to the loop."""
@@ -230,6 +229,7 @@ class SocketIOHandlers:
     def _remove(self, client: SocketIOClient) -> None:
         self._clients.pop(client.session.sid, None)
         self._connections.drop(client)
+        services(self._app).subscribers.remove(client)
 
     def _client(self, sid: str) -> SocketIOClient | None:
         """Return the client with this Socket.IO id, or None if its session has ended."""

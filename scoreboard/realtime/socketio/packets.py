@@ -6,7 +6,7 @@ from typing import Any
 from socketio import packet
 
 MAX_MESSAGE_SIZE = 64 * 1024
-_UPDATE = re.compile(r'2(\d{0,15})\["update_score",', re.ASCII)
+_EVENT = re.compile(r'2(\d{0,15})\["(update_score|subscribe|unsubscribe)",', re.ASCII)
 
 
 class MalformedPacket(ValueError):
@@ -24,7 +24,7 @@ class StrictPacket(packet.Packet):
         try:
             super().decode(encoded_packet)
         except (ValueError, TypeError, IndexError, RecursionError) as error:
-            self._decode_unreadable_update(encoded_packet, error)
+            self._decode_unreadable_event(encoded_packet, error)
         if self.packet_type not in (packet.CONNECT, packet.DISCONNECT, packet.EVENT):
             raise MalformedPacket("a packet of this type is not expected")
         if self.packet_type == packet.EVENT and not self._has_valid_name():
@@ -36,11 +36,11 @@ class StrictPacket(packet.Packet):
         named = isinstance(self.data, list) and self.data and isinstance(self.data[0], str)
         return bool(named) and self.data[0] not in ("connect", "disconnect")
 
-    def _decode_unreadable_update(self, encoded_packet: Any, error: Exception) -> None:
-        """Decode an update with an unreadable body as one without, so that it gets a response."""
-        found = _UPDATE.match(encoded_packet) if isinstance(encoded_packet, str) else None
+    def _decode_unreadable_event(self, encoded_packet: Any, error: Exception) -> None:
+        """Decode an event with an unreadable body as one without, so that it gets a response."""
+        found = _EVENT.match(encoded_packet) if isinstance(encoded_packet, str) else None
         if not found:
             raise MalformedPacket("not a packet") from error
         self.packet_type, self.namespace = packet.EVENT, None
         self.id = int(found[1]) if found[1] else None
-        self.data = ["update_score", None]
+        self.data = [found[2], None]

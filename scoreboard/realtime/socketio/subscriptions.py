@@ -5,14 +5,15 @@ from typing import Any
 from flask import Flask
 
 from ...boards.schemas import board_reference_schema
-from ...errors import TooManyConnections, translate
+from ...errors import RateLimited, translate
 from ...http.fields import json_object
 from ...http.json import dumps
-from ...observability.metrics import SOCKET_IO
 from ...services import services
-from .. import hub
+from ..useless_traffic import WINDOW
 from . import engine
 from .packets import StrictPacket
+
+EVENTS = ("subscribe", "unsubscribe")
 
 
 def handle(app: Flask, client: Any, event: StrictPacket) -> bool:
@@ -23,7 +24,7 @@ def handle(app: Flask, client: Any, event: StrictPacket) -> bool:
     body = event.data[1] if len(event.data) > 1 else None
     with app.app_context():
         try:
-            response = {"status": 200, "body": _change(app, client, str(event.data[0]), body)}
+            response = {"status": 200, "body": _change(client, str(event.data[0]), body)}
         except Exception as error:
             refused = translate(error)
             response = {"status": refused.status, "body": refused.body()}
@@ -32,13 +33,14 @@ def handle(app: Flask, client: Any, event: StrictPacket) -> bool:
     return response["status"] == 200
 
 
-def _change(app: Flask, client: Any, kind: str, body: object) -> dict[str, Any]:
+def _change(client: Any, kind: str, body: object) -> dict[str, Any]:
+    # An accepted subscription may cost a read of the database, a refused one too.
+    if client.session.useless.exceeds_limit(0):
+        raise RateLimited(WINDOW)
     board_id = board_reference_schema.load(json_object(body))["board"]
-    subscribers = services(app).subscribers
-    if kind == "unsubscribe":
-        subscribers.unsubscribe(client.session, board_id)
+    subscribers = services().subscribers
+    if kind == "subscribe":
+        subscribers.subscribe(client, board_id)
     else:
-        if subscribers.watched(client.session) >= hub.MAX_BOARDS:
-            raise TooManyConnections(f"A connection watches at most {hub.MAX_BOARDS} boards.")
-        hub.subscribe(app, SOCKET_IO, client.session, client.caller, [board_id])
+        subscribers.unsubscribe(client, board_id)
     return {"board": board_id}

@@ -49,8 +49,7 @@ class WebSocketMiddleware:
             with self._app.request_context(environ):
                 token, subprotocol = _token()
                 caller = tokens.authenticate(token)
-                named = parse_qs(environ.get("QUERY_STRING", "")).get("board")
-                board_ids = hub.named_boards(named[0].split(",") if named else None, caller)
+                board_ids = hub.named_boards(_boards(environ), caller)
             services(self._app).origins.require(environ)
             connections.open(connection)
             connections.admit(connection, caller, token)
@@ -95,18 +94,24 @@ class WebSocketMiddleware:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
         def end() -> None:
-            services(self._app).subscribers.remove(opened)
             services(self._app).connections.drop(connection)
+            services(self._app).subscribers.remove(connection)
 
         opened.on_message, opened.on_end = opened.count_useless_frame, end
         opened.on_slow = services(self._app).metrics.slow_clients.inc
         connection.close = connection.close_transport = opened.close
         connection.ping, connection.ping_interval = opened.ping, PING_INTERVAL
+        connection.push = opened.push
         try:
-            if connection.caller:
-                hub.subscribe(self._app, WEBSOCKET, opened, connection.caller, board_ids)
+            hub.subscribe(self._app, connection, board_ids)
         except Exception as error:
             opened.close(INTERNAL_ERROR, translate(error).code)
+
+
+def _boards(environ: WSGIEnvironment) -> list[str] | None:
+    """Return the boards that the query names, separated by commas; None if it has no `board`."""
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    return ",".join(query["board"]).split(",") if "board" in query else None
 
 
 def _token() -> tuple[str, str | None]:
