@@ -116,20 +116,22 @@ def create(request_body: object) -> dict[str, Any]:
         created = transactions.transaction(lambda c: _insert(c, values, _now()))
     else:
         try:
-            created = _change(values["source"], lambda c, boards, now: _derive(c, boards, values))
+            created = _change(
+                values["source"], lambda c, boards, now: _derive(c, boards, values, now)
+            )
         except UnknownBoard:  # archived since the check
             raise _invalid({"source": ["Unknown board."]}) from None
     return body(created)
 
 
-def _derive(connection: Connection, boards: LedgerBoards, values: dict[str, Any]) -> BoardState:
+def _derive(
+    connection: Connection, boards: LedgerBoards, values: dict[str, Any], now: datetime
+) -> BoardState:
     if len(boards.boards) > MAX_DERIVED:
         problem = {"source": [f"Has {MAX_DERIVED} derived boards already."]}
         raise InvalidInput("This source has no room for another board.", problem)
-    ledger_id = boards.ledger.board_id
-    store.change_settings(connection, ledger_id)
-    # The first season starts a moment after the latest update, which does not count in it.
-    return _insert(connection, values, store.advance_clock(connection, ledger_id))
+    store.change_settings(connection, boards.ledger.board_id)
+    return _insert(connection, values, now)
 
 
 def _insert(connection: Connection, values: dict[str, Any], now: datetime) -> BoardState:
@@ -188,11 +190,9 @@ def end_season(board_id: str) -> dict[str, Any]:
 
     def work(connection: Connection, boards: LedgerBoards, now: datetime) -> None:
         before = _of(boards, board_id)
-        # The season has the updates before its end: a moment after the latest one.
-        end = store.advance_clock(connection, boards.ledger.board_id)
         of_season = (Season.board_id == board_id) & (Season.number == before.season)
-        connection.execute(update(Season).where(of_season).values(ends_at=end))
-        after = at_time(next_season(before, end), end)
+        connection.execute(update(Season).where(of_season).values(ends_at=now))
+        after = at_time(next_season(before, now), now)
         store.insert_seasons(connection, [after])
         _save(connection, after)
 

@@ -244,14 +244,6 @@ def insert_version(connection: Connection, board: BoardState) -> None:
     )
 
 
-def advance_clock(connection: Connection, ledger_id: str) -> datetime:
-    """Move the clock of a ledger on by a microsecond, and return it: later than all updates."""
-    clock = BoardVersion.clock
-    statement = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
-    statement = statement.values(clock=clock + 1).returning(clock)
-    return moment_of(connection.execute(statement).scalar_one())
-
-
 def change_settings(connection: Connection, ledger_id: str) -> None:
     """Give a ledger, whose boards the transaction changes, a new settings version."""
     of_ledger = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
