@@ -20,6 +20,8 @@ from sqlalchemy.exc import ArgumentError
 
 INSTANCE = Path(__file__).parent / "instance"
 POLICIES = ("latest", "best", "total")
+# The environment variables that are not named after their setting.
+VARIABLES = {"SQLALCHEMY_DATABASE_URI": "DATABASE_URL"}
 
 IN_MEMORY = "must name a file, as in sqlite:////var/lib/scoreboard/scoreboard.db"
 MALFORMED = "cannot be read: check its port, and write / : @ # ? % in a password as %XX"
@@ -65,7 +67,7 @@ def _fraction(text: str) -> float:
 
 
 def _score(text: str) -> float:
-    # Plain digits: Python would also accept `nan` and `1_0`. From 2**53 on doubles skip integers.
+    # Plain digits: Python would also accept `nan` and `1_0`. From 2**53 doubles skip integers.
     if (
         not re.fullmatch(r"-?[0-9]{1,16}(\.[0-9]{1,9})?", text, re.ASCII)
         or abs(float(text)) >= 2**53
@@ -154,33 +156,26 @@ def _redis_url(text: str) -> str:
     return text
 
 
-def _setting(
-    parse: Callable[[str], Any],
-    default: Any = MISSING,
-    variable: str = "",
-    secret: bool = False,
-    empty: bool = True,
-) -> Any:
-    """Declare a setting, read from the variable of the field's name unless another is given.
+def _setting(parse: Callable[[str], Any], default: Any = MISSING, secret: bool = False) -> Any:
+    """Declare a setting. An empty variable means the default, except that of a secret.
 
-    `repr` does not show a secret. An empty variable means the default only if `empty`.
+    `repr` does not show a secret.
     """
-    metadata = {"parse": parse, "variable": variable, "empty": empty}
-    return field(default=default, repr=not secret, metadata=metadata)
+    return field(default=default, repr=not secret, metadata={"parse": parse, "secret": secret})
 
 
 @dataclass(frozen=True)
 class Config:
     """All settings of the application, under the names that its extensions read."""
 
-    SQLALCHEMY_DATABASE_URI: str = _setting(_database_url, variable="DATABASE_URL")
-    SECRET_KEY: str = _setting(_secret, secret=True, empty=False)
-    JWT_SECRET_KEY: str = _setting(_secret, secret=True, empty=False)
+    SQLALCHEMY_DATABASE_URI: str = _setting(_database_url)
+    SECRET_KEY: str = _setting(_secret, secret=True)
+    JWT_SECRET_KEY: str = _setting(_secret, secret=True)
     # One connection writes and the rest read, each briefly: more would not be faster. Two processes
     # and their two replacements during a deploy fit a 20-connection plan.
     DATABASE_POOL_SIZE: int = _setting(_integer(2, 100), 4)
     REDIS_URL: str = _setting(_redis_url, "")
-    JWT_SECRET_KEY_PREVIOUS: str = _setting(_secret, "", secret=True, empty=False)
+    JWT_SECRET_KEY_PREVIOUS: str = _setting(_secret, "", secret=True)
     HOST: str | None = _setting(str, None)
     PORT: int | None = _setting(_integer(0, 65535), None)
     CORS_ORIGINS: tuple[str, ...] = _setting(_origins, ())
@@ -200,7 +195,7 @@ class Config:
     DYNO: str = _setting(str, "")
     WEB_CONCURRENCY: str = _setting(str, "")
     # An empty token must not make the metrics public.
-    METRICS_TOKEN: str = _setting(_metrics_token, "", secret=True, empty=False)
+    METRICS_TOKEN: str = _setting(_metrics_token, "", secret=True)
     # Thresholds of the anomaly rules; 0 disables a rule. Memory use grows with the second and the
     # third, so they are bounded: see `Memory` in scoreboard/anomalies/rules.py.
     ACTIVITY_JUMP: int = _setting(_integer(0, 1_000_000), 20)
@@ -235,18 +230,10 @@ class Config:
         options: dict[str, Any] = {"hide_parameters": True}
         if self.SQLALCHEMY_DATABASE_URI.startswith("sqlite"):
             return options
-        return {
-            **options,
-            "pool_size": self.DATABASE_POOL_SIZE,
-            "max_overflow": 0,
-            "pool_timeout": 5,
-            "connect_args": {
-                "connect_timeout": 2,
-                "client_encoding": "utf8",
-                # Milliseconds after which a server that vanished without closing is given up.
-                "tcp_user_timeout": 10_000,
-            },
-        }
+        pool = {"pool_size": self.DATABASE_POOL_SIZE, "max_overflow": 0, "pool_timeout": 5}
+        # `tcp_user_timeout`: the milliseconds after which a server that vanished is given up.
+        connect = {"connect_timeout": 2, "client_encoding": "utf8", "tcp_user_timeout": 10_000}
+        return {**options, **pool, "connect_args": connect}
 
     @classmethod
     def from_environment(
@@ -259,9 +246,9 @@ class Config:
         """
         values: dict[str, Any] = {}
         for each in fields(cls):
-            variable = each.metadata["variable"] or each.name
+            variable = VARIABLES.get(each.name, each.name)
             text = environ.get(variable)
-            if text is None or (text == "" and each.metadata["empty"]):
+            if text is None or (text == "" and not each.metadata["secret"]):
                 continue
             try:
                 values[each.name] = each.metadata["parse"](text)

@@ -20,13 +20,8 @@ class DatabaseUnavailable(Exception):
 
 # As opposed to errors that the database reports about a statement, such as a taken name.
 # TimeoutError is the pool's: no connection became free.
-DATABASE_ERRORS = (
-    OperationalError,
-    InterfaceError,
-    InternalError,
-    TimeoutError,
-    DatabaseUnavailable,
-)
+_OF_SQLALCHEMY = (OperationalError, InterfaceError, InternalError, TimeoutError)
+DATABASE_ERRORS = (*_OF_SQLALCHEMY, DatabaseUnavailable)
 
 
 class ScoreboardError(Exception):

@@ -17,6 +17,7 @@ NOSNIFF = ("X-Content-Type-Options", "nosniff")
 NO_STORE = ("Cache-Control", "no-store")
 # Accounts, moderation, users' histories and Socket.IO sessions.
 PRIVATE = ("/api/auth/", "/api/admin/", "/api/users/", "/ws/")
+Wrap = Callable[[Flask, WSGIApplication], WSGIApplication]
 
 
 def init_app(app: Flask) -> None:
@@ -102,10 +103,4 @@ def origins(app: Flask, inner: WSGIApplication) -> WSGIApplication:
     return remove
 
 
-MIDDLEWARE: tuple[Callable[[Flask, WSGIApplication], WSGIApplication], ...] = (
-    forwarded,
-    headers,
-    WebSocketMiddleware,
-    fast_path.middleware,
-    origins,
-)
+MIDDLEWARE: list[Wrap] = [forwarded, headers, WebSocketMiddleware, fast_path.middleware, origins]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from datetime import datetime
-    from typing import Any
 
     from flask_limiter import Limiter
     from flask_socketio import SocketIO
@@ -18,14 +17,12 @@ if TYPE_CHECKING:
     from .anomalies.service import AnomalyDetector
     from .apidocs.documents import ApiDocuments
     from .boards.directory import BoardDirectory
-    from .concurrency.bounded_queue import BoundedQueue
-    from .concurrency.coalescer import Coalescer
+    from .concurrency import bounded_queue, coalescer
     from .db.rate_limits import MemoryLimits
     from .db.transactions import Database
     from .http.origins import AllowedOrigins
     from .http.refusal_limiter import RefusalLimiter
-    from .leaderboard.service import LeaderboardReads
-    from .leaderboard.top10 import Top10Cache
+    from .leaderboard import service, top10
     from .observability.audit import Attempt
     from .observability.metrics import Metrics
     from .observability.recent import Recent
@@ -49,14 +46,14 @@ class Services:
     origins: AllowedOrigins
     refusal_limiter: RefusalLimiter
     # auth
-    token_checks: Coalescer[Any, Any]
-    password_queue: BoundedQueue
+    token_checks: coalescer.Coalescer[Any, Any]
+    password_queue: bounded_queue.BoundedQueue
     session_revoked: Callable[[str, datetime], None]
     # boards
     boards: BoardDirectory
     # leaderboard
-    top10_cache: Top10Cache
-    leaderboard_reads: LeaderboardReads
+    top10_cache: top10.Top10Cache
+    leaderboard_reads: service.LeaderboardReads
     # scores
     ledgers: Ledgers
     observe_attempt: Callable[[Attempt], object]
@@ -78,5 +75,4 @@ def init_app(app: Flask) -> None:
 
 def services(app: Flask | None = None) -> Services:
     """Return the services of this application, by default of the current one."""
-    found: Services = (app or current_app).extensions["services"]
-    return found
+    return (app or current_app).extensions["services"]

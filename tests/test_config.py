@@ -164,7 +164,8 @@ def test_anomaly_rules_can_be_set_and_disabled(tmp_path):
 
 
 def test_every_policy_of_the_settings_exists():
-    assert set(POLICIES) == set(policy.POLICIES)
+    orders = ("asc", "desc")
+    assert policy._POLICIES.keys() == {(name, order) for name in POLICIES for order in orders}
 
 
 def test_origins_are_a_comma_separated_list(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from scoreboard.services import services
 from tests.support import databases
+from tests.support.local_subscribers import LocalSubscriber
 from tests.support.servers import PASSWORD, SignedInUser
 
 
@@ -41,18 +42,13 @@ def test_an_update_reaches_only_its_own_leaderboard_subscribers_and_metrics(two_
     user_id = register(first).json["user_id"]
     received = []
     for app in two_apps:
-        messages = []
-        services(app).feed._deliver = messages.append
-        with app.app_context():
-            services(app).feed.catch_up()
-        messages.clear()
-        received.append(messages)
+        received.append(LocalSubscriber(app))
 
     assert post_score(first, user_id).status_code == 200
 
     boards = [app.test_client().get("/api/score/top10").json["top_10_scores"] for app in two_apps]
     assert [len(board) for board in boards] == [1, 0]
-    assert [len(messages) for messages in received] == [1, 0]
+    assert [len(each.messages()) for each in received] == [2, 0]
     registries = [services(app).metrics.registry for app in two_apps]
     labels = {"code": "accepted"}
     counts = [each.get_sample_value("scoreboard_updates_total", labels) for each in registries]

@@ -74,7 +74,7 @@ def downgrade() -> None:
         sa.Column("clock", sa.BigInteger(), nullable=False, server_default="0"),
     )
     op.execute(
-        "INSERT INTO board_version (only, version, stamp, clock)"
+        'INSERT INTO board_version ("only", version, stamp, clock)'
         " SELECT true, version, stamp, clock FROM board_versions WHERE board_id = 'main'"
     )
     for table in ("board_versions", "seasons", "boards"):

@@ -13,25 +13,19 @@ from ..boards.schemas import (
 )
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
-from . import monitoring, service
-from .schemas import (
-    audit_query_schema,
-    audit_schema,
-    marks_query_schema,
-    marks_schema,
-    overview_schema,
-    role_schema,
-    score_reference_schema,
-    user_reference_schema,
-    user_schema,
-    void_schema,
-    voided_schema,
-)
+from . import schemas, service
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
-BOARD: dict[str, Any] = {**ADMIN, "path": board_reference_schema, "errors": ["unknown_board"]}
-USER: dict[str, Any] = {**ADMIN, "path": user_reference_schema, "errors": ["unknown_user"]}
+BOARD: dict[str, Any] = {
+    **ADMIN,
+    "path": board_reference_schema,
+    "errors": ["unknown_board"],
+}
+USER: dict[str, Any] = {**ADMIN, "path": schemas.user_reference_schema, "errors": ["unknown_user"]}
+
+VOID_ERRORS = ["unknown_score", "already_voided", "out_of_range"]
+SCORE = {**ADMIN, "path": schemas.score_reference_schema, "errors": VOID_ERRORS}
 
 
 @bp.before_request
@@ -42,67 +36,67 @@ def authorize() -> None:
 
 
 @bp.get("/marks")
-@Documented({200: marks_schema}, query=marks_query_schema, **ADMIN)
+@Documented({200: schemas.marks_schema}, query=schemas.marks_query_schema, **ADMIN)
 def marks() -> dict[str, Any]:
     """List the newest anomaly flags (marks), of all users or one."""
-    user_id = marks_query_schema.load(query()).get("user_id")
-    return marks_schema.dump({"marks": flags.newest(user_id)})
+    user_id = schemas.marks_query_schema.load(query()).get("user_id")
+    return schemas.marks_schema.dump({"marks": flags.newest(user_id)})
 
 
 @bp.get("/overview")
-@Documented({200: overview_schema}, **ADMIN)
+@Documented({200: schemas.overview_schema}, **ADMIN)
 def overview() -> dict[str, Any]:
     """Show updates per minute, refusals and connections of the process that responds."""
-    return overview_schema.dump(monitoring.overview())
+    return schemas.overview_schema.dump(service.overview())
 
 
 @bp.get("/audit")
-@Documented({200: audit_schema}, query=audit_query_schema, **ADMIN)
+@Documented({200: schemas.audit_schema}, query=schemas.audit_query_schema, **ADMIN)
 def audit() -> dict[str, Any]:
     """Show the newest audit log lines of the process that responds."""
-    return audit_schema.dump(monitoring.audit_tail(query()))
+    return schemas.audit_schema.dump(service.audit_tail(query()))
 
 
 @bp.post("/users/<user_id>/hide")
-@Documented({200: user_schema}, **USER)
+@Documented({200: schemas.user_schema}, **USER)
 def hide(user_id: str) -> dict[str, Any]:
     """Hide a user from the board."""
-    return user_schema.dump(service.hide(g.moderator, user_id))
+    return schemas.user_schema.dump(service.hide(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/restore")
-@Documented({200: user_schema}, **USER)
+@Documented({200: schemas.user_schema}, **USER)
 def restore(user_id: str) -> dict[str, Any]:
     """Show a hidden user on the board again."""
-    return user_schema.dump(service.restore(g.moderator, user_id))
+    return schemas.user_schema.dump(service.restore(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/role")
-@Documented({200: user_schema}, body=role_schema, **USER)
+@Documented({200: schemas.user_schema}, body=schemas.role_schema, **USER)
 def role(user_id: str) -> dict[str, Any]:
     """Change a user's role."""
-    return user_schema.dump(service.set_role(g.moderator, user_id, json_body()))
+    return schemas.user_schema.dump(service.set_role(g.moderator, user_id, json_body()))
 
 
 @bp.post("/users/<user_id>/end-sessions")
-@Documented({200: user_schema}, **USER)
+@Documented({200: schemas.user_schema}, **USER)
 def end_sessions(user_id: str) -> dict[str, Any]:
     """Revoke all of a user's tokens issued until now."""
-    return user_schema.dump(service.end_sessions(g.moderator, user_id))
+    return schemas.user_schema.dump(service.end_sessions(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/suspend")
-@Documented({200: user_schema}, **USER)
+@Documented({200: schemas.user_schema}, **USER)
 def suspend(user_id: str) -> dict[str, Any]:
     """Suspend a user: refuse its requests and end all of its sessions."""
-    return user_schema.dump(service.suspend(g.moderator, user_id))
+    return schemas.user_schema.dump(service.suspend(g.moderator, user_id))
 
 
 @bp.post("/users/<user_id>/reinstate")
-@Documented({200: user_schema}, **USER)
+@Documented({200: schemas.user_schema}, **USER)
 def reinstate(user_id: str) -> dict[str, Any]:
     """Allow a suspended user to sign in again."""
-    return user_schema.dump(service.reinstate(g.moderator, user_id))
+    return schemas.user_schema.dump(service.reinstate(g.moderator, user_id))
 
 
 @bp.post("/boards")
@@ -139,13 +133,7 @@ def archive_board(board: str) -> tuple[str, int]:
 
 
 @bp.post("/scores/<score_id>/void")
-@Documented(
-    {200: voided_schema},
-    body=void_schema,
-    path=score_reference_schema,
-    errors=["unknown_score", "already_voided", "out_of_range"],
-    **ADMIN,
-)
+@Documented({200: schemas.voided_schema}, body=schemas.void_schema, **SCORE)
 def void(score_id: str) -> dict[str, Any]:
     """Void a score."""
-    return voided_schema.dump(service.void(g.moderator, score_id, json_body()))
+    return schemas.voided_schema.dump(service.void(g.moderator, score_id, json_body()))

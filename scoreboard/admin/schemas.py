@@ -5,8 +5,8 @@ from marshmallow import ValidationError, fields, validate
 from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
 from ..permissions import ROLES
 
-MAX_ID = 2**63 - 1
-MAX_REASON_LENGTH = 200
+MAX_ID, MAX_REASON_LENGTH = 2**63 - 1, 200
+BOOLEAN = {"type": "boolean"}
 
 
 def check_reason(reason: str) -> None:
@@ -39,10 +39,7 @@ class AuditQuerySchema(QuerySchema):
     """The query of `GET /api/admin/audit`."""
 
     after = IntegerInRange(0, MAX_ID)
-    process = fields.String(
-        validate=validate.Length(1, 64),
-        metadata={"description": "The `name` of the process that sent the line `after`."},
-    )
+    process = fields.String(validate=validate.Length(1, 64))
 
 
 class RoleSchema(Schema):
@@ -57,11 +54,7 @@ class VoidSchema(Schema):
     reason = fields.String(
         required=True,
         validate=check_reason,
-        metadata={
-            "description": "Why the score is voided, for the record: one printable line.",
-            "minLength": 1,
-            "maxLength": MAX_REASON_LENGTH,
-        },
+        metadata={"minLength": 1, "maxLength": MAX_REASON_LENGTH},
     )
 
 
@@ -70,10 +63,8 @@ class _ModeratedSchema(Schema):
 
     user_id = fields.String()
     username = fields.String()
-    hidden = fields.Function(lambda user: user.hidden_at is not None, metadata={"type": "boolean"})
-    suspended = fields.Function(
-        lambda user: user.suspended_at is not None, metadata={"type": "boolean"}
-    )
+    hidden = fields.Function(lambda user: user.hidden_at is not None, metadata=BOOLEAN)
+    suspended = fields.Function(lambda user: user.suspended_at is not None, metadata=BOOLEAN)
 
 
 class UserSchema(_ModeratedSchema):

@@ -1,6 +1,7 @@
-"""Moderate: hide and suspend users, set their roles, end their sessions, void scores.
+"""Moderate: hide and suspend users, set their roles, end their sessions, void scores; monitor.
 
-Each action blocks for its transactions, takes effect at once, and is in the audit log.
+Each action blocks for its transactions, takes effect at once, and is in the audit log. Monitoring
+shows the process that responds; behind a router, each request may reach another.
 """
 
 from collections.abc import Collection
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import Connection, update
 
 from ..auth import accounts, revocations, tokens
@@ -15,13 +17,12 @@ from ..boards import service as boards
 from ..boards import store
 from ..db import transactions
 from ..errors import NotFound, NotPermitted
-from ..http.fields import json_object
-from ..http.request import ClientInfo
+from ..http import fields, json, request
 from ..models import Standing, User
 from ..observability import audit
 from ..scores import history
 from ..services import services
-from .schemas import role_schema, score_reference_schema, user_reference_schema, void_schema
+from . import schemas
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Moderator:
     """A moderator and the client of its request. `user_id` is None on the command line."""
 
     user_id: str | None
-    client: ClientInfo
+    client: request.ClientInfo
 
 
-def moderator(token: str | None, client: ClientInfo) -> Moderator:
+def moderator(token: str | None, client: request.ClientInfo) -> Moderator:
     """Return the token's moderator. Raises NotAuthenticated, or NotPermitted unless an admin."""
     caller = tokens.authenticate(token)
     if not caller.may("users:manage"):
@@ -52,7 +53,7 @@ def restore(by: Moderator, user_id: str) -> accounts.Account:
 
 def set_role(by: Moderator, user_id: str, body: object) -> accounts.Account:
     """Set the user's role to `role` in the body, from the next request on. Raises NotFound."""
-    role = role_schema.load(json_object(body))["role"]
+    role = schemas.role_schema.load(fields.json_object(body))["role"]
     return _change(by, f"role {role}", user_id, {"role": role})
 
 
@@ -75,7 +76,7 @@ def _change(
     by: Moderator, action: str, user_id: str, values: dict[str, Any], revokes: bool = False
 ) -> accounts.Account:
     """Set `values` of the user and log the action. If `revokes`, end all of the user's sessions."""
-    valid_id: str = user_reference_schema.load({"user_id": user_id})["user_id"]
+    valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
     _account(valid_id)
 
     def write(connection: Connection) -> None:
@@ -120,8 +121,8 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     Blocks for seconds if the user's history is long, yielding to the loop. Raises NotFound, or
     Conflict if the score is voided already or cannot be.
     """
-    valid_id = score_reference_schema.load({"score_id": score_id})["score_id"]
-    reason = void_schema.load(json_object(body))["reason"]
+    valid_id = schemas.score_reference_schema.load({"score_id": score_id})["score_id"]
+    reason = schemas.void_schema.load(fields.json_object(body))["reason"]
     with services().void_lock:
         voided = history.void(valid_id, by.user_id, reason)
     target = {"user_id": voided.user_id, "score_id": valid_id}
@@ -158,3 +159,30 @@ def archive_board(by: Moderator, board_id: str) -> None:
 
 def _log_board(by: Moderator, action: str, board_id: str) -> None:
     audit.moderation(by.client, by.user_id, action, {"board": board_id}, reason=None)
+
+
+def overview() -> dict[str, Any]:
+    """Return the last 60 minutes of this process, oldest first, and its connections."""
+    minutes = [
+        {"minute": minute, "accepted": counts.pop("accepted", 0), "refused": counts}
+        for minute, counts in services().recent.minutes()
+    ]
+    connections = services().metrics.open_connections()
+    return {"process": _process(), "minutes": minutes, "connections": connections}
+
+
+def audit_tail(query: dict[str, str]) -> dict[str, Any]:
+    """Return the newest audit lines of this process, at most 1,000, in order.
+
+    With `after` in the query, only lines with a greater `seq`. `after` is ignored if `process`
+    names another process, since each process numbers its own lines.
+    """
+    loaded, recent = schemas.audit_query_schema.load(query), services().recent
+    after = loaded.get("after", 0) if loaded.get("process", recent.name) == recent.name else 0
+    lines = [{"seq": number, **json.loads(line)} for number, line in recent.lines(after)]
+    return {"process": _process(), "lines": lines}
+
+
+def _process() -> dict[str, Any]:
+    recent = services().recent
+    return {"name": recent.name, "dyno": current_app.config["DYNO"], "since": recent.since}

@@ -4,9 +4,7 @@ from flask import Flask
 
 from ..services import services
 from .documents import ApiDocuments
-from .routes import bp
-
-__all__ = ["bp", "init_app"]
+from .routes import bp as bp
 
 
 def init_app(app: Flask) -> None:

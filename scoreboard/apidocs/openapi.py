@@ -19,68 +19,44 @@ VERSION = "0.1.0"
 TOKEN_CODES = ("token_missing", "token_invalid", "token_expired", "token_type", "token_revoked")
 # Endpoints whose statuses the specification fixes, without 503.
 UPDATES = ("/api/score/update", "/api/score/batch")
-IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "The ETag of a cached response. If it is still current, the status is 304.",
-    "schema": {"type": "string"},
-}
 
 
 def document(app: Flask) -> Json:
     """Return the OpenAPI 3.1 document of this application. Takes tens of milliseconds."""
     tags = reference.texts()["tags"]
-    document = Document(
-        "Scoreboard",
-        VERSION,
-        info={"description": reference.texts()["introduction"]},
-        servers=[{"url": "/"}],
-        tags=[{"name": tag} for tag in tags.values()],
-    )
+    info = {"description": reference.texts()["introduction"]}
+    listed = [{"name": tag} for tag in tags.values()]
+    document = Document("Scoreboard", VERSION, info=info, servers=[{"url": "/"}], tags=listed)
     document.components.schema("Error", error_schema())
     for name, description in reference.texts()["schemes"].items():
         scheme = {"type": "http", "scheme": "bearer", "description": description}
         document.components.security_scheme(name, scheme)
     for endpoint, path, method, view, declared in _routes(app):
-        operation = {
-            "operationId": endpoint.replace(".", "_"),
-            "tags": [tags[endpoint.partition(".")[0]]],
-            **_operation(path, view, declared, document),
-        }
-        document.path(path, operations={method: operation})
+        tag = tags[endpoint.partition(".")[0]]
+        names = {"operationId": endpoint.replace(".", "_"), "tags": [tag]}
+        operation = _operation(path, view, declared, document)
+        document.path(path, operations={method: {**names, **operation}})
     return document.to_dict()
 
 
 def error_schema() -> Json:
     """Return the schema of every error."""
-    error = {
-        "code": {"type": "string", "enum": list(reference.codes())},
-        "message": {"type": "string", "description": "What is wrong and what to do about it."},
-        "fields": {"type": "object", "description": "What is wrong, by the name of the field."},
-        "receipt": {"type": "object", "description": "The first response, for `replayed` only."},
-    }
+    code = {"type": "string", "enum": list(reference.codes())}
+    error = {"code": code, **reference.texts()["error"]}
     return object_schema({"error": object_schema(error, "code", "message")}, "error")
 
 
 def object_schema(properties: Json, *required: str) -> Json:
     """Return the schema of an object with exactly these properties."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
+    content = {"properties": properties, "required": list(required)}
+    return {"type": "object", **content, "additionalProperties": False}
 
 
 def error_of(codes: list[str]) -> Json:
     """Return the schema of an error with one of these codes."""
     error = {"type": "object", "properties": {"code": {"enum": codes}}}
-    return {
-        "allOf": [
-            {"$ref": "#/components/schemas/Error"},
-            {"type": "object", "properties": {"error": error}},
-        ]
-    }
+    refined = {"type": "object", "properties": {"error": error}}
+    return {"allOf": [{"$ref": "#/components/schemas/Error"}, refined]}
 
 
 def codes_of(declared: Documented) -> list[str]:
@@ -110,18 +86,15 @@ def _routes(app: Flask) -> Iterator[tuple[str, str, str, Any, Documented]]:
 
 def _operation(path: str, view: Any, declared: Documented, document: Document) -> Json:
     summary, _, description = (inspect.getdoc(view) or "").partition("\n")
-    schemes: list[Json] = (
-        [{kind: []} for kind in declared.needs.split(" or ")] if declared.needs else []
-    )
+    kinds = declared.needs.split(" or ") if declared.needs else []
+    schemes: list[Json] = [{kind: []} for kind in kinds]
     permissions = {*declared.may}
-    operation: Json = {
-        "summary": summary,
-        "security": [{}, *schemes] if declared.optional else schemes,
-        "x-roles": [role for role, may in ROLES.items() if not permissions or may & permissions],
-    }
+    security = [{}, *schemes] if declared.optional else schemes
+    roles = [role for role, may in ROLES.items() if not permissions or may & permissions]
+    operation: Json = {"summary": summary, "security": security, "x-roles": roles}
     if description.strip():
         operation["description"] = description.strip()
-    parameters = [IF_NONE_MATCH] if declared.conditional else []
+    parameters = [reference.texts()["if_none_match"]] if declared.conditional else []
     for schema in filter(None, (declared.path, declared.query)):
         parameters += document.parameters(schema, path)
     if parameters:
@@ -171,11 +144,9 @@ def _errors(path: str, declared: Documented) -> Json:
 
 def _error(status: int, codes: list[str]) -> Json:
     meanings = [f"- `{code}`: {reference.codes()[code]['meaning']}" for code in codes]
-    error: Json = {
-        "description": "\n".join([HTTPStatus(status).phrase, "", *meanings]),
-        "content": {"application/json": {"schema": error_of(codes)}},
-        "x-codes": codes,
-    }
+    description = "\n".join([HTTPStatus(status).phrase, "", *meanings])
+    content = {"application/json": {"schema": error_of(codes)}}
+    error: Json = {"description": description, "content": content, "x-codes": codes}
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         error["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     if status == HTTPStatus.UNAUTHORIZED:

@@ -18,7 +18,10 @@ def texts() -> dict[str, Any]:
 
 
 def fields() -> dict[str, dict[str, Any]]:
-    """Return the `description` and, if it has one, the `example` of each field by its name."""
+    """Return the `description` and, if it has one, the `example` of each field.
+
+    Keys are the name of the field, or `Schema.name` for a field that differs in this schema.
+    """
     return texts()["fields"]
 
 

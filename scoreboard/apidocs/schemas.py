@@ -46,11 +46,8 @@ class Converter(OpenAPIConverter):
         instance = resolve_schema_instance(schema)
         result: Json = super().schema2jsonschema(instance)
         if self.response:
-            result["required"] = [
-                name
-                for name, field in instance.fields.items()
-                if not field.metadata.get("optional")
-            ]
+            found = instance.fields.items()
+            result["required"] = [n for n, each in found if not each.metadata.get("optional")]
         return {**result, "description": (type(instance).__doc__ or "").strip()}
 
     def field2description(self, field: Field, ret: Json) -> Json:
@@ -65,13 +62,12 @@ class Converter(OpenAPIConverter):
             ret.update(minimum=-limit, maximum=limit)
         if isinstance(items := ret.get("items"), type):
             ret["items"] = self.resolve_nested_schema(items)
-        known = {**reference.fields().get(field.name or "", {}), **ret}
-        example = known.get("example")
+        names = (field.name or "", f"{type(field.parent).__name__}.{field.name}")
+        general, special = (reference.fields().get(name, {}) for name in names)
+        known = {**general, **special, **ret}
         ret.pop("example", None)
-        return {
-            "description": known["description"],
-            **({"examples": [example]} if example is not None else {}),
-        }
+        examples = {"examples": [known["example"]]} if "example" in known else {}
+        return {"description": known["description"], **examples}
 
     def field2choices(self, field: Field, **kwargs: Any) -> Json:
         """Return the choices as `enum`, or as `const` if there is only one."""
@@ -127,7 +123,5 @@ def example_of(schema: Json, schemas: dict[str, Json]) -> Any:
         return example_of(schema["anyOf"][0], schemas)
     if "array" in schema.get("type", ()):
         return [example_of(schema["items"], schemas)]
-    properties, required = schema.get("properties", {}), schema.get("required", [])
-    return {
-        name: example_of(each, schemas) for name, each in properties.items() if name in required
-    }
+    required, properties = schema.get("required", ()), schema.get("properties", {}).items()
+    return {name: example_of(each, schemas) for name, each in properties if name in required}

@@ -5,9 +5,7 @@ from flask import Flask
 from ..concurrency.coalescer import Coalescer
 from ..services import services
 from . import passwords, revocations
-from .routes import bp
-
-__all__ = ["bp", "init_app"]
+from .routes import bp as bp
 
 
 def init_app(app: Flask) -> None:

@@ -30,8 +30,7 @@ _ACCOUNTS = select(*(getattr(User, column) for column in Account._fields))
 
 def create(username: str, email: str, password_hash: str | None, role: str) -> Account:
     """Create a user. Raises Conflict if the name or email address is taken."""
-    now = datetime.now(UTC)
-    account = Account(str(uuid.uuid4()), username, email, role, now, password_hash)
+    account = Account(str(uuid.uuid4()), username, email, role, datetime.now(UTC), password_hash)
 
     def insert(connection: Connection) -> None:
         statement = transactions.insert(User, connection.dialect.name).on_conflict_do_nothing()

@@ -14,8 +14,7 @@ from typing import TypeVar
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from ..concurrency.bounded_queue import BoundedQueue
-from ..concurrency.runtime import run_in_thread, threads
+from ..concurrency import bounded_queue, runtime
 
 T = TypeVar("T")
 
@@ -31,14 +30,10 @@ RETRY_AFTER = 5  # seconds
 NICE = 10
 
 
-def new_queue() -> BoundedQueue:
+def new_queue() -> bounded_queue.BoundedQueue:
     """Return an empty queue for the work of this module."""
-    return BoundedQueue(
-        SLOTS,
-        MAX_WAITING,
-        WAIT_TIMEOUT,
-        max_per_address=MAX_WAITING_PER_ADDRESS,
-        retry_after=RETRY_AFTER,
+    return bounded_queue.BoundedQueue(
+        SLOTS, MAX_WAITING, WAIT_TIMEOUT, MAX_WAITING_PER_ADDRESS, RETRY_AFTER
     )
 
 
@@ -49,7 +44,7 @@ def normalized(password: str) -> str:
 
 def hash_password(password: str) -> str:
     """Return a salted scrypt hash. Blocks the caller, not the loop, for tens of milliseconds."""
-    return run_in_thread(_at_low_priority, generate_password_hash, normalized(password))
+    return runtime.run_in_thread(_at_low_priority, generate_password_hash, normalized(password))
 
 
 def matches(password: str, password_hash: str | None) -> bool:
@@ -57,7 +52,7 @@ def matches(password: str, password_hash: str | None) -> bool:
 
     Blocks the caller, not the loop, for tens of milliseconds; twice as long if not in NFC.
     """
-    return run_in_thread(_at_low_priority, _matches, password, password_hash)
+    return runtime.run_in_thread(_at_low_priority, _matches, password, password_hash)
 
 
 def _matches(password: str, password_hash: str | None) -> bool:
@@ -75,21 +70,15 @@ def _dummy_hash() -> str:
 
 def _at_low_priority(work: Callable[..., T], *args: object) -> T:
     """Return `work(*args)` or raise its error. Runs it in a new thread of low priority. Blocks."""
-    outcome: list[T | Exception] = []
+    outcomes: list[T | Exception] = []
 
     def run() -> None:
         if sys.platform == "linux":  # elsewhere it would apply to the whole process
             with contextlib.suppress(OSError):  # a sandbox may forbid it
-                os.setpriority(os.PRIO_PROCESS, threads.get_native_id(), NICE)
-        try:
-            outcome.append(work(*args))
-        except Exception as error:
-            outcome.append(error)
+                os.setpriority(os.PRIO_PROCESS, runtime.threads.get_native_id(), NICE)
+        outcomes.append(runtime.outcome_of(work, *args))
 
-    thread = threads.Thread(target=run, daemon=True)
+    thread = runtime.threads.Thread(target=run, daemon=True)
     thread.start()
     thread.join()
-    (result,) = outcome
-    if isinstance(result, Exception):
-        raise result
-    return result
+    return runtime.result_of(outcomes[0])

@@ -13,6 +13,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import Connection, Double, Executable, cast, delete, extract, null, select
 
+from ..concurrency.runtime import result_of
 from ..db import transactions
 from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
@@ -45,10 +46,8 @@ def current_roles(
             revoked[row_id] = moment.timestamp() if isinstance(moment, datetime) else moment
         else:
             users[row_id] = role, moment
-    return [
-        _role(claims, group, users.get(claims["sub"]), revoked)
-        for claims, group in zip(tokens, ids, strict=True)
-    ]
+    pairs = zip(tokens, ids, strict=True)
+    return [_role(claims, group, users.get(claims["sub"]), revoked) for claims, group in pairs]
 
 
 @functools.cache
@@ -59,20 +58,15 @@ def _users_and_revocations(dialect: str) -> Executable:
         # In seconds on PostgreSQL: outside a transaction, the date style is the database's.
         return column if dialect == "sqlite" else cast(extract("epoch", column), Double)
 
-    users = select(User.user_id, User.role, moment(User.suspended_at)).where(
-        transactions.is_any(User.user_id, "user_ids", dialect)
-    )
-    revoked = select(RevokedToken.token_id, null(), moment(RevokedToken.revoked_at)).where(
-        transactions.is_any(RevokedToken.token_id, "token_ids", dialect)
-    )
-    return users.union_all(revoked)
+    users = select(User.user_id, User.role, moment(User.suspended_at))
+    revoked = select(RevokedToken.token_id, null(), moment(RevokedToken.revoked_at))
+    of_users = transactions.is_any(User.user_id, "user_ids", dialect)
+    of_tokens = transactions.is_any(RevokedToken.token_id, "token_ids", dialect)
+    return users.where(of_users).union_all(revoked.where(of_tokens))
 
 
 def _role(
-    claims: Claims,
-    ids: Sequence[str],
-    user: tuple[str, Any] | None,
-    revoked: Mapping[str, float],
+    claims: Claims, ids: Sequence[str], user: tuple[str, Any] | None, revoked: Mapping[str, float]
 ) -> str | NotAuthenticated:
     user_id, issued_at = claims["sub"], claims["iat"]
     if user is None and user_id != PUBLIC_VIEWER:
@@ -89,10 +83,7 @@ def _role(
 
 def current_role(connection: Connection, claims: Claims) -> str:
     """Return the user's current role. Raises NotAuthenticated if the token is refused."""
-    (role,) = current_roles([claims], connection)
-    if isinstance(role, NotAuthenticated):
-        raise role
-    return role
+    return result_of(current_roles([claims], connection)[0])
 
 
 def refused(tokens: Iterable[str]) -> dict[str, NotAuthenticated]:
@@ -119,11 +110,10 @@ def revoke(connection: Connection, token_id: str, expires_at: datetime) -> datet
     """
     now = datetime.now(UTC)
     connection.execute(delete(RevokedToken).where(RevokedToken.expires_at < now - RETENTION))
-    statement = transactions.insert(RevokedToken, connection.dialect.name).values(
-        token_id=token_id, revoked_at=now, expires_at=expires_at
-    )
+    statement = transactions.insert(RevokedToken, connection.dialect.name)
     inserted = statement.on_conflict_do_nothing().returning(RevokedToken.token_id)
-    if connection.execute(inserted).first():
+    row = {"token_id": token_id, "revoked_at": now, "expires_at": expires_at}
+    if connection.execute(inserted, row).first():
         return None
     earlier = select(RevokedToken.revoked_at).where(RevokedToken.token_id == token_id)
     return connection.execute(earlier).scalar_one()
@@ -136,7 +126,6 @@ def revoke_user(connection: Connection, user_id: str) -> None:
     """
     times = {"revoked_at": datetime.now(UTC), "expires_at": FOREVER}
     statement = transactions.insert(RevokedToken, connection.dialect.name)
-    row = statement.values(token_id=user_token_id(user_id), **times)
-    connection.execute(
-        row.on_conflict_do_update(index_elements=[RevokedToken.token_id], set_=times)
-    )
+    row = {"token_id": user_token_id(user_id), **times}
+    updated = statement.on_conflict_do_update(index_elements=[RevokedToken.token_id], set_=times)
+    connection.execute(updated, row)

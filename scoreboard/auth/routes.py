@@ -8,23 +8,14 @@ from flask.blueprints import BlueprintSetupState
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body
 from ..services import services
-from . import service
-from .schemas import (
-    account_schema,
-    login_schema,
-    register_schema,
-    tokens_schema,
-    viewer_token_schema,
-)
+from . import schemas, service
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
 # Settings with the rate limits per address, by endpoint.
-RATE_LIMITS = {
-    "auth.register": "AUTH_RATE_LIMIT",
-    "auth.login": "AUTH_RATE_LIMIT",
-    "auth.refresh": "AUTH_RATE_LIMIT",
-    "auth.viewer": "VIEWER_RATE_LIMIT",
-}
+SIGN_IN = dict.fromkeys(("auth.register", "auth.login", "auth.refresh"), "AUTH_RATE_LIMIT")
+RATE_LIMITS = {**SIGN_IN, "auth.viewer": "VIEWER_RATE_LIMIT"}
+REGISTER_ERRORS = ["name_reserved", "username_taken", "email_taken", "rate_limited", "overloaded"]
+LOGIN_ERRORS = ["wrong_credentials", "account_suspended", "rate_limited", "overloaded"]
 
 
 @bp.after_request
@@ -36,29 +27,21 @@ def close_after_failed_sign_in(response: Response) -> Response:
 
 
 @bp.post("/register")
-@Documented(
-    {201: account_schema},
-    body=register_schema,
-    errors=["name_reserved", "username_taken", "email_taken", "rate_limited", "overloaded"],
-)
+@Documented({201: schemas.account_schema}, body=schemas.register_schema, errors=REGISTER_ERRORS)
 def register() -> tuple[dict[str, Any], int]:
     """Create an account with the role `player`."""
-    return account_schema.dump(service.register(json_body(), client_info())), 201
+    return schemas.account_schema.dump(service.register(json_body(), client_info())), 201
 
 
 @bp.post("/login")
-@Documented(
-    {200: tokens_schema},
-    body=login_schema,
-    errors=["wrong_credentials", "account_suspended", "rate_limited", "overloaded"],
-)
+@Documented({200: schemas.tokens_schema}, body=schemas.login_schema, errors=LOGIN_ERRORS)
 def login() -> dict[str, Any]:
     """Sign in with a username and password."""
     return service.login(json_body(), client_info())
 
 
 @bp.post("/refresh")
-@Documented({200: tokens_schema}, needs="refresh", errors=["token_reused", "rate_limited"])
+@Documented({200: schemas.tokens_schema}, needs="refresh", errors=["token_reused", "rate_limited"])
 def refresh() -> dict[str, Any]:
     """Exchange a refresh token, sent as the Bearer token, for a new pair.
 
@@ -80,14 +63,14 @@ def logout() -> tuple[str, int]:
 
 
 @bp.get("/me")
-@Documented({200: account_schema}, needs="access", errors=["not_permitted"])
+@Documented({200: schemas.account_schema}, needs="access", errors=["not_permitted"])
 def me() -> dict[str, Any]:
     """Return the account that this token belongs to."""
-    return account_schema.dump(service.me(bearer_token()))
+    return schemas.account_schema.dump(service.me(bearer_token()))
 
 
 @bp.post("/viewer")
-@Documented({200: viewer_token_schema}, errors=["board_not_public", "rate_limited"])
+@Documented({200: schemas.viewer_token_schema}, errors=["board_not_public", "rate_limited"])
 def viewer() -> dict[str, Any]:
     """Issue a read-only token for a public board. Needs no sign-in."""
     return service.viewer()

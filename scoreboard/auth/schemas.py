@@ -45,29 +45,22 @@ def check_unicode(text: str) -> None:
         raise ValidationError("Must be text that UTF-8 can write.") from None
 
 
+# Rules of every name and address, and of new and existing passwords.
+LINE = (NO_CONTROL_CHARACTERS, check_unicode)
+NEW_PASSWORD: list[Any] = [PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode]
+ANY_PASSWORD: list[Any] = [PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode]
+
+
 class RegisterSchema(Schema):
     """The body of `POST /api/auth/register`."""
 
     username = Username(
         required=True,
         validate=check_username,
-        metadata={
-            "description": "The name on the board: printable, and unique regardless of case. "
-            "Surrounding spaces are removed.",
-            "minLength": 1,
-            "maxLength": MAX_NAME_LENGTH,
-        },
+        metadata={"minLength": 1, "maxLength": MAX_NAME_LENGTH},
     )
-    email = EmailAddress(
-        required=True,
-        validate=[validate.Length(max=MAX_EMAIL_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
-        metadata={"description": "Stored in lower case, and not shown to other users."},
-    )
-    password = fields.String(
-        required=True,
-        validate=[PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode],
-        metadata={"description": "Any text; stored as a hash."},
-    )
+    email = EmailAddress(required=True, validate=[validate.Length(max=MAX_EMAIL_LENGTH), *LINE])
+    password = fields.String(required=True, validate=NEW_PASSWORD)
 
 
 class AccountSchema(Schema):
@@ -83,16 +76,8 @@ class AccountSchema(Schema):
 class LoginSchema(Schema):
     """The body of `POST /api/auth/login`. The rules for new names and passwords do not apply."""
 
-    username = Username(
-        required=True,
-        validate=[validate.Length(1, MAX_NAME_LENGTH), NO_CONTROL_CHARACTERS, check_unicode],
-        metadata={"description": "The name, in any case."},
-    )
-    password = fields.String(
-        required=True,
-        validate=[PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode],
-        metadata={"description": "The password of the account."},
-    )
+    username = Username(required=True, validate=[validate.Length(1, MAX_NAME_LENGTH), *LINE])
+    password = fields.String(required=True, validate=ANY_PASSWORD)
 
 
 class TokensSchema(Schema):
@@ -109,7 +94,7 @@ class ViewerTokenSchema(Schema):
     """A read-only token for a public board."""
 
     access_token = fields.String()
-    expires_in = fields.Integer(metadata={"example": 3600})
+    expires_in = fields.Integer()
 
 
 register_schema = RegisterSchema()

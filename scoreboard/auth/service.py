@@ -8,8 +8,7 @@ from sqlalchemy import Connection
 
 from ..db import rate_limits, transactions
 from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
-from ..http.fields import json_object
-from ..http.request import ClientInfo
+from ..http import fields, request
 from ..observability import audit
 from ..services import services
 from . import accounts, passwords, revocations, tokens
@@ -21,13 +20,13 @@ from .schemas import login_schema, register_schema
 REUSE_GRACE = timedelta(seconds=30)
 
 
-def register(body: object, client: ClientInfo) -> accounts.Account:
+def register(body: object, client: request.ClientInfo) -> accounts.Account:
     """Create an account with the role player. Blocks while the password is hashed.
 
     Raises InvalidInput, Conflict or Overloaded.
     """
     with audit.account_event(client, "register") as event:
-        loaded = register_schema.load(json_object(body))
+        loaded = register_schema.load(fields.json_object(body))
         if name_key(loaded["username"]) in RESERVED:
             message = "This username is reserved: choose another."
             raise InvalidInput(message, {"username": ["Reserved."]}, "name_reserved")
@@ -38,13 +37,13 @@ def register(body: object, client: ClientInfo) -> accounts.Account:
         return account
 
 
-def login(body: object, client: ClientInfo) -> dict[str, Any]:
+def login(body: object, client: request.ClientInfo) -> dict[str, Any]:
     """Return a new token pair for a username and password. Blocks while the password is checked.
 
     Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded.
     """
     with audit.account_event(client, "login") as event:
-        loaded = login_schema.load(json_object(body))
+        loaded = login_schema.load(fields.json_object(body))
         failures_key = f"{client.address}/{name_key(loaded['username'])}"
         _limit_failures(failures_key)
         with services().password_queue.slot(client.address):
@@ -67,7 +66,7 @@ def _limit_failures(key: str) -> None:
         raise RateLimited(quota.retry_after)
 
 
-def refresh(token: str | None, client: ClientInfo) -> dict[str, Any]:
+def refresh(token: str | None, client: request.ClientInfo) -> dict[str, Any]:
     """Return a new token pair for a refresh token, which is then used up.
 
     Reuse within REUSE_GRACE returns another pair of the same sign-in. Later reuse means that the
@@ -96,7 +95,7 @@ def refresh(token: str | None, client: ClientInfo) -> dict[str, Any]:
         return tokens.issue_pair(claims["sub"], role, family)
 
 
-def logout(token: str | None, client: ClientInfo) -> None:
+def logout(token: str | None, client: request.ClientInfo) -> None:
     """Revoke the sign-in of an access or (even used) refresh token; close its connections."""
     with audit.account_event(client, "logout") as event:
         claims = tokens.read(token, "access", "refresh")

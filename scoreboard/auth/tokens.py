@@ -24,8 +24,8 @@ from ..services import services
 
 # The subject of read-only tokens, which any client may request. Not a UUID, so never a user id.
 PUBLIC_VIEWER = "public-viewer"
-REQUIRED_CLAIMS = ["sub", "role", "type", "jti", "iat", "exp"]
-SCHEME = "Bearer"
+# Flask-JWT-Extended's decoder treats a token without `type` as an access token.
+OPTIONS: Any = {"require": ["sub", "role", "type", "jti", "iat", "exp"]}
 MAX_TOKEN_LENGTH = 4096
 # The size of the column `revoked_tokens.token_id`.
 MAX_TOKEN_ID_LENGTH = 64
@@ -78,8 +78,7 @@ def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
     except (jwt.InvalidTokenError, ValueError, OverflowError):
         raise NotAuthenticated(INVALID) from None
     if claims["type"] not in kinds:
-        message = f"This needs a token of type {' or '.join(kinds)}."
-        raise NotAuthenticated(message, "token_type")
+        raise NotAuthenticated(f"This needs a token of type {' or '.join(kinds)}.", "token_type")
     if claims["type"] == "refresh" and not isinstance(claims.get("family"), str):
         # Without a family, the new pair would get this `jti` as its family and be revoked with it.
         raise NotAuthenticated(INVALID)
@@ -98,15 +97,8 @@ def _verified(token: str, keys: tuple[str, ...], algorithm: str) -> Claims:
     for key in keys:
         # Only a signature mismatch can be resolved by trying another key.
         with contextlib.suppress(jwt.InvalidSignatureError):
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                # Fixed here: an attacker chooses the algorithm in the token's header.
-                algorithms=[algorithm],
-                # Flask-JWT-Extended's decoder treats a token without `type` as an access token.
-                options={"require": REQUIRED_CLAIMS},
-                leeway=CLOCK_LEEWAY,
-            )
+            # The algorithm is fixed: an attacker chooses the one in the token's header.
+            claims = jwt.decode(token, key, [algorithm], OPTIONS, leeway=CLOCK_LEEWAY)
             break
     else:
         raise jwt.InvalidSignatureError
@@ -157,7 +149,7 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
     return {
         "access_token": create_access_token(user_id, additional_claims=access),
         "refresh_token": create_refresh_token(user_id, additional_claims=refresh),
-        "token_type": SCHEME,
+        "token_type": "Bearer",
         "expires_in": int(lifetime.total_seconds()),
         "user_id": user_id,
     }

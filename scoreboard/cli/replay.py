@@ -52,8 +52,7 @@ def replay(file: Path, url: str) -> None:
         while rows:
             batch, rows = rows[:BATCH_SIZE], rows[BATCH_SIZE:]
             updates = [_update(row, user_ids[row.username]) for row in batch]
-            body = {"updates": updates}
-            response = client.post(session, url, "/api/score/batch", token, body)
+            response = client.post(session, url, "/api/score/batch", token, {"updates": updates})
             limited = _count(batch, response, counts)
             progress.update(len(batch) - len(limited))
             # The server accepts the rows of a rate-limited user only in order: post these first.

@@ -48,22 +48,15 @@ def _insert(
         version = transactions.next_version(connection, len(user_ids))
         assert version, "the board main always exists"
         times = transactions.moments(version.clock, len(user_ids))
-        rows = [
-            _score(user_id, now, board.season) for user_id, now in zip(user_ids, times, strict=True)
-        ]
-        connection.execute(insert(Score), rows)
-        columns = {
-            "user_id": Score.user_id,
-            "board_id": Score.board_id,
-            "season": Score.season,
-            "rank_key": board.sign * Score.score,
-            "reached_at": Score.created_at,
-            "achieved_at": Score.achieved_at,
-            "score_id": Score.score_id,
-            "hidden": false(),
-        }
-        standings = select(*columns.values()).where(Score.user_id.in_(user_ids))
-        connection.execute(insert(Standing).from_select(list(columns), standings))
+        seasons = [board.season] * len(user_ids)
+        connection.execute(insert(Score), list(map(_score, user_ids, times, seasons)))
+        same = ["user_id", "board_id", "season", "score_id", "achieved_at"]
+        columns = [getattr(Score, name) for name in same]
+        rank_key = board.sign * Score.score
+        rows = select(*columns, rank_key, Score.created_at, false())
+        names = [*same, "rank_key", "reached_at", "hidden"]
+        of_users = rows.where(Score.user_id.in_(user_ids))
+        connection.execute(insert(Standing).from_select(names, of_users))
 
 
 def _score(user_id: str, now: datetime, season: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`flask simulate`: post the scores of a simulated game's players to a running server."""
 
+import contextlib
 import secrets
 import threading
 import time
@@ -62,8 +63,7 @@ def _play(
         milliseconds = (time.perf_counter() - started) * 1000
         if response.status_code == 200:
             return "accepted", milliseconds
-        code = response.json()["error"]["code"]
-        return f"refused, {response.status_code} {code}", milliseconds
+        return f"refused, {response.status_code} {response.json()['error']['code']}", milliseconds
 
     first = time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool, click.progressbar(range(count)) as numbers:
@@ -91,11 +91,10 @@ class Subscriber:
         self._thread.start()
 
     def _count(self) -> None:
-        try:
+        # When either side closes, the count is final.
+        with contextlib.suppress(websocket.WebSocketException, OSError):
             while self._socket.recv():
                 self._received += 1
-        except (websocket.WebSocketException, OSError):
-            pass  # closed by either side: the count is final
 
     def stop(self) -> int:
         """Close the connection and return the number of messages received."""

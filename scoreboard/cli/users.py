@@ -16,13 +16,14 @@ from marshmallow import ValidationError
 
 from ..admin import service
 from ..anomalies import flags
-from ..auth import accounts, passwords, tokens
-from ..auth.schemas import register_schema
+from ..auth import accounts, passwords, schemas, tokens
 from ..errors import ScoreboardError
 from ..http.request import ClientInfo
 from ..observability import audit, logging
 from ..permissions import ROLES
 from .seeding import seed_players
+
+Action = Callable[[service.Moderator, str], accounts.Account]
 
 
 class UsersGroup(AppGroup):
@@ -40,9 +41,7 @@ class UsersGroup(AppGroup):
 
 
 users = UsersGroup(
-    "users",
-    help="Create, list and moderate users, mint tokens.",
-    callback=logging.audit_to_stderr,
+    "users", help="Create, list and moderate users, mint tokens.", callback=logging.audit_to_stderr
 )
 
 
@@ -53,12 +52,11 @@ users = UsersGroup(
 @click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
 def create(name: str, email: str, role: str, password: str) -> None:
     """Create the user NAME with address EMAIL. Prompts for the password if none is given."""
-    values = register_schema.load({"username": name, "email": email, "password": password})
+    values = schemas.register_schema.load({"username": name, "email": email, "password": password})
     password_hash = passwords.hash_password(values["password"])
     account = accounts.create(values["username"], values["email"], password_hash, role)
-    audit.moderation(
-        _client_info(), None, f"create {role}", {"user_id": account.user_id}, reason=None
-    )
+    client = _moderator().client
+    audit.moderation(client, None, f"create {role}", {"user_id": account.user_id}, reason=None)
     click.echo(account.user_id)
 
 
@@ -86,9 +84,7 @@ def seed(count: int, scores: bool) -> None:
     click.echo(json.dumps([player["user_id"] for player in seed_players(count, scores)]))
 
 
-def _add(
-    name: str, act: Callable[[service.Moderator, str], accounts.Account], summary: str
-) -> None:
+def _add(name: str, act: Action, summary: str) -> None:
     """Add a command that moderates the user of its only argument."""
 
     @users.command(name, help=summary)
@@ -129,11 +125,7 @@ def marks() -> None:
 
 
 def _moderator() -> service.Moderator:
-    return service.Moderator(None, _client_info())
-
-
-def _client_info() -> ClientInfo:
-    return ClientInfo("command line", "local", uuid.uuid4().hex)
+    return service.Moderator(None, ClientInfo("command line", "local", uuid.uuid4().hex))
 
 
 def _named(name: str) -> accounts.Account:

@@ -37,7 +37,6 @@ class BoundedQueue:
         slots: int,
         max_waiting: int,
         timeout: float,
-        *,
         max_per_address: int | None = None,
         retry_after: int = 1,
         shared: tuple[type[Exception], ...] = (),
@@ -113,9 +112,8 @@ class BoundedQueue:
 
     def _refuse_all(self, error: Exception) -> None:
         with self._lock:
-            for callers in list(self._waiting.values()):
-                for caller in list(callers):
-                    self._refuse(caller, error)
+            for caller in [each for callers in self._waiting.values() for each in callers]:
+                self._refuse(caller, error)
 
     def _refuse(self, caller: _Caller, error: Exception) -> None:
         self._remove(caller)

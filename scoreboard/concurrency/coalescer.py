@@ -15,6 +15,7 @@ MAX_PENDING = 5000
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Process = Callable[[list[Item]], Sequence[Result | Exception]]
 
 
 class _Call(Generic[Item, Result]):
@@ -30,10 +31,7 @@ class Coalescer(Generic[Item, Result]):
     """Processes items in batches, one batch at a time."""
 
     def __init__(
-        self,
-        process: Callable[[list[Item]], Sequence[Result | Exception]],
-        max_batch_size: int,
-        max_pending: int = MAX_PENDING,
+        self, process: Process[Item, Result], max_batch_size: int, max_pending: int = MAX_PENDING
     ) -> None:
         """Create a coalescer that calls `process` with the items of one or more calls.
 
@@ -52,10 +50,7 @@ class Coalescer(Generic[Item, Result]):
 
     def run(self, item: Item) -> Result:
         """Return the result of this item, or raise it if it is an exception. Blocks."""
-        result = self.run_all([item])[0]
-        if isinstance(result, Exception):
-            raise result
-        return result
+        return runtime.result_of(self.run_all([item])[0])
 
     def run_all(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         """Return the results of these items, from one batch. Blocks. Raises Overloaded."""

@@ -30,9 +30,8 @@ log = logging.getLogger(__name__)
 MAX_DISCARDED = 1024 * 1024
 MAX_IDLE_TASKS = 32
 
-ON_EVENTLET = "eventlet" in sys.modules and sys.modules["eventlet"].patcher.is_monkey_patched(
-    "socket"
-)
+_imported: Any = sys.modules.get("eventlet")
+ON_EVENTLET: bool = bool(_imported) and _imported.patcher.is_monkey_patched("socket")
 # The native modules, for code that runs in a thread.
 threads: Any = threading
 queues: Any = queue
@@ -68,8 +67,7 @@ def run_in_thread(work: Callable[..., T], *args: Any) -> T:
     """Return `work(*args)`, run in a native thread on eventlet; it must not use green locks."""
     if not ON_EVENTLET:
         return work(*args)
-    result: T = tpool.execute(work, *args)
-    return result
+    return tpool.execute(work, *args)
 
 
 def resolve(host: str, port: int, timeout: float) -> list[str]:
@@ -102,29 +100,38 @@ def _logged(work: Callable[..., T], *args: Any) -> T | None:
         return None
 
 
+def outcome_of(work: Callable[..., T], *args: Any) -> T | Exception:
+    """Return `work(*args)`, or the exception that it raises."""
+    try:
+        return work(*args)
+    except Exception as outcome:
+        return outcome
+
+
+def result_of(outcome: T | Exception) -> T:
+    """Return the outcome, or raise it if it is an exception."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 def within(seconds: float, work: Callable[..., T], *args: Any) -> T:
     """Return `work(*args)`, run in a new task, or raise the exception that it raises.
 
     Blocks only this caller. Raises TimeoutError after `seconds`; the task itself continues.
     """
-    outcome: list[T | Exception] = []
+    outcomes: list[T | Exception] = []
     done = Signal()
 
     def run() -> None:
-        try:
-            outcome.append(work(*args))
-        except Exception as error:
-            outcome.append(error)
-        finally:
-            done.set()
+        outcomes.append(outcome_of(work, *args))
+        done.set()
 
     spawn(run)
     # In halves: after a stall, the loop runs a due timeout before it reads a result that is ready.
     if not done.wait(seconds / 2) and not done.wait(seconds / 2):
         raise TimeoutError
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return outcome[0]
+    return result_of(outcomes[0])
 
 
 def after(seconds: float, work: Callable[[], object]) -> None:
@@ -182,8 +189,7 @@ def sender(connection: Any) -> Callable[[bytes], int]:
     It never blocks. It raises BlockingIOError for none, OSError if the connection is gone.
     """
     if ON_EVENTLET or sys.platform == "win32":  # Windows has no os.write to sockets
-        send: Callable[[bytes], int] = connection.send
-        return send
+        return connection.send
     # The descriptor of a socket with a timeout is non-blocking; only Python's own `send` waits.
     return lambda data: os.write(connection.fileno(), data)
 
@@ -284,9 +290,7 @@ class SocketWatch:
             self._hub.remove(listener)
         if call is None:
             return None
-        return self._hub.add(
-            kind, self._descriptor, lambda _: _logged(call), lambda error: None, None
-        )
+        return self._hub.add(kind, self._descriptor, lambda _: _logged(call), lambda _: None, None)
 
 
 # The open connections whose data the loop reads.
@@ -298,10 +302,8 @@ class _Reader(SocketWatch):
 
     __slots__ = ("_busy", "_ended", "_take")
 
-    def __init__(
-        self, connection: Any, take: Callable[[], bool], ended: Callable[[], object]
-    ) -> None:
-        super().__init__(connection)
+    def __init__(self, opened: Any, take: Callable[[], bool], ended: Callable[[], object]) -> None:
+        super().__init__(opened)
         self._take, self._ended = take, ended
         self._busy = False
         watched.add(self)

@@ -213,9 +213,8 @@ class RedisLimits(MemoryLimits):
 
         False at once during an outage, until the next probe is due.
         """
-        if self._is_down and time.monotonic() < self._probe_at:
-            return False
-        return self._request([], timeout) is not None
+        is_waiting = self._is_down and time.monotonic() < self._probe_at
+        return not is_waiting and self._request([], timeout) is not None
 
     def _acquire_batch(self, hits: Sequence[Hits]) -> Sequence[Quota]:
         timeout = REQUEST_TIMEOUT + len(hits) * KEY_TIMEOUT
@@ -231,11 +230,8 @@ class RedisLimits(MemoryLimits):
             self._metrics.redis_errors.inc()
             if not self._is_down:
                 is_expected = isinstance(error, (redis.RedisError, TimeoutError))
-                log.warning(
-                    "limits are counted in memory: Redis failed with %s",
-                    type(error).__name__,
-                    exc_info=not is_expected,
-                )
+                message = "limits are counted in memory: Redis failed with %s"
+                log.warning(message, type(error).__name__, exc_info=not is_expected)
             self._is_down = True
             return None
         self._is_down = False

@@ -119,16 +119,12 @@ class FastSchema(Schema):
     def fast_load(self, body: object) -> dict[str, Any]:
         """Return what `load` returns, in half the time. Raises what `load` raises."""
         if type(body) is dict and self._required <= body.keys() <= self.load_fields.keys():
+            known = self.load_fields
             try:
-                return {
-                    name: field.deserialize(body[name])
-                    for name, field in self.load_fields.items()
-                    if name in body
-                }
+                return {each: known[each].deserialize(body[each]) for each in known if each in body}
             except ValidationError:
                 pass  # `load` reports all errors, not only the first
-        loaded: dict[str, Any] = self.load(body)
-        return loaded
+        return self.load(body)
 
 
 def json_object(body: object, max_size: int = 64) -> dict[str, Any]:

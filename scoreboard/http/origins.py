@@ -50,11 +50,8 @@ class AllowedOrigins:
             origin = normalise(header)
         except ValueError:
             return False
-        return (
-            origin in self._listed
-            or _is_own(origin, environ.get("HTTP_HOST", ""))
-            or self._is_listed_subdomain(origin)
-        )
+        is_listed = origin in self._listed or self._is_listed_subdomain(origin)
+        return is_listed or _is_own(origin, environ.get("HTTP_HOST", ""))
 
     def _is_listed_subdomain(self, origin: str) -> bool:
         scheme, _, host = origin.partition("://")

@@ -65,7 +65,6 @@ def _http(error: HTTPException) -> Response:
     refusal = ScoreboardError(error.description or error.name, error.name.lower().replace(" ", "_"))
     refusal.status = error.code
     response = _response(refusal)
-    allowed = dict(error.get_headers()).get("Allow")
-    if allowed:
+    if allowed := dict(error.get_headers()).get("Allow"):
         response.headers["Allow"] = allowed
     return response

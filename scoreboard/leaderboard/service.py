@@ -72,8 +72,8 @@ def page(
     if board_id is None:
         scope, parameters = _main(token), page_query_schema.load(query)
     else:
-        parameters = board_page_query_schema.load(query)
-        scope = _scope(board_id, parameters.pop("season"), token)
+        scope, parameters = _scope(board_id, token), board_page_query_schema.load(query)
+        scope = scope._replace(season=parameters.pop("season"))
     kind = "page" if board_id is None else f"page of {board_id}"
     after, users = _page_end(open_cursor(kind, parameters)), parameters.get("users")
     cursors = cursor_serializer(kind)
@@ -104,8 +104,9 @@ def neighbours(
         scope = _main(token)
         parameters = neighbours_query_schema.load({**query, "user_id": user_id})
     else:
+        scope = _scope(board_id, token)
         parameters = board_neighbours_query_schema.load({**query, "user_id": user_id})
-        scope = _scope(board_id, parameters.pop("season"), token)
+        scope = scope._replace(season=parameters.pop("season"))
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         user_id, around = parameters["user_id"], parameters["around"]
@@ -119,7 +120,7 @@ def board_top10(
     board_id: str, query: dict[str, str], token: str | None, known: Collection[str]
 ) -> CacheableBody:
     """Return the top 10 of a season of a board, with names and ranks; see `page`."""
-    scope = _scope(board_id, season_query_schema.load(query)["season"], token)
+    scope = _scope(board_id, token)._replace(season=season_query_schema.load(query)["season"])
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         return {"top_10_scores": ranking.page(snapshot, top10.TOP, None)[0]}
@@ -134,9 +135,9 @@ def _main(token: str | None) -> Scope:
     return Scope(MAIN, services().boards.get(MAIN).sign)
 
 
-def _scope(board_id: str, season: int | None, token: str | None) -> Scope:
+def _scope(board_id: str, token: str | None) -> Scope:
     """Return the scope of a board that the token may read. Raises UnknownBoard, NotPermitted."""
-    return Scope(board_id, boards.readable(board_id, token).sign, season)
+    return Scope(board_id, boards.readable(board_id, token).sign)
 
 
 def _board_body(

@@ -29,8 +29,10 @@ MAX_MISSED_UPDATES = 10_000
 MAX_AGE = 0.1
 
 # Statements are built once, because they never change.
-_TOP_KEYS = (
-    select(Standing.user_id, Standing.rank_key, Standing.reached_at)
+# The name is a subquery of each line: with a join Postgres might join all users first.
+_USERNAME = select(User.username).where(User.user_id == Standing.user_id).scalar_subquery()
+_TOP = (
+    select(Standing.user_id, _USERNAME, Standing.rank_key)
     .where(
         Standing.board_id == bindparam("board_id"),
         Standing.season == bindparam("season"),
@@ -38,13 +40,6 @@ _TOP_KEYS = (
     )
     .order_by(*standing_order())
     .limit(TOP)
-    .subquery()
-)
-# The names are joined to ten rows: in one query Postgres might join all users first.
-_TOP = (
-    select(_TOP_KEYS.c.user_id, User.username, _TOP_KEYS.c.rank_key)
-    .join(User, User.user_id == _TOP_KEYS.c.user_id)
-    .order_by(_TOP_KEYS.c.rank_key.desc(), _TOP_KEYS.c.reached_at, _TOP_KEYS.c.user_id)
 )
 _SCORES_AFTER = (  # newest first
     select(Score.season, Score.user_id, User.username, Score.score, Score.derived)

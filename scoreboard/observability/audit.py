@@ -135,9 +135,8 @@ def anomaly(client: ClientInfo, rule: str, user_id: str | None, detail: str) -> 
 
 
 def _log(level: int, event: str, client: ClientInfo, /, **fields: Any) -> None:
-    transport, address, request_id = client
-    where = {"request_id": request_id, "door": transport, "address": address}
-    line = json.dumps({"time": _now(), "event": event, **where, **fields})
+    sender = {"request_id": client.request_id, "door": client.transport, "address": client.address}
+    line = json.dumps({"time": _now(), "event": event, **sender, **fields})
     services().recent.keep([line])
     log.log(level, line)
 

@@ -106,9 +106,8 @@ class LogWriter(logging.Handler):
                 count, self._unannounced = self._unannounced, 0
             data, start = b"".join(lines), 0
             while start < len(data):
-                end = (
-                    data.rfind(b"\n", start, start + MAX_WRITE) + 1 or data.index(b"\n", start) + 1
-                )
+                end = data.rfind(b"\n", start, start + MAX_WRITE) + 1
+                end = end or data.index(b"\n", start) + 1
                 self._write(data[start:end])
                 with self.lock:
                     self._queued -= end - start

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-SOCKET_IO = "socket.io"
-WEBSOCKET = "websocket"
+# Kinds of live connections.
+SOCKET_IO, WEBSOCKET = "socket.io", "websocket"
 
 # Histogram buckets in seconds: from the time on an idle loop to a statement that has timed out.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -5,15 +5,14 @@ Like the metrics, it is per process and lost at exit.
 
 import secrets
 import time
-from collections import defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
 from ..concurrency import runtime
 
-MINUTES = 60
-MAX_LINES = 1000
+MINUTES, MAX_LINES = 60, 1000
 
 
 class Recent:
@@ -29,7 +28,7 @@ class Recent:
         self._now = now
         self._lock = runtime.lock()
         # The oldest entry is the first inserted, even if the clock is set back.
-        self._minutes: dict[int, defaultdict[str, int]] = {}
+        self._minutes: dict[int, Counter[str]] = {}
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._line_count = 0
 
@@ -40,21 +39,19 @@ class Recent:
             self._lines.extend(lines)
             self._line_count += len(lines)
             if minute not in self._minutes:
-                self._minutes[minute] = defaultdict(int)
+                self._minutes[minute] = Counter()
                 if len(self._minutes) > MINUTES:
                     del self._minutes[next(iter(self._minutes))]
-            counts = self._minutes[minute]
-            for code in codes:
-                counts[code] += 1
+            self._minutes[minute].update(codes)
 
     def minutes(self) -> list[tuple[datetime, dict[str, int]]]:
         """Return the start and the counts by code of each of the last 60 minutes, oldest first."""
         last = int(self._now() // 60)
         with self._lock:
-            return [
-                (datetime.fromtimestamp(minute * 60, UTC), dict(self._minutes.get(minute, {})))
-                for minute in range(last - MINUTES + 1, last + 1)
-            ]
+            counts = {
+                m: dict(self._minutes.get(m, {})) for m in range(last - MINUTES + 1, last + 1)
+            }
+        return [(datetime.fromtimestamp(m * 60, UTC), codes) for m, codes in counts.items()]
 
     def lines(self, after: int = 0) -> list[tuple[int, str]]:
         """Return the numbered lines whose number is greater than `after`, oldest first."""

@@ -1,5 +1,3 @@
 """Endpoints for operators: liveness, readiness and metrics."""
 
-from .routes import bp
-
-__all__ = ["bp"]
+from .routes import bp as bp

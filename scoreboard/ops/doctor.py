@@ -61,10 +61,9 @@ def second_process(settings: Settings) -> str | None:
 def ephemeral_disk(settings: Settings) -> str | None:
     """Check for an SQLite database on a disk that is erased when the process restarts."""
     on_sqlite = settings["SQLALCHEMY_DATABASE_URI"].startswith("sqlite")
+    remedy = "add Postgres (DATABASE_URL), or set ALLOW_SQLITE=1"
     if settings["DYNO"] and on_sqlite and not settings["ALLOW_SQLITE"]:
-        return Problem(
-            "the disk is erased at restart: add Postgres (DATABASE_URL), or set ALLOW_SQLITE=1"
-        )
+        return Problem(f"the disk is erased at restart: {remedy}")
     return None
 
 
@@ -96,9 +95,8 @@ def repeated_secrets(settings: Settings) -> str | None:
     """Check for secrets that repeat one character. At start-up this is only a warning."""
     for name in SECRETS:
         if len(set(settings[name])) == 1:
-            return Problem(
-                f"{name} repeats one character: use {MIN_SECRET_LENGTH} or more random characters"
-            )
+            remedy = f"use {MIN_SECRET_LENGTH} or more random characters"
+            return Problem(f"{name} repeats one character: {remedy}")
     return None
 
 
@@ -108,9 +106,8 @@ def wrong_server(server: str) -> str | None:
     waiting = sys.modules.get("psycopg.waiting")
     waits_green = waiting is None or waiting.wait is waiting.wait_select
     if server != runtime.ASYNC_MODE or (runtime.ON_EVENTLET and not waits_green):
-        return Problem(
-            "start with `python wsgi.py` or with `flask run`, and with nothing imported before"
-        )
+        remedy = "start with `python wsgi.py` or with `flask run`"
+        return Problem(f"{remedy}, and with nothing imported before")
     return None
 
 
@@ -138,14 +135,12 @@ def encoding() -> str | None:
 
 def connections() -> str | None:
     """Check whether the database allows as many connections as the pool has."""
-    limit = _query(CONNECTION_LIMIT)
-    if limit is None:
+    if (limit := _query(CONNECTION_LIMIT)) is None:
         return None
     size = db.engine.pool.size()  # type: ignore[attr-defined]
     if limit < size:
-        return Problem(
-            f"the database allows {limit} connections: set DATABASE_POOL_SIZE below that"
-        )
+        remedy = "set DATABASE_POOL_SIZE below that"
+        return Problem(f"the database allows {limit} connections: {remedy}")
     return f"{limit // size} processes of {size} connections each fit into {limit}"
 
 
@@ -183,13 +178,7 @@ SETTINGS_CHECKS: dict[str, Callable[[Settings], str | None]] = {
     "secrets": weak_secrets,
     "addresses": hidden_client_addresses,
 }
-SERVICE_CHECKS: dict[str, Callable[[], str | None]] = {
-    "database": database,
-    "encoding": encoding,
-    "connections": connections,
-    "tables": tables,
-    "redis": redis,
-}
+SERVICE_CHECKS = {each.__name__: each for each in (database, encoding, connections, tables, redis)}
 
 
 def examine(app: Flask) -> dict[str, str | None]:
@@ -230,8 +219,7 @@ def init_app(app: Flask) -> None:
 
 def _server() -> str | None:
     """Return the async mode of the server that creates the application, if it is known."""
-    context = click.get_current_context(silent=True)
-    if context:
+    if context := click.get_current_context(silent=True):
         return "threading" if context.info_name == "run" else None
     program = Path(sys.argv[0]).name
     return program if program in UNSUPPORTED_SERVERS else None

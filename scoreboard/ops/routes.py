@@ -30,10 +30,7 @@ def readyz() -> tuple[dict[str, Any], int]:
 
 @bp.get("/metrics")
 @Documented(
-    {200: "text/plain"},
-    needs="metrics",
-    optional=True,
-    errors=["token_missing", "token_invalid"],
+    {200: "text/plain"}, needs="metrics", optional=True, errors=["token_missing", "token_invalid"]
 )
 def metrics() -> Response:
     """Return the metrics of this process. If METRICS_TOKEN is set, send it as the Bearer token."""

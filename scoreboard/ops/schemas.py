@@ -9,7 +9,7 @@ ok_or_failing = validate.OneOf(["ok", "failing"])
 class HealthSchema(Schema):
     """The process is alive."""
 
-    status = fields.String(validate=ok, metadata={"description": "Always `ok`."})
+    status = fields.String(validate=ok)
 
 
 class ChecksSchema(Schema):
@@ -23,7 +23,7 @@ class ChecksSchema(Schema):
 class ReadinessSchema(Schema):
     """Whether requests can be served."""
 
-    status = fields.String(validate=ok_or_failing, metadata={"description": "`ok` or `failing`."})
+    status = fields.String(validate=ok_or_failing)
     checks = fields.Nested(ChecksSchema)
 
 

@@ -24,11 +24,8 @@ def readiness() -> dict[str, Any]:
     # The service must accept updates: with a read-only database it is not ready.
     database = "ok" if services().database.try_write() else "failing"
     sent_at = services().subscribers.sent_at
-    checks = {
-        "database": database,
-        "redis": _redis(),
-        "last_broadcast": None if sent_at is None else round(time.monotonic() - sent_at, 1),
-    }
+    last_broadcast = None if sent_at is None else round(time.monotonic() - sent_at, 1)
+    checks = {"database": database, "redis": _redis(), "last_broadcast": last_broadcast}
     return {"status": database, "checks": checks}
 
 

@@ -36,8 +36,9 @@ class LiveConnection:
 
     `close(code, reason)` disconnects the client by protocol and, called again, by force.
     `close_transport(code, reason)` closes only the transport, as a lost network would, so that the
-    client reconnects. `ping`, if set, is called every `ping_interval` seconds. `deadline` and
-    `pinged_at` are by time.monotonic; tokens expire by time.time.
+    client reconnects. `awaits_poll()` is whether messages wait for the client's next poll. `ping`,
+    if set, is called every `ping_interval` seconds. `deadline` and `pinged_at` are by
+    time.monotonic; tokens expire by time.time.
 
     `caller` is set while the connection is admitted. `push` sends messages in the form of its
     protocol. `boards` are those that it watches, with their ledgers; only `hub.py` changes them.
@@ -47,6 +48,7 @@ class LiveConnection:
     kind: str
     close: Callable[[int, str], None] = lambda code, reason: None
     close_transport: Callable[[int, str], None] = lambda code, reason: None
+    awaits_poll: Callable[[], bool] = lambda: False
     ping: Callable[[], None] | None = None
     ping_interval: float = PING_INTERVAL
     deadline: float = 0.0
@@ -170,10 +172,14 @@ class Connections:
         checked, self._unchecked = self._unchecked[:limit], self._unchecked[limit:]
         return checked
 
-    def close_all_transports(self) -> None:
-        """Close the transport of every connection because the service restarts."""
+    def close_all_transports(self, wait_for_polls: bool) -> None:
+        """Close the transport of every connection because the service restarts.
+
+        With `wait_for_polls`, connections remain open whose messages wait for the next poll.
+        """
         for connection in list(self._all):
-            connection.close_transport(SERVICE_RESTART, "restarting")
+            if not (wait_for_polls and connection.awaits_poll()):
+                connection.close_transport(SERVICE_RESTART, "restarting")
 
     def sweep(self, now: float) -> None:
         """Close connections whose deadline or token has expired, and ping those that are due.

@@ -19,6 +19,6 @@ class UselessTraffic:
     def exceeds_limit(self, size: int) -> bool:
         """Count a frame of `size` bytes. Return whether the limit is exceeded."""
         now = time.monotonic()
-        weight = 1 + size // FRAME_SIZE
-        self._until = max(self._until, now - WINDOW) + weight * WINDOW / MAX_FRAMES
+        frames = 1 + size // FRAME_SIZE
+        self._until = max(self._until, now - WINDOW) + frames * WINDOW / MAX_FRAMES
         return self._until > now

@@ -36,11 +36,8 @@ def middleware(app: Flask, inner: WSGIApplication) -> WSGIApplication:
 
     def update(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with app.app_context():
-            receipt = submit(
-                request.plain_json_body(environ),
-                request.token_of(environ),
-                request.client_info_of(environ),
-            )
+            body, token = request.plain_json_body(environ), request.token_of(environ)
+            receipt = submit(body, token, request.client_info_of(environ))
         return respond(200, dumps(receipt), start_response)
 
     endpoints: dict[tuple[str, str], WSGIApplication] = {

@@ -110,12 +110,12 @@ def newest(
 def void(score_id: int, voided_by: str | None, reason: str) -> VoidedScore:
     """Void a score and return its row.
 
-    On each board and in each season in which it counts, the user's remaining scores then set the
-    standing. The score stays in the history, so the same request remains a replay. `voided_by` is
-    None on the command line. With a long history this takes seconds, yielding to other work; the
-    transaction of the ledger takes milliseconds. Raises NotFound, Conflict if the score is already
-    voided or cannot be, UnknownBoard if its board is archived, and ServerError if other processes
-    keep voiding scores of the same user.
+    On each board and in each season in which it counts, the user's remaining scores then set
+    the standing. The score stays in the history, so the same request remains a replay.
+    `voided_by` is None on the command line. With a long history this takes seconds, yielding to
+    other work; the transaction of the ledger takes milliseconds. Raises NotFound, Conflict if
+    the score is already voided or cannot be, UnknownBoard if its board is archived, and
+    ServerError if other processes keep voiding scores of the same user.
     """
     for _ in range(MAX_TRIES):
         rest = _read_remaining(score_id)

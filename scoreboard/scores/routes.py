@@ -10,23 +10,15 @@ from ..http.documented import Documented
 from ..http.responses import conditional_response
 from ..leaderboard.schemas import top10_schema
 from ..services import services
-from . import history, submit
-from .schemas import (
-    batch_schema,
-    history_query_schema,
-    history_schema,
-    receipt_schema,
-    results_schema,
-    update_schema,
-)
+from . import history, schemas, submit
 
 bp = Blueprint("scores", __name__, url_prefix="/api/score")
 
 
 @bp.post("/update")
 @Documented(
-    {200: receipt_schema},
-    body=update_schema,
+    {200: schemas.receipt_schema},
+    body=schemas.update_schema,
     needs="access",
     may=["score:own", "score:any"],
     errors=["timestamp_in_future", "unknown_user", "replayed", "rate_limited"],
@@ -41,7 +33,9 @@ def update() -> dict[str, Any]:
 
 
 @bp.post("/batch")
-@Documented({200: results_schema}, body=batch_schema, needs="access", may=["score:any"])
+@Documented(
+    {200: schemas.results_schema}, body=schemas.batch_schema, needs="access", may=["score:any"]
+)
 def batch() -> dict[str, Any]:
     """Update many scores independently of each other. For game servers.
 
@@ -61,8 +55,8 @@ def top10() -> Response:
 
 @leaderboard.bp.get("/users/<user_id>/scores")
 @Documented(
-    {200: history_schema},
-    query=history_query_schema,
+    {200: schemas.history_schema},
+    query=schemas.history_query_schema,
     needs="access",
     errors=["unknown_user", "not_permitted"],
     conditional=True,

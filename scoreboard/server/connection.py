@@ -77,8 +77,7 @@ class HttpConnection:
     def close(self) -> None:
         """Close the connection at once, in any state."""
         if self._socket is not None:
-            client, _ = self.detach()
-            client.close()
+            self.detach()[0].close()
 
     def detach(self) -> tuple[socket.socket, bytes]:
         """Release the socket for an upgrade; return it and the bytes read of the new protocol."""
@@ -158,12 +157,8 @@ class HttpConnection:
             if self._socket is None:
                 return  # closed or detached meanwhile
             # The bytes after a refused upgrade may not be HTTP, so the connection ends.
-            is_last = (
-                not environ["scoreboard.keep_alive"]
-                or self._reader.upgraded is not None
-                or self._listener.stopping
-                or self._closing
-            )
+            ends = self._closing or self._listener.stopping or self._reader.upgraded is not None
+            is_last = ends or not environ["scoreboard.keep_alive"]
             if head.status.startswith("4"):
                 self._listener.limiter.count(environ["REMOTE_ADDR"])
                 is_last |= head.closes or self._listener.limiter.is_blocked(self.address)

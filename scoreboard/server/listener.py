@@ -129,10 +129,8 @@ class Listener:
     def _reserve(self, limit: int, address: str | None = None) -> bool:
         if self._count(address) < limit:
             return True
-        idle = [
-            each for each in self._connections if each.is_idle and address in (None, each.address)
-        ]
-        idle.sort(key=lambda each: each.since)
+        idle = [c for c in self._connections if c.is_idle and address in (None, c.address)]
+        idle.sort(key=lambda c: c.since)
         for each in idle[: 1 + limit // 100]:
             each.close()
         return self._count(address) < limit

@@ -12,8 +12,7 @@ import httptools
 
 MAX_TARGET_SIZE = 16 * 1024
 # Per header and per head: browsers send all cookies of a domain, and proxies add headers.
-MAX_HEADER_SIZE = 16 * 1024
-MAX_HEAD_SIZE = 32 * 1024
+MAX_HEADER_SIZE, MAX_HEAD_SIZE = 16 * 1024, 32 * 1024
 # Of a chunked body with chunk sizes and trailers: enough for 64 KiB in chunks of one byte.
 MAX_CHUNKED_SIZE = 512 * 1024
 
@@ -49,11 +48,8 @@ class RequestReader:
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` before it sends the body."""
-        return (
-            self.expects_body
-            and not self._body
-            and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
-        )
+        has_no_body = self.expects_body and not self._body
+        return has_no_body and self._environ.get("HTTP_EXPECT", "").lower() == "100-continue"
 
     def feed(self, data: bytes) -> None:
         """Parse bytes from the client. After it raises Refused it must not be called again."""
@@ -76,11 +72,11 @@ class RequestReader:
 
     def _check_head(self, size: int, max_size: int = MAX_HEAD_SIZE) -> None:
         if size > max_size:
-            raise Refused(
-                f"The head of a request must be at most {MAX_HEAD_SIZE // 1024} KiB, and each "
-                f"header at most {MAX_HEADER_SIZE // 1024} KiB.",
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            limits = (
+                f"{MAX_HEAD_SIZE // 1024} KiB, and each header at most {MAX_HEADER_SIZE // 1024}"
             )
+            message = f"The head of a request must be at most {limits} KiB."
+            raise Refused(message, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _check_body_size(self, size: int, max_size: int) -> None:
         # Not 413: the specification fixes the statuses of the update endpoint.
@@ -131,11 +127,9 @@ class RequestReader:
         if version not in ("1.1", "1.0"):
             raise Refused("Use HTTP/1.1 or HTTP/1.0.", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         self._set_target(environ)
-        host = environ.get("HTTP_HOST")
-        if host is None:
-            if version == "1.1":
-                raise Refused("A request has a Host header.")
-        elif not HOST.fullmatch(host.encode("latin-1")):
+        if version == "1.1" and "HTTP_HOST" not in environ:
+            raise Refused("A request has a Host header.")
+        if not HOST.fullmatch(environ.get("HTTP_HOST", "").encode("latin-1")):
             raise Refused("The Host header is no host.")
         environ["scoreboard.keep_alive"] = parser.should_keep_alive()
         length = environ.get("CONTENT_LENGTH")

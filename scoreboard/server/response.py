@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -17,9 +17,8 @@ CLOSE = ("Connection", "close")
 class ResponseHead:
     """The status and headers of a response; an instance is WSGI's `start_response`."""
 
-    def __init__(self) -> None:
-        self.status = ""
-        self.headers: list[tuple[str, str]] = []
+    status = ""
+    headers: Sequence[tuple[str, str]] = ()
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Set status and headers (PEP 3333); a second call replaces them. `write` is missing."""
@@ -56,12 +55,9 @@ class ResponseHead:
 def error_response(status: HTTPStatus, code: str, message: str) -> bytes:
     """Return a response with the usual error body that closes the connection."""
     head = ResponseHead()
-    head(
-        f"{status.value} {status.phrase}",
-        [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")],
-    )
-    body = dumps({"error": {"code": code, "message": message}})
-    return head.encode([body], "GET", "close")
+    headers = [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+    head(f"{status.value} {status.phrase}", headers)
+    return head.encode([dumps({"error": {"code": code, "message": message}})], "GET", "close")
 
 
 @functools.lru_cache(1)

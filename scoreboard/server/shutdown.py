@@ -63,9 +63,10 @@ def stop(app: Flask, listener: Listener) -> None:
     runtime.sleep(POLL_INTERVAL)  # send the last acknowledgements and messages
 
     def is_over() -> bool:
-        connections.close_all_transports()  # repeatedly: handshakes may complete meanwhile
-        busy = listener.unanswered or runtime.watched
-        return time.monotonic() > settled and not busy
+        is_settled = time.monotonic() > settled
+        # Repeatedly: handshakes may complete meanwhile, and clients poll for their last messages.
+        connections.close_all_transports(wait_for_polls=not is_settled)
+        return is_settled and not (listener.unanswered or runtime.watched)
 
     _wait_until(is_over, deadline)
     # Writes SQLite's write-ahead log back, so that the file is the complete database.

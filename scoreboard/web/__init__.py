@@ -1,5 +1,3 @@
 """Web pages and their static files."""
 
-from .routes import bp
-
-__all__ = ["bp"]
+from .routes import bp as bp

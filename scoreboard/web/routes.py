@@ -5,16 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import flask
 import flask_swagger_ui
-from flask import (
-    Blueprint,
-    Response,
-    current_app,
-    make_response,
-    render_template,
-    request,
-    send_from_directory,
-)
+from flask import Response, request
 from werkzeug.http import parse_date, parse_if_range_header
 
 from ..apidocs import reference
@@ -29,12 +22,8 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-bp = Blueprint(
-    "web",
-    __name__,
-    template_folder="templates",
-    static_folder="static",
-    static_url_path="/web",
+bp = flask.Blueprint(
+    "web", __name__, template_folder="templates", static_folder="static", static_url_path="/web"
 )
 
 
@@ -42,7 +31,7 @@ bp = Blueprint(
 def board() -> Response:
     """Show the live board; with ?display=wall, only the board, in large type."""
     wall = query().get("display") == "wall"
-    return _page("board.html", wall=wall, demo=current_app.config["DEMO"])
+    return _page("board.html", wall=wall, demo=flask.current_app.config["DEMO"])
 
 
 @bp.get("/admin")
@@ -61,7 +50,7 @@ def docs() -> Response:
 @bp.get('/docs/ui/<any("swagger-ui.css", "swagger-ui-bundle.js"):file>')
 def swagger_ui(file: str) -> Response:
     """Serve a file of the installed Swagger UI package."""
-    return send_from_directory(SWAGGER_UI, file)
+    return flask.send_from_directory(SWAGGER_UI, file)
 
 
 @bp.get("/embed.js")
@@ -91,7 +80,7 @@ def allow_cross_origin_files(response: Response) -> Response:
 
 
 def _page(template: str, **values: Any) -> Response:
-    response = make_response(render_template(template, **values))
+    response = flask.make_response(flask.render_template(template, **values))
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"

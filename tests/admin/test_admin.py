@@ -6,19 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
+from config import POLICIES
 from scoreboard.anomalies import flags
 from scoreboard.auth import passwords
 from scoreboard.db import transactions
 from scoreboard.errors import Conflict, ServerError
 from scoreboard.models import MAX_SCORE, Score, Standing
 from scoreboard.scores import history
-from scoreboard.scores.ledger import Ledger
-from scoreboard.scores.policy import POLICIES
 from scoreboard.scores.records import Update
+from scoreboard.services import services
 from tests.support.responses import status_and_code
 from tests.support.servers import PASSWORD
 from tests.support.subscribers import SocketIoClient, WebSocketClient
@@ -265,6 +266,10 @@ def user_ids(make_user):
     return [make_user().user_id for _ in range(3)]
 
 
+# With the application's setting of that policy.
+BY_POLICY = pytest.mark.parametrize(
+    ("policy", "settings"), [(name, {"SCORE_POLICY": name}) for name in POLICIES], ids=POLICIES
+)
 # Updates as (user, value, minute), and voids of one of the remaining scores.
 steps = st.lists(
     st.tuples(
@@ -278,19 +283,19 @@ steps = st.lists(
 )
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@settings(
+@BY_POLICY
+@hypothesis_settings(
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=steps)
 def test_after_any_voids_the_standing_follows_from_the_remaining_scores(
-    policy, user_ids, steps, monkeypatch
+    app, policy, user_ids, steps, monkeypatch
 ):
     monkeypatch.setattr(history, "CHUNK_SIZE", 3)  # so that most histories take several reads
     transactions.transaction(lambda c: [c.execute(delete(table)) for table in (Standing, Score)])
-    ledger = Ledger(POLICIES[policy], lambda batch: None)
+    ledger = services(app).ledgers.get()
     remaining = {user_id: [] for user_id in user_ids}
 
     for number, step in enumerate(steps):
@@ -299,7 +304,7 @@ def test_after_any_voids_the_standing_follows_from_the_remaining_scores(
             if not candidates:
                 continue
             row, user_id = candidates[step[1] % len(candidates)]
-            history.void(row[0], None, "why", POLICIES[policy], ledger.change)
+            history.void(row[0], None, "why")
             remaining[user_id].remove(row)
         else:
             user_id, value = user_ids[step[0]], float(step[1])
@@ -307,7 +312,7 @@ def test_after_any_voids_the_standing_follows_from_the_remaining_scores(
             receipt = ledger.record(Update(user_id, value, timestamp, f"{number}", user_id))
             remaining[user_id].append((receipt.score_id, value, receipt.created_at, timestamp))
         now = standing(user_id)
-        found = now and (now.score, now.reached_at, now.achieved_at, now.score_id)
+        found = now and (now.rank_key, now.reached_at, now.achieved_at, now.score_id)
         assert found == expected_standing(policy, remaining[user_id])
 
 
@@ -316,7 +321,7 @@ class TestRecomputation:
 
     @pytest.fixture
     def ledger(self, app):
-        return Ledger(POLICIES["latest"], lambda batch: None)
+        return services(app).ledgers.get()
 
     @pytest.fixture
     def record(self, ledger, player):
@@ -334,17 +339,19 @@ class TestRecomputation:
         return [record(value) for value in range(3)]
 
     @pytest.fixture
-    def void(self, ledger):
+    def void(self, ledger, monkeypatch):
         """Return a function that voids a score and makes a change before each transaction."""
+        change_ledger = ledger.change
 
         def void(score_id, *changes):
             pending = iter(changes)
 
             def change(work):
                 next(pending, lambda: None)()
-                return ledger.change(work)
+                return change_ledger(work)
 
-            history.void(score_id, None, "why", POLICIES["latest"], change)
+            monkeypatch.setattr(ledger, "change", change)
+            history.void(score_id, None, "why")
 
         return void
 
@@ -358,23 +365,23 @@ class TestRecomputation:
 
         void(ids[2])
 
-        assert standing(player.user_id).score == 1
+        assert standing(player.user_id).rank_key == 1
 
     def test_an_update_during_a_void_counts(self, void, ids, record, player):
         void(ids[2], lambda: record(1.5))
 
-        assert standing(player.user_id).score == 1.5
+        assert standing(player.user_id).rank_key == 1.5
 
     def test_another_void_during_a_void_counts(self, void, ids, player):
         void(ids[2], lambda: set_score(ids[1], voided_at=START))
 
-        assert standing(player.user_id).score == 0
+        assert standing(player.user_id).rank_key == 0
 
     def test_of_two_voids_of_a_score_the_second_is_refused(self, void, ids, player):
         with pytest.raises(Conflict):
             void(ids[2], lambda: set_score(ids[2], voided_at=START))
 
-        assert standing(player.user_id).score == 2
+        assert standing(player.user_id).rank_key == 2
 
     def test_too_many_voids_during_a_void_are_an_error_that_changes_nothing(
         self, void, ids, record, player
@@ -385,7 +392,7 @@ class TestRecomputation:
             void(ids[2], *(functools.partial(set_score, n, voided_at=START) for n in more))
 
         assert score_row(ids[2]).voided_at is None
-        assert standing(player.user_id).score == -9
+        assert standing(player.user_id).rank_key == -9
 
 
 def test_a_new_role_applies_to_the_next_request(client, player, make_user, act):

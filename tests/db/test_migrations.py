@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import event, insert, select, text, update
+from sqlalchemy import column, event, insert, inspect, select, table, text, update
 
 from scoreboard.auth import accounts
 from scoreboard.db import transactions
@@ -41,24 +41,38 @@ def old_board(app):
     """Downgrade to the first version, add rows, and return the content of the database."""
     downgrade(revision="0001")
     standings.create_users(len(BOARD))
-    rows = standings.rows(BOARD)
-    transactions.transaction(lambda c: c.execute(insert(Standing), rows))
+    rows = [{**row, "score": row["rank_key"]} for row in standings.rows(BOARD)]
+    transactions.transaction(lambda c: c.execute(insert(standings_table("score")), rows))
     transactions.transaction(lambda c: c.execute(text("UPDATE board_version SET version = 7")))
     return content()
 
 
-ADDED_COLUMNS = {"remainder", "sent_timestamp"}  # since the first version
+# Columns since the first version.
+ADDED_COLUMNS = {"remainder", "sent_timestamp", "board_id", "season", "derived"}
+
+
+def first_columns(table):
+    return [each for each in table.c if each.name not in ADDED_COLUMNS]
+
+
+def standings_table(score):
+    """Return the standings with the columns of the first version; `score` is the name of one."""
+    columns = first_columns(Standing.__table__)
+    names = [score if each.name == "rank_key" else each.name for each in columns]
+    types = [each.type for each in columns]
+    return table("standings", *map(column, names, types))
 
 
 def content():
     """Return the rows of users, scores and standings, and the board's version."""
 
     def read(connection):
-        tables = (Base.metadata.tables[name] for name in ("users", "scores", "standings"))
-        columns = ([each for each in table.c if each.name not in ADDED_COLUMNS] for table in tables)
+        is_old = inspect(connection).has_table("board_version")
+        board = standings_table("score" if is_old else "rank_key")
+        columns = (*map(first_columns, (User.__table__, Score.__table__)), board.c)
         rows = [sorted(connection.execute(select(*each)).all(), key=str) for each in columns]
-        version = connection.execute(text("SELECT version FROM board_version")).all()
-        return [*rows, version]
+        versions = "board_version" if is_old else "board_versions"
+        return [*rows, connection.execute(text(f"SELECT version FROM {versions}")).all()]
 
     return transactions.read(read)
 
@@ -72,7 +86,7 @@ def test_an_upgrade_keeps_all_data_and_adds_a_stamp(old_board):
 
     assert content() == old_board
     assert [len(rows) for rows in old_board] == [3, 3, 3, 1]
-    assert len(stamp()) == 16
+    assert len(stamp()[0]) == 16
 
 
 def test_a_repeated_upgrade_changes_nothing(old_board):
@@ -92,8 +106,9 @@ def test_server_times_are_later_than_all_recorded_before_the_upgrade(old_board, 
 
     upgrade()
 
-    _, times = transactions.transaction(lambda c: transactions.next_version(c, 1))
-    assert newest < next(times) < max(newest, datetime.now(UTC)) + timedelta(seconds=2)
+    clock = transactions.transaction(lambda c: transactions.next_version(c, 1)).clock
+    [time] = transactions.moments(clock, 1)
+    assert newest < time < max(newest, datetime.now(UTC)) + timedelta(seconds=2)
 
 
 def test_a_downgrade_keeps_the_data_that_the_older_version_has(old_board):
@@ -114,18 +129,18 @@ def test_a_downgrade_converts_values_that_the_older_version_cannot_store(old_boa
         score = connection.execute(select(Score.__table__)).mappings().first()
         same_identity = {**score, "score_id": 99, "user_id": user, "submitted_by": other}
         connection.execute(insert(Score), same_identity)
-        connection.execute(update(Standing).values(score=MAX_TOTAL, remainder=-1))
+        connection.execute(update(Standing).values(rank_key=MAX_TOTAL, remainder=-1))
 
     transactions.transaction(write)
 
     downgrade(revision="0003")
 
-    def column(name, table):
+    def values(name, table):
         statement = text(f"SELECT {name} FROM {table} ORDER BY 1")
         return transactions.read(lambda c: list(c.execute(statement).scalars()))
 
-    assert column("identity", "scores") == ["x", "x", "x", "x/99"]
-    assert set(column("score", "standings")) == {MAX_SCORE}
+    assert values("identity", "scores") == ["x", "x", "x", "x/99"]
+    assert set(values("score", "standings")) == {MAX_SCORE}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -8,15 +8,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
+from config import POLICIES
 from scoreboard.auth import accounts
 from scoreboard.db import transactions
 from scoreboard.errors import Replayed, UnknownUser
-from scoreboard.leaderboard import top10
-from scoreboard.models import MAX_SCORE, MAX_TOTAL, Score, Standing, User
-from scoreboard.scores.ledger import Ledger
-from scoreboard.scores.policy import POLICIES, apply
+from scoreboard.models import MAIN, MAX_SCORE, MAX_TOTAL, Score, Standing, User
+from scoreboard.scores.policy import apply, total
 from scoreboard.scores.records import Receipt, Update
 from tests.support.api import UNKNOWN_ID
+from tests.support.ledgers import make_ledger, read_top10
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAYERS = 12
@@ -93,7 +93,7 @@ def as_update(user_ids, player, value, minutes, nonce):
 def test_the_ledger_agrees_with_the_model_in_batches_of_any_size(policy, user_ids, steps, size):
     transactions.transaction(lambda c: [c.execute(delete(table)) for table in (Standing, Score)])
     published, model = [], Model(policy)
-    ledger = Ledger(POLICIES[policy], published.append)
+    ledger = make_ledger(policy, published.append)
     updates = [as_update(user_ids, *step) for step in steps]
 
     for start in range(0, len(updates), size):
@@ -105,9 +105,9 @@ def test_the_ledger_agrees_with_the_model_in_batches_of_any_size(policy, user_id
             None if isinstance(each, Replayed) else (each.score, each.applied) for each in outcomes
         ] == expected
         scores = [outcome[0] for outcome in expected if outcome]
-        messages, published[:] = [each.updates for each in published], []
-        assert [[m["new_score"] for m in each] for each in messages] == ([scores] if scores else [])
-        assert transactions.read(top10.read)["top_10_scores"] == model.top10()
+        sent, published[:] = [each.boards[MAIN].scores for each in published], []
+        assert [[new.score for new in each] for each in sent] == ([scores] if scores else [])
+        assert read_top10() == model.top10()
 
 
 billionths = st.integers(-(10**6), 10**6) | st.integers(-(10**15), 10**15)
@@ -123,7 +123,7 @@ def test_a_total_is_the_decimal_sum_in_any_order(values, data):
 
     state = None
     for value in data.draw(st.permutations(doubles)):
-        state = apply(POLICIES["total"], state, value, START, START)
+        state = apply(total, state, value, START, START)
 
     assert Decimal(repr(state.score)) + Decimal(state.remainder).scaleb(-9) == expected
     if abs(expected) <= MAX_SCORE:
@@ -131,7 +131,7 @@ def test_a_total_is_the_decimal_sum_in_any_order(values, data):
 
 
 def test_an_update_of_an_unknown_user_does_not_fail_the_others(user_ids):
-    ledger = Ledger(POLICIES["latest"], lambda batch: None)
+    ledger = make_ledger()
     updates = [
         Update(user, 1.0, START, "x", user_ids[0])
         for user in (user_ids[0], UNKNOWN_ID, user_ids[1])

@@ -14,8 +14,10 @@ from scoreboard.extensions import db
 from scoreboard.http.fields import moment
 from scoreboard.leaderboard import ranking, service, top10
 from scoreboard.leaderboard.ranking import PageEnd, Snapshot, SortKey
+from scoreboard.models import MAIN
 from scoreboard.scores import history
 from tests.support import standings
+from tests.support.ledgers import main_board, read_top10
 
 USERS = 14
 PLAYERS = 5_000
@@ -78,7 +80,7 @@ def test_pages_neighbours_and_top_10_agree(users, board, limits):
         assert len(found["entries"]) == limit
 
     assert listed == expected
-    assert transactions.read(top10.read)["top_10_scores"] == [
+    assert read_top10() == [
         {"user_id": entry["user_id"], "score": entry["score"]} for entry in expected[:10]
     ]
     for around, entry in zip(limits, expected, strict=False):
@@ -111,6 +113,10 @@ def test_a_page_after_a_change_continues_in_the_changed_board(users, before, aft
     assert (found["next"] is None) == (len(expected) <= second)
 
 
+def snapshot(connection):
+    return Snapshot(connection, MAIN, 1, 1, "", {})
+
+
 @pytest.fixture
 def seeded(app):
     """Return a function that reads the key at a position among PLAYERS players."""
@@ -121,7 +127,11 @@ def seeded(app):
 
     def key_at(position):
         statement = ranking.FIRST[0].offset(position - 1)
-        return transactions.read(lambda c: SortKey(*c.execute(statement, {"limit": 1}).one()))
+
+        def read(connection):
+            return SortKey(*snapshot(connection).execute(statement, limit=1).one())
+
+        return transactions.read(read)
 
     return key_at
 
@@ -155,12 +165,12 @@ def plan(work, table="standings"):
 
 
 READS = {
-    "top 10": lambda c, key: top10.read(c),
-    "page": lambda c, key: ranking.page(Snapshot(c, "", {}), 50, PageEnd(key, 1, 1, "")),
+    "top 10": lambda c, key: top10.read(c, main_board(c)),
+    "page": lambda c, key: ranking.page(snapshot(c), 50, PageEnd(key, 1, 1, "")),
     "neighbours": lambda c, key: [
-        ranking._read(c, ranges, key, 5) for ranges in (ranking.BEFORE, ranking.AFTER)
+        ranking._read(snapshot(c), ranges, key, 5) for ranges in (ranking.BEFORE, ranking.AFTER)
     ],
-    "rank": lambda c, key: ranking.rank_of(c, key),
+    "rank": lambda c, key: ranking.rank_of(snapshot(c), key),
 }
 
 
@@ -177,7 +187,8 @@ def test_the_leaderboard_is_read_from_the_index_alone(seeded, name, position):
 
     steps = plan(lambda connection: READS[name](connection, key))
 
-    start = "SEARCH standings USING COVERING INDEX standings_in_order (hidden=?"
+    start = "SEARCH standings USING COVERING INDEX standings_in_order ("
+    start += "board_id=? AND season=? AND hidden=?"
     if db.engine.dialect.name == "postgresql":
         start = "Index Only Scan"
     assert steps
@@ -190,7 +201,7 @@ def test_past_scores_are_read_along_an_index(seeded, before):
 
     steps = plan(lambda c: history.newest(c, user_id, 50, before), table="scores")
 
-    start = "SEARCH scores USING INDEX scores_of_user (user_id=?"
+    start = "SEARCH scores USING INDEX scores_of_user (user_id=? AND board_id=?"
     if db.engine.dialect.name == "postgresql":
         start = "Index Scan Backward using scores_of_user on scores"
     assert [step.startswith(start) for step in steps] == [True], steps

@@ -37,7 +37,7 @@ def scores(client):
     return [entry["score"] for entry in api.top10(client)]
 
 
-def fail(version):
+def fail(*args):
     raise OperationalError("", {}, Exception("no connection"))
 
 
@@ -74,10 +74,10 @@ def test_a_read_does_not_hide_an_update_acknowledged_meanwhile(client, player, c
     assert scores(client) == []
     since = top10.since
 
-    def read_then_update(version):
-        batch = since(version)
+    def read_then_update(*args):
+        change = since(*args)
         post(client, player, 5)
-        return batch
+        return change
 
     monkeypatch.setattr(top10, "since", read_then_update)
     clock.now += 1

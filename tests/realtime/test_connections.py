@@ -130,3 +130,16 @@ def test_dropped_connections_leave_nothing(harness, connections):
 
     assert not connections._all
     assert not connections._groups
+
+
+def test_connections_whose_messages_wait_for_a_poll_may_remain(harness, connections):
+    behind, other = (harness.open() for _ in range(2))
+    for each in (behind, other):
+        each.close_transport = each.close
+    behind.awaits_poll = lambda: True
+
+    connections.close_all_transports(wait_for_polls=True)
+    assert harness.closed == [(other, 1012, "restarting")]
+
+    connections.close_all_transports(wait_for_polls=False)
+    assert (behind, 1012, "restarting") in harness.closed

@@ -16,9 +16,11 @@ from engineio.exceptions import QueueEmpty
 from engineio.socket import Socket
 
 from scoreboard.concurrency import runtime
-from scoreboard.leaderboard.top10 import BoardChange
+from scoreboard.leaderboard.top10 import BoardChange, LedgerChange, NewScore
+from scoreboard.models import MAIN
 from scoreboard.observability.metrics import SOCKET_IO
 from scoreboard.realtime import hub
+from scoreboard.realtime.connections import LiveConnection
 from scoreboard.realtime.socketio import engine, handlers, updates
 from scoreboard.realtime.socketio.packets import StrictPacket
 from scoreboard.realtime.websocket import connection as websocket
@@ -33,7 +35,8 @@ def session():
     """Return a session of an Engine.IO server without an application."""
     library = socketio.Server(async_mode=runtime.ASYNC_MODE, monitor_clients=False).eio
     library.sockets["sid"] = Socket(library, "sid")
-    return engine.EngineSession.adopt(library.sockets["sid"], on_slow=lambda: None)
+    socket = library.sockets["sid"]
+    return engine.EngineSession.adopt(socket, on_slow=lambda: None, is_stopping=lambda: False)
 
 
 @pytest.fixture
@@ -87,6 +90,19 @@ def test_a_second_poll_at_the_same_time_ends_the_session_and_the_first_poll(sess
     assert session.closed
 
 
+def test_a_poll_while_the_server_stops_returns_the_packets_until_the_end(session):
+    while_polling = iter([lambda: session.send(engine.message("31[]")), session.close])
+
+    def is_stopping():
+        next(while_polling)()
+        return True
+
+    session.is_stopping = is_stopping
+    session.send(engine.message('2["score_update",1]'))
+
+    assert [each.encode() for each in session.poll()] == ['42["score_update",1]', "431[]"]
+
+
 class TestSending:
     def push(self, session, number):
         packets = [engine.message(f'2["score_update",{number}]')]
@@ -129,13 +145,17 @@ class TestSending:
         self, app, session, pair, subscriber
     ):
         session.open_websocket(pair.websocket)
-        hub.subscribe(app, SOCKET_IO, session)
-        version = services(app).feed._version
+        caller = subscriber.connection.caller
+        connection = LiveConnection("127.0.0.1", SOCKET_IO, caller=caller, push=session.push)
+        hub.subscribe(app, connection, None)
+        feed = services(app).subscribers.ledgers[MAIN].feed
+        version = feed._current.version
         count = websocket.MAX_BACKLOG_BYTES // 50_000 + 10
 
         for number in range(1, count + 1):
-            update = {"user_id": "x" * 50_000, "new_score": number}
-            services(app).feed.offer(BoardChange(version + number, [update], {"top_10_scores": []}))
+            score = NewScore(1, "x" * 50_000, "Ann", number)
+            boards = {MAIN: BoardChange(1, [score], [])}
+            feed.offer(LedgerChange(MAIN, version + number, boards))
 
         received, code = pair.frames_until_close()
         sent = [message for frames in subscriber.frames for message in texts(frames)]

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from scoreboard.leaderboard.top10 import BoardChange
+from scoreboard.leaderboard.top10 import LedgerChange
+from scoreboard.models import MAIN
 from scoreboard.realtime import feed
 from scoreboard.realtime.feed import Feed
 
@@ -16,9 +17,10 @@ class Board:
         self.version = 1
         self.reads = []
 
-    def read(self, version):
+    def read(self, current):
+        version = current and current.version
         self.reads.append(version)
-        return None if version == self.version else BoardChange(self.version, [], {})
+        return None if version == self.version else LedgerChange(MAIN, self.version, {})
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_a_later_subscriber_gets_the_commits_of_other_processes(live, board, del
 @pytest.mark.parametrize("version", [2, 3], ids=["the next version", "a version that waits"])
 def test_a_subscriber_gets_every_commit_of_this_process(live, board, delivered, version):
     board.version = version
-    live.offer(BoardChange(version, [], {}))
+    live.offer(LedgerChange(MAIN, version, {}))
 
     live.subscribe(lambda: delivered.append("subscribed"))
 
@@ -75,7 +77,7 @@ def test_a_subscriber_gets_every_commit_of_this_process(live, board, delivered, 
 
 def test_versions_arriving_out_of_order_are_delivered_once_and_in_order(live, delivered):
     for version in (3, 2, 3, 1, 5, 4):
-        live.offer(BoardChange(version, [], {}))
+        live.offer(LedgerChange(MAIN, version, {}))
 
     assert delivered == [1, 2, 3, 4, 5]
 
@@ -87,6 +89,6 @@ def test_a_database_restored_from_a_backup_is_followed(live, board, delivered, c
 
     board.version = 3
     live.catch_up_if_behind(3)
-    live.offer(BoardChange(4, [], {}))
+    live.offer(LedgerChange(MAIN, 4, {}))
 
     assert delivered == [1, 9, 3, 4]

@@ -10,13 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import DataError, OperationalError
 
 from scoreboard.db import transactions
-from scoreboard.models import MAX_SCORE, Score
+from scoreboard.models import MAIN, MAX_SCORE, Score
 from scoreboard.scores import records
-from scoreboard.scores.ledger import MAX_BATCH_SIZE, Ledger
-from scoreboard.scores.policy import POLICIES
+from scoreboard.scores.ledger import MAX_BATCH_SIZE
 from scoreboard.scores.records import Receipt, Update
 from scoreboard.services import services
 from tests.support.api import UNKNOWN_ID, submit
+from tests.support.ledgers import make_ledger
 from tests.support.metrics import series
 from tests.support.waiting import wait_until
 
@@ -229,8 +229,8 @@ class TestLedger:
     def test_another_update_is_recorded_between_two_transactions_of_a_batch(self, app, user_ids):
         published, threads = [], []
 
-        def publish(batch):
-            published.append([update["new_score"] for update in batch.updates])
+        def publish(change):
+            published.append([score.score for score in change.boards[MAIN].scores])
             if len(published) == 1:
                 threads.append(threading.Thread(target=record_one))
                 threads[0].start()
@@ -240,7 +240,7 @@ class TestLedger:
             with app.app_context():
                 ledger.record(Update(user_ids[0], -1.0, START, "waiting", user_ids[0]))
 
-        ledger = Ledger(POLICIES["latest"], publish)
+        ledger = make_ledger(publish=publish)
         outcomes = ledger.record_all(ledger_updates(user_ids, 3 * MAX_BATCH_SIZE))
         threads[0].join(10)
 
@@ -257,7 +257,7 @@ class TestLedger:
             return write(connection, updates, *rest)
 
         monkeypatch.setattr(records, "write", refuse_one)
-        ledger = Ledger(POLICIES["latest"], lambda batch: None)
+        ledger = make_ledger()
 
         outcomes = ledger.record_all(ledger_updates(user_ids, 6))
 

@@ -8,8 +8,8 @@ from sqlalchemy.exc import OperationalError
 
 from scoreboard.extensions import db
 from scoreboard.models import MAX_SCORE
-from scoreboard.services import services
 from tests.support.api import UNKNOWN_ID, submit, top10
+from tests.support.local_subscribers import LocalSubscriber
 from tests.support.responses import status_and_code
 
 URL = "/api/score/update"
@@ -194,13 +194,16 @@ class TestMessages:
         assert [message["type"] for message in subscriber.messages()[before:]] == ["score_update"]
 
     def test_a_failing_push_does_not_fail_the_update(self, app, client, player):
-        class Broken:
-            def push(self, frames):
-                raise RuntimeError
+        pushed = []
 
-        services(app).subscribers.by_protocol["websocket"].add(Broken())
+        def fail(frames):
+            pushed.append(frames)
+            raise RuntimeError
+
+        LocalSubscriber(app).connection.push = fail
 
         assert submit(client, player, player.update(7)).status_code == 200
+        assert pushed
 
 
 NONCES = pytest.mark.parametrize("nonce", [{}, {"nonce": "abcdefgh"}], ids=["without", "with"])

@@ -68,6 +68,43 @@ def socket_io_sender(client):
     return send
 
 
+class PollingClient:
+    """A Socket.IO client that polls, on one kept connection."""
+
+    def __init__(self, server, player):
+        self.session = requests.Session()
+        self.url = f"{server.url}/ws/scoreboard/?EIO=4&transport=polling"
+        self.url += f"&sid={json.loads(self.poll()[0][1:])['sid']}"
+        self.post("40" + json.dumps({"token": player.token}))
+
+    def post(self, packet):
+        self.session.post(self.url, data=packet, timeout=20).raise_for_status()
+
+    def poll(self):
+        response = self.session.get(self.url, timeout=20)
+        response.raise_for_status()
+        return response.text.split("\x1e")
+
+    def emit(self, update):
+        self.post("421" + json.dumps(["update_score", update]))
+
+    def acknowledgement(self):
+        """Poll until a response to an update arrives, and return it."""
+        while True:
+            for packet in self.poll():
+                if packet.startswith("431"):
+                    return json.loads(packet.removeprefix("431"))[0]
+
+    def send(self, update):
+        """Send an update; see `send_until_refused`."""
+        try:
+            self.emit(update)
+            acknowledgement = self.acknowledgement()
+        except requests.RequestException:
+            return None, None
+        return acknowledgement["status"], acknowledgement["body"]
+
+
 def send_until_refused(player, send, results):
     """Send updates until one is not accepted; add the nonce, status and body of each to `results`.
 
@@ -79,6 +116,27 @@ def send_until_refused(player, send, results):
         results.append((update["nonce"], status, body))
         if status != 200:
             return
+
+
+def stop_under_load(server, players, senders):
+    """Stop the server while each player sends updates; return what `send_until_refused` adds."""
+    results = []
+    with ThreadPoolExecutor(len(players)) as pool:
+        writing = [
+            pool.submit(send_until_refused, player, send, results)
+            for player, send in zip(players, senders, strict=True)
+        ]
+        try:
+            wait_until(lambda: len(results) > 200, seconds=60)
+
+            server.process.send_signal(signal.SIGTERM)
+
+            assert server.process.wait(10) == 0
+        finally:
+            server.stop()  # ends the writers
+    for written in writing:
+        written.result()
+    return results
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
@@ -94,22 +152,8 @@ def test_a_shutdown_under_load_answers_every_recorded_update(server, closing, da
     senders = [socket_io_sender(client) for client in sockets[:2]]
     senders += [http_sender(server, player) for player in players[2:5]]
     senders += [http_sender(server, player, Connection="close") for player in players[5:]]
-    results = []
-    with ThreadPoolExecutor(WRITERS) as pool:
-        writing = [
-            pool.submit(send_until_refused, player, send, results)
-            for player, send in zip(players, senders, strict=True)
-        ]
-        try:
-            wait_until(lambda: len(results) > 200, seconds=60)
 
-            server.process.send_signal(signal.SIGTERM)
-
-            assert server.process.wait(10) == 0
-        finally:
-            server.stop()  # ends the writers
-    for written in writing:
-        written.result()
+    results = stop_under_load(server, players, senders)
 
     assert all(client.ended.wait(5) for client in [*plain, *sockets])
     assert {client.code for client in plain} == {1012}
@@ -121,6 +165,32 @@ def test_a_shutdown_under_load_answers_every_recorded_update(server, closing, da
     assert len(recorded) == len(set(recorded))
     assert accepted <= set(recorded)
     assert unanswered.isdisjoint(recorded)
+
+
+def test_polling_clients_receive_the_response_to_every_recorded_update(server, database_url):
+    players = [server.user(f"Player-{number}") for number in range(WRITERS)]
+    senders = [PollingClient(server, player).send for player in players[:5]]
+    # Broadcasts of these updates end polls before the acknowledgement.
+    senders += [http_sender(server, player) for player in players[5:]]
+
+    results = stop_under_load(server, players, senders)
+
+    unanswered = {nonce for nonce, status, _ in results if status is None}
+    recorded = [nonce for (nonce,) in query(database_url, "SELECT identity FROM scores")]
+    assert unanswered.isdisjoint(recorded)
+
+
+def test_a_polling_client_may_fetch_its_last_acknowledgement(server, database_url):
+    player = server.user("Ann")
+    client = PollingClient(server, player)
+    client.emit(player.update(7))
+    wait_until(lambda: query(database_url, "SELECT identity FROM scores"))
+
+    server.process.send_signal(signal.SIGTERM)
+    server.process_wait(0.1)
+
+    assert client.acknowledgement()["status"] == 200
+    assert server.process.wait(10) == 0
 
 
 def test_socket_io_over_websocket_is_closed_with_1012(server):

@@ -8,6 +8,7 @@ PUBLIC_ROUTES = {
     "web.admin",
     "web.embed",
     "scores.top10",
+    "boards.boards",  # lists only what the token, or everybody, may read
     "auth.register",
     "auth.login",
     "auth.viewer",
@@ -23,7 +24,6 @@ PUBLIC_BOARD_ROUTES = {
     "leaderboard.board_top10",
     "leaderboard.board_page",
     "leaderboard.board_neighbours",
-    "boards.boards",
     "boards.board",
     "boards.seasons",
 }

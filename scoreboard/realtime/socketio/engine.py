@@ -65,13 +65,17 @@ class EngineSession(Socket):
     is_polling = is_probed = False
 
     @staticmethod
-    def adopt(socket: Any, on_slow: Callable[[], object]) -> "EngineSession":
-        """Make the library's session an `EngineSession`; a slow client calls `on_slow`."""
+    def adopt(
+        socket: Any, on_slow: Callable[[], object], is_stopping: Callable[[], bool]
+    ) -> "EngineSession":
+        """Make the library's session an `EngineSession`.
+
+        A slow client calls `on_slow`; `is_stopping()` is whether the server accepts no connections.
+        """
         socket.__class__ = EngineSession
-        socket.lock, socket.on_slow = runtime.lock(), on_slow
+        socket.lock, socket.on_slow, socket.is_stopping = runtime.lock(), on_slow, is_stopping
         socket.last_ping, socket.useless = None, UselessTraffic()
-        session: EngineSession = socket
-        return session
+        return socket
 
     def push(self, frames: bytes, packets: Iterable[Packet]) -> None:
         """Send packets, given also as WebSocket frames. Keeps their order and never blocks."""
@@ -132,20 +136,30 @@ class EngineSession(Socket):
         for each in packets:
             self.receive(each)
 
+    @property
+    def awaits_poll(self) -> bool:
+        """Whether packets wait for the client's next poll."""
+        return not self.is_polling and self.queue.qsize() > 0
+
     def poll(self) -> list[Packet]:
         """Block until there are packets and return them. Raises QueueEmpty for a second request.
 
         That ends the session, as the protocol requires:
         https://socket.io/docs/v4/engine-io-protocol/#http-long-polling
+        While the server stops, blocks until the session has ended.
         """
         if self.is_polling:
             raise QueueEmpty
         self.is_polling = True
         try:
             packets: list[Packet] = super().poll()
+            # The response closes the connection. A client that cannot open another one would lose
+            # the acknowledgements of updates that are still in progress.
+            while self.is_stopping() and not (self.closed or self.upgraded):
+                packets += super().poll()
+            return packets
         finally:
             self.is_polling = False
-        return packets
 
     def _upgrade_websocket(self, environ: WSGIEnvironment, start_response: Any) -> Any:
         if not is_handshake(environ):

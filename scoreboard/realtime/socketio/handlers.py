@@ -25,8 +25,7 @@ from .packets import MAX_MESSAGE_SIZE, MalformedPacket, StrictPacket
 
 log = logging.getLogger(__name__)
 
-PATH = "/ws/scoreboard"
-ROOM = "scoreboard"
+PATH, ROOM = "/ws/scoreboard", "scoreboard"
 # Packets that may wait for a polling client before it is closed, about as for a WebSocket.
 MAX_WAITING_PACKETS = 2000
 
@@ -90,13 +89,16 @@ class SocketIOHandlers:
     def _connect(self, engine_sid: str, environ: dict[str, Any]) -> Any:
         """Register the connection, or return the error that Engine.IO sends."""
         on_slow = services(self._app).metrics.slow_clients.inc
-        session = engine.EngineSession.adopt(self._engine.sockets[engine_sid], on_slow)
+        session = engine.EngineSession.adopt(
+            self._engine.sockets[engine_sid], on_slow, lambda: self._connections.stopping
+        )
         address = environ.get("REMOTE_ADDR", "unknown")
         client = SocketIOClient(
             address, SOCKET_IO, session=session, ping=session.ping, push=session.push
         )
         client.close = lambda code, reason: self._close(client, code, reason)
         client.close_transport = lambda code, reason: self._close_transport(client, code, reason)
+        client.awaits_poll = lambda: session.awaits_poll
         try:
             self._connections.open(client)
         except ScoreboardError as error:
@@ -148,17 +150,14 @@ class SocketIOHandlers:
 
     def _refuse_namespace(self, client: SocketIOClient, namespace: str) -> None:
         """Refuse a namespace with a code: clients cannot show the library's plain string."""
-        error = NotFound(
-            "There is no such namespace: connect without one, to the path /ws/scoreboard.",
-            "unknown_namespace",
-        )
+        text = "There is no such namespace: connect without one, to the path /ws/scoreboard."
+        error = NotFound(text, "unknown_namespace")
         refusal = {"message": error.message, "data": error.detail()}
-        text = StrictPacket(packet.CONNECT_ERROR, data=refusal, namespace=namespace).encode()
-        self._engine.send_packet(client.session.sid, engine.message(text))
+        sent = StrictPacket(packet.CONNECT_ERROR, data=refusal, namespace=namespace).encode()
+        self._engine.send_packet(client.session.sid, engine.message(sent))
 
     def _disconnect(self, engine_sid: str, reason: str) -> None:
-        client = self._clients.get(engine_sid)
-        if client:
+        if client := self._clients.get(engine_sid):
             self._remove(client)
             with client.lock:
                 self._library_handlers["disconnect"](engine_sid, reason)
@@ -187,15 +186,13 @@ class SocketIOHandlers:
 
     def _subscribe(self, sid: str) -> None:
         """Subscribe a client that has received its CONNECT packet."""
-        client = self._client(sid)
-        if client:
+        if client := self._client(sid):
             self._server.enter_room(sid, ROOM)
             hub.subscribe(self._app, client, client.board_ids)
 
     def _unsubscribe(self, sid: str, reason: str = "") -> None:
         """Unsubscribe a disconnected client, which has seconds to close the transport as well."""
-        client = self._client(sid)
-        if client:
+        if client := self._client(sid):
             self._connections.leave(client)
             services(self._app).subscribers.remove(client)
 

@@ -6,19 +6,16 @@ from typing import Any
 from ...errors import ScoreboardError
 from ...http.json import dumps
 
-_MISMATCH = ScoreboardError(
-    "This session uses a WebSocket and takes no polling requests.", "transport_mismatch"
-)
+_TRANSPORT = ScoreboardError("The transport must be polling or websocket.", "unknown_transport")
+_USE_VERSION_4 = "Use version 4 of Engine.IO (EIO=4), as Socket.IO clients since version 3 do."
+_NO_POLLING = "This session uses a WebSocket and takes no polling requests."
+_MISMATCH = ScoreboardError(_NO_POLLING, "transport_mismatch")
+_PROTOCOL = ScoreboardError(_USE_VERSION_4, "unsupported_protocol")
 _ENDED = ScoreboardError("This session has ended: connect again.", "session_ended")
 # By the start of the library's error message.
 _REFUSALS = {
-    "Invalid transport": ScoreboardError(
-        "The transport must be polling or websocket.", "unknown_transport"
-    ),
-    "The client is using an unsupported version": ScoreboardError(
-        "Use version 4 of Engine.IO (EIO=4), as Socket.IO clients since version 3 do.",
-        "unsupported_protocol",
-    ),
+    "Invalid transport": _TRANSPORT,
+    "The client is using an unsupported version": _PROTOCOL,
     "Not connected": _MISMATCH,
     "Unexpected HTTP request": _MISMATCH,
     "Invalid session": _ENDED,
@@ -47,8 +44,5 @@ def method_not_allowed() -> dict[str, Any]:
 def refusal(error: ScoreboardError, **own_headers: str) -> dict[str, Any]:
     """Return an error in the response format of Engine.IO."""
     headers = {"Content-Type": "application/json", **error.headers(), **own_headers}
-    return {
-        "status": f"{error.status} {HTTPStatus(error.status).phrase}",
-        "headers": list(headers.items()),
-        "response": dumps(error.body()),
-    }
+    status = f"{error.status} {HTTPStatus(error.status).phrase}"
+    return {"status": status, "headers": list(headers.items()), "response": dumps(error.body())}

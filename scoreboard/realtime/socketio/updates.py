@@ -35,8 +35,7 @@ def _acknowledge(app: Flask, client: Any, event: StrictPacket) -> None:
         response = _submit(app, client, event.data[1] if len(event.data) > 1 else None)
         client.was_refused |= response["status"] != 200
         if event.id is not None:
-            text = dumps([response]).decode()
-            client.session.send(engine.message(f"3{event.id}{text}"))
+            client.session.send(engine.message(f"3{event.id}{dumps([response]).decode()}"))
     finally:
         client.update_slots.release()
 

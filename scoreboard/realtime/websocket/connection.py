@@ -34,11 +34,9 @@ FRAMES_PER_YIELD = 16
 CLOSE_TIMEOUT = 5
 MAX_DISCARDED_BYTES = 256 * 1024
 
+# Close codes: ours, and those of RFC 6455, section 7.4.1.
 SLOW = 4408
-TOO_BIG = 1009
-PROTOCOL_ERROR = 1002
-POLICY_VIOLATION = 1008
-INTERNAL_ERROR = 1011
+PROTOCOL_ERROR, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR = 1002, 1008, 1009, 1011
 
 
 def text_frame(text: str) -> bytes:
@@ -246,13 +244,9 @@ def is_handshake(environ: WSGIEnvironment) -> bool:
     """Whether the request is a WebSocket handshake as RFC 6455 defines it."""
     options = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
-    return (
-        "upgrade" in options
-        and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
-        and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == "13"
-        and bool(key)
-        and key.isascii()
-    )
+    is_upgrade = "upgrade" in options and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+    has_key = bool(key) and key.isascii()
+    return is_upgrade and has_key and environ.get("HTTP_SEC_WEBSOCKET_VERSION") == "13"
 
 
 def serve(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -53,21 +54,15 @@ class WebSocketMiddleware:
             services(self._app).origins.require(environ)
             connections.open(connection)
             connections.admit(connection, caller, token)
-            return serve(
-                environ,
-                lambda opened: self._start(opened, connection, board_ids),
-                MAX_MESSAGE_SIZE,
-                subprotocol,
-            )
+            start = partial(self._start, connection, board_ids)
+            return serve(environ, start, MAX_MESSAGE_SIZE, subprotocol)
         except ConnectionError:
             raise  # signals the end of the WebSocket to the server of `flask run`
         except Exception as error:
             connections.drop(connection)
             return refuse(translate(error), start_response)
 
-    def _socket_io(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def _socket_io(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Pass a request to Engine.IO, except those to which it would respond incorrectly."""
         ended = ScoreboardError("This session has ended: connect again.", "session_ended")
         query = parse_qs(environ.get("QUERY_STRING", ""))
@@ -81,15 +76,15 @@ class WebSocketMiddleware:
             if is_get and names_websocket and not is_handshake(environ):
                 # Engine.IO would treat it as polling, and respond to it without a status.
                 raise UpgradeRequired
-            return self._inner(environ, start_response)
+            return self._inner(environ, start)
         except ScoreboardError as error:
-            return refuse(error, start_response)
+            return refuse(error, start)
         except KeyError:
             # Engine.IO raises this for a session that ended while the request arrived.
-            return refuse(ended, start_response)
+            return refuse(ended, start)
 
     def _start(
-        self, opened: WebSocket, connection: LiveConnection, board_ids: list[str] | None
+        self, connection: LiveConnection, board_ids: list[str] | None, opened: WebSocket
     ) -> None:
         """Subscribe the client until the connection ends. Blocks while the feed reads."""
 
@@ -119,9 +114,8 @@ def _token() -> tuple[str, str | None]:
 
     The token is in the query, the Authorization header, or the second subprotocol.
     """
-    offered = [
-        part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-    ]
+    protocols = request.headers.get("Sec-WebSocket-Protocol", "")
+    offered = [part.strip() for part in protocols.split(",")]
     token = parse_qs(request.query_string.decode("latin-1")).get("token", [""])[0]
     token = token or bearer_token() or ""
     if not token and len(offered) > 1 and offered[0] == SUBPROTOCOL:
