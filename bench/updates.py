@@ -12,11 +12,13 @@ class Updates:
 
     With a thousand players, about 2 % change the top 10. The lowest `BITS` bits of a value are the
     number of the update, which identifies it in a push and in the database. All have the same
-    timestamp, for which the later arrival wins, so each is applied in any order.
+    timestamp, for which the later arrival wins, so each is applied in any order. With a board, the
+    updates name it.
     """
 
-    def __init__(self, players):
+    def __init__(self, players, board=None):
         self._players = players
+        self._fields = {"board": board} if board else {}
         self._random = random.Random(4)
         self._timestamp = (datetime.now(UTC) - timedelta(days=1)).isoformat()
         self.created = 0  # also the number of the next update
@@ -33,7 +35,7 @@ class Updates:
         value = self._random.randrange(1_000_000) << BITS | self.created
         self.created += 1
         update = {"user_id": player, "score_value": value, "timestamp": self._timestamp}
-        return json.dumps(update).encode()
+        return json.dumps(update | self._fields).encode()
 
 
 def number_of(value):

@@ -278,5 +278,12 @@ def standing_order() -> tuple[ColumnElement[Any], ...]:
     return Standing.rank_key.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
 
 
-# Contains every column that a board shows, so that reads never touch the table.
-Index("standings_in_order", Standing.board_id, Standing.season, Standing.hidden, *standing_order())
+# Contains every column that a board shows, so that reads never touch the table. It has no hidden
+# standings, so that Postgres, which underestimates a season that is new since its last statistics,
+# cannot use it to find the standings of single users, and read the whole season.
+Index(
+    "standings_in_order",
+    *(Standing.board_id, Standing.season, *standing_order(), Standing.hidden),
+    sqlite_where=Standing.hidden.is_(False),
+    postgresql_where=Standing.hidden.is_(False),
+)

@@ -8,16 +8,16 @@ FOLDER has `client-*.jsonl` and `subscribers.jsonl`. Exits with 1 if there are p
 import argparse
 import json
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from .history import board, boards, fold, read_history
+from .history import counts, fold, read_history, shown
 
-Key = tuple[str, str]  # user id, and identity of the update
+Key = tuple[str, str, str]  # ledger, user id, and identity of the update
 
 
 @dataclass
@@ -50,21 +50,23 @@ class Submission:
         is_refused = any(status in (400, 401, 429) for status, _ in self.responses)
         if row and is_refused and not receipts:
             yield "was refused but is recorded"
-        if row and any(receipt != _receipt_of(row) for receipt in receipts):
-            yield f"has a wrong receipt: {receipts}, recorded: {_receipt_of(row)}"
+        names_board = "board" in self.update
+        if row and any(receipt != _receipt_of(row, names_board) for receipt in receipts):
+            yield f"has a wrong receipt: {receipts}, recorded: {_receipt_of(row, names_board)}"
         if row and row.submitted_by != self.submitted_by:
             yield f"is recorded with the submitter {row.submitted_by}"
 
 
-def _receipt_of(row):
+def _receipt_of(row, names_board):
     """Return the receipt of a row, as the API defines it."""
-    return {
+    receipt = {
         "user_id": row.user_id,
         "score": row.score,
         "score_id": row.score_id,
         "created_at": row.created_at.isoformat().replace("+00:00", "Z"),
         "applied": row.applied,
     }
+    return receipt | ({"board": row.board_id, "season": row.season} if names_board else {})
 
 
 def read_submissions(logs):
@@ -82,9 +84,10 @@ def read_submissions(logs):
 
 
 def _key(update):
-    """Return user id and identity: the nonce or, without one, timestamp and value."""
+    """Return ledger, user id and identity: the nonce or, without one, timestamp and value."""
     timestamp = datetime.fromisoformat(update["timestamp"]).astimezone(UTC)
-    return update["user_id"], update.get("nonce") or f"{timestamp} {update['score_value']}"
+    identity = update.get("nonce") or f"{timestamp} {update['score_value']}"
+    return update.get("board", "main"), update["user_id"], identity
 
 
 def check_updates(submissions, history):
@@ -93,7 +96,8 @@ def check_updates(submissions, history):
     rows = {}
     for row in history.rows:
         without_nonce = f"{row.achieved_at} {int(row.score_value)}"
-        key = row.user_id, row.identity if row.identity in nonces else without_nonce
+        identity = row.identity if row.identity in nonces else without_nonce
+        key = row.board_id, row.user_id, identity
         if key in rows:
             yield f"{key} is recorded twice"
         if key not in submissions:
@@ -104,79 +108,181 @@ def check_updates(submissions, history):
             yield f"{key} {problem}"
 
 
-def check_standings(history, policy):
-    """Yield rows and standings that differ from the policy's result for the history."""
-    standings = {}
-    for row, applied, standings in fold(history.rows, policy):
-        score = standings[row.user_id].score
-        if (row.score, row.applied) != (score, applied):
-            yield f"score {row.score_id}: expected {score}, applied {applied}; recorded {row}"
-    for user in standings.keys() | history.standings.keys():
-        expected, recorded = standings.get(user), history.standings.get(user)
-        if expected != recorded:
-            yield f"standing of {user}: expected {expected}, recorded {recorded}"
-    for earlier, later in pairwise(history.rows):
-        if earlier.created_at >= later.created_at:
-            yield f"score {later.score_id} is not later than {earlier.score_id}, committed before"
+def check_standings(history):
+    """Yield rows and standings that differ from the results of the boards' policies and seasons."""
+    expected = {}
+    for board_id, board in history.boards.items():
+        for row, season, applied, standings in fold(history.rows, board):
+            expected[board_id, season] = standings
+            score = standings[row.user_id].score
+            right, found = [season, score], row.derived.get(board_id)
+            if board_id == row.board_id:
+                right, found = [season, score, applied], [row.season, row.score, row.applied]
+            if right != found:
+                yield f"score {row.score_id} on {board_id}: expected {right}, recorded {row}"
+    for row in history.rows:
+        boards = (board for board in history.boards.values() if counts(board, row))
+        if {row.board_id, *row.derived} != {board.board_id for board in boards}:
+            yield f"score {row.score_id} counts on other boards than {[*row.derived]}"
+    for season in expected.keys() | history.standings.keys():
+        right, found = expected.get(season, {}), history.standings.get(season, {})
+        for user in right.keys() | found.keys():
+            if right.get(user) != found.get(user):
+                yield (
+                    f"standing of {user} in {season}: expected {right.get(user)}, "
+                    f"recorded {found.get(user)}"
+                )
+    for board_id in history.boards:
+        for earlier, later in pairwise(row for row in history.rows if row.board_id == board_id):
+            if earlier.created_at >= later.created_at:
+                yield f"score {later.score_id} is not later than {earlier.score_id}, before it"
 
 
-def check_subscribers(connections, history, policy):
-    """Yield connections whose messages are not a gapless part of the history, in order."""
-    expected_boards = boards(history.rows, policy)
-    expected_updates = [(row.user_id, row.score) for row in history.rows]
-    positions = defaultdict(list)
-    for position, update in enumerate(expected_updates):
-        positions[update].append(position)
-    for number, connection in enumerate(connections):
-        messages = connection["messages"]
-        received = [_update(each) for each in messages if each["type"] == "score_update"]
-        starts = positions[received[0]] if received else range(len(expected_boards))
-        problems = [
-            _compare(messages, expected_updates, expected_boards, start, connection["open"])
-            for start in starts
+class Views:
+    """What clients see of each board in the course of a history.
+
+    A client that names no board sees `main` without seasons, and users without names.
+    """
+
+    def __init__(self, history):
+        self._names = history.names
+        self.shown = {board_id: shown(history, board_id) for board_id in history.boards}
+
+    def streams(self, connection):
+        """Yield each board of a connection, whether it is named, and the messages of the board."""
+        messages, boards = connection["messages"], connection["boards"]
+        if boards is None:
+            yield "main", False, messages
+        for board_id in boards or ():
+            yield board_id, True, [each for each in messages if each.get("board") == board_id]
+
+    def update(self, board_id, position, named):
+        """Return the data of the update after this number of others, with its season; or None."""
+        updates = self.shown[board_id].updates
+        if position >= len(updates):
+            return None
+        season, user, score = updates[position]
+        data = {"user_id": user, "new_score": score}
+        return season if named else None, data | ({"username": self._names[user]} if named else {})
+
+    def lists(self, board_id, position, named):
+        """Return the lists that may be shown after this number of updates, by season, in order.
+
+        After the season of the last one, others may have begun without an update.
+        """
+        view = self.shown[board_id]
+        season, lines = view.states[position]
+        last = view.updates[position][0] if position < len(view.updates) else view.season
+        return {
+            number: self._lines(lines if number == season else [], named)
+            for number in range(season, last + 1)
+        }
+
+    def end(self, board_id, named):
+        """Return the last season, None if no board is named, and its list."""
+        season, lines = self.lists(board_id, len(self.shown[board_id].updates), named).popitem()
+        return season if named else None, lines
+
+    def _lines(self, pairs, named):
+        if not named:
+            return [{"user_id": user, "score": score} for user, score in pairs]
+        scores = [score for _, score in pairs]
+        return [
+            {
+                "user_id": user,
+                "username": self._names[user],
+                "score": score,
+                "rank": scores.index(score) + 1,
+            }
+            for user, score in pairs
         ]
-        if all(problems):  # also if the first update is not in the history at all
-            problem = problems[-1] if problems else f"received the invented update {received[0]}"
-            yield f"connection {number} of {len(connections)} {problem}"
 
-
-def is_up_to_date(messages, history):
-    """Whether these messages end with the last update, if they have any, and the current board."""
-    updates = [_update(each) for each in messages if each["type"] == "score_update"]
-    top10s = [each["data"] for each in messages if each["type"] == "top_10_update"]
-    last = history.rows[-1]
-    return (not updates or updates[-1] == (last.user_id, last.score)) and (
-        bool(top10s) and top10s[-1]["top_10_scores"] == board(history.standings)
-    )
+    def is_up_to_date(self, connection):
+        """Whether the messages of each board end with its last update, if any, and its list."""
+        for board_id, named, messages in self.streams(connection):
+            lists = [each for each in messages if each["type"] == "top_10_update"]
+            updates = [_update(each) for each in messages if each["type"] == "score_update"]
+            last = self.update(board_id, len(self.shown[board_id].updates) - 1, named)
+            if not lists or _list(lists[-1]) != self.end(board_id, named):
+                return False
+            if updates and updates[-1] != last:
+                return False
+        return True
 
 
 def _update(message):
-    return message["data"]["user_id"], message["data"]["new_score"]
+    return message.get("season"), message["data"]
 
 
-def _compare(messages, expected_updates, expected_boards, position, is_open):
-    """Return the problem with the messages of a connection opened after `position` updates."""
-    current = None
+def _list(message):
+    return message.get("season"), message["data"]["top_10_scores"]
+
+
+def check_subscribers(connections, history):
+    """Yield connections whose messages are not a gapless part of the history, in order."""
+    views = Views(history)
+    for number, connection in enumerate(connections):
+        name = f"connection {number} of {len(connections)}"
+        known = connection["boards"] or [None]
+        if strange := {each.get("board") for each in connection["messages"]} - {*known}:
+            yield f"{name} received messages of {strange}"
+        for board_id, named, messages in views.streams(connection):
+            problem = _stream_problem(views, board_id, named, messages, connection["open"])
+            if problem:
+                yield f"{name} {problem} ({board_id})"
+
+
+def _stream_problem(views, board_id, named, messages, is_open):
+    count = len(views.shown[board_id].updates)
+    received = [_update(each) for each in messages if each["type"] == "score_update"]
+    starts = [
+        position
+        for position in range(count + 1)
+        if not received or views.update(board_id, position, named) == received[0]
+    ]
+    problem = f"received the invented update {received[0]}" if received else None
+    for start in starts:
+        problem = _compare(views, board_id, named, messages, start, is_open)
+        if not problem:
+            return None
+    return problem
+
+
+def _compare(views, board_id, named, messages, position, is_open):
+    """Return the problem with the messages of a board watched after `position` updates."""
+    season, current, is_new = None, None, False
     for number, message in enumerate(messages):
-        if message["type"] == "score_update":
-            if number == 0:
-                return "received an update before any board"
-            expected = expected_updates[position : position + 1]
-            if expected != [_update(message)]:
+        kind = message["type"]
+        if number == 0 and kind != "top_10_update":
+            return f"received a {kind} before any board"
+        if is_new and (kind != "top_10_update" or message["data"]["top_10_scores"]):
+            return f"message {number} is not the empty list of the new season {season}"
+        is_new = False
+        if kind == "score_update":
+            expected = views.update(board_id, position, named)
+            if expected != _update(message):
                 return f"message {number} is {_update(message)}, not {expected}"
             position += 1
+        elif kind == "board_update":
+            is_new = message["season"] != season
+            if message["season"] < season:
+                return f"message {number} goes back from season {season}"
+            season = message["season"]
         else:
-            received = message["data"]["top_10_scores"]
+            received = _list(message)
             if received == current:
                 return f"message {number} repeats an unchanged board"
-            if received != expected_boards[position]:
+            allowed = views.lists(board_id, position, named)
+            if received[1] not in ([allowed.get(received[0])] if named else allowed.values()):
                 return f"message {number} is another board than the one after {position} updates"
-            current = received
-    if is_open and (position, current) != (len(expected_updates), expected_boards[-1]):
-        return (
-            f"is open and received {position} of {len(expected_updates)} updates, "
-            "or not the current board"
-        )
+            if named and season not in (None, received[0]):
+                return f"message {number} is of season {received[0]}, before it was announced"
+            season, current = received[0], received
+    if is_open:
+        end = views.end(board_id, named)
+        count = len(views.shown[board_id].updates)
+        if (position, current) != (count, end):
+            return f"is open and received {position} of {count} updates, or not the current board"
     return None
 
 
@@ -201,13 +307,13 @@ def report(problems, counts):
 def check(folder, database, policy):
     """Return the problems, and the numbers of checked items by kind."""
     submissions = read_submissions(sorted(folder.glob("client-*.jsonl")))
-    history = read_history(database)
+    history = read_history(database, policy)
     log = folder / "subscribers.jsonl"
     connections = [json.loads(line) for line in log.read_text().splitlines()]
     problems = [
         *check_updates(submissions, history),
-        *check_standings(history, policy),
-        *check_subscribers(connections, history, policy),
+        *check_standings(history),
+        *check_subscribers(connections, history),
     ]
     statuses = Counter(status for each in submissions.values() for status, _ in each.responses)
     return problems, {
@@ -216,7 +322,8 @@ def check(folder, database, policy):
         "responses of 200": statuses[200],
         "repeats and refusals": sum(statuses[status] for status in (400, 401, 429)),
         "rows": len(history.rows),
-        "users": len(history.standings),
+        "seasons": sum(len(board.seasons) for board in history.boards.values()),
+        "standings": sum(map(len, history.standings.values())),
         "connections of subscribers": len(connections),
         "messages received": sum(len(each["messages"]) for each in connections),
     }

@@ -1,16 +1,23 @@
 """Kill server processes repeatedly under load; check that no update is lost or recorded twice.
 
+Three ledgers take updates, most of which also count on derived boards, while seasons end.
+
 python -m stress.kills --database postgres --processes 3 --kills 20
 """
 
 import argparse
+import contextlib
 import json
 import random
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import requests
 
 from tests.support import databases
 from tests.support.backing_services import RedisServer
@@ -24,6 +31,56 @@ from .workload import Workload
 PLAYERS = 30
 # Range of the random number of acknowledged updates between two kills.
 UPDATES_BETWEEN_KILLS = (5, 60)
+LEDGERS = {"runs": {"policy": "best", "order": "asc"}, "clan": {"policy": "latest"}}
+DERIVED = {
+    "day": {"source": "main", "policy": "best"},  # its seasons also end by the clock
+    "sum": {"source": "main", "policy": "total"},
+    "low": {"source": "runs", "policy": "best", "order": "asc", "max_score": 5 * 10**11},
+    "last": {"source": "runs", "policy": "latest"},
+}
+BOARDS = ["main", *LEDGERS, *DERIVED]
+UPDATED = [None, None, "main", *LEDGERS]  # None is `main` without a name
+
+
+class Seasons:
+    """Creates the boards, and then ends seasons until stopped, in a thread."""
+
+    def __init__(self, urls, token, rng):
+        self._urls, self._rng = urls, rng
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._stop = threading.Event()
+        self.ended = 0
+        for board_id, fields in (LEDGERS | DERIVED).items():
+            body = {"board_id": board_id, "title": board_id, **fields}
+            self._send("POST", "", body).raise_for_status()
+        self._thread = threading.Thread(target=self._run)
+
+    def start(self):
+        self._thread.start()
+
+    def _run(self):
+        minute = None
+        while not self._stop.wait(self._rng.random()):
+            next_minute = f"{datetime.now(UTC) + timedelta(minutes=1):%H:%M}"
+            with contextlib.suppress(requests.RequestException):
+                if next_minute != minute:
+                    self._set_reset({"every": "day", "at": next_minute, "time_zone": "UTC"})
+                    minute = next_minute
+                response = self._send("POST", f"/{self._rng.choice(BOARDS)}/seasons")
+                self.ended += response.status_code == 201
+
+    def _set_reset(self, reset):
+        self._send("PATCH", "/day", {"reset": reset}).raise_for_status()
+
+    def _send(self, method, path, body=None):
+        url = f"{self._rng.choice(self._urls)}/api/admin/boards{path}"
+        return requests.request(method, url, json=body, headers=self._headers, timeout=10)
+
+    def stop(self):
+        """End no more seasons: neither here nor by the clock. The servers must be running."""
+        self._stop.set()
+        self._thread.join(60)
+        self._set_reset(None)
 
 
 def run(folder, database, processes, kills, policy, seed):
@@ -44,10 +101,14 @@ def run(folder, database, processes, kills, policy, seed):
         token = servers[0].flask("users", "token", "Scorer", "--minutes", "120").strip()
         players = json.loads(servers[0].flask("users", "seed", str(PLAYERS)))
         urls = [server.url for server in servers]
-        subscribers = Subscribers(urls, token, seed)
+        admin = servers[0].user("Organizer", "admin")
+        seasons = Seasons(urls, admin.token, random.Random(f"{seed}-seasons"))
+        subscribers = Subscribers(urls, token, BOARDS, seed)
         stack.callback(subscribers.stop)
-        workload = Workload(urls, SignedInUser(user_id, token), players, folder, seed)
+        workload = Workload(urls, SignedInUser(user_id, token), players, UPDATED, folder, seed)
         stack.callback(workload.stop)
+        seasons.start()
+        stack.callback(seasons.stop)
         for _ in range(kills):
             workload.wait_for_more(rng.randint(*UPDATES_BETWEEN_KILLS))
             killed = servers if rng.random() < 0.2 else [rng.choice(servers)]
@@ -56,9 +117,10 @@ def run(folder, database, processes, kills, policy, seed):
             for server in killed:
                 server.start()
         workload.wait_for_more(20)
+        seasons.stop()
         workload.stop()
-        history = read_history(url)
-        subscribers.settle(lambda messages: checker.is_up_to_date(messages, history))
+        views = checker.Views(read_history(url, policy))
+        subscribers.settle(views.is_up_to_date)
         subscribers.stop()
         subscribers.write_log(folder / "subscribers.jsonl")
     problems, counts = checker.check(folder, url, policy)
@@ -68,6 +130,7 @@ def run(folder, database, processes, kills, policy, seed):
     return problems, {
         **counts,
         "lost responses": workload.count("lost"),
+        "seasons ended by hand": seasons.ended,
         "kills": kills,
         "seconds": seconds,
     }

@@ -1,6 +1,7 @@
 """Subscribers that connect, disconnect and stall at random, and log the messages they receive."""
 
 import contextlib
+import itertools
 import json
 import random
 import socket
@@ -28,11 +29,11 @@ def reset(connection):
 
 
 class PlainConnection:
-    """A plain WebSocket that reads only during `read`."""
+    """A plain WebSocket that reads only during `read`. None for `boards` names no board."""
 
-    def __init__(self, url, token):
+    def __init__(self, url, token, boards=None):
         self._socket = websocket.create_connection(
-            url.replace("http", "ws", 1) + PATH,
+            url.replace("http", "ws", 1) + PATH + (f"?board={','.join(boards)}" if boards else ""),
             timeout=TIMEOUT,
             header=[f"Authorization: Bearer {token}"],
             # A small buffer, so that the server soon detects a subscriber that does not read.
@@ -65,11 +66,16 @@ class PlainConnection:
 
 
 class SocketIoConnection:
-    """A Socket.IO connection; its library always reads."""
+    """A Socket.IO connection; its library always reads. It names boards at once or later."""
 
-    def __init__(self, url, token, transports=("websocket",)):
-        self._client = SocketIoClient(url, token, list(transports))
+    def __init__(self, url, token, boards=None, transports=("websocket",)):
+        later = boards if boards and random.random() < 0.5 else []
+        self._client = SocketIoClient(url, token, list(transports), [] if later else boards)
         self.messages, self.close = [], self._client.close
+        for board in later:
+            response = self._client.call("subscribe", {"board": board})
+            if response["status"] != 200:
+                raise ConnectionError(f"a subscription returned {response}")
 
     @property
     def is_closed(self):
@@ -93,8 +99,8 @@ KINDS = (
 class Subscriber:
     """Opens one connection after another, and keeps the messages of each in `finished`."""
 
-    def __init__(self, kind, urls, token, seed):
-        self._kind, self._urls, self._token = kind, urls, token
+    def __init__(self, kind, urls, token, boards, seed):
+        self._kind, self._urls, self._token, self._boards = kind, urls, token, boards
         self._random = random.Random(seed)
         self._connection = None
         self.finished = []
@@ -104,7 +110,8 @@ class Subscriber:
         while not stop.is_set():
             if self._connection is None:
                 try:
-                    self._connection = self._kind(self._random.choice(self._urls), self._token)
+                    url = self._random.choice(self._urls)
+                    self._connection = self._kind(url, self._token, self._boards)
                 except CONNECTION_ERRORS:
                     stop.wait(0.1)
                 continue
@@ -118,9 +125,13 @@ class Subscriber:
             if self._connection.is_closed:
                 self._disconnect()
 
-    def current(self):
-        """Return the messages of the open connection."""
-        return list(self._connection.messages) if self._connection else []
+    def connections(self):
+        """Return what the log contains of each connection, the open one last."""
+        all_messages = [*self.finished, list(self._connection.messages) if self._connection else []]
+        return [
+            {"open": number == len(self.finished), "boards": self._boards, "messages": messages}
+            for number, messages in enumerate(all_messages)
+        ]
 
     def _disconnect(self):
         connection, self._connection = self._connection, None
@@ -130,12 +141,15 @@ class Subscriber:
 
 
 class Subscribers:
-    """One subscriber per entry of `KINDS` on the servers at these URLs; they start at once."""
+    """Subscribers of the servers at these URLs; they start at once.
 
-    def __init__(self, urls, token, seed):
+    One of each kind names no board, and one names these boards.
+    """
+
+    def __init__(self, urls, token, boards, seed):
         self._all = [
-            Subscriber(kind, urls, token, f"{seed}-subscriber-{number}")
-            for number, kind in enumerate(KINDS)
+            Subscriber(kind, urls, token, named, f"{seed}-subscriber-{number}")
+            for number, (named, kind) in enumerate(itertools.product((None, boards), KINDS))
         ]
         self._settling, self._stop = threading.Event(), threading.Event()
         self._threads = [
@@ -150,17 +164,15 @@ class Subscribers:
         self._settling.set()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if all(is_up_to_date(each.current()) for each in self._all):
+            if all(is_up_to_date(each.connections()[-1]) for each in self._all):
                 return
             time.sleep(0.05)
 
     def write_log(self, path):
-        """Write the messages of each connection, open ones last."""
-        connections = [(False, messages) for each in self._all for messages in each.finished]
-        connections += [(True, each.current()) for each in self._all]
+        """Write the messages of each connection."""
         with path.open("w") as log:
-            for is_open, messages in connections:
-                log.write(json.dumps({"open": is_open, "messages": messages}) + "\n")
+            for connection in itertools.chain(*(each.connections() for each in self._all)):
+                log.write(json.dumps(connection) + "\n")
 
     def stop(self):
         """Stop the subscribers. Blocks until their threads have ended."""

@@ -111,13 +111,14 @@ class EventTransport:
 class Client:
     """A client that sends one request after another over one transport, with retries.
 
-    `started` is shared by all clients. Each update is added before it is sent, so that another
-    client may send it at the same time.
+    Updates go to random ones of `boards`; None is `main` without a name. `started` is shared by all
+    clients. Each update is added before it is sent, so that another client may send it at the same
+    time.
     """
 
-    def __init__(self, transport, urls, token, players, log, started):
+    def __init__(self, transport, urls, token, players, boards, log, started):
         self._transport, self._urls, self._token, self._players = transport, urls, token, players
-        self.log, self._started = log, started
+        self._boards, self.log, self._started = boards, log, started
         self._connection = None
 
     def run(self, stop, seed):
@@ -143,6 +144,8 @@ class Client:
         }
         if self._random.random() < 0.5:
             update["nonce"] = uuid.UUID(int=self._random.getrandbits(128)).hex
+        if board := self._random.choice(self._boards):
+            update["board"] = board
         if dice > 0.97:
             update["score_value"] = "not a number"
         else:
@@ -192,11 +195,11 @@ class Workload:
 
     TRANSPORTS = (HttpTransport, HttpTransport, EventTransport, EventTransport, BatchTransport)
 
-    def __init__(self, urls, scorer, players, folder, seed):
+    def __init__(self, urls, scorer, players, boards, folder, seed):
         self._stop, self._clients, self._threads, started = threading.Event(), [], [], []
         for number, transport in enumerate(self.TRANSPORTS):
             log = Log(folder / f"client-{number}.jsonl", scorer.user_id)
-            client = Client(transport, urls, scorer.token, players, log, started)
+            client = Client(transport, urls, scorer.token, players, boards, log, started)
             thread = threading.Thread(target=client.run, args=(self._stop, f"{seed}-{number}"))
             self._clients.append(client)
             self._threads.append(thread)

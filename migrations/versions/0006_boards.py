@@ -14,8 +14,9 @@ BOARD_ID = sa.String(32)
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 IN_RANGE = f"{{}} BETWEEN {-(2**53)} AND {2**53}"
 OLD_ORDER = ["hidden", sa.text("score DESC"), sa.text("reached_at ASC"), sa.text("user_id ASC")]
-NEW_ORDER = ["board_id", "season", "hidden", sa.text("rank_key DESC"), *OLD_ORDER[2:]]
+NEW_ORDER = ["board_id", "season", sa.text("rank_key DESC"), *OLD_ORDER[2:], "hidden"]
 STANDING = ["user_id", "remainder", "reached_at", "achieved_at", "score_id", "hidden"]
+VERSION = ["version", "stamp", "clock"]
 
 
 def upgrade() -> None:
@@ -38,7 +39,9 @@ def upgrade() -> None:
         op.add_column("standings", _first_season())
         op.drop_constraint("standings_pkey", "standings")
         op.create_primary_key("standings_pkey", "standings", ["user_id", "board_id", "season"])
-    op.create_index("standings_in_order", "standings", NEW_ORDER)
+    visible = sa.column("hidden").is_(False)
+    where = {"sqlite_where": visible, "postgresql_where": visible}
+    op.create_index("standings_in_order", "standings", NEW_ORDER, **where)
 
 
 def downgrade() -> None:
@@ -47,6 +50,10 @@ def downgrade() -> None:
     op.execute(
         "DELETE FROM standings WHERE board_id <> 'main'"
         " OR season <> (SELECT season FROM board_versions WHERE board_id = 'main')"
+    )
+    op.execute(
+        "UPDATE standings SET rank_key = -rank_key"
+        " WHERE (SELECT \"order\" FROM boards WHERE board_id = 'main') = 'asc'"
     )
     if op.get_context().dialect.name == "sqlite":
         _copy_standings("rank_key", "score", [])
@@ -66,17 +73,16 @@ def downgrade() -> None:
     op.create_index("score_identity", "scores", identity, unique=True)
     op.create_index("scores_by_version", "scores", ["version"])
     op.create_index("scores_of_user", "scores", ["user_id", "score_id"])
-    op.create_table(
+    board_version = op.create_table(
         "board_version",
         sa.Column("only", sa.Boolean(), primary_key=True),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("stamp", sa.String(16), nullable=False, server_default=""),
         sa.Column("clock", sa.BigInteger(), nullable=False, server_default="0"),
     )
-    op.execute(
-        'INSERT INTO board_version ("only", version, stamp, clock)'
-        " SELECT true, version, stamp, clock FROM board_versions WHERE board_id = 'main'"
-    )
+    new = sa.table("board_versions", *(sa.column(name) for name in ["board_id", *VERSION]))
+    row = sa.select(sa.true(), *(new.c[name] for name in VERSION)).where(new.c.board_id == "main")
+    op.execute(board_version.insert().from_select(["only", *VERSION], row))
     for table in ("board_versions", "seasons", "boards"):
         op.drop_table(table)
 
@@ -126,11 +132,15 @@ def _create_boards() -> None:
     main = {"board_id": "main", "title": "Scoreboard", "created_at": now, "state": "open"}
     rules = {"policy": "latest", "order": "desc", "format": "number", "submit": "player"}
     op.bulk_insert(boards, [{**main, **rules, "public": True}])
-    first = {"board_id": "main", "number": 1, "starts_at": now, "after_score_id": 0}
+    scores = sa.table("scores", sa.column("score_id"), sa.column("created_at", MOMENT))
+    oldest = sa.select(scores.c.created_at).order_by(scores.c.score_id).limit(1)
+    starts_at = op.get_bind().execute(oldest).scalar() or now
+    first = {"board_id": "main", "number": 1, "starts_at": starts_at, "after_score_id": 0}
     op.bulk_insert(seasons, [first])
-    zero = sa.literal(0)
-    old = sa.table("board_version", *(sa.column(name) for name in ("version", "stamp", "clock")))
-    row = sa.select(sa.literal("main"), old.c.version, old.c.stamp, old.c.clock, zero, zero + 1)
+    old = sa.table("board_version", *(sa.column(name) for name in VERSION))
+    row = sa.select(
+        sa.literal("main"), *(old.c[name] for name in VERSION), *map(sa.literal, (0, 1))
+    )
     op.execute(versions.insert().from_select([c.name for c in versions.c], row))
     op.drop_table("board_version")
 

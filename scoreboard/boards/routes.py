@@ -7,11 +7,17 @@ from flask import Blueprint
 from ..http.documented import Documented
 from ..http.request import bearer_token
 from . import service
-from .schemas import board_object_schema, boards_schema, seasons_schema
+from .schemas import (
+    board_object_schema,
+    board_reference_schema,
+    boards_schema,
+    seasons_schema,
+)
 
 bp = Blueprint("boards", __name__, url_prefix="/api/boards")
 # A token is required only if the board is not public.
 READ: dict[str, Any] = {"needs": "access", "optional": True, "may": ["board:watch"]}
+OF_BOARD: dict[str, Any] = {**READ, "path": board_reference_schema, "errors": ["unknown_board"]}
 
 
 @bp.get("")
@@ -22,14 +28,14 @@ def boards() -> dict[str, Any]:
 
 
 @bp.get("/<board>")
-@Documented({200: board_object_schema}, errors=["unknown_board"], **READ)
+@Documented({200: board_object_schema}, **OF_BOARD)
 def board(board: str) -> dict[str, Any]:
     """Return a board: its rules, its state, its season, and how many users are on it."""
     return service.body(service.readable(board, bearer_token()))
 
 
 @bp.get("/<board>/seasons")
-@Documented({200: seasons_schema}, errors=["unknown_board"], **READ)
+@Documented({200: seasons_schema}, **OF_BOARD)
 def seasons(board: str) -> dict[str, Any]:
     """List the seasons of a board, the newest first."""
     return {"seasons": service.seasons(service.readable(board, bearer_token()))}

@@ -1,7 +1,8 @@
-"""The command line: `flask --app scoreboard users | simulate | replay | doctor`."""
+"""The command line: `flask --app scoreboard users | boards | simulate | replay | doctor`."""
 
 from flask import Flask
 
+from .boards import boards
 from .doctor import doctor
 from .replay import replay
 from .simulate import simulate
@@ -10,5 +11,5 @@ from .users import users
 
 def register(app: Flask) -> None:
     """Add these commands to Flask's command line."""
-    for command in (users, simulate, replay, doctor):
+    for command in (users, boards, simulate, replay, doctor):
         app.cli.add_command(command)

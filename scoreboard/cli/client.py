@@ -6,6 +6,7 @@ import click
 import requests
 
 url_option = click.option("--url", default="http://127.0.0.1:5000", show_default=True)
+board_option = click.option("--board", help="The board to use; `main` if left out.")
 
 
 def post(

@@ -33,8 +33,9 @@ class Row(NamedTuple):
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@client.board_option
 @client.url_option
-def replay(file: Path, url: str) -> None:
+def replay(file: Path, board: str | None, url: str) -> None:
     """Post every row of FILE, a CSV of timestamp,username,score, in file order.
 
     Rows are posted in batches; an error stops the command at the end of its batch.
@@ -51,7 +52,7 @@ def replay(file: Path, url: str) -> None:
     with requests.Session() as session, click.progressbar(length=len(rows)) as progress:
         while rows:
             batch, rows = rows[:BATCH_SIZE], rows[BATCH_SIZE:]
-            updates = [_update(row, user_ids[row.username]) for row in batch]
+            updates = [_update(row, user_ids[row.username], board) for row in batch]
             response = client.post(session, url, "/api/score/batch", token, {"updates": updates})
             limited = _count(batch, response, counts)
             progress.update(len(batch) - len(limited))
@@ -92,8 +93,9 @@ def _account(username: str, role: str) -> accounts.Account:
     return accounts.create(username, f"{digest}@replay.invalid", None, role)
 
 
-def _update(row: Row, user_id: str) -> dict[str, Any]:
-    return {"user_id": user_id, "score_value": row.score, "timestamp": row.timestamp}
+def _update(row: Row, user_id: str, board: str | None) -> dict[str, Any]:
+    update = {"user_id": user_id, "score_value": row.score, "timestamp": row.timestamp}
+    return {**update, "board": board} if board else update
 
 
 def _count(rows: list[Row], response: requests.Response, counts: dict[str, int]) -> list[Row]:

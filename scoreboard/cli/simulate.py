@@ -15,6 +15,8 @@ import requests
 import websocket
 
 from ..auth import tokens
+from ..errors import UnknownBoard
+from ..services import services
 from . import client
 from .seeding import seed_players
 
@@ -25,17 +27,20 @@ THREADS = 16
 @click.option("--players", type=click.IntRange(1, 10_000), default=100, show_default=True)
 @click.option("--rate", type=click.FloatRange(0.1, 5_000), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1, 3_600), default=10, show_default=True)
+@client.board_option
 @client.url_option
-def simulate(players: int, rate: float, seconds: float, url: str) -> None:
+def simulate(players: int, rate: float, seconds: float, board: str | None, url: str) -> None:
     """Simulate a game: PLAYERS new players post RATE scores per second for SECONDS.
 
-    The players are created in this installation's database, which the server at URL must use.
+    The scores are for BOARD or, if that is derived from another board, for its source. The players
+    are created in this installation's database, which the server at URL must use.
     """
+    ledger_id = _ledger_id(board) if board else None
     lifetime = timedelta(seconds=seconds) + timedelta(hours=1)
     user_ids = [player["user_id"] for player in seed_players(players, scores=False)]
     signed_in = [(each, tokens.issue_access(each, "player", lifetime)) for each in user_ids]
-    subscriber = Subscriber(url, signed_in[0][1])
-    results = _play(url, signed_in, rate, max(1, round(rate * seconds)))
+    subscriber = Subscriber(url, signed_in[0][1], board)
+    results = _play(url, signed_in, rate, max(1, round(rate * seconds)), ledger_id)
     for outcome, count in sorted(Counter(outcome for outcome, _ in results).items()):
         click.echo(f"{outcome}: {count}")
     if len(results) > 1:
@@ -44,12 +49,21 @@ def simulate(players: int, rate: float, seconds: float, url: str) -> None:
     click.echo(f"pushes received: {subscriber.stop()}")
 
 
-def _play(
-    url: str, players: list[tuple[str, str]], rate: float, count: int
-) -> list[tuple[str, float]]:
-    """Post `count` scores, `rate` per second, cycling through the players (user id and token).
+def _ledger_id(board: str) -> str:
+    """Return the board that takes the updates of this one. Raises ClickException."""
+    try:
+        return services().boards.get(board).ledger_id
+    except UnknownBoard as error:
+        raise click.ClickException(error.message) from None
 
-    Return the outcome and the milliseconds of each post. Blocks until all have responses.
+
+def _play(
+    url: str, players: list[tuple[str, str]], rate: float, count: int, board: str | None
+) -> list[tuple[str, float]]:
+    """Post `count` scores to the board, `rate` per second, cycling through the players.
+
+    A player is a user id and a token. Return the outcome and the milliseconds of each post. Blocks
+    until all have responses.
     """
     of_thread = threading.local()
 
@@ -58,6 +72,8 @@ def _play(
         user_id, token = players[number % len(players)]
         score, now = secrets.randbelow(10_000), datetime.now(UTC).isoformat()
         update = {"user_id": user_id, "score_value": score, "timestamp": now}
+        if board:
+            update["board"] = board
         started = time.perf_counter()
         response = client.post(session, url, "/api/score/update", token, update)
         milliseconds = (time.perf_counter() - started) * 1000
@@ -75,12 +91,17 @@ def _play(
 
 
 class Subscriber:
-    """Counts the messages of a plain WebSocket. Raises ClickException if it cannot connect."""
+    """Counts the messages of a plain WebSocket that names this board, or none.
 
-    def __init__(self, url: str, token: str) -> None:
+    Raises ClickException if it cannot connect.
+    """
+
+    def __init__(self, url: str, token: str, board: str | None) -> None:
         server = urlsplit(url)
         scheme = "wss" if server.scheme == "https" else "ws"
         address = f"{scheme}://{server.netloc}/ws/scoreboard"
+        if board:
+            address += f"?board={board}"
         headers = [f"Authorization: Bearer {token}"]
         try:
             self._socket = websocket.create_connection(address, header=headers, timeout=30)

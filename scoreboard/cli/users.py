@@ -5,42 +5,22 @@ change within a second and push it.
 """
 
 import json
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import click
-from flask.cli import AppGroup
-from marshmallow import ValidationError
 
 from ..admin import service
 from ..anomalies import flags
 from ..auth import accounts, passwords, schemas, tokens
-from ..errors import ScoreboardError
-from ..http.request import ClientInfo
 from ..observability import audit, logging
 from ..permissions import ROLES
+from .moderation import ModerationGroup, moderator
 from .seeding import seed_players
 
 Action = Callable[[service.Moderator, str], accounts.Account]
 
-
-class UsersGroup(AppGroup):
-    """Reports errors about the input in one line, without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Invoke the command. Raises ClickException for such an error."""
-        try:
-            return super().invoke(ctx)
-        except ValidationError as error:
-            problems = (f"{name}: {' '.join(each)}" for name, each in error.messages_dict.items())
-            raise click.ClickException("; ".join(problems)) from None
-        except ScoreboardError as error:
-            raise click.ClickException(error.message) from None
-
-
-users = UsersGroup(
+users = ModerationGroup(
     "users", help="Create, list and moderate users, mint tokens.", callback=logging.audit_to_stderr
 )
 
@@ -55,7 +35,7 @@ def create(name: str, email: str, role: str, password: str) -> None:
     values = schemas.register_schema.load({"username": name, "email": email, "password": password})
     password_hash = passwords.hash_password(values["password"])
     account = accounts.create(values["username"], values["email"], password_hash, role)
-    client = _moderator().client
+    client = moderator().client
     audit.moderation(client, None, f"create {role}", {"user_id": account.user_id}, reason=None)
     click.echo(account.user_id)
 
@@ -90,7 +70,7 @@ def _add(name: str, act: Action, summary: str) -> None:
     @users.command(name, help=summary)
     @click.argument("name")
     def command(name: str) -> None:
-        act(_moderator(), _named(name).user_id)
+        act(moderator(), _named(name).user_id)
 
 
 _add("hide", service.hide, "Hide the user NAME from the board.")
@@ -105,7 +85,7 @@ _add("end-sessions", service.end_sessions, "Revoke all tokens of the user NAME i
 @click.argument("role", type=click.Choice(list(ROLES)))
 def role(name: str, role: str) -> None:
     """Change the role of the user NAME to ROLE, from its next request on."""
-    service.set_role(_moderator(), _named(name).user_id, {"role": role})
+    service.set_role(moderator(), _named(name).user_id, {"role": role})
 
 
 @users.command()
@@ -113,7 +93,7 @@ def role(name: str, role: str) -> None:
 @click.option("--reason", required=True, help="Why, in 1 to 200 characters.")
 def void(score_id: str, reason: str) -> None:
     """Void the score SCORE_ID."""
-    service.void(_moderator(), score_id, {"reason": reason})
+    service.void(moderator(), score_id, {"reason": reason})
 
 
 @users.command()
@@ -122,10 +102,6 @@ def marks() -> None:
     for flag in flags.newest():
         moment = flag.created_at.isoformat(timespec="seconds")
         click.echo(f"{moment}  {flag.rule:17}  {flag.username}  {flag.detail}")
-
-
-def _moderator() -> service.Moderator:
-    return service.Moderator(None, ClientInfo("command line", "local", uuid.uuid4().hex))
 
 
 def _named(name: str) -> accounts.Account:

@@ -63,14 +63,13 @@ CONFLICTS = ("40001", "40P01")
 MAX_ATTEMPTS = 3
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOW = bindparam("now", type_=BigInteger)
+_NOW, _COUNT = bindparam("now", type_=BigInteger), bindparam("count", type_=BigInteger)
 _NEXT_VERSION = (
     update(BoardVersion)
     .values(
         version=BoardVersion.version + 1,
-        stamp=bindparam("new_stamp"),
-        clock=case((BoardVersion.clock < _NOW, _NOW), else_=BoardVersion.clock)
-        + bindparam("count", type_=BigInteger),
+        stamp=case((_COUNT > 0, bindparam("new_stamp")), else_=BoardVersion.stamp),
+        clock=case((BoardVersion.clock < _NOW, _NOW), else_=BoardVersion.clock) + _COUNT,
     )
     .where(BoardVersion.board_id == bindparam("ledger_id"))
     .returning(BoardVersion.version, BoardVersion.clock, BoardVersion.settings_version)
@@ -347,7 +346,8 @@ def next_version(
 
     Its clock moves on by `count` updates, whose server times are `moments(clock, count)`: later
     than all times of earlier versions, whichever process made them and however its clock has
-    changed. Returns None if there is no such ledger.
+    changed. Updates give the ledger a new stamp; other changes, `store.touch` the boards that they
+    change. Returns None if there is no such ledger.
     """
     parameters = {
         "ledger_id": ledger_id,

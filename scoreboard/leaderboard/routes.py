@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
+from ..boards.schemas import board_reference_schema
 from ..http import request
 from ..http.documented import Documented
 from ..http.responses import conditional_response
@@ -29,7 +30,7 @@ BOARD: dict[str, Any] = {
     "may": ["board:watch"],
     "conditional": True,
 }
-NAMED: dict[str, Any] = {**BOARD, "errors": ["unknown_board"]}
+NAMED: dict[str, Any] = {**BOARD, "path": board_reference_schema, "errors": ["unknown_board"]}
 
 
 @bp.get("/leaderboard")

@@ -1,16 +1,17 @@
 """Read and cache the top 10, and read the updates committed after a version of a ledger."""
 
+import functools
 import math
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Executable, bindparam, literal_column, select, union_all
 
 from ..boards import store
 from ..boards.board import BoardState
@@ -31,16 +32,7 @@ MAX_AGE = 0.1
 # Statements are built once, because they never change.
 # The name is a subquery of each line: with a join Postgres might join all users first.
 _USERNAME = select(User.username).where(User.user_id == Standing.user_id).scalar_subquery()
-_TOP = (
-    select(Standing.user_id, _USERNAME, Standing.rank_key)
-    .where(
-        Standing.board_id == bindparam("board_id"),
-        Standing.season == bindparam("season"),
-        Standing.hidden.is_(False),
-    )
-    .order_by(*standing_order())
-    .limit(TOP)
-)
+_LINE = Standing.user_id, _USERNAME, Standing.rank_key
 _SCORES_AFTER = (  # newest first
     select(Score.season, Score.user_id, User.username, Score.score, Score.derived)
     .join(User, User.user_id == Score.user_id)
@@ -112,16 +104,47 @@ class LedgerChange:
         return cls(**{**values, "boards": boards})
 
 
+@functools.cache
+def _top10s(boards: int) -> Executable:
+    """Return the statement that reads the top 10 of this number of boards, each by an index scan.
+
+    The first column is the index of the board.
+    """
+    tops = [
+        select(literal_column(str(index)).label("board"), *_LINE)
+        .where(
+            Standing.board_id == bindparam(f"board_{index}"),
+            Standing.season == bindparam(f"season_{index}"),
+            Standing.hidden.is_(False),
+        )
+        .order_by(*standing_order())
+        .limit(TOP)
+        for index in range(boards)
+    ]
+    # SQLite allows an order only within a subquery of a union.
+    return union_all(*(select(top.subquery()) for top in tops)) if boards > 1 else tops[0]
+
+
 def read(connection: Connection, board: BoardState) -> list[Entry]:
-    """Return the top 10 of the board's current season, from one index scan."""
-    parameters = {"board_id": board.board_id, "season": board.season}
-    entries: list[Entry] = []
-    for user_id, username, rank_key in connection.execute(_TOP, parameters):
-        score, rank = number(board.sign * rank_key), len(entries) + 1
+    """Return the top 10 of the board's current season."""
+    return read_all(connection, [board])[0]
+
+
+def read_all(connection: Connection, boards: Sequence[BoardState]) -> list[list[Entry]]:
+    """Return the top 10 of the current season of each board."""
+    if not boards:
+        return []
+    parameters: dict[str, Any] = {}
+    for index, board in enumerate(boards):
+        parameters |= {f"board_{index}": board.board_id, f"season_{index}": board.season}
+    top10s: list[list[Entry]] = [[] for _ in boards]
+    for index, user_id, username, rank_key in connection.execute(_top10s(len(boards)), parameters):
+        entries = top10s[index]
+        score, rank = number(boards[index].sign * rank_key), len(entries) + 1
         if entries and entries[-1]["score"] == score:
             rank = entries[-1]["rank"]  # a tie
         entries.append({"user_id": user_id, "username": username, "score": score, "rank": rank})
-    return entries
+    return top10s
 
 
 def unnamed(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -130,17 +153,26 @@ def unnamed(entries: Sequence[Entry]) -> dict[str, Any]:
     return {"top_10_scores": lines}
 
 
-def board_change(
+def board_changes(
     connection: Connection,
-    board: BoardState,
-    scores: list[NewScore],
-    with_settings: bool,
-    with_players: bool,
-) -> BoardChange:
-    """Return the change of one board, with its current top 10. Counting the players takes time."""
-    count = store.players(connection, board) if with_players else None
-    settings = board.body() if with_settings else None
-    return BoardChange(board.season, scores, read(connection, board), settings, count)
+    boards: Sequence[BoardState],
+    scores: Mapping[str, list[NewScore]],
+    with_settings: Collection[str],
+    with_players: Collection[str],
+) -> dict[str, BoardChange]:
+    """Return the change of each board, with its current top 10.
+
+    `with_settings` and `with_players` are the boards of which to return these. Counting the players
+    takes time.
+    """
+    changes = {}
+    for board, entries in zip(boards, read_all(connection, boards), strict=True):
+        board_id = board.board_id
+        settings = board.body() if board_id in with_settings else None
+        players = store.players(connection, board) if board_id in with_players else None
+        of_board = scores.get(board_id, [])
+        changes[board_id] = BoardChange(board.season, of_board, entries, settings, players)
+    return changes
 
 
 def since(
@@ -161,16 +193,14 @@ def since(
         if current and is_settings_change:
             archived = current.boards.keys() - {board.board_id for board in found}
             found += filter(None, (boards.find(connection, each) for each in archived))
-        changes = {
-            board.board_id: board_change(
-                connection,
-                board,
-                scores.get(board.board_id, []),
-                with_settings=current is None or is_settings_change,
-                with_players=is_settings_change,
-            )
-            for board in found
-        }
+        ids = [board.board_id for board in found]
+        changes = board_changes(
+            connection,
+            found,
+            scores,
+            with_settings=ids if current is None or is_settings_change else (),
+            with_players=ids if is_settings_change else (),
+        )
         return LedgerChange(ledger_id, version, changes, settings_version)
 
     return transactions.read(read_changes)

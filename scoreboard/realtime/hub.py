@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from flask import Flask
 
-from ..boards.schemas import board_reference_schema
 from ..concurrency import runtime
 from ..errors import InvalidInput, NotPermitted, UnknownBoard
 from ..http.json import dumps
@@ -23,13 +22,12 @@ from ..services import services
 from .connections import Connections, LiveConnection
 from .feed import Feed
 from .messages import Messages, NamedBoard, UnnamedMain, may_watch
+from .schemas import MAX_BOARDS, handshake_schema
 from .socketio import engine
 from .websocket.connection import text_frame
 
 log = logging.getLogger(__name__)
 
-# Boards that one connection may watch at the same time.
-MAX_BOARDS = 20
 NOT_PUBLIC = "This board is not public: watch it with the token of a user."
 
 
@@ -163,16 +161,11 @@ class Subscribers:
 def named_boards(value: object, caller: Caller) -> list[str] | None:
     """Return the boards that a handshake names, None if it names none.
 
-    May block for a read. Raises InvalidInput or ValidationError, UnknownBoard, and NotPermitted if
-    the caller may not watch one of them.
+    May block for a read. Raises ValidationError, UnknownBoard, and NotPermitted if the caller may
+    not watch one of them.
     """
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) > MAX_BOARDS:
-        problem = {"boards": [f"Must be a list of at most {MAX_BOARDS} boards."]}
-        raise InvalidInput("The list of boards is wrong.", problem)
-    named = [board_reference_schema.load({"board": each})["board"] for each in value]
-    for board_id in named:
+    named: list[str] | None = handshake_schema.load({"boards": value})["boards"]
+    for board_id in named or ():
         if not may_watch(services().boards.get(board_id).public, caller):
             raise NotPermitted(NOT_PUBLIC)
     return named

@@ -240,21 +240,13 @@ class _Transaction:
         received: list[float] | None = None,
     ) -> LedgerChange:
         """Return what this transaction changes, with these scores by board."""
-        boards = self.current.boards
-        changed = self.current.changed | {board.board_id for board in self._archived}
-        changes = {
-            board.board_id: top10.board_change(
-                connection,
-                board,
-                (scores or {}).get(board.board_id, []),
-                with_settings=board.board_id in changed,
-                with_players=board.board_id in changed,
-            )
-            for board in (*boards.boards, *self._archived)
-        }
+        current, archived = self.current.boards, self._archived
+        changed = self.current.changed | {board.board_id for board in archived}
+        boards = [*current.boards, *archived]
+        changes = top10.board_changes(connection, boards, scores or {}, changed, changed)
         version = self.version.version
         return LedgerChange(
-            self.ledger_id, version, changes, boards.settings_version, received or []
+            self.ledger_id, version, changes, current.settings_version, received or []
         )
 
 

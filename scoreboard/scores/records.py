@@ -4,9 +4,9 @@ Statements are cached: building one takes longer than executing it. Postgres get
 JSON text: parsing a parameter per value would cost several times as much as the execution.
 """
 
-import contextlib
 import functools
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,9 +21,13 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
+    false,
     func,
+    literal_column,
+    null,
     select,
     tuple_,
+    union_all,
 )
 
 from ..boards.board import BoardState
@@ -160,7 +164,7 @@ def write(
             plan.add(update, moments)
         except ScoreboardError as error:
             errors[index] = error
-    _, _, insert_scores, upsert_standings = _statements(connection.dialect.name)
+    insert_scores, upsert_standings = _statements(connection.dialect.name)
     inserted = _write_rows(connection, insert_scores, list(plan.scores.values()))
     ids: dict[Key, int] = {tuple(key): score_id for score_id, *key in inserted}
     if len(ids) < len(plan.scores):
@@ -180,7 +184,7 @@ class _User:
 
     username: str
     hidden: bool
-    states: dict[str, StandingState | None] = field(default_factory=dict)
+    states: dict[str, StandingState | None]
 
 
 class _Plan:
@@ -191,7 +195,9 @@ class _Plan:
         self.changed: dict[tuple[str, str], tuple[StandingState, Key]] = {}
         self.new_scores: dict[str, list[NewScore]] = {board.board_id: [] for board in boards}
         self._boards = {board.board_id: board for board in boards}
-        self._ledger, *self._derived = boards
+        self._ledger = boards[0]
+        self._derived = [board for board in boards[1:] if board.state == "open"]
+        self._rules = {board.board_id: policy.policy_of(board) for board in boards}
         self._users = users
         self._version = version
 
@@ -206,9 +212,11 @@ class _Plan:
         derived = {}
         for board in self._derived:
             if policy.counts(board, update.score_value):
-                with contextlib.suppress(ScoreOutOfRange):
+                try:
                     state, _ = self._apply(board, user, update, now)
-                    derived[board.board_id] = [board.season, number(state.score)]
+                except ScoreOutOfRange:
+                    continue
+                derived[board.board_id] = board.season, number(state.score)
         self.scores[update.key] = {
             "board_id": self._ledger.board_id,
             "season": self._ledger.season,
@@ -249,15 +257,16 @@ class _Plan:
 
         Raises ScoreOutOfRange, with nothing changed.
         """
-        before = user.states[board.board_id]
-        rule = policy.policy_of(board)
+        board_id = board.board_id
+        before = user.states[board_id]
+        rule = self._rules[board_id]
         after = apply(rule, before, update.score_value, update.achieved_at, now)
-        check_range(after)
         if after is not before:
-            user.states[board.board_id] = after
-            self.changed[board.board_id, update.user_id] = after, update.key
+            check_range(after)
+            user.states[board_id] = after
+            self.changed[board_id, update.user_id] = after, update.key
         new = NewScore(board.season, update.user_id, user.username, after.score)
-        self.new_scores[board.board_id].append(new)
+        self.new_scores[board_id].append(new)
         return after, after is not before
 
     def standings(self, score_ids: dict[Key, int]) -> list[dict[str, Any]]:
@@ -286,53 +295,58 @@ def _users(
 ) -> dict[str, _User]:
     """Return the existing users by id, with their states on these boards."""
     dialect = connection.dialect.name
-    read_users, read_states, *_ = _statements(dialect)
     parameters = {"user_ids": transactions.any_of(user_ids, dialect)}
-    users: dict[str, _User] = {}
     for index, board in enumerate(boards):
-        of_board = {**parameters, "board_id": board.board_id, "season": board.season}
-        if index == 0:
-            # One statement for the users and the ledger: most ledgers have no derived boards.
-            for user_id, username, hidden_at, *state in connection.execute(read_users, of_board):
-                users[user_id] = _User(username, hidden_at is not None)
-                users[user_id].states[board.board_id] = _state(board, state)
+        parameters |= {f"board_{index}": board.board_id, f"season_{index}": board.season}
+    nowhere = dict.fromkeys(board.board_id for board in boards)
+    states: defaultdict[str, dict[str, StandingState | None]] = defaultdict(lambda: {**nowhere})
+    users: dict[str, _User] = {}
+    rows = connection.execute(_users_and_states(len(boards), dialect), parameters)
+    for index, user_id, *state, username, hidden in rows:
+        if username is not None:
+            users[user_id] = _User(username, hidden, states[user_id])
         else:
-            for user in users.values():
-                user.states[board.board_id] = None
-            for user_id, *state in connection.execute(read_states, of_board):
-                users[user_id].states[board.board_id] = _state(board, state)
+            states[user_id][boards[index].board_id] = _state(boards[index], state)
     return users
 
 
-def _state(board: BoardState, columns: Sequence[Any]) -> StandingState | None:
+def _state(board: BoardState, columns: Sequence[Any]) -> StandingState:
     rank_key, *others = columns
-    return None if rank_key is None else StandingState(board.sign * rank_key, *others)
+    return StandingState(board.sign * rank_key, *others)
 
 
 @functools.cache
-def _statements(dialect: str) -> tuple[Executable, Executable, Executable, Executable]:
-    """Return the statements that read users, read states, insert scores and upsert standings.
+def _users_and_states(boards: int, dialect: str) -> Executable:
+    """Return the statement that reads users and their states on this number of boards.
 
-    The first returns the users with their states on one board, the second only these states.
+    A row is either a state, without a name, after the index of its board, or a user. There is no
+    join, for which Postgres would scan the table without statistics of a season.
     """
-    state = [getattr(Standing, name) for name in STATE_COLUMNS]
-    on_board = (Standing.board_id == bindparam("board_id")) & (
-        Standing.season == bindparam("season")
+    columns = [getattr(Standing, name) for name in STATE_COLUMNS]
+    no_user = cast(null(), Text()), false()
+    states = [
+        select(literal_column(str(index)), Standing.user_id, *columns, *no_user).where(
+            transactions.is_any(Standing.user_id, "user_ids", dialect),
+            Standing.board_id == bindparam(f"board_{index}"),
+            Standing.season == bindparam(f"season_{index}"),
+        )
+        for index in range(boards)
+    ]
+    no_state = [null() for _ in columns]
+    user = User.user_id, *no_state, User.username, User.hidden_at.is_not(None)
+    users: Any = select(literal_column("0"), *user).where(
+        transactions.is_any(User.user_id, "user_ids", dialect)
     )
-    read_users = (
-        select(User.user_id, User.username, User.hidden_at, *state)
-        .outerjoin(Standing, (Standing.user_id == User.user_id) & on_board)
-        .where(transactions.is_any(User.user_id, "user_ids", dialect))
-    )
-    read_states = select(Standing.user_id, *state).where(
-        on_board, transactions.is_any(Standing.user_id, "user_ids", dialect)
-    )
+    return union_all(*states, users)
+
+
+@functools.cache
+def _statements(dialect: str) -> tuple[Executable, Executable]:
+    """Return the statements that insert scores and upsert standings."""
     scores = _insert(Score, SCORE_COLUMNS, dialect)
     standings = _insert(Standing, STANDING_COLUMNS, dialect)
     updated = {name: standings.excluded[name] for name in STANDING_COLUMNS[len(STANDING_KEY) :]}
     return (
-        read_users,
-        read_states,
         scores.on_conflict_do_nothing(index_elements=[*_KEY, Score.board_id]).returning(
             Score.score_id, *_KEY
         ),

@@ -21,7 +21,10 @@ bp = Blueprint("scores", __name__, url_prefix="/api/score")
     body=schemas.update_schema,
     needs="access",
     may=["score:own", "score:any"],
-    errors=["timestamp_in_future", "unknown_user", "replayed", "rate_limited"],
+    errors=[
+        *("timestamp_in_future", "unknown_user", "replayed", "rate_limited", "score_out_of_range"),
+        *("unknown_board", "board_derived", "board_closed", "season_over"),
+    ],
 )
 def update() -> dict[str, Any]:
     """Update a user's score.

@@ -12,6 +12,7 @@ from werkzeug.http import parse_date, parse_if_range_header
 
 from ..apidocs import reference
 from ..http.request import query
+from ..models import MAIN
 from ..services import services
 
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -29,9 +30,13 @@ bp = flask.Blueprint(
 
 @bp.get("/")
 def board() -> Response:
-    """Show the live board; with ?display=wall, only the board, in large type."""
-    wall = query().get("display") == "wall"
-    return _page("board.html", wall=wall, demo=flask.current_app.config["DEMO"])
+    """Show a board live, `main` unless ?board= names another.
+
+    With ?display=wall, show only the board, in large type.
+    """
+    parameters = query()
+    board_id, wall = parameters.get("board") or MAIN, parameters.get("display") == "wall"
+    return _page("board.html", board_id=board_id, wall=wall, demo=flask.current_app.config["DEMO"])
 
 
 @bp.get("/admin")

@@ -107,11 +107,11 @@ class FuzzedApplication:
         tables = [table for table in Base.metadata.tables if table != "marks"]
         counts = [f"(SELECT count(*) FROM {table})" for table in tables]
         sums = [
-            "(SELECT total(score) FROM standings)",
+            "(SELECT total(rank_key) FROM standings)",
             "(SELECT group_concat(role) FROM users)",
             "(SELECT count(suspended_at) FROM users)",
             "(SELECT count(hidden_at) FROM users)",
-            "(SELECT stamp || clock FROM board_version)",
+            "(SELECT group_concat(stamp || clock || settings_version) FROM board_versions)",
         ]
         return self._database.execute(f"SELECT {', '.join(counts + sums)}").fetchone()
 

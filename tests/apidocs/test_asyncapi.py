@@ -87,6 +87,74 @@ def test_messages_match_their_schemas(
     assert types <= set(document["channels"][channel]["messages"])
 
 
+@pytest.fixture(scope="module")
+def weekly(server):
+    """Create a board with one field that may be null, and return the admin's headers."""
+    admin = server.user("boss", "admin").bearer
+    new = {"board_id": "weekly", "title": "Weekly", "source": "main", "max_score": 50}
+    url = f"{server.url}/api/admin/boards"
+    assert requests.post(url, json=new, headers=admin, timeout=10).status_code == 201
+    return admin
+
+
+@pytest.mark.parametrize(
+    ("subscriber", "channel"), [(WebSocketClient, "websocket"), (SocketIoClient, "socket_io")]
+)
+def test_messages_of_boards_match_their_schemas(
+    server, player, closing, check, document, weekly, subscriber, channel
+):
+    connected = closing(subscriber(server.url, player.token, boards=["weekly", "main"]))
+    connected.wait_for_count(2)
+    server.post(player.token, player.update(len(channel), nonce=f"board-{channel}"))
+    url = f"{server.url}/api/admin/boards/weekly/seasons"
+    assert requests.post(url, headers=weekly, timeout=10).status_code == 201
+
+    messages = connected.wait_for(lambda found: found[-2]["type"] == "board_update")
+
+    names = {message["type"]: f"board_{message['type']}" for message in messages}
+    names["board_update"] = "board_update"
+    for message in messages:
+        check(names[message["type"]], message)
+    assert names.keys() == {"score_update", "top_10_update", "board_update"}
+    assert set(names.values()) <= set(document["channels"][channel]["messages"])
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "status"),
+    [
+        ("subscribe", {"board": "weekly"}, 200),
+        ("subscribe", {"board": "nix"}, 404),
+        ("subscribe", {"board": 1}, 400),
+        ("unsubscribe", {"board": "weekly"}, 200),
+        ("unsubscribe", [], 400),
+    ],
+)
+def test_subscriptions_match_their_schema(
+    server, player, closing, check, weekly, event, body, status
+):
+    client = closing(SocketIoClient(server.url, player.token, boards=[]))
+
+    acknowledgement = client.call(event, body)
+
+    assert acknowledgement["status"] == status
+    check("subscription", acknowledgement)
+    if status == 200:
+        check(event, body)
+
+
+def test_the_parameters_of_a_handshake_match_the_server(server, player, closing, check, document):
+    auth = {"token": player.token, "boards": ["main"]}
+    query = document["channels"]["websocket"]["bindings"]["ws"]["query"]["properties"]
+
+    check("connect", auth)
+    for boards in ("main", {}, ["Main"], ["main"] * 21):
+        with pytest.raises(jsonschema_rs.ValidationError):
+            check("connect", {**auth, "boards": boards})
+    assert query.keys() == {"token", "board"}
+    for board, is_valid in (("main", True), ("main,a-1", True), ("", False), ("a,", False)):
+        assert bool(re.search(query["board"]["pattern"], board)) is is_valid
+
+
 def test_a_message_with_another_field_does_not_match(check):
     with pytest.raises(jsonschema_rs.ValidationError):
         check("score_update", {"type": "score_update", "data": {"user_id": "x", "score": 1}})
@@ -153,6 +221,17 @@ def test_refused_connections_match_their_schema(server, player, check, claims):
         client.connect(
             server.url, auth={"token": token}, socketio_path=PATH, transports=["websocket"]
         )
+
+    check("connect_error", errors[0])
+
+
+@pytest.mark.parametrize("boards", ["weekly", ["nix"]])
+def test_refused_boards_match_their_schema(server, player, check, boards):
+    client, errors = socketio.Client(), []
+    client.on("connect_error", errors.append)
+    auth = {"token": player.token, "boards": boards}
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        client.connect(server.url, auth=auth, socketio_path=PATH, transports=["websocket"])
 
     check("connect_error", errors[0])
 

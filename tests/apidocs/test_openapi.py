@@ -18,6 +18,7 @@ from tests.support.servers import ROOT
 
 FRAMEWORK = {"bad_request", "not_found", "method_not_allowed"}
 USER_ID = reference.fields()["user_id"]["example"]
+BOARD_ID = reference.fields()["board_id"]["example"]
 SCORE_ID = reference.fields()["score_id"]["example"]
 
 
@@ -90,7 +91,7 @@ def test_the_statuses_of_the_contract_are_complete(operations):
 def test_conditional_operations_describe_their_etags(operations):
     conditional = [each for each in operations.values() if "304" in each["responses"]]
 
-    assert len(conditional) == 4
+    assert len(conditional) == 7
     for operation in conditional:
         ok, unchanged = (operation["responses"][status] for status in ("200", "304"))
         assert "ETag" in ok["headers"]
@@ -133,11 +134,16 @@ def test_every_example_request_gets_a_response_that_matches_its_schema(
     update = example_user.update(1)
     posted = client.post("/api/score/update", json=update, headers=admin.bearer)
     refresh = {}
-    # Signing out revokes the admin's token, so it runs after all others.
-    routes = sorted(operations, key=lambda route: route[1] == "/api/auth/logout")
+    # First the board is created; last it is archived, and signing out revokes the admin's token.
+    first, last = [("POST", "/api/admin/boards")], [("POST", "/api/auth/logout")]
+    routes = sorted(
+        operations, key=lambda each: (each in last, "DELETE" in each, each not in first)
+    )
     for method, path in routes:
         operation = operations[method, path]
         url = path.replace("{user_id}", USER_ID)
+        # The new board has no scores.
+        url = url.replace("{board}", BOARD_ID if "admin" in path else "main")
         url = url.replace("{score_id}", str(posted.json["score_id"]))
         headers = refresh if {"refresh": []} in operation["security"] else admin.bearer
         response = client.open(url, method=method, json=example_body(operation), headers=headers)

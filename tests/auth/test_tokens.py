@@ -149,6 +149,11 @@ ENDPOINTS = {
     ("GET", "/api/users/<user_id>/scores"): None,
     ("GET", "/api/leaderboard"): None,
     ("GET", "/api/leaderboard/users/<user_id>"): None,
+    ("GET", "/api/boards/<board>"): None,
+    ("GET", "/api/boards/<board>/seasons"): None,
+    ("GET", "/api/boards/<board>/top10"): None,
+    ("GET", "/api/boards/<board>/leaderboard"): None,
+    ("GET", "/api/boards/<board>/leaderboard/users/<user_id>"): None,
     ("POST", "/api/auth/logout"): None,
     ("POST", "/api/auth/refresh"): None,
     ("POST", "/api/score/update"): lambda user_id: {"user_id": user_id, **UPDATE},
@@ -157,10 +162,14 @@ ENDPOINTS = {
     **{("POST", f"/api/admin/users/<user_id>/{action}"): None for action in ACTIONS},
     ("POST", "/api/admin/users/<user_id>/role"): lambda user_id: {"role": "scorer"},
     ("POST", "/api/admin/scores/<score_id>/void"): lambda user_id: {"reason": "cheated"},
+    ("POST", "/api/admin/boards"): lambda user_id: {"board_id": "weekly", "title": "Weekly"},
+    ("PATCH", "/api/admin/boards/<board>"): lambda user_id: {"title": "Every week"},
+    ("POST", "/api/admin/boards/<board>/seasons"): None,
+    ("DELETE", "/api/admin/boards/<board>"): None,
 }
 REFRESH = ("POST", "/api/auth/refresh")
 # The endpoints for viewers, and those for each role that is not an admin.
-VIEWING = [*ENDPOINTS][:5]
+VIEWING = [*ENDPOINTS][:10]
 PERMITTED = {
     "viewer": VIEWING,
     "player": [*VIEWING, ("POST", "/api/score/update")],
@@ -296,6 +305,7 @@ class Site:
         found = {}
         for method, rule in endpoints:
             path = rule.replace("<user_id>", user.user_id).replace("<score_id>", str(user.score_id))
+            path = path.replace("<board>", "weekly" if "admin" in rule else "main")
             body = ENDPOINTS.get((method, rule))
             token = token_of("refresh" if "refresh" in rule else "access")
             found[method, rule] = self.request(method, path, token, body and body(user.user_id))
@@ -351,7 +361,7 @@ def test_a_valid_token_is_accepted_at_every_endpoint(site, user):
 
     responses = site.responses(ENDPOINTS, lambda kind: signed(site.claims(user, kind)), player)
 
-    assert {status for status, _ in responses.values()} == {200, 204}
+    assert {status for status, _ in responses.values()} == {200, 201, 204}
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -419,7 +429,11 @@ def test_a_players_token_is_refused_for_another_user(site):
 def test_a_public_viewer_token_has_no_account_even_with_the_role_admin(site, user):
     token = signed({**site.claims(user), "sub": tokens.PUBLIC_VIEWER})
     accepting = {"leaderboard", "logout", "refresh"}
-    forbidden = [each for each in ENDPOINTS if not accepting & {*each[1].split("/")}]
+    forbidden = [
+        (method, path)
+        for method, path in ENDPOINTS
+        if "boards" in path or not accepting & {*path.split("/")}
+    ]
 
     refusals = site.refusals(forbidden, lambda kind: token, user)
 

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
+import requests
 from sqlalchemy import func, select
 
 from scoreboard.anomalies import flags
@@ -18,31 +19,6 @@ from tests.support.tokens import bearer
 CREATE = ("users", "create", "Ann", "ann@example.com")
 PASSWORD = ("--password", "correct horse")
 HEADER = ("timestamp", "username", "score")
-
-
-@pytest.fixture
-def run(app):
-    """Return a function that runs a command that succeeds, and returns its output."""
-
-    def run(*arguments, **options):
-        result = app.test_cli_runner().invoke(args=arguments, **options)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    return run
-
-
-@pytest.fixture
-def fail(app):
-    """Return a function that runs a command that fails without a traceback."""
-
-    def fail(*arguments):
-        result = app.test_cli_runner().invoke(args=arguments)
-        assert result.exit_code in (1, 2), result.output
-        assert isinstance(result.exception, SystemExit)
-        return result.output
-
-    return fail
 
 
 @pytest.fixture
@@ -185,6 +161,30 @@ def test_simulate_posts_scores_and_prints_a_summary(server):
     assert 41 <= pushes <= 81  # the first top 10; for each score one, and one more if it changed
 
 
+def test_simulate_posts_to_the_source_of_a_derived_board_and_watches_the_board(server):
+    create = ("boards", "create", "--title", "A board")
+    server.flask(*create, "game", "--min-score", "-1")
+    server.flask(*create, "daily", "--source", "game", "--reset", "day 00:00 UTC")
+
+    output = server.flask(
+        *("simulate", "--players", "5", "--rate", "40", "--seconds", "1"),
+        *("--board", "daily", "--url", server.url),
+    )
+
+    assert "accepted: 40" in output
+    # In addition to the messages above, one if a season ends now, and its empty list.
+    assert 41 <= int(output.rpartition("pushes received: ")[2]) <= 83
+    for board, players in (("game", 5), ("daily", 5)):
+        name = f"/api/boards/{board}/leaderboard"
+        total = requests.get(server.url + name, timeout=10).json()["total"]
+        assert total == players
+
+
+def test_simulate_of_an_unknown_board_creates_no_player(fail):
+    assert fail("simulate", "--board", "nothing") == "Error: There is no board with this id.\n"
+    assert count(User) == 0
+
+
 class TestReplay:
     def test_a_file_can_be_replayed_again_without_effect(self, server, scores_file):
         file = scores_file([("2026-01-01", "Côte d'Ivoire", 3e6), ("2026-01-02", "Peru", 2e6)])
@@ -194,6 +194,35 @@ class TestReplay:
         assert "accepted: 2\nalready posted: 0" in first
         assert "accepted: 0\nalready posted: 2" in second
         assert [entry["score"] for entry in server.top10()[:2]] == [3e6, 2e6]
+
+    def test_the_rows_are_posted_to_the_board(self, server, scores_file):
+        server.flask("boards", "create", "history", "--title", "History", "--policy", "total")
+        file = scores_file([("2026-01-01", "Iris", 3), ("2026-01-02", "Iris", 4)])
+        before = server.top10()
+
+        output = server.flask("replay", file, "--board", "history", "--url", server.url)
+
+        assert "accepted: 2\nalready posted: 0" in output
+        board = requests.get(f"{server.url}/api/boards/history/top10", timeout=10).json()
+        assert [(each["username"], each["score"]) for each in board["top_10_scores"]] == [
+            ("Iris", 7)
+        ]
+        assert server.top10() == before
+
+    @pytest.mark.parametrize(
+        ("board", "problem"),
+        [
+            ("nothing", "line 2: There is no board with this id."),
+            ("derived", "line 2: This board takes its scores from the board main."),
+        ],
+    )
+    def test_a_board_that_takes_no_updates_is_an_error(self, server, scores_file, board, problem):
+        file = scores_file([("2026-01-01", "Ann", 1)])
+        if board == "derived":
+            server.flask("boards", "create", board, "--title", "Derived", "--source", "main")
+
+        with pytest.raises(AssertionError, match=problem):
+            server.flask("replay", file, "--board", board, "--url", server.url)
 
     def test_a_byte_order_mark_is_ignored(self, server, scores_file):
         file = scores_file([("2026-01-01T00:00:00Z", "Excel", 1)], encoding="utf-8-sig")

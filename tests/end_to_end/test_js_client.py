@@ -13,6 +13,7 @@ import threading
 import time
 
 import pytest
+import requests
 
 from tests.support.browsers import chromium
 from tests.support.prerequisites import missing
@@ -97,7 +98,9 @@ class Control:
 
     def __init__(self, server, limited):
         self.server, self.limited_server = server, limited
-        self.names = (f"Node-{number}" for number in itertools.count())
+        self.numbers = itertools.count()
+        self.names = (f"Node-{number}" for number in self.numbers)
+        self.admin = server.user("Administrator", "admin")
         self.database = server.log_file.parent / "scoreboard.db"
         self.kill, self.start = server.kill, server.start
 
@@ -115,15 +118,34 @@ class Control:
         now = time.time()
         return {"token": mint(user_id, iat=now - age, exp=now + lifetime)}
 
-    def score(self, value):
+    def score(self, value, **more):
         user = self.user()
-        update = {"user_id": user["user_id"], "score_value": value}
+        update = {"user_id": user["user_id"], "score_value": value, **more}
         response = self.server.post(user["token"], {**update, "timestamp": "2026-01-01T00:00:00Z"})
         assert response.status_code == 200, response.text
         return user
 
     def top10(self):
         return {"top_10_scores": self.server.top10()}
+
+    def list(self, board):
+        return requests.get(f"{self.server.url}/api/boards/{board}/top10", timeout=10).json()
+
+    def board(self, **settings):
+        board_id = f"board-{next(self.numbers)}"
+        self._administer("POST", "boards", {"board_id": board_id, "title": "A board", **settings})
+        return {"board": board_id}
+
+    def change(self, board, **settings):
+        self._administer("PATCH", f"boards/{board}", settings)
+
+    def end_season(self, board):
+        self._administer("POST", f"boards/{board}/seasons", None)
+
+    def _administer(self, method, path, body):
+        url = f"{self.server.url}/api/admin/{path}"
+        response = requests.request(method, url, json=body, headers=self.admin.bearer, timeout=10)
+        assert response.ok, response.text
 
     def history(self, user_id, **_):
         statement = "SELECT score_value, achieved_at, identity FROM scores WHERE user_id = ?"
@@ -217,6 +239,18 @@ def test_the_second_code_block_submits_a_score(server):
     server.user("ann")
 
     assert run_block(server, 1) == "the score is 120\n"
+
+
+def test_the_third_code_block_watches_several_boards(server, control):
+    requests.post(f"{control}/board", json={"board_id": "weekly"}, timeout=10).raise_for_status()
+    close = "scoreboard.on('board', ({ board }) => board === 'weekly' && scoreboard.close());"
+
+    lines = run_block(server, 2, close).splitlines()
+
+    assert [line.split("[")[0] for line in lines if line.startswith(("main", "weekly"))] == [
+        "main 1 ",
+        "weekly 1 ",
+    ]
 
 
 @pytest.fixture(scope="module")

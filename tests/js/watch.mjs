@@ -1,13 +1,15 @@
 // Connects like a website and prints each event as a line of JSON: [name, value].
-// usage: node watch.mjs URL TOKEN|- TRANSPORT[,TRANSPORT] [UPDATE]
-// Submits the UPDATE (JSON) once connected, and prints its acknowledgement.
+// usage: node watch.mjs URL TOKEN|- TRANSPORT[,TRANSPORT] UPDATE BOARDS BOARD
+// The last three are JSON, and null or empty if there are none. Names the BOARDS at the handshake.
+// Once connected, submits the UPDATE and subscribes to the BOARD, and prints the acknowledgements.
 import { io } from "socket.io-client";
 
-const [url, token, transports, update] = process.argv.slice(2);
+const [url, token, transports, ...rest] = process.argv.slice(2);
+const [update, boards, board] = rest.map((text) => JSON.parse(text));
 const print = (event, value) => process.stdout.write(JSON.stringify([event, value]) + "\n");
 
 const options = { path: "/ws/scoreboard", reconnection: false, transports: transports.split(",") };
-if (token !== "-") options.auth = { token };
+if (token !== "-") options.auth = boards ? { token, boards } : { token };
 const socket = io(url, options);
 
 socket.io.on("open", () => {
@@ -15,7 +17,8 @@ socket.io.on("open", () => {
   socket.io.engine.on("upgrade", (transport) => print("upgrade", transport.name));
 });
 socket.on("connect", () => {
-  if (update) socket.emit("update_score", JSON.parse(update), (response) => print("ack", response));
+  if (update) socket.emit("update_score", update, (response) => print("ack", response));
+  if (board) socket.emit("subscribe", { board }, (response) => print("ack", response));
 });
 socket.on("connect_error", (error) => {
   print("connect_error", error.data ?? error.message);

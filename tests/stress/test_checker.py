@@ -12,9 +12,10 @@ import pytest
 from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, tokens
+from scoreboard.boards import service
 from scoreboard.extensions import db
 from stress import checker
-from stress.history import boards, read_history
+from stress.history import read_history
 from stress.workload import Log
 from tests.support import databases
 from tests.support.servers import ROOT, SECRETS, SignedInUser
@@ -23,7 +24,10 @@ POLICIES = ("latest", "best", "total")
 
 
 class RecordedRun:
-    """A short correct history, with the logs of a client and of two subscribers."""
+    """A short correct history, with the logs of a client and of three subscribers.
+
+    Two name no board. The third names the derived board `low`, a season of which ends in between.
+    """
 
     def __init__(self, folder, policy):
         self.folder, self.policy = folder, policy
@@ -31,6 +35,8 @@ class RecordedRun:
         settings = {"DATABASE_URL": self.database, "SCORE_POLICY": policy, **SECRETS}
         app = create_app(Config.from_environment(settings))
         with app.app_context():
+            board = {"board_id": "low", "title": "Low", "source": "main", "policy": "best"}
+            service.create({**board, "order": "asc", "max_score": 39})
             self._submit(app.test_client())
             db.engine.dispose()
         self._record_messages()
@@ -49,6 +55,8 @@ class RecordedRun:
         for number, (minute, value) in enumerate(zip(minutes, values, strict=True)):
             nonce = {"nonce": f"a-nonce-{number}"} if number % 2 else {}
             update = players[number % 3].update(value, f"2026-01-01T00:0{minute}:00Z", **nonce)
+            if number == 3:
+                service.end_season("low")
             for _ in range(2):  # the second is a repeat
                 self._post(client, log, scorer, update)
         refused = players[0].update("x", "2026-01-01T00:00:00Z", nonce="refused-1")
@@ -61,20 +69,35 @@ class RecordedRun:
         log.answered(number, response.status_code, response.json)
 
     def _record_messages(self):
-        """Log a subscriber of the whole run, and one that was closed after an update."""
-        rows = read_history(self.database).rows
-        all_boards = boards(rows, self.policy)
-        messages = [{"type": "top_10_update", "data": {"top_10_scores": all_boards[0]}}]
-        for row, before, board in zip(rows, all_boards, all_boards[1:], strict=False):
-            data = {"user_id": row.user_id, "new_score": row.score}
-            messages.append({"type": "score_update", "data": data})
-            if board != before:
-                messages.append({"type": "top_10_update", "data": {"top_10_scores": board}})
+        """Log subscribers of the whole run, and one that was closed after an update."""
+        views = checker.Views(read_history(self.database, self.policy))
+        messages = self._messages(views, "main", named=False)
         self.connections = [
-            {"open": False, "messages": messages[:3]},
-            {"open": True, "messages": messages},
+            {"open": False, "boards": None, "messages": messages[:3]},
+            {"open": True, "boards": None, "messages": messages},
+            {"open": True, "boards": ["low"], "messages": self._messages(views, "low", True)},
         ]
         self.write_connections()
+
+    def _messages(self, views, board_id, named):
+        season, messages, shown = 1, [], None
+        envelope = {"board": board_id, "season": 1} if named else {}
+        for position in range(len(views.shown[board_id].updates) + 1):
+            if position:
+                of_season, data = views.update(board_id, position - 1, named)
+                if named and of_season != season:
+                    season, shown = of_season, []
+                    envelope["season"] = season
+                    messages += [
+                        {"type": "board_update", **envelope, "data": {}},
+                        {"type": "top_10_update", **envelope, "data": {"top_10_scores": []}},
+                    ]
+                messages.append({"type": "score_update", **envelope, "data": data})
+            lines = views.lists(board_id, position, named)[season]
+            if lines != shown:
+                shown, data = lines, {"top_10_scores": lines}
+                messages.append({"type": "top_10_update", **envelope, "data": data})
+        return messages
 
     def write_connections(self):
         lines = (json.dumps(connection) + "\n" for connection in self.connections)
@@ -133,8 +156,8 @@ def test_the_program_fails_for_a_falsified_history(recorded):
 
 
 ANOTHER = "INSERT INTO scores SELECT 99, user_id, {}, '2027-01-01 00:00:00.000000', achieved_at, {}"
-ANOTHER += ", submitted_by, score, applied, version + 1, NULL, NULL, NULL, NULL FROM scores"
-ANOTHER += " WHERE score_id = 1"
+ANOTHER += ", submitted_by, score, applied, version + 1, NULL, NULL, NULL, NULL, board_id, season"
+ANOTHER += ", derived FROM scores WHERE score_id = 1"
 
 
 def change(table, assignment, score_id):
@@ -148,14 +171,18 @@ def change(table, assignment, score_id):
         (ANOTHER.format("7", "'made-up-1'"), "was never sent"),
         (ANOTHER.format("score_value", "'again'"), "is recorded twice"),
         (change("scores", "score = 41", 2), "wrong receipt"),
-        (change("scores", "score = 41", 2), "expected 40"),
+        (change("scores", "score = 41", 2), "on main: expected [1, 40.0, True]"),
         (change("scores", "applied = 1 - applied", 2), "wrong receipt"),
         (change("scores", "applied = 1 - applied", 2), "expected"),
         (change("scores", "created_at = '2026-01-01 00:00:00.000001'", 2), "wrong receipt"),
         (change("scores", "created_at = '2000-01-01 00:00:00.000001'", 6), "is not later than"),
         (change("scores", "submitted_by = user_id", 1), "with the submitter"),
         (change("scores", "identity = 'refused-1'", 1), "was refused but is recorded"),
-        (change("standings", "score = 1", 6), "standing of"),
+        (change("scores", "season = 2", 2), "on main: expected [1, 40.0, True]"),
+        (change("scores", "derived = NULL", 1), "on low: expected [1, 10.0]"),
+        (change("scores", """derived = '{"low":[2,10]}'""", 1), "on low: expected [1, 10.0]"),
+        (change("scores", """derived = '{"low":[1,40]}'""", 2), "counts on other boards"),
+        (change("standings", "rank_key = 1", 6), "standing of"),
         (change("standings", "score_id = 1", 6), "standing of"),
         (change("standings", "remainder = 1", 6), "standing of"),
         (change("standings", "reached_at = '2026-01-01 00:00:00.000001'", 6), "standing of"),
@@ -217,7 +244,36 @@ def test_falsified_messages_are_found(recorded, name):
 
     [problem] = recorded.problems()
 
-    assert "connection 1 of 2" in problem
+    assert "connection 1 of 3" in problem
+
+
+def set_line(messages, number, **fields):
+    messages[number]["data"]["top_10_scores"][0].update(fields)
+
+
+NEW_SEASON = 5  # the message that opens the second season
+NAMED_FALSIFICATIONS = {
+    "the new season is not announced": lambda messages: messages.pop(NEW_SEASON),
+    "the new season has no empty list": lambda messages: messages.pop(NEW_SEASON + 1),
+    "the new season is announced early": lambda messages: messages.insert(
+        4, messages.pop(NEW_SEASON)
+    ),
+    "an update is of another season": lambda messages: messages[1].update(season=2),
+    "a list is of another season": lambda messages: messages[2].update(season=2),
+    "an update has another name": lambda messages: messages[1]["data"].update(username="x"),
+    "a line has another name": lambda messages: set_line(messages, 2, username="x"),
+    "a line has another rank": lambda messages: set_line(messages, 2, rank=2),
+    "a message is of another board": lambda messages: messages[1].update(board="main"),
+    "the last messages are missing": lambda messages: operator.delitem(messages, slice(-2, None)),
+}
+
+
+@pytest.mark.parametrize("name", NAMED_FALSIFICATIONS)
+def test_falsified_messages_of_a_named_board_are_found(recorded, name):
+    NAMED_FALSIFICATIONS[name](recorded.connections[2]["messages"])
+    recorded.write_connections()
+
+    assert any("connection 2 of 3" in problem for problem in recorded.problems())
 
 
 def test_a_closed_connection_may_lack_the_last_messages(recorded):

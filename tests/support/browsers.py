@@ -5,12 +5,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.support.prerequisites import missing
 from tests.support.servers import ROOT
 from tests.support.waiting import TIMEOUT
 
+LAPTOP = {"width": 1280, "height": 800}
+# For tests in which requests fail, so that pages report network errors.
+failing_requests = pytest.mark.parametrize("requests_fail", [True])
 AXE = ROOT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 # The headless shell starts faster than the full browser.
 EXECUTABLES = ("chromium-headless-shell", "chromium", "google-chrome")

@@ -8,13 +8,16 @@ from scoreboard.realtime import hub
 from scoreboard.realtime.connections import LiveConnection
 from tests.support.frames import texts
 
+# The bearer of a public viewer token.
+VIEWER = Caller(None, "viewer", 0, math.inf, ())
+
 
 class LocalSubscriber:
     """A connection that watches these boards, or `main` without a name."""
 
     def __init__(self, app, boards=None, user_id=None):
         """Subscribe with the token of this user, or of a viewer."""
-        caller = Caller(user_id, "player" if user_id else "viewer", 0, math.inf, ())
+        caller = Caller(user_id, "player", 0, math.inf, ()) if user_id else VIEWER
         self.frames = []
         self.connection = LiveConnection(
             "127.0.0.1", WEBSOCKET, caller=caller, push=self.frames.append

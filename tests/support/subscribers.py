@@ -6,6 +6,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import engineio
 import socketio
@@ -49,12 +50,22 @@ class BaseClient:
 class WebSocketClient(BaseClient):
     """A plain WebSocket client. `code` is the code of the close frame, None without one."""
 
-    def __init__(self, url: str, token: str | None, how: str = "header", **options) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        how: str = "header",
+        boards: list[str] | None = None,
+        **options,
+    ) -> None:
         super().__init__()
-        address = url.replace("http", "ws", 1) + PATH
+        query = {} if boards is None else {"board": ",".join(boards)}
         if token and how == "query":
-            address += f"?token={token}"
-        elif token and how == "header":
+            query["token"] = token
+        address = url.replace("http", "ws", 1) + PATH
+        if query:
+            address += "?" + urlencode(query, safe=",")
+        if token and how == "header":
             options["header"] = [f"Authorization: Bearer {token}"]
         elif token and how == "subprotocol":
             options["subprotocols"] = ["scoreboard", token]
@@ -97,8 +108,15 @@ class _OrderedClient(socketio.Client):
 class SocketIoClient(BaseClient):
     """A python-socketio client. Checks that the event name equals the type of the message."""
 
-    def __init__(self, url: str, token: str | None, transports: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        transports: list[str] | None = None,
+        boards: object = None,
+    ) -> None:
         super().__init__()
+        auth = {"token": token, "boards": boards}
         self.client = _OrderedClient(reconnection=False)
         self.refusal: dict | None = None
         self.ended = threading.Event()
@@ -107,7 +125,7 @@ class SocketIoClient(BaseClient):
         self.client.on("*", self._event)
         self.client.connect(
             url,
-            auth={"token": token} if token is not None else None,
+            auth={name: value for name, value in auth.items() if value is not None} or None,
             socketio_path=PATH,
             transports=transports,
             wait_timeout=TIMEOUT,
@@ -121,7 +139,11 @@ class SocketIoClient(BaseClient):
         self._take(message)
 
     def submit(self, update: object) -> dict:
-        return self.client.call("update_score", update, timeout=TIMEOUT)
+        return self.call("update_score", update)
+
+    def call(self, event: str, body: object) -> dict:
+        """Send an event and return its acknowledgement."""
+        return self.client.call(event, body, timeout=TIMEOUT)
 
     def close(self) -> None:
         self.client.disconnect()
@@ -130,14 +152,23 @@ class SocketIoClient(BaseClient):
 class NodeClient(BaseClient):
     """The JavaScript `socket.io-client`, in a Node process."""
 
-    def __init__(self, url: str, token: str | None, transports: str, update: dict | None = None):
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        transports: str,
+        update: dict | None = None,
+        boards: list[str] | None = None,
+        subscribe: str = "",
+    ) -> None:
+        """Connect; then submit the update and subscribe to another board, if given."""
         super().__init__()
         folder = Path(__file__).parents[1] / "js"
         if not shutil.which("node") or not (folder / "node_modules").exists():
             missing("Node or its packages are not installed")
-        command = ["node", "watch.mjs", url, token or "-", transports]
+        options = [json.dumps(update), json.dumps(boards), json.dumps(subscribe)]
         self.process = subprocess.Popen(
-            [*command, *([json.dumps(update)] if update else [])],
+            ["node", "watch.mjs", url, token or "-", transports, *options],
             cwd=folder,
             stdout=subprocess.PIPE,
             text=True,

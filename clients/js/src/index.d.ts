@@ -19,6 +19,9 @@ export interface Receipt {
   created_at: string;
   /** Whether this update set the score. One older than the current score is only recorded. */
   applied: boolean;
+  /** The board and its season in which the update counts, if the update named the board. */
+  board?: string;
+  season?: number;
 }
 
 /** An update as it is sent; every retry sends the same. */
@@ -27,6 +30,68 @@ export interface Update {
   score_value: number;
   timestamp: string;
   nonce: string;
+  board?: string;
+  season?: number;
+}
+
+/** One line of a board that `connect` names. */
+export interface NamedEntry extends Entry {
+  readonly username: string;
+  /** Equal scores have the same rank. */
+  readonly rank: number;
+}
+
+/** The top 10 of a board in one season. */
+export interface List {
+  readonly board: string;
+  readonly season: number;
+  readonly entries: readonly NamedEntry[];
+}
+
+/** An accepted update that counts on this board, and the resulting score. */
+export interface BoardScoreUpdate extends ScoreUpdate {
+  readonly board: string;
+  readonly season: number;
+  readonly username: string;
+}
+
+/** A board whose settings, state or season have changed. */
+export interface BoardUpdate {
+  readonly board: string;
+  readonly season: number;
+  readonly settings: Board;
+}
+
+/** The board object of `GET /api/boards/{board}`. Times are in ISO 8601. */
+export interface Board {
+  readonly board_id: string;
+  readonly title: string;
+  /** The board whose updates count here, or null if updates are submitted to this board. */
+  readonly source: string | null;
+  readonly policy: "latest" | "best" | "total";
+  /** `asc`: lower is better. */
+  readonly order: "desc" | "asc";
+  /** `time`: scores are milliseconds. */
+  readonly format: "number" | "time";
+  readonly min_score: number | null;
+  readonly max_score: number | null;
+  readonly submit: "player" | "scorer";
+  readonly public: boolean;
+  readonly opens_at: string | null;
+  readonly closes_at: string | null;
+  readonly reset: {
+    readonly every: "day" | "week" | "month";
+    readonly on?: string | number;
+    readonly at: string;
+    readonly time_zone: string;
+  } | null;
+  readonly state: "open" | "closed" | "archived";
+  readonly season: {
+    readonly number: number;
+    readonly starts_at: string;
+    readonly ends_at: string | null;
+  };
+  readonly players: number;
 }
 
 /**
@@ -53,7 +118,16 @@ export interface Options {
   token?: string | TokenSource;
 }
 
+export interface BoardOptions {
+  /** The ids of the boards to watch, at most 20. */
+  boards: readonly string[];
+}
+
 export interface SubmitOptions {
+  /** The board to submit to. The default is `main`. */
+  board?: string;
+  /** The update is refused with `season_over` if this season of the board has ended. */
+  season?: number;
   /** When the score was reached, as a Date or in ISO 8601. The default is now. */
   timestamp?: Date | string;
   /** Identifies this update: 8 to 64 characters of `A-Z a-z 0-9 _ -`. The default is random. */
@@ -75,15 +149,36 @@ export interface Events {
   error: ScoreboardError;
 }
 
-export interface Scoreboard {
+/** The value that each event passes to its handlers if `connect` names boards. */
+export interface BoardEvents {
+  /** The first list of each board, and every changed one. A new season has a new list. */
+  board: List;
+  /** Every accepted update that counts on one of the boards, once for each board. */
+  score: BoardScoreUpdate;
+  /** Every change of a board's settings, state or season. */
+  settings: BoardUpdate;
+  state: State;
+  /** Every failed attempt to connect or to get a token. */
+  error: ScoreboardError;
+}
+
+export interface Scoreboard extends Connection<Events> {
   /** The top 10, highest first. The same array until it changes. */
   readonly board: readonly Entry[];
+}
+
+export interface Scoreboards extends Connection<BoardEvents> {
+  /** The newest list of each board, by its id. The same object until one of them changes. */
+  readonly boards: Readonly<Record<string, List | undefined>>;
+}
+
+export interface Connection<Values> {
   readonly state: State;
 
   /** Calls the handler for every such event; returns a function that ends the subscription. */
-  on<Name extends keyof Events>(name: Name, handler: (value: Events[Name]) => void): () => void;
+  on<Name extends keyof Values>(name: Name, handler: (value: Values[Name]) => void): () => void;
 
-  /** Calls the handler when `board` or `state` changes, for React's `useSyncExternalStore`. */
+  /** Calls the handler when a list or `state` changes, for React's `useSyncExternalStore`. */
   subscribe(handler: () => void): () => void;
 
   /**
@@ -99,7 +194,11 @@ export interface Scoreboard {
   close(): void;
 }
 
-/** Connects to the scoreboard at this origin and reconnects until `close()`. */
+/**
+ * Connects to the scoreboard at this origin and reconnects until `close()`. With `boards` it watches
+ * these boards; without, `main`, whose messages then have no names.
+ */
+export function connect(origin: string, options: Options & BoardOptions): Scoreboards;
 export function connect(origin: string, options?: Options): Scoreboard;
 
 /** A user who has signed in. */

@@ -13,21 +13,30 @@ const MAX_TIMER_DELAY = 2 ** 31 - 1;
 // Errors that do not mean that the token is invalid.
 const TEMPORARY = ["server_error", "stopping", "too_many_connections"];
 
-/** @implements {api.Scoreboard} */
+/** @implements {api.Scoreboard} @implements {api.Scoreboards} */
 class LiveScoreboard {
-  /** @type {readonly api.Entry[]} */
+  /** The top 10 without a name. @type {readonly api.Entry[]} */
   board = Object.freeze([]);
+  /** The lists of the boards that `connect` names. @type {Readonly<Record<string, api.List>>} */
+  boards = Object.freeze({});
   /** @type {api.State} */
   state = "connecting";
 
-  /** @type {Record<keyof api.Events, Set<(value: any) => void>>} */
-  #handlers = { board: new Set(), score: new Set(), state: new Set(), error: new Set() };
+  /** @type {Record<keyof api.BoardEvents, Set<(value: any) => void>>} */
+  #handlers = {
+    board: new Set(),
+    score: new Set(),
+    settings: new Set(),
+    state: new Set(),
+    error: new Set(),
+  };
   /** These reject the pending submits. @type {Set<(reason: api.ErrorDetail) => void>} */
   #pending = new Set();
   /** Why it was closed or refused. @type {api.ErrorDetail | undefined} */
   #end;
   #lastTimestamp = 0;
-  #boardAsText = "";
+  /** The current list as text, by board. @type {Map<string | undefined, string>} */
+  #texts = new Map();
 
   #source;
   /** @type {string | undefined} */
@@ -43,15 +52,15 @@ class LiveScoreboard {
 
   /**
    * @param {string} origin
-   * @param {api.Options} options
+   * @param {api.Options & Partial<api.BoardOptions>} options
    */
-  constructor(origin, { token = viewer(origin) }) {
+  constructor(origin, { token = viewer(origin), boards }) {
     this.#source = typeof token === "string" ? () => token : token;
     this.#socket = io(origin, {
       path: "/ws/scoreboard",
       transports: ["websocket", "polling"],
       tryAllTransports: true,
-      auth: (send) => send({ token: this.#token }),
+      auth: (send) => send({ token: this.#token, boards }),
       autoConnect: false,
       forceNew: true,
       reconnectionDelay: MIN_RETRY_DELAY,
@@ -60,12 +69,20 @@ class LiveScoreboard {
     this.#socket.on("connect", () => this.#connected());
     this.#socket.on("connect_error", (error) => this.#notConnected(error));
     this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
-    this.#socket.on("top_10_update", ({ data }) => this.#show(data.top_10_scores));
-    this.#socket.on("score_update", ({ data }) => this.#emit("score", data));
+    this.#socket.on("top_10_update", (message) => this.#show(message));
+    this.#socket.on("score_update", ({ board, season, data }) =>
+      this.#emit("score", board === undefined ? data : { board, season, ...data }),
+    );
+    this.#socket.on("board_update", ({ board, season, data }) =>
+      this.#emit("settings", { board, season, settings: data }),
+    );
     this.#renew();
   }
 
-  /** @type {api.Scoreboard["on"]} */
+  /**
+   * @param {keyof api.BoardEvents} name
+   * @param {(value: any) => void} handler
+   */
   on(name, handler) {
     // A new function, so that the same handler can be registered twice.
     /** @param {any} value */
@@ -80,15 +97,23 @@ class LiveScoreboard {
     return () => ends.forEach((end) => end());
   };
 
-  /** @type {api.Scoreboard["submit"]} */
+  /**
+   * @param {string} userId
+   * @param {number} value
+   * @param {api.SubmitOptions} [options]
+   * @returns {Promise<api.Receipt>}
+   */
   async submit(userId, value, options = {}) {
     const { timestamp, nonce = newNonce(), timeout = SUBMIT_TIMEOUT, signal } = options;
+    const { board, season } = options;
     if (signal?.aborted) throw reasonOf(signal);
     const update = {
       user_id: userId,
       score_value: value,
       timestamp: this.#timestamp(timestamp),
       nonce,
+      ...(board !== undefined && { board }),
+      ...(season !== undefined && { season }),
     };
 
     /** @type {unknown} */
@@ -282,13 +307,20 @@ class LiveScoreboard {
     this.#timer = setTimeout(action, Math.min(milliseconds, MAX_TIMER_DELAY));
   }
 
-  /** @param {api.Entry[]} board */
-  #show(board) {
-    const text = JSON.stringify(board);
-    if (text === this.#boardAsText) return;
-    this.#boardAsText = text;
-    this.board = Object.freeze(board);
-    this.#emit("board", this.board);
+  /** @param {{board?: string, season: number, data: {top_10_scores: any[]}}} message */
+  #show({ board, season, data }) {
+    const text = JSON.stringify([season, data]);
+    if (text === this.#texts.get(board)) return;
+    this.#texts.set(board, text);
+    const entries = Object.freeze(data.top_10_scores);
+    if (board === undefined) {
+      this.board = entries;
+      this.#emit("board", entries);
+    } else {
+      const list = Object.freeze({ board, season, entries });
+      this.boards = Object.freeze({ ...this.boards, [board]: list });
+      this.#emit("board", list);
+    }
   }
 
   /** @param {api.State} state */
@@ -299,9 +331,8 @@ class LiveScoreboard {
   }
 
   /**
-   * @template {keyof api.Events} Name
-   * @param {Name} name
-   * @param {api.Events[Name]} value
+   * @param {keyof api.BoardEvents} name
+   * @param {unknown} value
    */
   #emit(name, value) {
     for (const handler of [...this.#handlers[name]]) {
@@ -317,7 +348,11 @@ class LiveScoreboard {
   }
 }
 
-/** @type {typeof api.connect} */
+/**
+ * @param {string} origin
+ * @param {api.Options & Partial<api.BoardOptions>} [options]
+ * @returns {any} an api.Scoreboard, or api.Scoreboards if the options name boards
+ */
 export function connect(origin, options = {}) {
   return new LiveScoreboard(origin, options);
 }

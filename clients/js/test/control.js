@@ -3,7 +3,7 @@ import net from "node:net";
 import { connect } from "scoreboard-client";
 
 export const ORIGIN = process.env.ORIGIN;
-const EVENTS = ["board", "score", "state", "error"];
+const EVENTS = ["board", "score", "settings", "state", "error"];
 
 /** Runs a command of the control server and returns its result. */
 export async function control(command, details = {}) {

@@ -12,7 +12,7 @@
  */
 
 import { Refused } from "./api.js";
-import { EXPIRES_SOON, NotAllowedHere } from "./viewer.js";
+import { EXPIRES_SOON, mayNotWatch, NotAllowedHere } from "./viewer.js";
 
 const TOKEN_REFUSED = 4401; // close code
 // Times are in milliseconds.
@@ -24,7 +24,7 @@ const CHECK_INTERVAL = 15_000;
 // the page, and a wall screen has no user who would reload it.
 const MAX_SILENCE = 120_000;
 
-/** The connection of one viewer. It stays open until its replacement has received a message. */
+/** The connection of one viewer of one board. It stays open until its replacement has received a message. */
 export class Connection {
   /** @type {WebSocket | null} */
   #socket = null;
@@ -37,13 +37,15 @@ export class Connection {
 
   /**
    * @param {URL} base
+   * @param {string} board the id of the board to watch
    * @param {Tokens} tokens
    * @param {(message: any) => void} onMessage
    * @param {(state: State) => void} onState
    */
-  constructor(base, tokens, onMessage, onState) {
+  constructor(base, board, tokens, onMessage, onState) {
     this.#address = new URL("ws/scoreboard", base);
     this.#address.protocol = this.#address.protocol.replace("http", "ws");
+    this.#address.searchParams.set("board", board);
     this.tokens = tokens;
     this.onMessage = onMessage;
     this.onState = onState;
@@ -80,6 +82,12 @@ export class Connection {
     if (!this.#socket || this.#isStale()) {
       this.#connect();
     }
+  }
+
+  /** Replace the connection by one with a new token. */
+  restart() {
+    this.tokens.discard();
+    this.#connect();
   }
 
   #isStale() {
@@ -168,11 +176,10 @@ export class Connection {
     if (this.#stopped.signal.aborted) {
       return;
     }
-    const notPublic = error instanceof Refused && error.status === 403;
-    if (notPublic || error instanceof NotAllowedHere) {
+    if (mayNotWatch(error) || error instanceof NotAllowedHere) {
       this.#use(null);
       this.onState({ kind: "refused", reason: error.message });
-      // The setting may change, or the server was only restarting.
+      // The board may change, or the server was only restarting.
       this.#retryAfter(MAX_RETRY_DELAY * (1 + Math.random()));
       return;
     }

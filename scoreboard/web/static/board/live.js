@@ -1,63 +1,59 @@
 /**
- * The data of the live board, shared by the page and the embedded element.
+ * The data of one live board, shared by the page and the embedded element.
  *
+ * @typedef {import("./describe.js").Board} Board
  * @typedef {{rank: number, userId: string, name: string, score: number}} Row
  */
 
 import { Connection } from "./connection.js";
-import { Names } from "./names.js";
 
 const MAX_EVENTS = 12;
+const RETRY_DELAY = 5_000; // milliseconds
 
-/** The top 10 and the newest events, kept up to date. */
+/** The board object, its top 10 and the newest events, kept up to date. */
 export class LiveBoard {
-  /** @type {{user_id: string, score: number}[] | null} null until the first message */
+  /** @type {Board | null} null until it is read */
+  board = null;
+  /** @type {Row[] | null} null until the first message */
   #top10 = null;
-  /** @type {{key: number, user_id: string, new_score: number}[]} newest first */
+  /** @type {{key: number, name: string, score: number}[]} newest first */
   #events = [];
+  #season = 0;
   #count = 0;
+  #reads = 0;
   #isScheduled = false;
 
   /**
    * @param {{
    *   base: URL,
+   *   id: string,
    *   tokens: import("./connection.js").Tokens,
-   *   read: (path: string) => Promise<any>,
+   *   read: () => Promise<Board | undefined>,
    *   onState: (state: import("./connection.js").State) => void,
    *   onChange: () => void,
-   *   namesOfEvents?: boolean,
-   * }} options `onChange` is called at most once per animation frame
+   * }} options `read` requests the board object; `onChange` is called at most once per animation
+   *   frame
    */
-  constructor({ base, tokens, read, onState, onChange, namesOfEvents = false }) {
+  constructor({ base, id, tokens, read, onState, onChange }) {
+    this.read = read;
     this.onChange = onChange;
-    this.namesOfEvents = namesOfEvents;
-    this.names = new Names(
-      read,
-      () => this.#displayedIds(),
-      () => this.#scheduleChange(),
-    );
-    this.connection = new Connection(base, tokens, (message) => this.#receive(message), onState);
+    const receive = (message) => this.#receive(message);
+    this.connection = new Connection(base, id, tokens, receive, (state) => {
+      if (state.kind === "live") {
+        this.load(); // changes before this connection are not in its messages
+      }
+      onState(state);
+    });
   }
 
-  /** @returns {Row[] | null} null before the first message */
+  /** @returns {Row[] | null} null before the first message, and before the board is read */
   rows() {
-    const top10 = this.#top10;
-    return top10 &&
-      top10.map(({ user_id: userId, score }) => ({
-        rank: 1 + top10.findIndex((other) => other.score === score),
-        userId,
-        name: this.names.of(userId),
-        score,
-      }));
+    return this.board && this.#top10;
   }
 
   /** @returns {{key: number, name: string, score: number}[]} newest first */
   events() {
-    return this.#events.map((event) => ({
-      key: event.key,
-      name: this.names.of(event.user_id),
-      score: event.new_score,
-    }));
+    return this.board ? this.#events : [];
   }
 
   /** Disconnect for good, and send no more requests. */
@@ -68,27 +64,57 @@ export class LiveBoard {
 
   /** Remove all data: this viewer may no longer see the board. */
   clear() {
+    this.#reads += 1;
+    this.board = null;
     this.#top10 = null;
     this.#events = [];
     this.#scheduleChange();
   }
 
-  /** @param {{type: string, data: any}} message */
-  #receive({ type, data }) {
+  /** Request the board object, again after a failure. A newer message or request replaces it. */
+  async load() {
+    this.#reads += 1;
+    const read = this.#reads;
+    while (read === this.#reads) {
+      const board = await this.read().catch(() => undefined);
+      if (read !== this.#reads) {
+        return;
+      }
+      if (board) {
+        this.board = board;
+        this.#scheduleChange();
+        return;
+      }
+      await new Promise((done) => setTimeout(done, RETRY_DELAY * (1 + Math.random())));
+    }
+  }
+
+  /** @param {{type: string, season: number, data: any}} message */
+  #receive({ type, season, data }) {
+    if (season > this.#season) {
+      this.#season = season;
+      this.#events = [];
+    }
     if (type === "top_10_update") {
-      this.#top10 = data.top_10_scores;
+      this.#top10 = data.top_10_scores.map(rowOf);
     } else if (type === "score_update") {
       this.#count += 1;
-      this.#events.unshift({ key: this.#count, ...data });
-      this.#events.length = Math.min(this.#events.length, MAX_EVENTS);
+      const event = { key: this.#count, name: data.username, score: data.new_score };
+      this.#events = [event, ...this.#events].slice(0, MAX_EVENTS);
+    } else if (type === "board_update") {
+      this.#update(data);
     }
-    this.names.load();
     this.#scheduleChange();
   }
 
-  #displayedIds() {
-    const events = this.namesOfEvents ? this.#events : [];
-    return [...(this.#top10 ?? []), ...events].map((each) => each.user_id);
+  /** @param {Board} board */
+  #update(board) {
+    const wasPublic = this.board?.public ?? true;
+    this.#reads += 1; // a response that arrives later may be older
+    this.board = board;
+    if (board.state === "archived" || (wasPublic && !board.public)) {
+      this.connection.restart(); // the token may not watch it any more
+    }
   }
 
   #scheduleChange() {
@@ -100,4 +126,12 @@ export class LiveBoard {
       });
     }
   }
+}
+
+/**
+ * @param {any} entry an entry of the API
+ * @returns {Row}
+ */
+export function rowOf({ rank, user_id: userId, username: name, score }) {
+  return { rank, userId, name, score };
 }

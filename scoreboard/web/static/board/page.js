@@ -1,65 +1,64 @@
 /** The live page: connects the board, the session and the elements of the page. */
 
-import { Api, Refused } from "./api.js";
+import { Api } from "./api.js";
+import { Picker } from "./boards.js";
+import { ruleOf, StateLine } from "./describe.js";
 import { LiveBoard } from "./live.js";
 import { Place } from "./place.js";
 import { Session } from "./session.js";
 import { insteadOfBoard, StatusLine } from "./status.js";
 import { nameElement, ScoreTable, scoreText } from "./table.js";
-import { Viewer } from "./viewer.js";
+import { BoardTokens, Viewer } from "./viewer.js";
 
 const RESTORE_RETRY_DELAY = 5_000; // milliseconds
 
 const base = new URL("./", document.baseURI);
+const id = document.documentElement.dataset.board;
+const path = `api/boards/${encodeURIComponent(id)}`;
 const api = new Api(base);
 const viewer = new Viewer(api);
 const session = new Session(api, showEnd);
 
 const status = new StatusLine(byId("status"));
+const season = new StateLine(byId("season"));
 const notice = byId("notice");
-const table = new ScoreTable("The ten highest scores");
+const table = new ScoreTable("The top 10");
 table.element.hidden = true;
 byId("table").append(table.element);
-const events = document.getElementById("events"); // not on a wall screen
-const section = document.getElementById("place"); // not on a wall screen
+// The following are not on a wall screen.
+const nav = document.getElementById("boards");
+const events = document.getElementById("events");
+const section = document.getElementById("place");
+const picker = nav && new Picker(nav, id);
 let restoreTimer = 0;
-
-/** The viewer's token, or the player's if the board is not public. */
-const tokens = {
-  /** @type {Viewer | Session} */
-  source: viewer,
-  async fresh() {
-    this.source = viewer;
-    try {
-      return await viewer.fresh();
-    } catch (error) {
-      if (!(error instanceof Refused && error.status === 403 && session.isSignedIn)) {
-        throw error;
-      }
-    }
-    this.source = session;
-    return session.fresh();
-  },
-  discard() {
-    this.source.discard();
-  },
-};
 
 const live = new LiveBoard({
   base,
-  tokens,
-  read: (path) => (session.isSignedIn ? session.get(path) : api.get(path)),
+  id,
+  tokens: new BoardTokens(api, path, () => (session.isSignedIn ? [viewer, session] : [viewer])),
+  read: readBoard,
   onState: showState,
   onChange: show,
-  namesOfEvents: Boolean(events),
 });
-const place = section && new Place(section, session, reconnect);
+const place = section && new Place(section, path, session, reconnect);
+
+/** Read the board, and on pages with links to the other boards those as well. */
+async function readBoard() {
+  const read = (path) => (session.isSignedIn ? session.get(path) : api.get(path));
+  if (!picker) {
+    return read(path);
+  }
+  const { boards } = await read("api/boards");
+  picker.show(boards);
+  return boards.find((board) => board.board_id === id);
+}
 
 /** @param {import("./connection.js").State} state */
 function showState(state) {
   status.show(state);
   if (state.kind === "refused") {
     live.clear();
+    readBoard().catch(() => {}); // for the links to the other boards
   }
   if (!live.rows()) {
     notice.textContent = insteadOfBoard(state);
@@ -70,15 +69,38 @@ function showState(state) {
 }
 
 function show() {
+  const { board } = live;
   const rows = live.rows();
-  table.show(rows ?? [], session.user?.user_id);
+  season.show(board);
+  if (board) {
+    showTexts(board);
+  }
+  table.show(rows ?? [], board, session.user?.user_id);
   table.element.hidden = !rows?.length;
   if (rows) {
     notice.textContent = rows.length ? "" : "No scores yet. The first score will appear here.";
   }
   if (events) {
     showEvents(events);
-    place?.update();
+    place?.showBoard(board, board?.source ? picker?.titleOf(board.source) : undefined);
+  }
+}
+
+/** @param {import("./live.js").Board} board */
+function showTexts(board) {
+  picker?.update(board);
+  setText(byId("title"), board.title);
+  setText(byId("rule"), ruleOf(board));
+  document.title = `${board.title}: the top 10, live`;
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+function setText(element, text) {
+  if (element.textContent !== text) {
+    element.textContent = text;
   }
 }
 
@@ -88,9 +110,9 @@ function showEvents(list) {
   const items = live.events().map(({ key, name, score }) => {
     const item = shown.get(String(key)) ?? document.createElement("li");
     item.dataset.key = String(key);
-    const text = `${name}: ${scoreText(score)}`;
-    if (item.textContent !== text) {
-      item.replaceChildren(nameElement(name), `: ${scoreText(score)}`);
+    const text = scoreText(score, live.board?.format);
+    if (item.textContent !== `${name}: ${text}`) {
+      item.replaceChildren(nameElement(name), `: ${text}`);
     }
     return item;
   });
@@ -103,6 +125,7 @@ function showEvents(list) {
 /** Reconnect after signing in or out, which may change the permission to watch. */
 function reconnect() {
   show();
+  live.load();
   live.connection.now();
 }
 

@@ -1,6 +1,7 @@
 /** The player's section of the page: signing in and out, their rank, posting a score. */
 
 import { Refused } from "./api.js";
+import { rowOf } from "./live.js";
 import { ScoreTable } from "./table.js";
 
 const NEIGHBOURS = 2;
@@ -11,6 +12,8 @@ const DELAY_AFTER_FAILURE = 5_000;
 /** The section "Your place". */
 export class Place {
   #table = new ScoreTable("Your rank and your neighbours");
+  /** @type {import("./live.js").Board | null} */
+  #board = null;
   #isUpdating = false;
   #changed = false;
   /** @type {{user_id: string, score_value: number} | null} an update without a response */
@@ -18,10 +21,12 @@ export class Place {
 
   /**
    * @param {HTMLElement} section
+   * @param {string} path the path of the board object
    * @param {import("./session.js").Session} session
    * @param {() => void} onSignIn called after signing in or out
    */
-  constructor(section, session, onSignIn) {
+  constructor(section, path, session, onSignIn) {
+    this.path = path;
     this.session = session;
     this.onSignIn = onSignIn;
     this.parts = Object.fromEntries(
@@ -44,7 +49,7 @@ export class Place {
       this.update();
     } else {
       this.parts.standing.textContent = "";
-      this.#table.show([]);
+      this.#table.show([], this.#board);
       this.parts.table.hidden = true;
     }
   }
@@ -52,6 +57,21 @@ export class Place {
   /** @param {string} message */
   showProblem(message) {
     this.parts.problem.textContent = message;
+  }
+
+  /**
+   * Show this board, whose scores may have changed.
+   *
+   * @param {import("./live.js").Board | null} board
+   * @param {string} [source] the title of the board that feeds this one
+   */
+  showBoard(board, source) {
+    this.#board = board;
+    if (this.parts.post) {
+      this.parts.unit.textContent = board?.format === "time" ? "Milliseconds" : "Score";
+      this.parts.source.textContent = source ? `Posted to “${source}”, which feeds this board.` : "";
+    }
+    this.update();
   }
 
   /** Request the rank again: now, but at most every two seconds. */
@@ -76,7 +96,9 @@ export class Place {
   async #request({ user_id }) {
     let found;
     try {
-      found = await this.session.get(`api/leaderboard/users/${user_id}?around=${NEIGHBOURS}`);
+      found = await this.session.get(
+        `${this.path}/leaderboard/users/${user_id}?around=${NEIGHBOURS}`,
+      );
     } catch (error) {
       if (!(error instanceof Refused && error.status === 404)) {
         this.#changed = true; // request it again; the connection state shows the problem
@@ -91,7 +113,7 @@ export class Place {
     this.parts.standing.textContent = found
       ? `Rank ${found.entry.rank} of ${found.total}`
       : "You are not on the board yet. Your first score adds you.";
-    this.#table.show(entries.map(rowOf), user_id);
+    this.#table.show(entries.map(rowOf), this.#board, user_id);
     return DELAY;
   }
 
@@ -122,13 +144,14 @@ export class Place {
 
   async #post() {
     const user_id = /** @type {import("./session.js").User} */ (this.session.user).user_id;
+    const board = this.#board?.source ?? this.#board?.board_id;
     const score_value = this.parts.post.elements.score.valueAsNumber;
     const previous = this.#unanswered;
     // If only the response was lost, the same update with the same nonce cannot count twice.
     const update =
       previous?.user_id === user_id && previous.score_value === score_value
         ? previous
-        : { user_id, score_value, timestamp: new Date().toISOString(), nonce: nonce() };
+        : { board, user_id, score_value, timestamp: new Date().toISOString(), nonce: nonce() };
     this.#unanswered = update;
     try {
       await this.session.post("api/score/update", update);
@@ -149,11 +172,6 @@ export class Place {
 function nonce() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** @param {any} entry of the leaderboard */
-function rowOf({ rank, user_id: userId, username: name, score }) {
-  return { rank, userId, name, score };
 }
 
 /**

@@ -10,10 +10,20 @@ const numbers = new Intl.NumberFormat(undefined, { maximumFractionDigits: 20 });
 
 /**
  * @param {number} score
- * @returns {string} the score in the user's number format
+ * @param {"number" | "time"} [format] of the board
+ * @returns {string} the number in the user's format, or milliseconds as 1:23.456
  */
-export function scoreText(score) {
-  return numbers.format(score);
+export function scoreText(score, format = "number") {
+  return format === "time" ? timeText(Math.round(score)) : numbers.format(score);
+}
+
+/** @param {number} milliseconds */
+function timeText(milliseconds) {
+  const left = Math.abs(milliseconds);
+  const hours = Math.floor(left / 3_600_000);
+  const minutes = String(Math.floor(left / 60_000) % 60).padStart(hours ? 2 : 1, "0");
+  const seconds = ((left % 60_000) / 1000).toFixed(3).padStart(6, "0");
+  return `${milliseconds < 0 ? "−" : ""}${hours ? `${hours}:` : ""}${minutes}:${seconds}`;
 }
 
 /**
@@ -34,6 +44,7 @@ export class ScoreTable {
   /** @type {WeakMap<Element, Animation>} */
   #moves = new WeakMap();
   #body = document.createElement("tbody");
+  #scoreHead = document.createElement("th");
 
   /** @param {string} caption the table's name for screen readers */
   constructor(caption) {
@@ -42,7 +53,7 @@ export class ScoreTable {
     this.element.createCaption().textContent = caption;
     const head = this.element.createTHead().insertRow();
     for (const [name, label] of [["rank", "Rank"], ["name", "Name"], ["score", "Score"]]) {
-      const cell = document.createElement("th");
+      const cell = name === "score" ? this.#scoreHead : document.createElement("th");
       cell.scope = "col";
       cell.className = name;
       cell.textContent = label;
@@ -53,15 +64,17 @@ export class ScoreTable {
 
   /**
    * @param {import("./live.js").Row[]} rows
+   * @param {import("./live.js").Board | null} board
    * @param {string} [own] the id of the user whose row is highlighted
    */
-  show(rows, own) {
+  show(rows, board, own) {
+    setText(this.#scoreHead, board?.format === "time" ? "Time" : "Score");
     const before = this.#places();
     const known = this.#rows;
     this.#rows = new Map(rows.map((row) => [row.userId, known.get(row.userId) ?? newRow()]));
     for (const row of rows) {
       const element = /** @type {HTMLTableRowElement} */ (this.#rows.get(row.userId));
-      fill(element, row, row.userId === own);
+      fill(element, row, board, row.userId === own);
     }
     const inOrder = [...this.#rows.values()];
     if (inOrder.length !== this.#body.rows.length || inOrder.some(isElsewhere, this.#body.rows)) {
@@ -124,9 +137,10 @@ function newRow() {
 /**
  * @param {HTMLTableRowElement} element
  * @param {import("./live.js").Row} row
+ * @param {import("./live.js").Board | null} board
  * @param {boolean} isOwn
  */
-function fill(element, row, isOwn) {
+function fill(element, row, board, isOwn) {
   const [rank, name, score] = element.cells;
   element.dataset.userId = row.userId;
   element.classList.toggle("own", isOwn);
@@ -135,8 +149,10 @@ function fill(element, row, isOwn) {
   if (name.textContent !== row.name || !name.firstChild) {
     name.replaceChildren(nameElement(row.name));
   }
-  if (setText(score, scoreText(row.score)) && element.dataset.score) {
-    highlight(score, row.score > Number(element.dataset.score) ? "up" : "down");
+  const before = element.dataset.score;
+  if (setText(score, scoreText(row.score, board?.format)) && before && row.score !== Number(before)) {
+    const isBetter = row.score > Number(before) === (board?.order !== "asc");
+    highlight(score, isBetter ? "up" : "down");
   }
   element.dataset.score = String(row.score);
 }

@@ -1,10 +1,11 @@
 /**
- * The read-only token with which anyone may watch the board.
+ * The tokens to watch a board with: a read-only one that anyone may have, or that of a user.
  *
  * @typedef {{text: string, expiresAt: number}} Token `expiresAt` is a time like Date.now
+ * @typedef {{fresh: () => Promise<Token>, discard: () => void}} Source
  */
 
-import { Unreachable } from "./api.js";
+import { Refused, Unreachable } from "./api.js";
 
 /** A token that expires within this time, in milliseconds, is replaced. */
 export const EXPIRES_SOON = 60_000;
@@ -24,6 +25,17 @@ export class NotAllowedHere extends Error {
   constructor() {
     super("This board may not be shown on this website.");
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {boolean} whether there is no such board, or the token may not watch it
+ */
+export function mayNotWatch(error) {
+  return (
+    error instanceof Refused &&
+    (error.status === 403 || error.status === 404 || error.code === "not_permitted")
+  );
 }
 
 /** Holds a viewer token, and requests a new one when the current one expires. */
@@ -76,5 +88,59 @@ export class Viewer {
     } catch {
       return false;
     }
+  }
+}
+
+/** Returns tokens that may watch a board. */
+export class BoardTokens {
+  /** @type {Source | null} the source of the last token */
+  #source = null;
+  /** @type {Token | null} the last token that was checked */
+  #checked = null;
+
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {string} path the path of the board object
+   * @param {() => Source[]} sources returns the sources to try, in this order
+   */
+  constructor(api, path, sources) {
+    this.api = api;
+    this.path = path;
+    this.sources = sources;
+  }
+
+  /**
+   * Return a token that may read the board. Each new one is checked with a request, because
+   * browsers do not say why the handshake of a WebSocket was refused.
+   *
+   * @returns {Promise<Token>}
+   * @throws the errors of the last source and of the API
+   */
+  async fresh() {
+    const sources = this.sources();
+    for (let place = 0; ; place += 1) {
+      this.#source = sources[place];
+      try {
+        const token = await this.#source.fresh();
+        if (token !== this.#checked) {
+          await this.api.get(this.path, token.text);
+          this.#checked = token;
+        }
+        return token;
+      } catch (error) {
+        if (mayNotWatch(error) && place < sources.length - 1) {
+          continue;
+        }
+        if (error instanceof Refused && error.status === 401 && !mayNotWatch(error)) {
+          this.#source.discard();
+        }
+        throw error;
+      }
+    }
+  }
+
+  /** Do not use the last token again. */
+  discard() {
+    this.#source?.discard();
   }
 }

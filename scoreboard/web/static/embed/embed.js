@@ -1,5 +1,6 @@
 /**
- * <score-board count="10"></score-board>: the live board on any page, served as /embed.js.
+ * <score-board board="weekly" count="10"></score-board>: a live board on any page, served as
+ * /embed.js. Without `board` it is the board `main`.
  *
  * It connects to the server that it was loaded from, whose CORS_ORIGINS must list the origin of the
  * page.
@@ -9,7 +10,7 @@ import { Api } from "./web/board/api.js";
 import { LiveBoard } from "./web/board/live.js";
 import { insteadOfBoard, StatusLine } from "./web/board/status.js";
 import { ScoreTable } from "./web/board/table.js";
-import { Viewer } from "./web/board/viewer.js";
+import { BoardTokens, Viewer } from "./web/board/viewer.js";
 
 const MAX_ROWS = 10;
 const base = new URL("./", import.meta.url);
@@ -34,11 +35,11 @@ function linkToSheet() {
 
 /** The element. It connects while it is in a document. */
 class ScoreBoard extends HTMLElement {
-  static observedAttributes = ["count"];
+  static observedAttributes = ["board", "count"];
 
   #status = new StatusLine(document.createElement("p"));
   #notice = document.createElement("p");
-  #table = new ScoreTable("The highest scores");
+  #table = new ScoreTable("The top 10");
   /** @type {LiveBoard | null} */
   #live = null;
 
@@ -74,16 +75,30 @@ class ScoreBoard extends HTMLElement {
     this.#status.show({ kind: "connecting" }); // stops the countdown
   }
 
-  attributeChangedCallback() {
+  /**
+   * @param {string} name
+   * @param {string | null} before
+   * @param {string | null} value
+   */
+  attributeChangedCallback(name, before, value) {
+    if (name === "board" && before !== value && this.#live) {
+      this.disconnectedCallback();
+      this.#show();
+      this.#connect();
+    }
     this.#show();
   }
 
   #connect() {
     const api = new Api(base);
+    const id = this.getAttribute("board") || "main";
+    const path = `api/boards/${encodeURIComponent(id)}`;
+    const viewer = new Viewer(api);
     this.#live = new LiveBoard({
       base,
-      tokens: new Viewer(api),
-      read: (path) => api.get(path),
+      id,
+      tokens: new BoardTokens(api, path, () => [viewer]),
+      read: () => api.get(path),
       onState: (state) => {
         this.#status.show(state);
         if (state.kind === "refused") {
@@ -100,7 +115,8 @@ class ScoreBoard extends HTMLElement {
 
   #show() {
     const rows = this.#live?.rows();
-    this.#table.show((rows ?? []).slice(0, this.#count()));
+    const board = this.#live?.board ?? null;
+    this.#table.show((rows ?? []).slice(0, this.#count()), board);
     this.#table.element.hidden = !rows?.length;
     if (rows) {
       this.#notice.textContent = rows.length ? "" : "No scores yet.";

@@ -1,0 +1,465 @@
+"""Pages and embedded elements of several boards, in a browser."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import requests
+from playwright.sync_api import expect
+
+from tests.support.browsers import LAPTOP, failing_requests, violations
+from tests.support.servers import PASSWORD
+from tests.support.waiting import wait_until
+
+NUMBERS = itertools.count(1)
+PHONE = {"width": 390, "height": 844}
+WALL = {"width": 1920, "height": 1080}
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NO_BOARD = "There is no board with this id."
+TIMES = {
+    0: "0:00.000",
+    7: "0:00.007",
+    83456: "1:23.456",
+    59999.6: "1:00.000",
+    600_000: "10:00.000",
+    3_723_004: "1:02:03.004",
+    360_000_000: "100:00:00.000",
+    -1500: "−0:01.500",
+}
+
+
+class Boards:
+    """A server with several boards, and users that change them."""
+
+    def __init__(self, server):
+        self.server, self.url = server, server.url
+        self.admin, self.game = server.user("Boss", "admin"), server.user("Game", "scorer")
+        self.users = {}
+
+    def create(self, board_id, title, **settings):
+        """Create a board and return its id."""
+        body = {"board_id": board_id, "title": title, **settings}
+        return self._send("POST", "boards", body, 201)["board_id"]
+
+    def change(self, board_id, **settings):
+        return self._send("PATCH", f"boards/{board_id}", settings, 200)
+
+    def end_season(self, board_id):
+        return self._send("POST", f"boards/{board_id}/seasons", None, None)
+
+    def archive(self, board_id):
+        self._send("DELETE", f"boards/{board_id}", None, None)
+
+    def _send(self, method, path, body, status):
+        url = f"{self.url}/api/admin/{path}"
+        response = requests.request(method, url, json=body, headers=self.admin.bearer, timeout=10)
+        assert response.status_code == status or (status is None and response.ok), response.text
+        return response.json() if response.content else None
+
+    def post(self, name, score, board="main"):
+        """Post a score of a user, who is created if necessary."""
+        if name not in self.users:
+            self.users[name] = self.server.user(name)
+        moment = START + timedelta(seconds=next(NUMBERS))
+        update = self.users[name].update(score, moment.isoformat(), board=board)
+        response = self.server.post(self.game.token, update)
+        assert response.status_code == 200, response.text
+
+    def page(self, board_id, more=""):
+        return f"{self.url}/?board={board_id}{more}"
+
+
+@pytest.fixture(scope="module")
+def server(start, sites):
+    return start(CORS_ORIGINS=sites[0][0], DEMO="1")
+
+
+@pytest.fixture(scope="module")
+def boards(server):
+    boards = Boards(server)
+    weekly = {"every": "week", "on": "monday", "at": "06:00", "time_zone": "Europe/Vienna"}
+    boards.create("weekly", "This week", source="main", policy="total", reset=weekly)
+    boards.create("speedrun", "Speedrun", policy="best", order="asc", format="time")
+    for name, score in {"Ann": 300, "Bo": 200, "Chiara": 1000}.items():
+        boards.post(name, score)
+    for name, score in {"Ann": 83456, "Bo": 59007, "Chiara": 3_723_004}.items():
+        boards.post(name, score, "speedrun")
+    return boards
+
+
+@pytest.fixture
+def board(boards):
+    """Return the id of a new board without scores."""
+    board_id = boards.create(f"new-{next(NUMBERS)}", "New board", policy="best")
+    yield board_id
+    requests.delete(
+        f"{boards.url}/api/admin/boards/{board_id}", headers=boards.admin.bearer, timeout=10
+    )
+
+
+def rows(page, table="#table"):
+    return page.locator(f"{table} tbody tr")
+
+
+def texts(page, table="#table"):
+    """Return rank, name and score of each row."""
+    return [row.split("\t") for row in rows(page, table).all_inner_texts()]
+
+
+def expect_live(page):
+    expect(page.locator("#status")).to_have_text("Live")
+    return page
+
+
+def signed_in(page, name):
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text(f"Signed in as {name}")).to_be_visible()
+    return page
+
+
+class TestPicker:
+    def test_a_server_with_one_board_shows_no_links_to_boards(self, start, visit):
+        page = expect_live(visit(start().url))
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("Scoreboard")
+        expect(page.locator("#rule")).to_have_text("Your latest score counts; higher is better.")
+        expect(page.get_by_role("navigation")).to_have_count(0)
+
+    def test_the_links_to_all_boards_mark_the_current_one(self, boards, visit):
+        page = expect_live(visit(boards.url))
+
+        links = page.get_by_role("navigation", name="Boards").get_by_role("link")
+        expect(links).to_have_text(["Scoreboard", "Speedrun", "This week"])
+        expect(page.locator("[aria-current=page]")).to_have_text("Scoreboard")
+
+    def test_a_link_shows_the_other_board_and_keeps_the_sign_in(self, boards, visit):
+        page = signed_in(expect_live(visit(boards.url)), "Ann")
+        expect(rows(page)).to_have_count(3)
+
+        page.get_by_role("link", name="Speedrun").click()
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("Speedrun")
+        expect(page.locator("[aria-current=page]")).to_have_text("Speedrun")
+        expect(rows(page).first.locator(".name")).to_have_text("Bo")
+        expect(page.get_by_text("Signed in as Ann")).to_be_visible()
+        expect(page.locator(".standing")).to_have_text("Rank 2 of 3")
+        page.go_back()
+        expect(rows(page).first.locator(".name")).to_have_text("Chiara")
+
+    def test_a_page_shows_the_updates_of_its_board_only(self, boards, board, visit):
+        page = expect_live(visit(boards.page(board)))
+        boards.post("Ann", 1)
+        boards.post("Ann", 90_000, "speedrun")
+
+        boards.post("Bo", 7, board)
+
+        expect(rows(page)).to_have_count(1)
+        assert page.locator("#events li").all_inner_texts() == ["Bo: 7"]
+
+    @failing_requests
+    @pytest.mark.parametrize(
+        "board_id", ["nowhere", "main,speedrun", "..", "%3Cb%3E", "a/b?c=d%23"]
+    )
+    def test_an_unknown_board_shows_a_message_and_the_links(self, boards, visit, board_id):
+        page = visit(boards.page(board_id))
+
+        expect(page.locator("#status")).to_have_text("Not connected")
+        expect(page.locator("#notice")).not_to_have_text("Loading the board…")
+        page.get_by_role("link", name="Speedrun").click()
+        expect(rows(page)).to_have_count(3)
+
+    @failing_requests
+    def test_an_archived_board_is_removed_from_the_page(self, boards, visit):
+        board = boards.create("short", "Short-lived")
+        boards.post("Ann", 5, board)
+        page = expect_live(visit(boards.page(board)))
+        expect(rows(page)).to_have_count(1)
+
+        boards.archive(board)
+
+        expect(page.locator("#notice")).to_have_text(NO_BOARD)
+        expect(rows(page)).to_have_count(0)
+
+    @failing_requests
+    def test_a_board_that_is_not_public_requires_a_sign_in(self, boards, board, visit):
+        boards.post("Ann", 5, board)
+        page = expect_live(visit(boards.page(board)))
+        expect(rows(page)).to_have_count(1)
+
+        boards.change(board, public=False)
+
+        expect(page.locator("#notice")).to_contain_text("This board is not public")
+        expect(rows(page)).to_have_count(0)
+        signed_in(page, "Bo")
+        expect_live(page)
+        expect(rows(page)).to_have_count(1)
+        boards.post("Bo", 6, board)
+        expect(rows(page)).to_have_count(2)
+
+
+class TestRuleAndState:
+    @pytest.mark.parametrize(
+        ("settings", "sentence"),
+        [
+            ({"policy": "latest"}, "Your latest score counts; higher is better."),
+            ({"policy": "best"}, "Your best score counts; higher is better."),
+            ({"policy": "total"}, "Your scores add up; higher is better."),
+            ({"policy": "best", "order": "asc"}, "Your best score counts; lower is better."),
+            (
+                {"policy": "best", "order": "asc", "format": "time"},
+                "Your best time counts; lower is better.",
+            ),
+        ],
+    )
+    def test_a_changed_rule_is_shown_at_once(self, boards, board, visit, settings, sentence):
+        page = expect_live(visit(boards.page(board)))
+        expect(page.locator("#rule")).not_to_have_text("")
+
+        boards.change(board, **settings)
+
+        expect(page.locator("#rule")).to_have_text(sentence)
+
+    def test_a_changed_title_is_shown_at_once(self, boards, board, visit):
+        page = expect_live(visit(boards.page(board)))
+        expect(page.get_by_role("heading", level=1)).to_have_text("New board")
+
+        boards.change(board, title="<b>Renamed</b>")
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("<b>Renamed</b>")
+        expect(page.locator("[aria-current=page]")).to_have_text("<b>Renamed</b>")
+        expect(page).to_have_title("<b>Renamed</b>: the top 10, live")
+
+    def test_the_state_says_when_a_board_opens_and_that_it_is_closed(self, boards, board, visit):
+        page = expect_live(visit(boards.page(board), timezone_id="Europe/Vienna"))
+        state = page.locator("#season")
+        expect(state).to_have_text("")
+
+        boards.change(board, opens_at="2099-12-04T18:00:00Z")
+        expect(state).to_have_text("Opens on Friday, December 4, 2099 at 7:00 PM")
+        boards.change(board, opens_at=None, closes_at="2026-01-01T00:00:00Z")
+        expect(state).to_have_text("Closed")
+        boards.change(board, closes_at=None)
+        expect(state).to_have_text("")
+
+    def test_the_countdown_runs_to_the_end_of_the_season(self, boards, visit):
+        season = requests.get(f"{boards.url}/api/boards/weekly", timeout=10).json()["season"]
+        end = datetime.fromisoformat(season["ends_at"])
+
+        def prepare(page):
+            page.clock.install(time=end - timedelta(days=2, hours=5))
+            page.clock.pause_at(end - timedelta(days=2, hours=4, minutes=3, seconds=2))
+
+        page = visit(boards.page("weekly"), prepare=prepare)
+        state = page.locator("#season")
+        page.clock.run_for(100)  # frames are drawn by the page's clock
+        wait_until(lambda: page.clock.run_for(20) or state.text_content())
+        assert state.text_content().startswith("Season 1 ends in 2 days, 04:03:0")
+
+        page.clock.set_fixed_time(end - timedelta(hours=1))
+        page.clock.run_for(1000)
+        expect(state).to_have_text("Season 1 ends in 01:00:00")
+        page.clock.set_fixed_time(end - timedelta(seconds=1))
+        page.clock.run_for(1000)
+        expect(state).to_have_text("Season 1 ends in 00:00:01")
+        page.clock.set_fixed_time(end)
+        page.clock.run_for(1000)
+        expect(state).to_have_text("Season 1 has ended")
+
+    def test_a_new_season_empties_the_list(self, boards, board, visit):
+        page = expect_live(visit(boards.page(board)))
+        boards.post("Ann", 5, board)
+        expect(rows(page)).to_have_count(1)
+        expect(page.locator("#events li")).to_have_count(1)
+
+        boards.end_season(board)
+
+        expect(page.locator("#season")).to_have_text("Season 2")
+        expect(page.locator("#notice")).to_contain_text("No scores yet.")
+        expect(rows(page)).to_have_count(0)
+        expect(page.locator("#events li")).to_have_count(0)
+        boards.post("Bo", 4, board)
+        expect(rows(page)).to_have_count(1)
+        assert texts(page) == [["1", "Bo", "4"]]
+
+    def test_a_change_made_while_the_page_connects_is_shown(self, boards, board, visit):
+        changed = []
+
+        def change_title(socket):
+            if not changed:
+                changed.append(boards.change(board, title="Changed meanwhile"))
+            socket.connect_to_server()
+
+        page = visit(
+            boards.page(board),
+            prepare=lambda page: page.route_web_socket("**/ws/scoreboard?*", change_title),
+        )
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("Changed meanwhile")
+
+    @failing_requests
+    def test_a_failed_request_for_the_board_is_sent_again(self, boards, visit):
+        page = visit(
+            boards.page("speedrun"),
+            prepare=lambda page: page.route(
+                "**/api/boards", lambda route: route.fulfill(status=503, body="<html>"), times=1
+            ),
+        )
+
+        expect(rows(page)).to_have_count(3, timeout=20_000)
+
+
+class TestTimes:
+    def test_milliseconds_are_shown_as_minutes_and_seconds(self, boards, visit):
+        page = expect_live(visit(boards.page("speedrun")))
+        expect(rows(page)).to_have_count(3)
+
+        shown = page.evaluate(
+            """async (values) => {
+                const { scoreText } = await import("/web/board/table.js");
+                return values.map((value) => scoreText(value, "time"));
+            }""",
+            list(TIMES),
+        )
+
+        assert shown == list(TIMES.values())
+        assert texts(page) == [
+            ["1", "Bo", "0:59.007"],
+            ["2", "Ann", "1:23.456"],
+            ["3", "Chiara", "1:02:03.004"],
+        ]
+        assert page.locator("#table th.score").text_content() == "Time"
+
+    def test_a_shorter_time_moves_up(self, boards, visit):
+        page = signed_in(expect_live(visit(boards.page("speedrun"))), "Chiara")
+        expect(rows(page)).to_have_count(3)
+
+        boards.post("Chiara", 58_000, "speedrun")
+
+        expect(rows(page).first.locator(".name")).to_have_text("Chiara")
+        expect(rows(page).first.locator(".score")).to_have_attribute("data-change", "up")
+        expect(page.locator("#events li").first).to_have_text("Chiara: 0:58.000")
+        expect(page.locator("#place tr.own .score")).to_have_text("0:58.000")
+        expect(page.get_by_label("Milliseconds")).to_be_visible()
+
+
+class TestPosting:
+    @failing_requests  # the player is not on the board yet
+    def test_a_score_is_posted_to_the_board(self, boards, board, visit):
+        page = signed_in(expect_live(visit(boards.page(board))), "Ann")
+
+        page.get_by_label("Score", exact=True).fill("120")
+        page.get_by_role("button", name="Post score").click()
+
+        expect(page.locator(".standing")).to_have_text("Rank 1 of 1")
+        expect(page.get_by_text("which feeds this board")).to_have_count(0)
+
+    def test_a_score_for_a_derived_board_is_posted_to_its_source(self, boards, visit):
+        page = signed_in(expect_live(visit(boards.page("weekly"))), "Ann")
+        expect(page.get_by_text("Posted to “Scoreboard”, which feeds this board.")).to_be_visible()
+
+        page.get_by_label("Score", exact=True).fill("5000")
+        with page.expect_request("**/api/score/update") as request:
+            page.get_by_role("button", name="Post score").click()
+
+        assert request.value.post_data_json["board"] == "main"
+        expect(rows(page).first.locator(".name")).to_have_text("Ann")
+        expect(page.get_by_role("alert")).to_have_text("")
+
+    @failing_requests
+    def test_a_score_for_a_closed_board_shows_the_message(self, boards, board, visit):
+        boards.change(board, closes_at="2026-01-01T00:00:00Z")
+        page = signed_in(expect_live(visit(boards.page(board))), "Ann")
+
+        page.get_by_role("button", name="Post score").click()
+
+        expect(page.get_by_role("alert")).to_contain_text("closed")
+
+
+class TestScreens:
+    def test_a_wall_screen_shows_its_board_rule_and_countdown(self, boards, visit):
+        urls = []
+        page = expect_live(visit(boards.page("weekly", "&display=wall"), viewport=WALL, urls=urls))
+
+        expect(page.get_by_role("heading", level=1)).to_have_text("This week")
+        expect(page.locator("#rule")).to_have_text("Your scores add up; higher is better.")
+        expect(page.locator("#season")).to_contain_text("Season 1 ends in")
+        expect(rows(page)).to_have_count(3)
+        assert page.locator("a, button, input, form, nav, #events").count() == 0
+        assert not [url for url in urls if url.endswith("/api/boards")]
+
+    def test_the_page_links_to_the_wall_of_its_board(self, boards, visit):
+        page = expect_live(visit(boards.page("speedrun")))
+
+        page.get_by_role("link", name="wall screen").click()
+
+        expect(rows(page).first.locator(".score")).to_contain_text(":")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Speedrun")
+        expect(page.locator("html")).to_have_class("wall")
+
+    def test_the_longest_title_fits_every_screen(self, boards, board, visit):
+        boards.change(
+            board, title="W" * 64, reset={"every": "day", "at": "00:00", "time_zone": "UTC"}
+        )
+        for number in range(10):
+            boards.post("Ann" if number == 0 else f"Player-{number}", number, board)
+        for viewport in ({"width": 320, "height": 640}, LAPTOP):
+            page = expect_live(visit(boards.page(board), viewport=viewport))
+            expect(rows(page)).to_have_count(10)
+            assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        page = expect_live(visit(boards.page(board, "&display=wall"), viewport=WALL))
+        expect(rows(page)).to_have_count(10)
+
+        assert page.evaluate("document.documentElement.scrollWidth") == WALL["width"]
+        assert page.evaluate("document.documentElement.scrollHeight") <= WALL["height"]
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize(
+        ("more", "viewport"),
+        [("", PHONE), ("", LAPTOP), ("&display=wall", WALL)],
+        ids=["phone", "laptop", "wall"],
+    )
+    def test_the_page_is_accessible_and_fits_the_screen(
+        self, boards, visit, more, viewport, scheme
+    ):
+        options = {"viewport": viewport, "color_scheme": scheme, "reduced_motion": "reduce"}
+        page = expect_live(visit(boards.page("weekly", more), **options))
+        expect(rows(page)).to_have_count(3)
+
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+
+
+class TestEmbeddedBoards:
+    def test_an_element_shows_its_board(self, boards, embed):
+        page = embed(body='<score-board board="speedrun"></score-board>')
+
+        main, speedrun = (page.locator(f"score-board >> nth={n} >> tbody tr") for n in range(2))
+        expect(main.first.locator(".score")).not_to_contain_text(":")
+        expect(speedrun.locator(".score").last).to_have_text("1:23.456")
+        boards.post("Dmitri", 1000, "speedrun")
+        expect(speedrun.first.locator(".name")).to_have_text("Dmitri")
+        expect(speedrun.first.locator(".score")).to_have_text("0:01.000")
+
+    def test_a_changed_attribute_shows_the_other_board(self, boards, board, embed):
+        boards.post("Esi", 12, board)
+        sockets = []
+        page = embed(sockets=sockets)
+        expect(page.get_by_role("status")).to_have_text("Live")
+        element = page.locator("score-board")
+
+        element.evaluate("(element, board) => element.setAttribute('board', board)", board)
+
+        expect(element.locator("tbody .name")).to_have_text(["Esi"])
+        wait_until(lambda: page.evaluate("true") and sockets[0].is_closed())
+        assert [socket.url.partition("?")[2] for socket in sockets] == [
+            "board=main",
+            f"board={board}",
+        ]
+
+    @failing_requests
+    def test_an_element_of_an_unknown_board_shows_the_message(self, boards, embed):
+        page = embed(body='<score-board board="nowhere"></score-board>')
+
+        expect(page.locator("score-board .notice").last).to_have_text(NO_BOARD)
