@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .anomalies.service import AnomalyDetector
     from .apidocs.documents import ApiDocuments
     from .boards.directory import BoardDirectory
+    from .boards.reads import BoardReads
     from .concurrency import bounded_queue, coalescer
     from .db.rate_limits import MemoryLimits
     from .db.transactions import Database
@@ -51,6 +52,7 @@ class Services:
     session_revoked: Callable[[str, datetime], None]
     # boards
     boards: BoardDirectory
+    board_reads: BoardReads
     # leaderboard
     top10_cache: top10.Top10Cache
     leaderboard_reads: service.LeaderboardReads

@@ -4,6 +4,7 @@ from flask import Flask
 
 from ..services import services
 from .directory import BoardDirectory
+from .reads import BoardReads
 from .routes import bp
 from .service import MAIN_SETTINGS
 from .store import BoardStore
@@ -12,6 +13,7 @@ __all__ = ["bp", "init_app"]
 
 
 def init_app(app: Flask) -> None:
-    """Create the application's directory of boards."""
+    """Create the application's directory of boards and coalescer of their reads."""
     main_settings = {field: app.config[name] for field, name in MAIN_SETTINGS.items()}
     services(app).boards = BoardDirectory(BoardStore(main_settings))
+    services(app).board_reads = BoardReads()

@@ -64,31 +64,28 @@ def readable(board_id: str, token: str | None) -> BoardState:
 
 def all_boards(token: str | None) -> list[dict[str, Any]]:
     """Return the board objects that the token may read: `main` first, then by id."""
-    caller = caller_of(token)
-    return _listed(lambda board: may_read(board, caller))
+    caller, boards = caller_of(token), services().boards.store
+
+    def read(connection: Connection) -> list[BoardState]:
+        return [each for each in boards.all_boards(connection) if may_read(each, caller)]
+
+    return services().board_reads.run(read)
 
 
 def every_board() -> list[dict[str, Any]]:
     """Return the board objects of all boards, for the command line, in the same order."""
-    return _listed(lambda board: True)
-
-
-def _listed(is_shown: Callable[[BoardState], bool]) -> list[dict[str, Any]]:
-    def read(connection: Connection) -> list[dict[str, Any]]:
-        found = services().boards.store.all_boards(connection)
-        return _bodies(connection, [each for each in found if is_shown(each)])
-
-    return transactions.read(read)
+    boards, reads = services().boards.store, services().board_reads
+    return transactions.read(lambda c: reads.bodies(c, boards.all_boards(c)))
 
 
 def body(board: BoardState) -> dict[str, Any]:
     """Return the board object of this board as it is now."""
+    boards = services().boards.store
 
-    def read(connection: Connection) -> dict[str, Any]:
-        current = services().boards.store.find(connection, board.board_id) or board
-        return _bodies(connection, [current])[0]
+    def read(connection: Connection) -> list[BoardState]:
+        return [boards.find(connection, board.board_id) or board]
 
-    return transactions.read(read)
+    return services().board_reads.run(read)[0]
 
 
 def seasons(board: BoardState) -> list[dict[str, Any]]:
@@ -99,11 +96,6 @@ def seasons(board: BoardState) -> list[dict[str, Any]]:
         .order_by(Season.number.desc())
     )
     return [season_body(*row) for row in transactions.read(lambda c: c.execute(statement).all())]
-
-
-def _bodies(connection: Connection, boards: Sequence[BoardState]) -> list[dict[str, Any]]:
-    """Return the board objects, with the number of players of each."""
-    return [{**each.body(), "players": store.players(connection, each)} for each in boards]
 
 
 def due() -> Sequence[str]:

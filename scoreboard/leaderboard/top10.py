@@ -96,7 +96,7 @@ class LedgerChange:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "LedgerChange":
-        """Return the change that `dataclasses.asdict` turned into these values."""
+        """Return the change that was encoded as these JSON values."""
         boards = {
             board_id: BoardChange(**{**board, "scores": [NewScore(*s) for s in board["scores"]]})
             for board_id, board in values["boards"].items()

@@ -208,7 +208,7 @@ class TestPostgresAway:
         player = server.user("Ann")
         with postgres.connect() as holder, ThreadPoolExecutor(1) as pool:
             with holder.transaction():
-                holder.execute("SELECT 1 FROM board_version FOR UPDATE")
+                holder.execute("SELECT 1 FROM board_versions FOR UPDATE")
                 waiting = pool.submit(server.post, player.token, player.update(1))
                 wait_until(lambda: is_waiting(postgres))
 

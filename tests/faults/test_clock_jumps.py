@@ -14,13 +14,13 @@ from scoreboard.auth import accounts
 from scoreboard.cli.users import seed_players
 from scoreboard.db import transactions
 from scoreboard.db.rate_limits import RedisLimits
-from scoreboard.leaderboard import top10
 from scoreboard.observability import metrics
 from scoreboard.scores.records import Update
 from scoreboard.services import services
 from tests.support import databases, football
 from tests.support.backing_services import RedisServer
 from tests.support.clocks import HOUR, Clock
+from tests.support.ledgers import read_top10
 from tests.support.metrics import series
 from tests.support.servers import Server
 from tests.support.subscribers import PATH, SocketIoClient, WebSocketClient
@@ -60,12 +60,13 @@ def create_users(app, count):
 
 def record(app, *user_ids):
     with app.app_context():
-        return services(app).ledger.record_all([Update(u, 5.0, START, "x", u) for u in user_ids])
+        updates = [Update(user_id, 5.0, START, "x", user_id) for user_id in user_ids]
+        return services(app).ledgers.get().record_all(updates)
 
 
 def ranked(app):
     with app.app_context():
-        return [entry["user_id"] for entry in transactions.read(top10.read)["top_10_scores"]]
+        return [entry["user_id"] for entry in read_top10()]
 
 
 class TestOrder:

@@ -136,7 +136,7 @@ def test_a_frozen_transaction_blocks_other_processes_only_for_seconds(url, serve
     with contextlib.closing(psycopg.connect(url)) as frozen:
         frozen.autocommit = True
         frozen.execute(POSTGRES_BEGIN_WRITE)
-        frozen.execute("SELECT * FROM board_version FOR UPDATE")
+        frozen.execute("SELECT * FROM board_versions FOR UPDATE")
 
         statuses = send_all(server, player, 10)
 
@@ -146,7 +146,7 @@ def test_a_frozen_transaction_blocks_other_processes_only_for_seconds(url, serve
 
 def test_updates_get_responses_while_the_row_is_locked(url, server, player):
     with psycopg.connect(url) as other:
-        other.execute("SELECT * FROM board_version FOR UPDATE")
+        other.execute("SELECT * FROM board_versions FOR UPDATE")
 
         statuses = send_all(server, player)
 
@@ -227,7 +227,7 @@ class TestSqliteFile:
         copy.write_bytes(Path(path).read_bytes())
 
         with contextlib.closing(sqlite3.connect(copy)) as database:
-            assert database.execute("SELECT score FROM standings").fetchall() == [(120,)]
+            assert database.execute("SELECT rank_key FROM standings").fetchall() == [(120,)]
 
     def test_only_its_owner_can_read_it(self, start):
         server = start()

@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
-from scoreboard.boards import service
+from scoreboard.boards import directory, service
 from scoreboard.db import transactions
 from scoreboard.errors import InvalidInput, NotPermitted, UnknownBoard
 from scoreboard.leaderboard import top10
 from scoreboard.models import MAIN, BoardVersion
+from scoreboard.realtime import feed as live_feed
 from scoreboard.realtime import hub, maintenance
 from scoreboard.services import services
 from tests.support.api import submit
@@ -401,8 +402,9 @@ class TestCatchingUp:
         assert subscriber.connection.boards.keys() == {MAIN}
 
     def test_a_board_that_another_process_created_can_be_watched_at_once(
-        self, app, watch, send, other, ann
+        self, app, watch, send, other, ann, monkeypatch
     ):
+        monkeypatch.setattr(live_feed, "MAX_BOARD_AGE", 60)
         watch(MAIN)
         with other.app_context():
             service.create({"board_id": "weekly", "title": "Weekly", "source": MAIN})
@@ -483,6 +485,7 @@ class TestSubscriptions:
         read = top10.since
 
         def end_during_read(*arguments):
+            monkeypatch.setattr(top10, "since", read)
             subscriber.connection.caller = None
             services(app).subscribers.remove(subscriber.connection)
             return read(*arguments)
@@ -548,10 +551,13 @@ class TestSubscriptions:
         assert_watches_nothing(app, viewer)
         assert len(watch("staff", user_id=ann.user_id).all_messages()) == 1
 
-    def test_what_another_process_has_changed_decides_at_once(self, app, create, watch, other):
+    def test_what_another_process_has_changed_decides_at_once(
+        self, app, create, watch, other, monkeypatch
+    ):
+        monkeypatch.setattr(directory, "MAX_AGE", 60)
         create("weekly")
         create("daily")
-        watch("weekly", "daily")  # this process knows both
+        watch(MAIN, "weekly", "daily")
         with other.app_context():
             service.change("weekly", {"public": False})
             service.archive("daily")

@@ -1,6 +1,7 @@
 """Pages and embedded elements of several boards, in a browser."""
 
 import itertools
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -240,6 +241,9 @@ class TestRuleAndState:
         expect(state).to_have_text("Opens on Friday, December 4, 2099 at 7:00 PM")
         boards.change(board, opens_at=None, closes_at="2026-01-01T00:00:00Z")
         expect(state).to_have_text("Closed")
+        closing = datetime.now(UTC) + timedelta(days=2, seconds=-1)
+        boards.change(board, closes_at=closing.isoformat())
+        expect(state).to_have_text(re.compile(r"Closes in 1 day, 23:59:\d\d"))
         boards.change(board, closes_at=None)
         expect(state).to_have_text("")
 

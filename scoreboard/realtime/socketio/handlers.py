@@ -34,9 +34,9 @@ MAX_WAITING_PACKETS = 2000
 class SocketIOClient(LiveConnection):
     """The connection of one Engine.IO session.
 
-    `lock` is held while a connect, a disconnect or a subscription is handled. `update_slots` limits
-    concurrent updates. `was_refused` is whether an update was refused since it was last reset.
-    `board_ids` are the boards named at the handshake; None if it named none.
+    `lock` is held while a connect or disconnect is handled. `update_slots` limits concurrent
+    updates. `was_refused` is whether an update was refused since it was last reset. `board_ids` are
+    the boards named at the handshake; None if it named none.
     """
 
     session: engine.EngineSession
@@ -140,9 +140,11 @@ class SocketIOHandlers:
             if event.packet_type != packet.EVENT:
                 self._library_handlers["message"](client.session.sid, data)
                 return client.caller is not None and client.caller is not caller
-            if caller and namespace == "/" and event.data[0] in subscriptions.EVENTS:
-                return subscriptions.handle(self._app, client, event)
-        if not caller or event.data[0] != "update_score" or namespace != "/":
+        if not caller or namespace != "/":
+            return False
+        if event.data[0] in subscriptions.EVENTS:
+            return subscriptions.handle(self._app, client, event)
+        if event.data[0] != "update_score":
             return False
         updates.start(self._app, client, event)
         was_refused, client.was_refused = client.was_refused, False

@@ -47,6 +47,7 @@ export class Picker {
   #item(board) {
     const link = document.createElement("a");
     link.href = `?board=${board.board_id}`;
+    link.dir = "auto";
     link.textContent = board.title;
     if (board.board_id === this.shown) {
       link.setAttribute("aria-current", "page");
