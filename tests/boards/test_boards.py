@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select
 
 from scoreboard.boards import schemas
+from scoreboard.extensions import db
+from scoreboard.models import Board, BoardVersion
 from tests.support.api import submit, top10
 
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
@@ -606,6 +609,50 @@ def test_a_process_that_still_knows_an_archived_board_refuses_it(
     assert code(update) == (400, "unknown_board")
     assert code(created) == (400, "invalid_input")
     assert list(created.json["error"]["fields"]) == ["source"]
+
+
+# Processes and restores
+
+
+def test_a_process_sees_the_settings_of_a_restored_database(
+    client, make_app, make_board, administer, player, admin
+):
+    make_board("run")
+    with db.engine.begin() as connection:
+        backup = [
+            (table, connection.execute(select(table)).mappings().all())
+            for table in (Board.__table__, BoardVersion.__table__)
+        ]
+    administer("PATCH", "/run", {"closes_at": PAST})
+    assert code(submit(client, player, player.update(1, board="run"))) == (400, "board_closed")
+
+    with db.engine.begin() as connection:
+        for table, rows in backup:
+            for row in rows:
+                of_row = table.c.board_id == row["board_id"]
+                connection.execute(table.update().where(of_row).values(**row))
+    other = make_app().test_client()
+    other.patch("/api/admin/boards/run", json={"title": "New"}, headers=admin.bearer)
+
+    assert send(client, player, 1, board="run")["score"] == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_hiding_waits_for_no_lock_of_a_derived_board(client, make_board, player, admin):
+    """An update has it while it waits for nothing: to wait for both would be a deadlock."""
+    make_board("daily", source="main")
+    locked = select(BoardVersion.board_id).where(BoardVersion.board_id == "daily")
+    with db.engine.begin() as connection:
+        connection.execute(locked.with_for_update()).one()
+
+        response = client.post(f"/api/admin/users/{player.user_id}/hide", headers=admin.bearer)
+
+    assert response.status_code == 200
+
+
+def test_settings_whose_bounds_contradict_each_other_stop_the_start(make_app):
+    with pytest.raises(SystemExit, match="SCORE_MAX must not be below SCORE_MIN"):
+        make_app(SCORE_MIN="5", SCORE_MAX="4.5")
 
 
 # Moderation
