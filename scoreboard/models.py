@@ -283,7 +283,10 @@ def standing_order() -> tuple[ColumnElement[Any], ...]:
 # cannot use it to find the standings of single users, and read the whole season.
 Index(
     "standings_in_order",
-    *(Standing.board_id, Standing.season, *standing_order(), Standing.hidden),
+    Standing.board_id,
+    Standing.season,
+    *standing_order(),
+    Standing.hidden,
     sqlite_where=Standing.hidden.is_(False),
     postgresql_where=Standing.hidden.is_(False),
 )
