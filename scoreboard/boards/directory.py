@@ -58,16 +58,16 @@ class BoardDirectory:
         self._boards |= {board.board_id: board for board in boards.boards}
 
     def _read(self, board_id: str) -> None:
+        before, board = dict(self._ledgers), self._boards.get(board_id)
         boards = self.store.boards_with(board_id)
-        if boards is None:
-            board = self._boards.get(board_id)
-            if board:  # the ledger was archived
-                self.keep(board.ledger_id, LedgerBoards(0, ()))
-            return
-        ledger_id = boards.ledger.board_id
-        known = self._ledgers.get(ledger_id)
-        # A transaction of this process may have committed a newer version during the read.
-        if known is None or known.settings_version != boards.settings_version:
-            self.keep(ledger_id, boards)
+        if boards:
+            ledger_id = boards.ledger.board_id
+        elif board:  # the ledger was archived
+            ledger_id, boards = board.ledger_id, LedgerBoards(0, ())
         else:
-            self._read_at[ledger_id] = time.monotonic()
+            return
+        known = self._ledgers.get(ledger_id)
+        if known is not before.get(ledger_id):
+            return  # a transaction of this process has committed these boards during the read
+        is_known = known is not None and known.settings_version == boards.settings_version
+        self.keep(ledger_id, known if known and is_known else boards)
