@@ -122,7 +122,8 @@ class BoardStore:
         rows = transactions.query(_WITH_BOARD, {"of_board": board_id})
         if not rows:
             return None
-        boards = [self._state(row._mapping) for row in rows]
+        names = _WITH_BOARD.selected_columns.keys()
+        boards = [self._state(dict(zip(names, row, strict=True))) for row in rows]
         return LedgerBoards(rows[0].settings_version, boards)
 
     def reloaded(
@@ -217,7 +218,7 @@ class BoardStore:
             insert_seasons(connection, opened)
             touch(connection, [new.board_id], season=new.season)
 
-    def _state(self, row: RowMapping) -> BoardState:
+    def _state(self, row: Mapping[str, Any] | RowMapping) -> BoardState:
         values = {name: row[name] for name in _COLUMNS}
         if row["board_id"] == MAIN:
             values |= self._main_settings
