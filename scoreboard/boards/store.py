@@ -19,8 +19,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.orm import aliased
 
+from ..db import transactions
 from ..db.transactions import LedgerVersion, moment_of
+from ..http.fields import BOARD_ID
 from ..models import MAIN, Board, BoardVersion, Score, Season, Standing
 from .board import BoardState, at_time, next_season
 from .seasons import Reset
@@ -34,6 +37,20 @@ _OF_LEDGER = _BOARDS.where(
     or_(Board.board_id == bindparam("ledger_id"), Board.source == bindparam("ledger_id")),
     Board.archived_at.is_(None),
 ).order_by(Board.source.is_not(None), Board.board_id)
+# The boards of the ledger of a board, which may be archived, with the version of their settings.
+_LEDGER = aliased(BoardVersion)
+_LEDGER_ID = select(func.coalesce(Board.source, Board.board_id)).where(
+    Board.board_id == bindparam("of_board")
+)
+_WITH_BOARD = (
+    _BOARDS.add_columns(_LEDGER.settings_version)
+    .join(_LEDGER, or_(Board.board_id == _LEDGER.board_id, Board.source == _LEDGER.board_id))
+    .where(
+        _LEDGER.board_id == _LEDGER_ID.correlate(None).scalar_subquery(),
+        Board.archived_at.is_(None),
+    )
+    .order_by(Board.source.is_not(None), Board.board_id)
+)
 _PLAYERS = (
     select(func.count())
     .select_from(Standing)
@@ -100,12 +117,21 @@ class BoardStore:
         rows = connection.execute(_OF_LEDGER, {"ledger_id": ledger_id}).mappings()
         return [self._state(row) for row in rows]
 
+    def boards_with(self, board_id: str) -> LedgerBoards | None:
+        """Return the boards of the ledger of this board; None without any. Runs one query."""
+        rows = transactions.query(_WITH_BOARD, {"of_board": board_id})
+        if not rows:
+            return None
+        names = _WITH_BOARD.selected_columns.keys()
+        boards = [self._state(dict(zip(names, row, strict=True))) for row in rows]
+        return LedgerBoards(rows[0].settings_version, boards)
+
     def reloaded(
         self, connection: Connection, ledger_id: str, before: LedgerBoards
     ) -> LedgerBoards:
         """Return the boards of a ledger after a change of their settings; `before` if unchanged.
 
-        `change_settings` has incremented the settings version.
+        `change_settings` has changed the settings version.
         """
         statement = select(BoardVersion.settings_version).where(BoardVersion.board_id == ledger_id)
         version = connection.execute(statement).scalar_one()
@@ -121,6 +147,8 @@ class BoardStore:
 
     def find(self, connection: Connection, board_id: str) -> BoardState | None:
         """Return a board, even an archived one, or None."""
+        if not BOARD_ID.fullmatch(board_id):
+            return None  # Postgres refuses some characters
         row = connection.execute(_BOARDS.where(Board.board_id == board_id)).mappings().first()
         return self._state(row) if row else None
 
@@ -144,11 +172,12 @@ class BoardStore:
             boards = self.ledger_boards(connection, ledger_id)
             before = LedgerBoards(version.settings_version, boards)
         after, boundary = before, before.next_change_at
+        settings_version = _new_settings_version()
         while boundary is not None and boundary <= moment_of(clock):
             # All updates of a transaction are in one season: none is from before the boundary.
             clock = max(clock, _microseconds(boundary) + count - 1)
             boards = [at_time(board, boundary) for board in after.boards]
-            after = LedgerBoards(version.settings_version + 1, boards)
+            after = LedgerBoards(settings_version, boards)
             boundary = after.next_change_at
         if after is not before:
             self._save(connection, before.boards, after.boards)
@@ -189,7 +218,7 @@ class BoardStore:
             insert_seasons(connection, opened)
             touch(connection, [new.board_id], season=new.season)
 
-    def _state(self, row: RowMapping) -> BoardState:
+    def _state(self, row: Mapping[str, Any] | RowMapping) -> BoardState:
         values = {name: row[name] for name in _COLUMNS}
         if row["board_id"] == MAIN:
             values |= self._main_settings
@@ -229,25 +258,21 @@ def insert_seasons(connection: Connection, boards: Sequence[BoardState]) -> None
 
 
 def insert_version(connection: Connection, board: BoardState) -> None:
-    """Insert the first version of a new board."""
+    """Insert the first version of a new board. Its clock is at the start of its first season."""
     connection.execute(
-        insert(BoardVersion).values(board_id=board.board_id, stamp=secrets.token_hex(8))
+        insert(BoardVersion).values(
+            board_id=board.board_id,
+            stamp=secrets.token_hex(8),
+            clock=_microseconds(board.season_starts_at),
+            settings_version=_new_settings_version(),
+        )
     )
 
 
-def advance_clock(connection: Connection, ledger_id: str) -> datetime:
-    """Move the clock of a ledger on by a microsecond, and return it: later than all updates."""
-    clock = BoardVersion.clock
-    statement = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
-    statement = statement.values(clock=clock + 1).returning(clock)
-    return moment_of(connection.execute(statement).scalar_one())
-
-
 def change_settings(connection: Connection, ledger_id: str) -> None:
-    """Increment the settings version of a ledger, whose boards the transaction changes."""
-    settings_version = BoardVersion.settings_version + 1
+    """Give a ledger, whose boards the transaction changes, a new settings version."""
     of_ledger = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
-    connection.execute(of_ledger.values(settings_version=settings_version))
+    connection.execute(of_ledger.values(settings_version=_new_settings_version()))
 
 
 def ledgers_of(connection: Connection, board_ids: Collection[str]) -> Collection[str]:
@@ -258,10 +283,17 @@ def ledgers_of(connection: Connection, board_ids: Collection[str]) -> Collection
 
 
 def lock_ledgers(connection: Connection) -> None:
-    """Lock the version of every ledger, in one order, until the end of the transaction."""
+    """Lock the version of every ledger, in one order, until the end of the transaction.
+
+    Those of derived boards stay free: a transaction of their ledger, which may be waited for here,
+    locks them after its own.
+    """
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
-        statement = select(BoardVersion.board_id).order_by(BoardVersion.board_id)
-        connection.execute(statement.with_for_update()).all()
+        statement = select(BoardVersion.board_id).join(
+            Board, Board.board_id == BoardVersion.board_id
+        )
+        ledgers = statement.where(Board.source.is_(None)).order_by(BoardVersion.board_id)
+        connection.execute(ledgers.with_for_update(of=BoardVersion)).all()
 
 
 def touch(connection: Connection, board_ids: Iterable[str], **values: Any) -> None:
@@ -283,6 +315,12 @@ def columns(board: BoardState) -> dict[str, Any]:
     """Return the columns of the board's row that hold its settings and its state."""
     stored = {name: getattr(board, name) for name in (*_COLUMNS, "state", "next_change_at")}
     return {**stored, "reset": board.reset and asdict(board.reset)}
+
+
+def _new_settings_version() -> int:
+    # Random: after a restore from a backup, a counter would reach the same numbers again, with
+    # other settings than those that processes have cached.
+    return secrets.randbits(53)
 
 
 def _microseconds(time: datetime) -> int:
