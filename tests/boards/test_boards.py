@@ -637,6 +637,19 @@ def test_a_process_sees_the_settings_of_a_restored_database(
     assert send(client, player, 1, board="run")["score"] == 1
 
 
+def test_a_process_reads_scores_in_an_order_that_another_has_just_set(
+    client, make_app, make_board, administer, player
+):
+    make_board("run")
+    other = make_app().test_client()
+    assert scores(other, "run") == []
+    administer("PATCH", "/run", {"order": "asc"})
+
+    send(client, player, 5, board="run")
+
+    assert scores(other, "run") == [5]
+
+
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_hiding_waits_for_no_lock_of_a_derived_board(client, make_board, player, admin):
     """An update has it while it waits for nothing: to wait for both would be a deadlock."""
