@@ -11,6 +11,7 @@ import sys
 import time
 
 from . import rates
+from .boards import measure_boards
 from .clients import MeasurementFailed
 from .contract import check_contract
 from .pushes import measure_pushes, memory_per_subscriber, subscribed
@@ -85,7 +86,11 @@ def _or_reason(measure, *arguments):
         return str(reason)
 
 
-PARTS = {"rates": measure_rates, "subscribers": measure_subscribers}
+PARTS = {
+    "rates": measure_rates,
+    "subscribers": measure_subscribers,
+    "boards": measure_boards,
+}
 
 
 def installed_servers():

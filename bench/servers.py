@@ -72,13 +72,13 @@ class Ours(Server):
     def set_up(cls):
         """Install the server's packages, which may take minutes. Raises NotInstalled."""
 
-    def __init__(self, database, players=PLAYERS):
+    def __init__(self, database, players=PLAYERS, **settings):
         self._folder = folder = Path(tempfile.mkdtemp())
         self.database = (
             f"sqlite:///{folder}/scoreboard.db" if database == "sqlite" else self.new_postgres()
         )
         with _on_server_core():
-            super().__init__(folder, DATABASE_URL=self.database, **self.settings)
+            super().__init__(folder, DATABASE_URL=self.database, **self.settings, **settings)
         try:
             self.prepare(players)
         except BaseException:

@@ -4,11 +4,7 @@ import math
 import time
 from collections import defaultdict
 
-from sqlalchemy import Connection, select
-
-from ..db import transactions
 from ..errors import DATABASE_ERRORS, UnknownBoard
-from ..models import BoardVersion
 from .board import BoardState
 from .store import BoardStore, LedgerBoards
 
@@ -62,21 +58,14 @@ class BoardDirectory:
         self._boards |= {board.board_id: board for board in boards.boards}
 
     def _read(self, board_id: str) -> None:
-        def read(connection: Connection) -> tuple[str, LedgerBoards] | None:
-            board = self.store.find(connection, board_id)
-            if board is None:
-                return None
-            statement = select(BoardVersion.settings_version)
-            of_ledger = BoardVersion.board_id == board.ledger_id
-            version = connection.execute(statement.where(of_ledger)).scalar_one()
-            boards = self.store.ledger_boards(connection, board.ledger_id)
-            return board.ledger_id, LedgerBoards(version, boards)
-
-        before = dict(self._ledgers)
-        found = transactions.read(read)
-        if found is None:
+        before, board = dict(self._ledgers), self._boards.get(board_id)
+        boards = self.store.boards_with(board_id)
+        if boards:
+            ledger_id = boards.ledger.board_id
+        elif board:  # the ledger was archived
+            ledger_id, boards = board.ledger_id, LedgerBoards(0, ())
+        else:
             return
-        ledger_id, boards = found
         known = self._ledgers.get(ledger_id)
         if known is not before.get(ledger_id):
             return  # a transaction of this process has committed these boards during the read

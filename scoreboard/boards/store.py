@@ -19,7 +19,9 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.orm import aliased
 
+from ..db import transactions
 from ..db.transactions import LedgerVersion, moment_of
 from ..http.fields import BOARD_ID
 from ..models import MAIN, Board, BoardVersion, Score, Season, Standing
@@ -35,6 +37,20 @@ _OF_LEDGER = _BOARDS.where(
     or_(Board.board_id == bindparam("ledger_id"), Board.source == bindparam("ledger_id")),
     Board.archived_at.is_(None),
 ).order_by(Board.source.is_not(None), Board.board_id)
+# The boards of the ledger of a board, which may be archived, with the version of their settings.
+_LEDGER = aliased(BoardVersion)
+_LEDGER_ID = select(func.coalesce(Board.source, Board.board_id)).where(
+    Board.board_id == bindparam("of_board")
+)
+_WITH_BOARD = (
+    _BOARDS.add_columns(_LEDGER.settings_version)
+    .join(_LEDGER, or_(Board.board_id == _LEDGER.board_id, Board.source == _LEDGER.board_id))
+    .where(
+        _LEDGER.board_id == _LEDGER_ID.correlate(None).scalar_subquery(),
+        Board.archived_at.is_(None),
+    )
+    .order_by(Board.source.is_not(None), Board.board_id)
+)
 _PLAYERS = (
     select(func.count())
     .select_from(Standing)
@@ -100,6 +116,15 @@ class BoardStore:
         """Return the boards of a ledger that are not archived, the ledger first."""
         rows = connection.execute(_OF_LEDGER, {"ledger_id": ledger_id}).mappings()
         return [self._state(row) for row in rows]
+
+    def boards_with(self, board_id: str) -> LedgerBoards | None:
+        """Return the boards of the ledger of this board; None without any. Runs one query."""
+        rows = transactions.query(_WITH_BOARD, {"of_board": board_id})
+        if not rows:
+            return None
+        names = _WITH_BOARD.selected_columns.keys()
+        boards = [self._state(dict(zip(names, row, strict=True))) for row in rows]
+        return LedgerBoards(rows[0].settings_version, boards)
 
     def reloaded(
         self, connection: Connection, ledger_id: str, before: LedgerBoards
@@ -193,7 +218,7 @@ class BoardStore:
             insert_seasons(connection, opened)
             touch(connection, [new.board_id], season=new.season)
 
-    def _state(self, row: RowMapping) -> BoardState:
+    def _state(self, row: Mapping[str, Any] | RowMapping) -> BoardState:
         values = {name: row[name] for name in _COLUMNS}
         if row["board_id"] == MAIN:
             values |= self._main_settings

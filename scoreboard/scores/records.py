@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import (
     JSON,
+    ColumnElement,
     Connection,
     Executable,
     Text,
+    and_,
     bindparam,
     cast,
     column,
@@ -305,7 +307,7 @@ def _users(
     for index, user_id, *state, username, hidden in rows:
         if username is not None:
             users[user_id] = _User(username, hidden, states[user_id])
-        else:
+        if state[0] is not None:
             states[user_id][boards[index].board_id] = _state(boards[index], state)
     return users
 
@@ -319,25 +321,37 @@ def _state(board: BoardState, columns: Sequence[Any]) -> StandingState:
 def _users_and_states(boards: int, dialect: str) -> Executable:
     """Return the statement that reads users and their states on this number of boards.
 
-    A row is either a state, without a name, after the index of its board, or a user. There is no
-    join, for which Postgres would scan the table without statistics of a season.
+    A row has the index of a board and a user's state there. Those of the first board have all users
+    with their names, even without a state.
     """
     columns = [getattr(Standing, name) for name in STATE_COLUMNS]
-    no_user = cast(null(), Text()), false()
-    states = [
-        select(literal_column(str(index)), Standing.user_id, *columns, *no_user).where(
-            transactions.is_any(Standing.user_id, "user_ids", dialect),
+    of_users = transactions.is_any(Standing.user_id, "user_ids", dialect)
+
+    def on_board(index: int) -> ColumnElement[bool]:
+        return and_(
             Standing.board_id == bindparam(f"board_{index}"),
             Standing.season == bindparam(f"season_{index}"),
         )
-        for index in range(boards)
-    ]
-    no_state = [null() for _ in columns]
-    user = User.user_id, *no_state, User.username, User.hidden_at.is_not(None)
-    users: Any = select(literal_column("0"), *user).where(
-        transactions.is_any(User.user_id, "user_ids", dialect)
+
+    of_user = Standing.user_id == User.user_id
+    if dialect == "postgresql":
+        # Without statistics of a new season, Postgres would rather scan the table for the join.
+        of_user = and_(of_user, of_users)
+    users = (
+        select(
+            *(literal_column("0"), User.user_id, *columns),
+            *(User.username, User.hidden_at.is_not(None)),
+        )
+        .outerjoin(Standing, and_(of_user, on_board(0)))
+        .where(transactions.is_any(User.user_id, "user_ids", dialect))
     )
-    return union_all(*states, users)
+    others = (
+        select(literal_column(str(index)), Standing.user_id, *columns, null(), false()).where(
+            of_users, on_board(index)
+        )
+        for index in range(1, boards)
+    )
+    return union_all(users, *others) if boards > 1 else users
 
 
 @functools.cache
