@@ -28,6 +28,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Executable,
+    String,
     any_,
     bindparam,
     case,
@@ -71,7 +72,7 @@ _NEXT_VERSION = (
     update(BoardVersion)
     .values(
         version=BoardVersion.version + 1,
-        stamp=case((_COUNT > 0, bindparam("new_stamp")), else_=BoardVersion.stamp),
+        stamp=func.coalesce(bindparam("new_stamp", type_=String), BoardVersion.stamp),
         clock=case((BoardVersion.clock < _NOW, _NOW), else_=BoardVersion.clock) + _COUNT,
     )
     .where(BoardVersion.board_id == bindparam("ledger_id"))
@@ -361,18 +362,18 @@ def now() -> int:
 
 
 def next_version(
-    connection: Connection, count: int = 0, ledger_id: str = MAIN
+    connection: Connection, count: int = 0, ledger_id: str = MAIN, keeps_stamp: bool = False
 ) -> LedgerVersion | None:
     """Increment the version of a ledger and lock it: other processes wait until the commit.
 
     Its clock moves on by `count` updates, whose server times are `moments(clock, count)`: later
     than all times of earlier versions, whichever process made them and however its clock has
-    changed. Updates give the ledger a new stamp; other changes, `store.touch` the boards that they
-    change. Returns None if there is no such ledger.
+    changed. `keeps_stamp` is for a change that calls `store.touch` for the boards that it changes.
+    Returns None if there is no such ledger.
     """
     parameters = {
         "ledger_id": ledger_id,
-        "new_stamp": secrets.token_hex(8),
+        "new_stamp": None if keeps_stamp else secrets.token_hex(8),
         "now": now(),
         "count": count,
     }

@@ -24,7 +24,7 @@ from sqlalchemy.sql import operators
 
 from ..errors import NotFound
 from ..http.fields import moment, number
-from ..models import MAIN, BoardVersion, Standing, User, standing_order
+from ..models import MAIN, Board, BoardVersion, Standing, User, standing_order
 
 
 class SortKey(NamedTuple):
@@ -127,6 +127,7 @@ _OF_USERS = _KEYS.where(
 _STAMP = select(BoardVersion.stamp, BoardVersion.season).where(
     BoardVersion.board_id == bindparam("board_id")
 )
+_ORDER = select(Board.order).where(Board.board_id == bindparam("board_id"))
 _USERNAMES = select(User.user_id, User.username).where(
     User.user_id.in_(bindparam("user_ids", expanding=True))
 )
@@ -136,6 +137,11 @@ def stamp(connection: Connection, board_id: str = MAIN) -> tuple[str, int]:
     """Return the stamp and the season of a board; every change makes a new stamp."""
     found = connection.execute(_STAMP, {"board_id": board_id}).one()
     return found.stamp, found.season
+
+
+def sign(connection: Connection, board_id: str) -> int:
+    """Return the factor between the scores and the rank keys of a board in this snapshot."""
+    return -1 if connection.execute(_ORDER, {"board_id": board_id}).scalar_one() == "asc" else 1
 
 
 def page(

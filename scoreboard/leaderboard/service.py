@@ -40,11 +40,10 @@ class Scope(NamedTuple):
     """What is read: a board, and a season of it or the current one if `season` is None."""
 
     board_id: str
-    sign: int
     season: int | None = None
 
 
-MAIN_SCOPE = Scope(MAIN, 1)
+MAIN_SCOPE = Scope(MAIN)
 
 
 def init_app(app: Flask) -> None:
@@ -132,12 +131,12 @@ def _main(token: str | None) -> Scope:
     """Return the scope of `main`. Raises NotAuthenticated unless it is public or may be watched."""
     if not current_app.config["PUBLIC_BOARD"] and not tokens.authenticate(token).may("board:watch"):
         raise NotPermitted("This token may not watch the board.")
-    return Scope(MAIN, services().boards.get(MAIN).sign)
+    return MAIN_SCOPE
 
 
 def _scope(board_id: str, token: str | None) -> Scope:
     """Return the scope of a board that the token may read. Raises UnknownBoard, NotPermitted."""
-    return Scope(board_id, boards.readable(board_id, token).sign)
+    return Scope(boards.readable(board_id, token).board_id)
 
 
 def _board_body(
@@ -191,7 +190,8 @@ class LeaderboardReads:
         for scope, read in reads:
             stamp, current = ranking.stamp(connection, scope.board_id)
             season = scope.season or current
-            snapshot = Snapshot(connection, scope.board_id, season, scope.sign, stamp, self._totals)
+            sign = ranking.sign(connection, scope.board_id)
+            snapshot = Snapshot(connection, scope.board_id, season, sign, stamp, self._totals)
             try:
                 if season > current:
                     problem = {"season": [f"Must be at most {current}."]}

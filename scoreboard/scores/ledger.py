@@ -70,7 +70,11 @@ class Ledgers:
             changes.clear()  # the transaction may be tried again
             store.lock_ledgers(connection)
             for ledger_id in sorted(work(connection)):
-                changes.append(self.get(ledger_id).new_version(connection).change(connection))
+                changes.append(
+                    self.get(ledger_id)
+                    .new_version(connection, 0, keeps_stamp=True)
+                    .change(connection)
+                )
 
         transactions.transaction(write, reserved=True)
         for change in changes:
@@ -124,7 +128,7 @@ class Ledger:
 
         def write(connection: Connection) -> tuple[T, _Transaction, LedgerChange]:
             # A time of its own, as for an update: a season that it ends has all updates so far.
-            opened = self.new_version(connection, 1)
+            opened = self.new_version(connection, 1, keeps_stamp=True)
             result = work(connection, opened.current.boards, moment_of(opened.current.clock))
             opened.reload(connection, self._directory.store)
             return result, opened, opened.change(connection)
@@ -138,12 +142,15 @@ class Ledger:
         """Open the seasons that are due, and open or close the boards. Blocks."""
         self.change(lambda connection, boards, now: None)
 
-    def new_version(self, connection: Connection, count: int = 0) -> "_Transaction":
+    def new_version(
+        self, connection: Connection, count: int, keeps_stamp: bool = False
+    ) -> "_Transaction":
         """Lock the ledger; return its transaction for `count` updates, in the season of its time.
 
+        `keeps_stamp` is for what is not an update: it gives the boards that it changes new stamps.
         Raises UnknownBoard.
         """
-        version = transactions.next_version(connection, count, self.ledger_id)
+        version = transactions.next_version(connection, count, self.ledger_id, keeps_stamp)
         if version is None:
             raise UnknownBoard
         known = self._directory.known(self.ledger_id)

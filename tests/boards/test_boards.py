@@ -553,6 +553,21 @@ def test_a_change_of_one_board_keeps_the_etags_of_the_others(client, make_board,
     assert client.get(urls[2], headers={"If-None-Match": etags[2]}).status_code == 200
 
 
+def test_a_change_of_a_derived_board_keeps_the_etag_of_its_source(client, make_board, administer):
+    make_board("daily", source="main")
+    urls = [f"/api/boards/{board}/leaderboard" for board in ("main", "daily")]
+    etags = [client.get(url).headers["ETag"] for url in urls]
+
+    administer("PATCH", "/daily", {"title": "New"})
+    administer("POST", "/daily/seasons")
+
+    found = [
+        client.get(url, headers={"If-None-Match": etag}).status_code
+        for url, etag in zip(urls, etags, strict=True)
+    ]
+    assert found == [304, 200]
+
+
 # Archived boards
 
 
@@ -635,6 +650,19 @@ def test_a_process_sees_the_settings_of_a_restored_database(
     other.patch("/api/admin/boards/run", json={"title": "New"}, headers=admin.bearer)
 
     assert send(client, player, 1, board="run")["score"] == 1
+
+
+def test_a_process_reads_scores_in_an_order_that_another_has_just_set(
+    client, make_app, make_board, administer, player
+):
+    make_board("run")
+    other = make_app().test_client()
+    assert scores(other, "run") == []
+    administer("PATCH", "/run", {"order": "asc"})
+
+    send(client, player, 5, board="run")
+
+    assert scores(other, "run") == [5]
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
