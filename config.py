@@ -262,6 +262,9 @@ class Config:
                 if not values["SQLALCHEMY_DATABASE_URI"].startswith("sqlite"):
                     raise SettingError(name, "is missing: give it a long random value")
                 values[name] = _stored_secret(instance / name.lower())
+        lowest, highest = values.get("SCORE_MIN"), values.get("SCORE_MAX")
+        if lowest is not None and highest is not None and highest < lowest:
+            raise SettingError("SCORE_MAX", "must not be below SCORE_MIN")
         return cls(**values)
 
 

@@ -146,6 +146,10 @@ class UnknownBoard(NotFound):
     code = "unknown_board"
     message = "There is no board with this id."
 
+    def in_update(self) -> InvalidInput:
+        """Return the error of an update that names the board."""
+        return InvalidInput(self.message, {"board": ["Unknown board."]}, self.code)
+
 
 class Conflict(ScoreboardError):
     """The request conflicts with stored data, such as a taken name or a score already voided."""

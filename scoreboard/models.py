@@ -158,8 +158,8 @@ class BoardVersion(Base):
     derived boards increments `version` and so locks the row until it commits: versions follow the
     commits without a gap, which gives one order of all updates, across processes. `clock` is the
     latest server time given to an update, in microseconds since the epoch; unlike the clock of a
-    machine it never goes back. `settings_version` is incremented when the settings, a state or a
-    season of these boards change.
+    machine it never goes back. `settings_version` is random and changes with the settings, a state
+    or a season of these boards.
     """
 
     __tablename__ = "board_versions"
@@ -283,7 +283,10 @@ def standing_order() -> tuple[ColumnElement[Any], ...]:
 # cannot use it to find the standings of single users, and read the whole season.
 Index(
     "standings_in_order",
-    *(Standing.board_id, Standing.season, *standing_order(), Standing.hidden),
+    Standing.board_id,
+    Standing.season,
+    *standing_order(),
+    Standing.hidden,
     sqlite_where=Standing.hidden.is_(False),
     postgresql_where=Standing.hidden.is_(False),
 )

@@ -72,13 +72,13 @@ class BoardDirectory:
             boards = self.store.ledger_boards(connection, board.ledger_id)
             return board.ledger_id, LedgerBoards(version, boards)
 
+        before = dict(self._ledgers)
         found = transactions.read(read)
         if found is None:
             return
         ledger_id, boards = found
         known = self._ledgers.get(ledger_id)
-        # A transaction of this process may have committed a newer version during the read.
-        if known is None or known.settings_version != boards.settings_version:
-            self.keep(ledger_id, boards)
-        else:
-            self._read_at[ledger_id] = time.monotonic()
+        if known is not before.get(ledger_id):
+            return  # a transaction of this process has committed these boards during the read
+        is_known = known is not None and known.settings_version == boards.settings_version
+        self.keep(ledger_id, known if known and is_known else boards)

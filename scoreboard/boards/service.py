@@ -6,7 +6,7 @@ pushed to those who watch the board.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
@@ -102,7 +102,7 @@ def due() -> Sequence[str]:
     """Return the ledgers of the boards whose season or state changes about now."""
     statement = (
         select(func.coalesce(Board.source, Board.board_id))
-        .where(Board.next_change_at <= datetime.now(UTC), Board.archived_at.is_(None))
+        .where(Board.next_change_at <= _now(), Board.archived_at.is_(None))
         .distinct()
     )
     return transactions.read(lambda c: c.execute(statement).scalars().all())
@@ -113,9 +113,14 @@ def create(request_body: object) -> dict[str, Any]:
     values = new_board_schema.load(json_object(request_body))
     _check(values)
     if values["source"] is None:
-        created = transactions.transaction(lambda c: _insert(c, values, datetime.now(UTC)))
+        created = transactions.transaction(lambda c: _insert(c, values, _now()))
     else:
-        created = _change(values["source"], lambda c, boards, now: _derive(c, boards, values, now))
+        try:
+            created = _change(
+                values["source"], lambda c, boards, now: _derive(c, boards, values, now)
+            )
+        except UnknownBoard:  # archived since the check
+            raise _invalid({"source": ["Unknown board."]}) from None
     return body(created)
 
 
@@ -185,11 +190,9 @@ def end_season(board_id: str) -> dict[str, Any]:
 
     def work(connection: Connection, boards: LedgerBoards, now: datetime) -> None:
         before = _of(boards, board_id)
-        # The season has the updates before its end: a moment after the latest one.
-        end = store.advance_clock(connection, boards.ledger.board_id)
         of_season = (Season.board_id == board_id) & (Season.number == before.season)
-        connection.execute(update(Season).where(of_season).values(ends_at=end))
-        after = at_time(next_season(before, end), end)
+        connection.execute(update(Season).where(of_season).values(ends_at=now))
+        after = at_time(next_season(before, now), now)
         store.insert_seasons(connection, [after])
         _save(connection, after)
 
@@ -215,7 +218,7 @@ def archive(board_id: str) -> None:
 
 
 def _change(ledger_id: str, work: Callable[[Connection, LedgerBoards, datetime], Any]) -> Any:
-    """Run `work` in a transaction of a ledger. Raises InvalidInput if it cannot be a source."""
+    """Run `work` in a transaction of a ledger. Raises UnknownBoard if it is archived."""
     return services().ledgers.get(ledger_id).change(work)
 
 
@@ -227,6 +230,10 @@ def _save(connection: Connection, board: BoardState) -> None:
     connection.execute(update(Season).where(of_season).values(ends_at=board.season_ends_at))
     store.touch(connection, [board.board_id], season=board.season)
     store.change_settings(connection, board.ledger_id)
+
+
+def _now() -> datetime:
+    return transactions.moment_of(transactions.now())
 
 
 def _of(boards: LedgerBoards, board_id: str) -> BoardState:
@@ -262,4 +269,8 @@ def _check(values: dict[str, Any]) -> None:
         except UnknownBoard:
             fields["source"] = ["Unknown board."]
     if fields:
-        raise InvalidInput("Some fields are missing or wrong; see fields.", fields)
+        raise _invalid(fields)
+
+
+def _invalid(fields: dict[str, list[str]]) -> InvalidInput:
+    return InvalidInput("Some fields are missing or wrong; see fields.", fields)

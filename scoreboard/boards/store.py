@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from ..db.transactions import LedgerVersion, moment_of
+from ..http.fields import BOARD_ID
 from ..models import MAIN, Board, BoardVersion, Score, Season, Standing
 from .board import BoardState, at_time, next_season
 from .seasons import Reset
@@ -105,7 +106,7 @@ class BoardStore:
     ) -> LedgerBoards:
         """Return the boards of a ledger after a change of their settings; `before` if unchanged.
 
-        `change_settings` has incremented the settings version.
+        `change_settings` has changed the settings version.
         """
         statement = select(BoardVersion.settings_version).where(BoardVersion.board_id == ledger_id)
         version = connection.execute(statement).scalar_one()
@@ -121,6 +122,8 @@ class BoardStore:
 
     def find(self, connection: Connection, board_id: str) -> BoardState | None:
         """Return a board, even an archived one, or None."""
+        if not BOARD_ID.fullmatch(board_id):
+            return None  # Postgres refuses some characters
         row = connection.execute(_BOARDS.where(Board.board_id == board_id)).mappings().first()
         return self._state(row) if row else None
 
@@ -144,11 +147,12 @@ class BoardStore:
             boards = self.ledger_boards(connection, ledger_id)
             before = LedgerBoards(version.settings_version, boards)
         after, boundary = before, before.next_change_at
+        settings_version = _new_settings_version()
         while boundary is not None and boundary <= moment_of(clock):
             # All updates of a transaction are in one season: none is from before the boundary.
             clock = max(clock, _microseconds(boundary) + count - 1)
             boards = [at_time(board, boundary) for board in after.boards]
-            after = LedgerBoards(version.settings_version + 1, boards)
+            after = LedgerBoards(settings_version, boards)
             boundary = after.next_change_at
         if after is not before:
             self._save(connection, before.boards, after.boards)
@@ -229,25 +233,21 @@ def insert_seasons(connection: Connection, boards: Sequence[BoardState]) -> None
 
 
 def insert_version(connection: Connection, board: BoardState) -> None:
-    """Insert the first version of a new board."""
+    """Insert the first version of a new board. Its clock is at the start of its first season."""
     connection.execute(
-        insert(BoardVersion).values(board_id=board.board_id, stamp=secrets.token_hex(8))
+        insert(BoardVersion).values(
+            board_id=board.board_id,
+            stamp=secrets.token_hex(8),
+            clock=_microseconds(board.season_starts_at),
+            settings_version=_new_settings_version(),
+        )
     )
 
 
-def advance_clock(connection: Connection, ledger_id: str) -> datetime:
-    """Move the clock of a ledger on by a microsecond, and return it: later than all updates."""
-    clock = BoardVersion.clock
-    statement = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
-    statement = statement.values(clock=clock + 1).returning(clock)
-    return moment_of(connection.execute(statement).scalar_one())
-
-
 def change_settings(connection: Connection, ledger_id: str) -> None:
-    """Increment the settings version of a ledger, whose boards the transaction changes."""
-    settings_version = BoardVersion.settings_version + 1
+    """Give a ledger, whose boards the transaction changes, a new settings version."""
     of_ledger = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
-    connection.execute(of_ledger.values(settings_version=settings_version))
+    connection.execute(of_ledger.values(settings_version=_new_settings_version()))
 
 
 def ledgers_of(connection: Connection, board_ids: Collection[str]) -> Collection[str]:
@@ -258,10 +258,17 @@ def ledgers_of(connection: Connection, board_ids: Collection[str]) -> Collection
 
 
 def lock_ledgers(connection: Connection) -> None:
-    """Lock the version of every ledger, in one order, until the end of the transaction."""
+    """Lock the version of every ledger, in one order, until the end of the transaction.
+
+    Those of derived boards stay free: a transaction of their ledger, which may be waited for here,
+    locks them after its own.
+    """
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
-        statement = select(BoardVersion.board_id).order_by(BoardVersion.board_id)
-        connection.execute(statement.with_for_update()).all()
+        statement = select(BoardVersion.board_id).join(
+            Board, Board.board_id == BoardVersion.board_id
+        )
+        ledgers = statement.where(Board.source.is_(None)).order_by(BoardVersion.board_id)
+        connection.execute(ledgers.with_for_update(of=BoardVersion)).all()
 
 
 def touch(connection: Connection, board_ids: Iterable[str], **values: Any) -> None:
@@ -283,6 +290,12 @@ def columns(board: BoardState) -> dict[str, Any]:
     """Return the columns of the board's row that hold its settings and its state."""
     stored = {name: getattr(board, name) for name in (*_COLUMNS, "state", "next_change_at")}
     return {**stored, "reset": board.reset and asdict(board.reset)}
+
+
+def _new_settings_version() -> int:
+    # Random: after a restore from a backup, a counter would reach the same numbers again, with
+    # other settings than those that processes have cached.
+    return secrets.randbits(53)
 
 
 def _microseconds(time: datetime) -> int:

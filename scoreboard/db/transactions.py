@@ -334,6 +334,11 @@ class LedgerVersion(NamedTuple):
     settings_version: int
 
 
+def now() -> int:
+    """Return the time of this machine in microseconds since the epoch, as ledgers use it."""
+    return time.time_ns() // 1000
+
+
 def next_version(
     connection: Connection, count: int = 0, ledger_id: str = MAIN
 ) -> LedgerVersion | None:
@@ -347,7 +352,7 @@ def next_version(
     parameters = {
         "ledger_id": ledger_id,
         "new_stamp": secrets.token_hex(8),
-        "now": time.time_ns() // 1000,
+        "now": now(),
         "count": count,
     }
     row = connection.execute(_NEXT_VERSION, parameters).first()

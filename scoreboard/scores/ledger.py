@@ -40,7 +40,8 @@ MAX_PENDING_UPDATES = 2000
 
 Publish = Callable[[LedgerChange], None]
 T = TypeVar("T")
-# Changes a ledger in its transaction; called with the boards and the time of the transaction.
+# Changes a ledger in its transaction; called with the boards and the time of the transaction, which
+# is later than that of all updates so far.
 Work = Callable[[Connection, LedgerBoards, datetime], T]
 
 
@@ -122,7 +123,8 @@ class Ledger:
         """
 
         def write(connection: Connection) -> tuple[T, _Transaction, LedgerChange]:
-            opened = self.new_version(connection)
+            # A time of its own, as for an update: a season that it ends has all updates so far.
+            opened = self.new_version(connection, 1)
             result = work(connection, opened.current.boards, moment_of(opened.current.clock))
             opened.reload(connection, self._directory.store)
             return result, opened, opened.change(connection)
@@ -171,7 +173,7 @@ class Ledger:
                         outcomes.append(error)
                 return outcomes
 
-    def _commit(self, updates: Sequence[Update]) -> list[Outcome]:
+    def _commit(self, updates: Sequence[Update]) -> Sequence[Outcome]:
         """Commit and publish the updates. If all are refused, nothing is committed."""
         replays: set[Key] = set()
 
@@ -200,7 +202,8 @@ class Ledger:
             except _AllRefused as refused:
                 return refused.outcomes
             except UnknownBoard as error:
-                return [error] * len(updates)
+                # Archived since the submission found it.
+                return [error.in_update()] * len(updates)
             else:
                 self._committed(opened, change)
                 return outcomes

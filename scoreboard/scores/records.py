@@ -34,6 +34,7 @@ from ..boards.board import BoardState
 from ..db import transactions
 from ..errors import (
     BoardClosed,
+    InvalidInput,
     NotPermitted,
     Replayed,
     ScoreboardError,
@@ -242,7 +243,11 @@ class _Plan:
             raise NotPermitted(PLAYERS_MAY_NOT)
         if self._ledger.state != "open":
             raise BoardClosed
-        if update.season is not None and update.season != self._ledger.season:
+        current = self._ledger.season
+        if update.season is not None and update.season > current:
+            problem = {"season": [f"Must be at most {current}."]}
+            raise InvalidInput("This board has not had that season yet.", problem)
+        if update.season is not None and update.season < current:
             raise SeasonOver
 
     def _apply(

@@ -132,8 +132,7 @@ def _board(board_id: str) -> BoardState:
     try:
         board = services().boards.get(board_id)
     except UnknownBoard as error:
-        problem = {"board": ["Unknown board."]}
-        raise InvalidInput(error.message, problem, error.code) from None
+        raise error.in_update() from None
     if board.source:
         problem = {"board": [f"Send the update to {board.source}: it counts here as well."]}
         message = f"This board takes its scores from the board {board.source}."

@@ -20,7 +20,7 @@ from unittest.mock import Mock
 import pytest
 import requests
 
-from config import Config
+from config import VARIABLES, Config
 from tests.support.prerequisites import missing
 from tests.support.servers import ROOT
 
@@ -257,6 +257,6 @@ def test_every_linked_file_exists(path):
 
 
 def test_every_setting_is_in_the_readme():
-    names = [field.metadata["variable"] or field.name for field in fields(Config)]
+    names = [VARIABLES.get(field.name, field.name) for field in fields(Config)]
 
     assert [name for name in names if f"`{name}`" not in README] == []
