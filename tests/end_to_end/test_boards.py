@@ -5,7 +5,7 @@ import itertools
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
@@ -16,9 +16,11 @@ from scoreboard.http.refusal_limiter import MAX_REFUSALS
 from scoreboard.realtime.useless_traffic import MAX_FRAMES
 from tests.support import databases
 from tests.support.backing_services import RedisServer
+from tests.support.clocks import Clock
 from tests.support.football import seed
 from tests.support.servers import SignedInUser, start_servers, stop_all
 from tests.support.subscribers import NodeClient, SocketIoClient, WebSocketClient
+from tests.support.tokens import mint
 from tests.support.waiting import wait_until
 
 CLIENTS = {
@@ -467,6 +469,55 @@ class TestTwoProcesses:
             scores = [m["data"]["new_score"] for m in messages if m["type"] == "score_update"]
             assert scores == [number for number in range(20) for _ in range(2)]
             assert {message["board"] for message in each.messages()} == {board}
+
+
+class TestWithoutTraffic:
+    """Two processes without Redis and without updates notice the time by themselves."""
+
+    @pytest.fixture
+    def clock(self, tmp_path):
+        return Clock(tmp_path / "clock")
+
+    @pytest.fixture
+    def servers(self, tmp_path, clock):
+        servers = start_servers(
+            tmp_path, 2, DATABASE_URL=databases.new_database(), **clock.environment
+        )
+        yield servers
+        stop_all(servers)
+
+    def test_a_season_and_a_board_change_within_seconds(self, servers, clock, closing):
+        boards, player = Boards(servers[0]), servers[0].user("Ann")
+        token = mint(player.user_id, exp=datetime.now(UTC) + timedelta(days=9))
+        half_a_day = datetime.now(UTC) + timedelta(hours=12)
+        reset = {"every": "day", "at": f"{half_a_day:%H:%M}", "time_zone": "Etc/UTC"}
+        ends_at = boards.create("daily", reset=reset)["season"]["ends_at"]
+        boards.create("final", None, closes_at=ends_at)
+        subscribers = [
+            closing(WebSocketClient(server.url, token, boards=["daily", "final"]))
+            for server in servers
+        ]
+        servers[0].post(token, new_update(player, 7))
+        for each in subscribers:
+            each.wait_for_count(4)
+
+        remaining = datetime.fromisoformat(ends_at) - datetime.now(UTC)
+        clock.set(round(remaining.total_seconds()) + 1)
+
+        for each in subscribers:
+            each.wait_for_count(7, seconds=5)
+        update = player.update(5, ends_at)
+        assert servers[1].post(token, update).status_code == 200
+        for each in subscribers:
+            messages = each.wait_for_count(9)
+            assert [summary(m) for m in messages if m["board"] == "daily"][3:] == [
+                ("daily", 2, "board_update", "Daily"),
+                ("daily", 2, "top_10_update", []),
+                ("daily", 2, "score_update", ("Ann", 5)),
+                ("daily", 2, "top_10_update", [(1, "Ann", 5)]),
+            ]
+            states = [m["data"] for m in messages if m["board"] == "final"]
+            assert [data.get("state") for data in states] == [None, "closed"]
 
 
 def count(messages, kind):

@@ -1,7 +1,7 @@
 """A client that names no board sees the same bytes with 0 and with 100 other boards.
 
 A day of such clients is recorded twice: the status, the headers and the body of each response, and
-the frames of three WebSockets. The hours, the ids of users and the clock of the ledger are the same
+the frames of four WebSockets. The hours, the ids of users and the clock of the ledger are the same
 in both. Replaced is only what is random, by the order of its first appearance:
 
 - ETags of the leaderboard, which depend on a random stamp: so the ETags of two equal records change
