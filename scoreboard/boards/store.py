@@ -119,6 +119,8 @@ class BoardStore:
 
     def boards_with(self, board_id: str) -> LedgerBoards | None:
         """Return the boards of the ledger of this board; None without any. Runs one query."""
+        if not BOARD_ID.fullmatch(board_id):
+            return None  # Postgres refuses some characters
         rows = transactions.query(_WITH_BOARD, {"of_board": board_id})
         if not rows:
             return None
