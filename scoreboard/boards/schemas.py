@@ -5,6 +5,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from ..auth import names
 from ..http.fields import BoardId, Moment, Schema, ScoreValue
 from .seasons import WEEKDAYS, Reset, is_time_zone
 
@@ -51,12 +52,11 @@ class ResetField(fields.Field[Reset]):
 
 
 class Title(fields.Field[str]):
-    """A title of 1 to 64 characters; surrounding spaces are dropped."""
+    """A title by the rules of usernames; surrounding spaces are dropped."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         title = value.strip() if isinstance(value, str) else ""
-        if not 1 <= len(title) <= 64 or not title.isprintable():
-            raise ValidationError("Must be 1 to 64 printable characters.")
+        names.check_username(title)
         return title
 
 

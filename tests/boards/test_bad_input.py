@@ -42,7 +42,7 @@ NOT_A_RESET = [
     *({**RESET, "time_zone": value} for value in ["/etc/localtime", "europe/vienna", "localtime"]),
 ]
 BAD_FIELDS = {
-    "title": [*NOT_TEXT[:8], "", " ", "x" * 65, "two\nlines", "a\x00b", "\ud800", "\u202ex"],
+    "title": [*NOT_TEXT[:8], "", " ", "x" * 65, "two\nlines", "a\x00b", "\ud800", "\u202ex", "\u200b"],
     "policy": NOT_A_CHOICE,
     "order": NOT_A_CHOICE,
     "format": NOT_A_CHOICE,

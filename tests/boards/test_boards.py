@@ -70,6 +70,13 @@ def test_a_board_keeps_every_field(make_board):
     assert {name: made[name] for name in fields} == fields
 
 
+@pytest.mark.parametrize("title", ["שלום", "می‌خواهم", "👨‍👩‍👧 🏳️‍🌈", "x" * 64])
+def test_a_title_may_be_in_any_script_and_have_emoji(client, make_board, title):
+    make_board("run", title=title)
+
+    assert client.get("/api/boards/run").json["title"] == title
+
+
 def test_boards_are_listed_main_first(client, make_board):
     make_board("b")
     make_board("a")

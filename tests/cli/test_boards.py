@@ -30,7 +30,7 @@ FIELDS = [
     ),
 ]
 INVALID = [
-    (("--title", ""), "title: Must be 1 to 64 printable characters."),
+    (("--title", ""), "title: Must be 1 to 64 characters long."),
     (("--policy", "worst"), "policy: Must be one of: latest, best, total."),
     (("--min-score", "low"), "min_score: Must be a number."),
     (("--max-score", "inf"), "max_score: Must be a number from "),
