@@ -1,5 +1,6 @@
 """Boards and seasons, as clients, scorers and admins use them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from scoreboard.boards import schemas
 from scoreboard.extensions import db
 from scoreboard.models import Board, BoardVersion
+from scoreboard.services import services
 from tests.support.api import submit, top10
 
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
@@ -683,6 +685,22 @@ def test_hiding_waits_for_no_lock_of_a_derived_board(client, make_board, player,
         response = client.post(f"/api/admin/users/{player.user_id}/hide", headers=admin.bearer)
 
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_board_is_created_before_or_after_a_user_is_hidden(app, client, make_board, player):
+    """Else the user's first score there could be recorded as visible."""
+    with ThreadPoolExecutor() as executor:
+
+        def create_meanwhile(connection):
+            created = executor.submit(make_board, "run")
+            with pytest.raises(TimeoutError):
+                created.result(0.5)
+            return []
+
+        services(app).ledgers.change_all(create_meanwhile)
+
+    send(client, player, 1, board="run")
 
 
 def test_settings_whose_bounds_contradict_each_other_stop_the_start(make_app):
