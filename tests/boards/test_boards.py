@@ -743,6 +743,24 @@ def test_a_void_acts_on_every_board_and_season_of_the_score(
     assert found() == [[], [], [], [], []]
 
 
+def test_the_scores_to_void_are_listed_for_each_ledger(client, make_board, player, admin):
+    make_board("run")
+    make_board("daily", source="main")
+    receipts = {name: send(client, player, 7, board=name) for name in ("run", "main")}
+
+    def listed(query):
+        url = f"/api/users/{player.user_id}/scores{query}"
+        return client.get(url, headers=admin.bearer)
+
+    for query, name in (("?board=run", "run"), ("?board=main", "main"), ("", "main")):
+        (score,) = listed(query).json["scores"]
+        assert score["score_id"] == receipts[name]["score_id"]
+    void(client, admin, receipts["run"])
+    assert listed("?board=run").json["scores"][0]["voided_at"]
+    assert code(listed("?board=daily")) == (400, "board_derived")
+    assert code(listed("?board=nothing")) == (404, "unknown_board")
+
+
 def test_a_void_keeps_earlier_seasons_of_one_board_for_another(
     client, make_board, administer, player, admin
 ):
