@@ -16,6 +16,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     tuple_,
     update,
 )
@@ -61,6 +62,7 @@ _PLAYERS = (
     )
 )
 
+_LOCK_VERSIONS = text(f"LOCK TABLE {BoardVersion.__tablename__} IN SHARE ROW EXCLUSIVE MODE")
 
 MAX_SCORE_ID = 2**63 - 1
 
@@ -285,17 +287,13 @@ def ledgers_of(connection: Connection, board_ids: Collection[str]) -> Collection
 
 
 def lock_ledgers(connection: Connection) -> None:
-    """Lock the version of every ledger, in one order, until the end of the transaction.
+    """Let no other transaction write to a ledger or create one until the end of this one.
 
-    Those of derived boards stay free: a transaction of their ledger, which may be waited for here,
-    locks them after its own.
+    Waits for those in progress. Locks the table, because a ledger that is being created has no row
+    to lock yet.
     """
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
-        statement = select(BoardVersion.board_id).join(
-            Board, Board.board_id == BoardVersion.board_id
-        )
-        ledgers = statement.where(Board.source.is_(None)).order_by(BoardVersion.board_id)
-        connection.execute(ledgers.with_for_update(of=BoardVersion)).all()
+        connection.execute(_LOCK_VERSIONS)
 
 
 def touch(connection: Connection, board_ids: Iterable[str], **values: Any) -> None:

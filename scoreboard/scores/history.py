@@ -20,11 +20,11 @@ from ..boards import store
 from ..boards.board import BoardState
 from ..boards.store import LedgerBoards
 from ..db import transactions
-from ..errors import Conflict, NotFound, NotPermitted, ScoreOutOfRange, ServerError
+from ..errors import Conflict, InvalidInput, NotFound, NotPermitted, ScoreOutOfRange, ServerError
 from ..http.etags import CacheableBody
 from ..leaderboard import ranking
 from ..leaderboard.ranking import Snapshot
-from ..leaderboard.service import conditional_body, cursor_serializer, open_cursor
+from ..leaderboard.service import Scope, conditional_body, cursor_serializer, open_cursor
 from ..models import MAIN, Score, Standing
 from ..services import services
 from .policy import StandingState, apply, check_range, policy_of
@@ -73,35 +73,40 @@ _VOIDED_IDS = select(Score.score_id).where(
 def page(
     user_id: str, query: dict[str, str], token: str | None, known: Collection[str]
 ) -> CacheableBody:
-    """Return a page of a user's `scores`, newest first, and the cursor `next`.
+    """Return a page of a user's `scores` in a ledger, newest first, and the cursor `next`.
 
     The body is None if its ETag is in `known`. Requires the user's own token or one that may update
-    anyone's score. Raises InvalidInput, NotAuthenticated, NotPermitted, and NotFound if the user
-    does not exist. Blocks for the read.
+    anyone's score. Raises InvalidInput, NotAuthenticated, NotPermitted, UnknownBoard, and NotFound
+    if the user does not exist. Blocks for the read.
     """
     caller = tokens.authenticate(token)
     parameters = history_query_schema.load({**query, "user_id": user_id})
     owner_id, limit = parameters["user_id"], parameters["limit"]
     if not caller.may_see_history(owner_id):
         raise NotPermitted("This token may not see that user's scores.")
+    board = services().boards.get(parameters.get("board", MAIN))
+    if board.source:
+        problem = {"board": [f"Name {board.source}: its scores count here as well."]}
+        raise InvalidInput("This board has no scores of its own.", problem, "board_derived")
     before = open_cursor("scores", parameters)
 
     cursors = cursor_serializer("scores")
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         ranking.check_user(snapshot.connection, owner_id)
-        found = newest(snapshot.connection, owner_id, limit + 1, before)
+        found = newest(snapshot.connection, owner_id, board.board_id, limit + 1, before)
         cursor = cursors.dumps(found[limit - 1].score_id) if len(found) > limit else None
         return {"scores": past_scores_schema.dump(found[:limit]), "next": cursor}
 
-    return conditional_body(["scores", parameters], known, read)
+    scope = Scope(board.board_id, board.sign)
+    return conditional_body(["scores", parameters], known, read, scope)
 
 
 def newest(
-    connection: Connection, user_id: str, limit: int, before: int | None = None
+    connection: Connection, user_id: str, ledger_id: str, limit: int, before: int | None = None
 ) -> Sequence[Any]:
-    """Return up to `limit` of the user's scores in `main`, newest first, older than `before`."""
-    found = _PAST_SCORES.where(Score.user_id == user_id, Score.board_id == MAIN)
+    """Return up to `limit` of the user's scores in a ledger, newest first, older than `before`."""
+    found = _PAST_SCORES.where(Score.user_id == user_id, Score.board_id == ledger_id)
     if before is not None:
         found = found.where(Score.score_id < before)
     return connection.execute(found.order_by(Score.score_id.desc()).limit(limit)).all()

@@ -61,7 +61,7 @@ def top10() -> Response:
     {200: schemas.history_schema},
     query=schemas.history_query_schema,
     needs="access",
-    errors=["unknown_user", "not_permitted"],
+    errors=["unknown_user", "not_permitted", "unknown_board", "board_derived"],
     conditional=True,
 )
 def past_scores(user_id: str) -> Response:

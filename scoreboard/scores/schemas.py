@@ -120,6 +120,7 @@ class HistoryQuerySchema(PageQuerySchema):
     """The query of `GET /api/users/<user_id>/scores`, and the user in its path."""
 
     user_id = UserId(required=True)
+    board = BoardId(metadata={"description": "A board without a source; `main` if left out."})
 
 
 update_schema = UpdateSchema()

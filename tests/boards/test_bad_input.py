@@ -42,7 +42,10 @@ NOT_A_RESET = [
     *({**RESET, "time_zone": value} for value in ["/etc/localtime", "europe/vienna", "localtime"]),
 ]
 BAD_FIELDS = {
-    "title": [*NOT_TEXT[:8], "", " ", "x" * 65, "two\nlines", "a\x00b", "\ud800", "\u202ex", "\u200b"],
+    "title": [
+        *[*NOT_TEXT[:8], "", " ", "x" * 65, "two\nlines", "a\x00b", "\ud800"],
+        *["\u202ex", "\u200b", "\u0301"],
+    ],
     "policy": NOT_A_CHOICE,
     "order": NOT_A_CHOICE,
     "format": NOT_A_CHOICE,

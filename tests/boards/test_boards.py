@@ -1,5 +1,6 @@
 """Boards and seasons, as clients, scorers and admins use them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from scoreboard.boards import schemas
 from scoreboard.extensions import db
 from scoreboard.models import Board, BoardVersion
+from scoreboard.services import services
 from tests.support.api import submit, top10
 
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
@@ -685,6 +687,22 @@ def test_hiding_waits_for_no_lock_of_a_derived_board(client, make_board, player,
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_board_is_created_before_or_after_a_user_is_hidden(app, client, make_board, player):
+    """Else the user's first score there could be recorded as visible."""
+    with ThreadPoolExecutor() as executor:
+
+        def create_meanwhile(connection):
+            created = executor.submit(make_board, "run")
+            with pytest.raises(TimeoutError):
+                created.result(0.5)
+            return []
+
+        services(app).ledgers.change_all(create_meanwhile)
+
+    send(client, player, 1, board="run")
+
+
 def test_settings_whose_bounds_contradict_each_other_stop_the_start(make_app):
     with pytest.raises(SystemExit, match="SCORE_MAX must not be below SCORE_MIN"):
         make_app(SCORE_MIN="5", SCORE_MAX="4.5")
@@ -723,6 +741,24 @@ def test_a_void_acts_on_every_board_and_season_of_the_score(
     assert found() == [[8], [8], [], [], [8]]
     void(client, admin, receipts[1])
     assert found() == [[], [], [], [], []]
+
+
+def test_the_scores_to_void_are_listed_for_each_ledger(client, make_board, player, admin):
+    make_board("run")
+    make_board("daily", source="main")
+    receipts = {name: send(client, player, 7, board=name) for name in ("run", "main")}
+
+    def listed(query):
+        url = f"/api/users/{player.user_id}/scores{query}"
+        return client.get(url, headers=admin.bearer)
+
+    for query, name in (("?board=run", "run"), ("?board=main", "main"), ("", "main")):
+        (score,) = listed(query).json["scores"]
+        assert score["score_id"] == receipts[name]["score_id"]
+    void(client, admin, receipts["run"])
+    assert listed("?board=run").json["scores"][0]["voided_at"]
+    assert code(listed("?board=daily")) == (400, "board_derived")
+    assert code(listed("?board=nothing")) == (404, "unknown_board")
 
 
 def test_a_void_keeps_earlier_seasons_of_one_board_for_another(

@@ -198,7 +198,7 @@ def test_the_leaderboard_is_read_from_the_index_alone(seeded, name, position):
 def test_past_scores_are_read_along_an_index(seeded, before):
     user_id = seeded(1).user_id
 
-    steps = plan(lambda c: history.newest(c, user_id, 50, before), table="scores")
+    steps = plan(lambda c: history.newest(c, user_id, MAIN, 50, before), table="scores")
 
     start = "SEARCH scores USING INDEX scores_of_user (user_id=? AND board_id=?"
     if db.engine.dialect.name == "postgresql":
