@@ -26,6 +26,7 @@ from ..services import services
 PUBLIC_VIEWER = "public-viewer"
 # Flask-JWT-Extended's decoder treats a token without `type` as an access token.
 OPTIONS: Any = {"require": ["sub", "role", "type", "jti", "iat", "exp"]}
+SCHEME = "Bearer"
 MAX_TOKEN_LENGTH = 4096
 # The size of the column `revoked_tokens.token_id`.
 MAX_TOKEN_ID_LENGTH = 64
@@ -149,7 +150,7 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
     return {
         "access_token": create_access_token(user_id, additional_claims=access),
         "refresh_token": create_refresh_token(user_id, additional_claims=refresh),
-        "token_type": "Bearer",
+        "token_type": SCHEME,
         "expires_in": int(lifetime.total_seconds()),
         "user_id": user_id,
     }

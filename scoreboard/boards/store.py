@@ -108,7 +108,7 @@ def changed(before: LedgerBoards, after: LedgerBoards) -> frozenset[str]:
 class BoardStore:
     """Reads boards. `main_settings` are the fields of `main` that the application's settings set.
 
-    Its methods are called within a transaction, in any thread.
+    Methods with a `connection` are called within a transaction, in any thread.
     """
 
     def __init__(self, main_settings: Mapping[str, Any]) -> None:
@@ -120,15 +120,17 @@ class BoardStore:
         return [self._state(row) for row in rows]
 
     def boards_with(self, board_id: str) -> LedgerBoards | None:
-        """Return the boards of the ledger of this board; None without any. Runs one query."""
+        """Return the boards of the ledger of this board; None without any. Blocks for a read.
+
+        Not within a transaction. One of its own sets the form in which the database sends times.
+        """
         if not BOARD_ID.fullmatch(board_id):
             return None  # Postgres refuses some characters
-        rows = transactions.query(_WITH_BOARD, {"of_board": board_id})
+        parameters = {"of_board": board_id}
+        rows = transactions.read(lambda c: c.execute(_WITH_BOARD, parameters).mappings().all())
         if not rows:
             return None
-        names = _WITH_BOARD.selected_columns.keys()
-        boards = [self._state(dict(zip(names, row, strict=True))) for row in rows]
-        return LedgerBoards(rows[0].settings_version, boards)
+        return LedgerBoards(rows[0]["settings_version"], [self._state(row) for row in rows])
 
     def reloaded(
         self, connection: Connection, ledger_id: str, before: LedgerBoards

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, false, insert, select
 
 from ..boards.board import BoardState
 from ..db import transactions
+from ..errors import UnknownBoard
 from ..models import MAIN, Score, Standing, User
 from ..services import services
 
@@ -46,7 +47,8 @@ def _insert(
     if scores:
         user_ids = [player["user_id"] for player in players]
         version = transactions.next_version(connection, len(user_ids))
-        assert version, "the board main always exists"
+        if version is None:
+            raise UnknownBoard
         times = transactions.moments(version.clock, len(user_ids))
         seasons = [board.season] * len(user_ids)
         connection.execute(insert(Score), list(map(_score, user_ids, times, seasons)))
