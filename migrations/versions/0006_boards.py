@@ -42,9 +42,17 @@ def upgrade() -> None:
     visible = sa.column("hidden").is_(False)
     where = {"sqlite_where": visible, "postgresql_where": visible}
     op.create_index("standings_in_order", "standings", NEW_ORDER, **where)
-    if op.get_context().dialect.name == "postgresql":
+    if op.get_context().dialect.name == "postgresql" and _has_scores():
         # Without statistics of the new columns, the planner expects a few rows per board.
         op.execute("ANALYZE scores, standings")
+
+
+def _has_scores() -> bool:
+    """Whether there are scores. Analyzed while it is empty, Postgres would scan a growing table.
+
+    The checks of foreign keys keep the plan for minutes, and read the whole table for each row.
+    """
+    return bool(op.get_bind().execute(sa.text("SELECT EXISTS (SELECT FROM scores)")).scalar_one())
 
 
 def downgrade() -> None:
