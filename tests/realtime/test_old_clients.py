@@ -208,12 +208,12 @@ def busy_boards(day):
         LocalSubscriber(day.app, [MAIN, *(f"board-{n}" for n in range(start, BOARDS, 6))])
         for start in range(6)
     ]
-    stranger = day.user("stranger")
+    other_user = day.user("other")
     ledgers = itertools.cycle(number for number, source in enumerate(sources) if source is None)
     accepted = 0
     for turn in itertools.count():
         for number in itertools.islice(ledgers, 6):
-            for user in (stranger, day.players[turn % PLAYERS]):
+            for user in (other_user, day.players[turn % PLAYERS]):
                 update = user.update(turn % 40, day.now.isoformat(), board=f"board-{number}")
                 response = submit(day.client, user, update)
                 accepted += response.status_code == 200
