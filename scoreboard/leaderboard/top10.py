@@ -125,12 +125,7 @@ def _top10s(boards: int) -> Executable:
     return union_all(*(select(top.subquery()) for top in tops)) if boards > 1 else tops[0]
 
 
-def read(connection: Connection, board: BoardState) -> list[Entry]:
-    """Return the top 10 of the board's current season."""
-    return read_all(connection, [board])[0]
-
-
-def read_all(connection: Connection, boards: Sequence[BoardState]) -> list[list[Entry]]:
+def read(connection: Connection, boards: Sequence[BoardState]) -> list[list[Entry]]:
     """Return the top 10 of the current season of each board."""
     if not boards:
         return []
@@ -166,7 +161,7 @@ def board_changes(
     takes time.
     """
     changes = {}
-    for board, entries in zip(boards, read_all(connection, boards), strict=True):
+    for board, entries in zip(boards, read(connection, boards), strict=True):
         board_id = board.board_id
         settings = board.body() if board_id in with_settings else None
         players = store.players(connection, board) if board_id in with_players else None

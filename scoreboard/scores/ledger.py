@@ -2,8 +2,8 @@
 
 A ledger is a board that takes updates; each update also counts on the boards derived from it, in
 the same transaction. Updates that arrive while a transaction runs form the next batch, so batches
-grow with the load. Ledgers write independently of each other. `records.write`
-detects replays and computes the scores; `publish` in `realtime/hub.py` is called after each commit.
+grow with the load. Ledgers write independently of each other. `records.write` detects replays and
+computes the scores; `publish` in `realtime/hub.py` is called after each commit.
 """
 
 import logging

@@ -165,7 +165,7 @@ def plan(work, table="standings"):
 
 
 READS = {
-    "top 10": lambda c, key: top10.read(c, main_board(c)),
+    "top 10": lambda c, key: top10.read(c, [main_board(c)]),
     "page": lambda c, key: ranking.page(snapshot(c), 50, PageEnd(key, 1, 1, "")),
     "neighbours": lambda c, key: [
         ranking._read(snapshot(c), ranges, key, 5) for ranges in (ranking.BEFORE, ranking.AFTER)

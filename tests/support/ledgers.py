@@ -36,5 +36,5 @@ def main_board(connection: Connection) -> BoardState:
 
 def read_top10() -> list[dict[str, Any]]:
     """Return the top 10 of `main` in the database, as `GET /api/score/top10` returns it."""
-    entries = transactions.read(lambda c: top10.read(c, main_board(c)))
+    (entries,) = transactions.read(lambda c: top10.read(c, [main_board(c)]))
     return top10.unnamed(entries)["top_10_scores"]
