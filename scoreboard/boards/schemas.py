@@ -16,7 +16,7 @@ def _choice(*choices: str, **options: Any) -> fields.String:
     return fields.String(validate=validate.OneOf(choices), **options)
 
 
-class Flag(fields.Field[bool]):
+class JsonBoolean(fields.Field[bool]):
     """A JSON boolean; texts and numbers are none."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
@@ -78,7 +78,7 @@ class ChangesSchema(Schema):
     min_score = ScoreValue(allow_none=True)
     max_score = ScoreValue(allow_none=True)
     submit = _choice("player", "scorer")
-    public = Flag(metadata={"type": "boolean"})
+    public = JsonBoolean(metadata={"type": "boolean"})
     opens_at = Moment(allow_none=True)
     closes_at = Moment(allow_none=True)
     reset = ResetField(allow_none=True, metadata=_RESET)
@@ -96,7 +96,7 @@ class NewBoardSchema(Schema):
     min_score = ScoreValue(load_default=None, allow_none=True)
     max_score = ScoreValue(load_default=None, allow_none=True)
     submit = _choice("player", "scorer", load_default="player")
-    public = Flag(load_default=True, metadata={"type": "boolean"})
+    public = JsonBoolean(load_default=True, metadata={"type": "boolean"})
     opens_at = Moment(load_default=None, allow_none=True)
     closes_at = Moment(load_default=None, allow_none=True)
     reset = ResetField(load_default=None, allow_none=True, metadata=_RESET)

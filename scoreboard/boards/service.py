@@ -35,11 +35,6 @@ MAIN_SETTINGS = {
 FIXED = ("policy", "order")
 
 
-def caller_of(token: str | None) -> Caller | None:
-    """Return the bearer of the token, None without one. Raises NotAuthenticated."""
-    return None if token is None else tokens.authenticate(token)
-
-
 def may_read(board: BoardState, caller: Caller | None) -> bool:
     """Whether the caller may read the board: any user may, and everybody if it is public."""
     return board.public or (caller is not None and caller.user_id is not None)
@@ -63,8 +58,12 @@ def readable(board_id: str, token: str | None) -> BoardState:
 
 
 def all_boards(token: str | None) -> list[dict[str, Any]]:
-    """Return the board objects that the token may read: `main` first, then by id."""
-    caller, boards = caller_of(token), services().boards.store
+    """Return the board objects that the token may read: `main` first, then by id.
+
+    Without a token these are the public boards. Raises NotAuthenticated for a bad one.
+    """
+    caller = None if token is None else tokens.authenticate(token)
+    boards = services().boards.store
 
     def read(connection: Connection) -> list[BoardState]:
         return [each for each in boards.all_boards(connection) if may_read(each, caller)]
