@@ -12,6 +12,7 @@ from config import Config
 from scoreboard import create_app
 from scoreboard.auth import accounts, passwords, tokens
 from scoreboard.extensions import db
+from scoreboard.services import services
 from tests.support import databases
 from tests.support.backing_services import RedisServer
 from tests.support.local_subscribers import LocalSubscriber
@@ -82,6 +83,8 @@ def make_app(database_url):
             **settings,
         }
         app = create_app(Config.from_environment(environment))
+        # Maintenance threads never end: they would work on the database of later tests.
+        services(app).connections.on_first_connection(lambda: None)
         made.append(app)
         return app
 

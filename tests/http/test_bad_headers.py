@@ -19,8 +19,7 @@ HANDSHAKE = {
 
 @pytest.fixture
 def engine(app):
-    """Return the Engine.IO server, without maintenance tasks."""
-    services(app).connections.on_first_connection(lambda: None)
+    """Return the Engine.IO server."""
     return services(app).socketio.server.eio
 
 

@@ -3,7 +3,6 @@
 import pytest
 import requests
 
-from scoreboard.services import services
 from tests.support.servers import RUN_MODES
 
 REQUESTS = [
@@ -50,7 +49,6 @@ def cache_control(response):
 
 @pytest.mark.parametrize("line", PRIVATE)
 def test_a_private_response_is_not_stored(app, client, scorer, line):
-    services(app).connections.on_first_connection(lambda: None)
     method, path = line.split()
 
     response = client.open(path.format(scorer.user_id), method=method, headers=scorer.bearer)

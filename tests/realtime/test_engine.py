@@ -172,7 +172,6 @@ class TestUpgrade:
 
     @pytest.fixture
     def session(self, app):
-        services(app).connections.on_first_connection(lambda: None)  # no maintenance
         library = services(app).socketio.server.eio
         library.start_background_task = None  # a session has no task of its own
         library.handle_request(
