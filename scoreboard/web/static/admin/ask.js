@@ -1,49 +1,46 @@
-/** Modal dialogs, and confirmation of an action in a dialog. */
+/** Modal dialogs with a form: questions before an act that cannot be undone, and settings. */
 
 import { button, element } from "./element.js";
 
+let dialogs = 0;
+
 /**
- * Ask for confirmation, then run the action. Its error is shown in the dialog.
+ * Show a form in a dialog. An error of `run` is shown in it; without one the dialog closes.
  *
  * @param {object} question
  * @param {string} question.title
- * @param {string} question.text the effect of the action
+ * @param {string} [question.text] the effect of the act
+ * @param {Node[]} [question.content] fields of the form
  * @param {string} question.act the label of the button
- * @param {boolean} [question.reason] whether a reason must be given
- * @param {(reason: string) => Promise<void>} question.run
- * @returns {Promise<void>} resolves when the dialog is closed
+ * @param {boolean} [question.isDangerous]
+ * @param {(form: HTMLFormElement) => Promise<void>} question.run
  */
-export function confirm({ title, text, act, reason = false, run }) {
-  const problem = element("p", { class: "problem", role: "alert" });
-  const input = element("input", { name: "reason", maxlength: 200, required: "", autocomplete: "off" });
-  const go = element("button", { class: "danger" }, act);
+export function ask({ title, text, content = [], act, isDangerous = false, run }) {
+  const problem = element("p", { class: "notice bad", role: "alert" });
+  const go = element("button", { class: `button ${isDangerous ? "danger" : "primary"}` }, act);
+  const cancel = button("Cancel", () => dialog.close(), { class: "button" });
   const form = element(
     "form",
-    { method: "dialog" },
-    ...(reason ? [element("label", {}, "Reason, for the audit log ", input)] : []),
+    { method: "dialog", class: "fields" },
+    ...content,
     problem,
-    element("div", { class: "buttons" }, go, button("Cancel", () => dialog.close())),
+    element("div", { class: "buttons end" }, cancel, go),
   );
-  const dialog = showDialog(title, element("p", {}, text), form);
+  const dialog = showDialog(title, ...(text ? [element("p", {}, text)] : []), form);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     problem.textContent = "";
     go.disabled = true;
     try {
-      await run(input.value);
+      await run(form);
       dialog.close();
     } catch (error) {
       problem.textContent = error.message;
       go.disabled = false;
-      (reason ? input : go).focus();
+      (form.querySelector("input, select") ?? go).focus();
     }
   });
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve());
-  });
 }
-
-let dialogs = 0;
 
 /**
  * Show a modal dialog. It is removed from the page when it closes.
@@ -72,11 +69,8 @@ export function showDialog(title, ...content) {
  * @param {HTMLElement} opener
  */
 function refocus(opener) {
-  if (opener.isConnected) {
-    return;
+  if (!opener.isConnected) {
+    const keyed = [...document.querySelectorAll("[data-key]")];
+    keyed.find(({ dataset }) => dataset.key === opener.dataset.key)?.focus();
   }
-  const keyed = [...document.querySelectorAll("[data-key]")];
-  const replacement = keyed.find(({ dataset }) => dataset.key === opener.dataset.key);
-  const below = [...document.querySelectorAll("dialog")].pop()?.querySelector("button");
-  (replacement ?? below)?.focus();
 }

@@ -58,8 +58,19 @@ export class Api {
    * @returns {Promise<any>} the body, null if there is none
    */
   post(path, body, token) {
+    return this.request("POST", path, body, token);
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {object} [body]
+   * @param {string | null} [token]
+   * @returns {Promise<any>} the body, null if there is none
+   */
+  request(method, path, body, token) {
     const headers = { ...bearer(token), ...(body && { "Content-Type": "application/json" }) };
-    return this.#send(path, { method: "POST", headers, body: body && JSON.stringify(body) });
+    return this.#send(path, { method, headers, body: body && JSON.stringify(body) });
   }
 
   /**

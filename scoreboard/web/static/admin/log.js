@@ -1,0 +1,120 @@
+/** The newest lines of the audit log, merged from all processes. */
+
+import { scoreText } from "../board/table.js";
+import { ago, element, nameOf, setRows } from "./element.js";
+import { RULES } from "./people.js";
+
+const MAX_STORED_LINES = 1000;
+const MAX_SHOWN_LINES = 100;
+const FILTERS = {
+  all: () => true,
+  acts: (line) => line.event !== "score_update" && line.event !== "auth",
+  refused: (line) => line.event === "score_update" && line.status !== 200,
+  auth: (line) => line.event === "auth",
+};
+
+export class Log {
+  /** Newest first. */
+  #lines = [];
+  /** The `seq` of the newest line of each process. */
+  #newest = new Map();
+  /** The process that responded last. Each process has its own `seq`. */
+  #process = null;
+
+  /**
+   * @param {(name: string) => HTMLElement} part
+   * @param {import("./app.js").App} app
+   */
+  constructor(part, app) {
+    this.part = part;
+    this.app = app;
+    part("filter").addEventListener("change", () => this.draw());
+  }
+
+  open() {
+    this.draw();
+  }
+
+  async load() {
+    const after = this.#newest.get(this.#process);
+    const query = after ? `?after=${after}&process=${encodeURIComponent(this.#process)}` : "";
+    this.#show(await this.app.session.get(`/api/admin/audit${query}`));
+  }
+
+  #show({ process: { name }, lines }) {
+    this.#process = name;
+    const known = this.#newest.get(name) ?? 0;
+    const fresh = lines.filter(({ seq }) => seq > known);
+    if (fresh.length) {
+      this.#newest.set(name, fresh[fresh.length - 1].seq);
+      this.#lines.unshift(...fresh.reverse());
+      this.#lines.sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0));
+      this.#lines.length = Math.min(this.#lines.length, MAX_STORED_LINES);
+    }
+    this.draw();
+  }
+
+  draw() {
+    const lines = this.#lines.filter(FILTERS[this.part("filter").value]).slice(0, MAX_SHOWN_LINES);
+    setRows(this.part("log"), lines.map((line) => this.#row(line)));
+    this.part("log").parentElement.hidden = lines.length === 0;
+    this.part("no-lines").hidden = lines.length > 0;
+  }
+
+  #row(line) {
+    return element(
+      "tr",
+      {},
+      element("td", { class: "nowrap" }, ago(line.time)),
+      element("td", { class: "what" }, eventOf(line)),
+      element("td", {}, ...this.#who(line.user_id)),
+      element("td", { class: "number" }, line.score_value == null ? "" : scoreText(line.score_value)),
+      element("td", {}, ...this.#by(line)),
+      element("td", { class: "muted nowrap" }, [line.door, line.address].filter(Boolean).join(", ")),
+      element("td", { class: "muted" }, element("code", {}, line.request_id ?? "")),
+    );
+  }
+
+  #who(id) {
+    return id ? [element("a", { href: `#people/${id}`, title: id }, nameOf(this.app.names.of(id)))] : [];
+  }
+
+  #by(line) {
+    if (line.event === "auth" && line.user_id) {
+      return ["themselves"];
+    }
+    if (!line.caller) {
+      const isCommand = line.event === "moderation";
+      return [line.event === "unusual_activity" ? "" : isCommand ? "command line" : "not signed in"];
+    }
+    return line.caller === line.user_id && line.event !== "moderation" ? ["themselves"] : this.#who(line.caller);
+  }
+}
+
+/** Return the event, with its kind as text, not only as a colour. */
+function eventOf(line) {
+  const event = document.createDocumentFragment();
+  const add = (kind, label, more) => {
+    event.append(element("span", { class: `chip ${kind}` }, label), more ? ` ${more}` : "");
+  };
+  if (line.event === "moderation") {
+    const target = line.board ?? line.board_id ?? (line.score_id === undefined ? "" : `score ${line.score_id}`);
+    add("accent", line.act, target + (line.reason ? `${target && ": "}${line.reason}` : ""));
+  } else if (line.event === "unusual_activity") {
+    add("warning", "flag", `${RULES[line.rule] ?? line.rule}: ${line.detail}`);
+  } else if (line.event === "auth") {
+    const accepted = line.code === "accepted";
+    add(accepted ? "good" : "bad", line.act, accepted ? "" : words(line.code));
+  } else if (line.status === 200) {
+    add("good", "score");
+  } else if (line.event === "score_update") {
+    add("bad", "refused", words(line.code));
+  } else {
+    add("", words(line.event), "");
+  }
+  return event;
+}
+
+function words(code) {
+  return String(code).replaceAll("_", " ");
+}
