@@ -56,8 +56,8 @@ export class Log {
 
   draw() {
     const lines = this.#lines.filter(FILTERS[this.part("filter").value]).slice(0, MAX_SHOWN_LINES);
-    setRows(this.part("log"), lines.map((line) => this.#row(line)));
-    this.part("log").parentElement.hidden = lines.length === 0;
+    setRows(this.part("log-table"), lines.map((line) => this.#row(line)));
+    this.part("log-table").parentElement.hidden = lines.length === 0;
     this.part("no-lines").hidden = lines.length > 0;
   }
 

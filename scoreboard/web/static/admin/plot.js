@@ -1,9 +1,9 @@
-/** A bar chart (SVG) with one stacked bar per minute, a legend and a table. */
+/** A bar chart (SVG) with stacked bars over time, a legend and a table. */
 
 import { element, setRows, svgElement } from "./element.js";
 
-const HEIGHT = 230;
-const MARGIN = { top: 12, right: 8, bottom: 44, left: 56 };
+const HEIGHT = 180;
+const MARGIN = { top: 10, right: 4, bottom: 22, left: 44 };
 let plots = 0;
 
 /** @typedef {{name: string, tone: number, values: number[]}} Series */
@@ -11,29 +11,30 @@ let plots = 0;
 export class Plot {
   #minutes = [];
   #series = [];
+  #unit = "";
+  #range = "";
   #id = `plot-${++plots}`;
 
   /**
    * @param {HTMLElement} figure
    * @param {string} title
-   * @param {string} unit of the vertical axis
    */
-  constructor(figure, title, unit) {
+  constructor(figure, title) {
     this.title = title;
-    this.unit = unit;
+    this.caption = element("span", { class: "muted" });
     this.place = element("div", { class: "plot" });
     this.legend = element("ul", { class: "legend" });
     this.table = element(
       "table",
       {},
-      element("caption", {}, `${title}; minutes without values are omitted`),
+      element("caption", {}, `${title}; times without values are omitted`),
       element("thead"),
       element("tbody"),
     );
-    this.nothing = element("p", { class: "muted" }, "None in the last 60 minutes.");
+    this.nothing = element("p", { class: "muted" }, "None in this time.");
     const label = { class: "scroll", tabindex: 0, role: "region", "aria-label": `${title}, table` };
     figure.append(
-      element("figcaption", {}, element("h3", {}, title)),
+      element("figcaption", {}, element("h3", {}, title), this.caption),
       this.place,
       this.legend,
       element(
@@ -48,12 +49,17 @@ export class Plot {
   }
 
   /**
-   * @param {Date[]} minutes oldest first; the last is the current minute
+   * @param {Date[]} minutes the start of each bar, oldest first; the last is still growing
    * @param {Series[]} series from the bottom of the stack up
+   * @param {string} unit such as "per minute"
+   * @param {string} range such as "15 min"
    */
-  show(minutes, series) {
+  show(minutes, series, unit, range) {
     this.#minutes = minutes;
     this.#series = series;
+    this.#unit = unit;
+    this.#range = range;
+    this.caption.textContent = unit;
     this.legend.replaceChildren(...series.map(legendEntry));
     this.#tabulate();
     this.#draw();
@@ -97,8 +103,8 @@ export class Plot {
     const at = clock(this.#minutes[totals.indexOf(most)]);
     const each = this.#series.map(({ name, values }) => `${name} ${values.reduce(add, 0)}`);
     return sum
-      ? `${sum} in 60 minutes: ${each.join(", ")}. At most ${most} in a minute, at ${at}.`
-      : "None in 60 minutes.";
+      ? `${sum} in ${this.#range}: ${each.join(", ")}. At most ${most} ${this.#unit}, at ${at}.`
+      : `None in ${this.#range}.`;
   }
 
   #vertical(frame, y, top, step) {
@@ -109,24 +115,20 @@ export class Plot {
       const label = { x: -8, y: y(value), class: "tick end" };
       parts.push(svgElement("text", label, value.toLocaleString()));
     }
-    const place = `translate(${14 - MARGIN.left} ${frame.height / 2}) rotate(-90)`;
-    parts.push(svgElement("text", { transform: place, class: "axis" }, this.unit));
     return parts;
   }
 
   #horizontal(frame) {
-    const every = frame.width < 420 ? 20 : 10;
+    const every = Math.ceil(this.#minutes.length / Math.max(2, frame.width / 90));
     const parts = [];
     this.#minutes.forEach((minute, i) => {
-      if (minute.getMinutes() % every === 0) {
+      if (i % every === Math.floor(every / 2)) {
         const x = ((i + 0.5) / this.#minutes.length) * frame.width;
         const line = { x1: x, x2: x, y1: frame.height, y2: frame.height + 5, class: "mark" };
         parts.push(svgElement("line", line));
-        parts.push(svgElement("text", { x, y: frame.height + 15, class: "tick" }, clock(minute)));
+        parts.push(svgElement("text", { x, y: frame.height + 14, class: "tick" }, clock(minute)));
       }
     });
-    const place = { x: frame.width / 2, y: frame.height + 36, class: "axis" };
-    parts.push(svgElement("text", place, "time of day"));
     return parts;
   }
 
@@ -154,7 +156,7 @@ export class Plot {
   }
 
   #tabulate() {
-    const heads = ["Minute", ...this.#series.map(({ name }) => name)];
+    const heads = ["Time", ...this.#series.map(({ name }) => name)];
     const cells = heads.map((name, i) =>
       element("th", { scope: "col", ...(i ? { class: "number" } : {}) }, name),
     );
