@@ -1,6 +1,6 @@
 /** How to join: the QR code and the address in large type. */
 
-import { setFitting } from "./texts.js";
+import { allowBreaks, setFitting } from "./texts.js";
 
 const RETRY_DELAY = 10_000; // milliseconds
 const CODE = /^[A-Za-z0-9_-]{4,64}$/;
@@ -18,7 +18,7 @@ export function showJoin(section, base) {
   const find = (id) => /** @type {HTMLElement} */ (section.querySelector(`#${id}`));
   const address = `${base.host}${base.pathname}`.replace(/\/$/, "");
   setFitting(find("join-address"), address, ADDRESS_FITS);
-  breakAtDots(find("join-address"), address);
+  allowBreaks(find("join-address"), /[.:/]?[^.:/]+/g);
   if (code) {
     find("join-word").hidden = false;
     /** @type {HTMLElement} */ (find("join-word").querySelector("b")).textContent = code;
@@ -33,15 +33,6 @@ export function showJoin(section, base) {
 function codeOf(hash) {
   const code = new URLSearchParams(hash.slice(1)).get("join") ?? "";
   return CODE.test(code) ? code : "";
-}
-
-/**
- * @param {HTMLElement} element
- * @param {string} address
- */
-function breakAtDots(element, address) {
-  const parts = address.split(/(?=[.:/])/);
-  element.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]));
 }
 
 /**

@@ -6,7 +6,7 @@
  */
 
 import { moveFrom, placesOf } from "./motion.js";
-import { changeText, setFitting, setText } from "./texts.js";
+import { allowBreaks, changeText, setFitting, setText } from "./texts.js";
 import { nameElement, scoreText } from "../board/table.js";
 
 export const PODIUM = 3;
@@ -14,6 +14,7 @@ const HIGHLIGHT_DURATION = 5_000; // milliseconds
 // Widths in digits from which the text is smaller.
 const NAME_FITS = [13, 22, 36];
 const SCORE_FITS = [8, 12, 17];
+const GROUPS = /(?:^\D+)?\d+\D*/g; // of digits, each with the separator after it
 
 /** One list. It shows what has changed since the last `show`. */
 export class Places {
@@ -113,6 +114,7 @@ class Place {
       this.#name.replaceChildren(nameElement(row.name));
     }
     setFitting(this.#score, scoreText(row.score, board.format), SCORE_FITS);
+    allowBreaks(this.#score, GROUPS);
     if (this.#row) {
       this.#showChanges(this.#row, row, board);
     }

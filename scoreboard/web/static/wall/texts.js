@@ -34,6 +34,18 @@ export function setFitting(element, text, limits) {
 }
 
 /**
+ * Allow line breaks between these parts of the text of an element.
+ *
+ * @param {HTMLElement} element
+ * @param {RegExp} parts matches each part
+ */
+export function allowBreaks(element, parts) {
+  const found = element.textContent?.match(parts) ?? [];
+  const nodes = found.flatMap((part) => [document.createElement("wbr"), part]);
+  element.replaceChildren(...nodes.slice(1));
+}
+
+/**
  * @param {HTMLElement} element
  * @param {string} text
  */
