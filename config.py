@@ -19,6 +19,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 INSTANCE = Path(__file__).parent / "instance"
+LOGO_SUFFIXES = (".svg", ".png")
 POLICIES = ("latest", "best", "total")
 # The environment variables that are not named after their setting.
 VARIABLES = {"SQLALCHEMY_DATABASE_URI": "DATABASE_URL"}
@@ -156,6 +157,25 @@ def _redis_url(text: str) -> str:
     return text
 
 
+def _title(text: str) -> str:
+    if not 1 <= len(text.strip()) <= 64 or not text.isprintable():
+        raise ValueError("must be 1 to 64 printable characters")
+    return text.strip()
+
+
+def _colour(text: str) -> str:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text, re.ASCII):
+        raise ValueError("must be a colour such as #0a7a5a")
+    return text.lower()
+
+
+def _logo(text: str) -> str:
+    path = Path(text)
+    if path.suffix.lower() not in LOGO_SUFFIXES or not path.is_file():
+        raise ValueError("must name an existing .svg or .png file")
+    return str(path.resolve())
+
+
 def _setting(parse: Callable[[str], Any], default: Any = MISSING, secret: bool = False) -> Any:
     """Declare a setting. An empty variable means the default, except that of a secret.
 
@@ -188,6 +208,9 @@ class Config:
     LOGIN_RATE_LIMIT: str = _setting(_rate_limit, "10/minute")
     VIEWER_RATE_LIMIT: str = _setting(_rate_limit, "600/minute")
     PUBLIC_BOARD: bool = _setting(_flag, True)
+    BOARD_TITLE: str = _setting(_title, "Scoreboard")
+    BOARD_ACCENT: str = _setting(_colour, "#0a7a5a")
+    BOARD_LOGO: str = _setting(_logo, "")
     DEMO: bool = _setting(_flag, False)
     CONNECTIONS_PER_ADDRESS: int = _setting(_integer(1, 1_000_000), 1000)
     TRUSTED_PROXIES: int = _setting(_integer(0, 10), 0)
@@ -241,7 +264,7 @@ class Config:
     ) -> "Config":
         """Return the settings from these environment variables.
 
-        `instance` is the folder for the default database and generated secrets. Raises
+        `instance` is the folder for the default database, generated secrets and the logo. Raises
         SettingError, which names the variable, for a malformed value.
         """
         values: dict[str, Any] = {}
@@ -262,6 +285,9 @@ class Config:
                 if not values["SQLALCHEMY_DATABASE_URI"].startswith("sqlite"):
                     raise SettingError(name, "is missing: give it a long random value")
                 values[name] = _stored_secret(instance / name.lower())
+        logos = [instance / f"logo{suffix}" for suffix in LOGO_SUFFIXES]
+        if "BOARD_LOGO" not in values and (found := [path for path in logos if path.is_file()]):
+            values["BOARD_LOGO"] = str(found[0].resolve())
         lowest, highest = values.get("SCORE_MIN"), values.get("SCORE_MAX")
         if lowest is not None and highest is not None and highest < lowest:
             raise SettingError("SCORE_MAX", "must not be below SCORE_MIN")

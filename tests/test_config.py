@@ -91,6 +91,9 @@ MALFORMED = {
     "VIEWER_RATE_LIMIT": ["many"],
     "SCORE_POLICY": ["median"],
     "PUBLIC_BOARD": ["maybe"],
+    "BOARD_TITLE": [" ", "x" * 65, "two\nlines"],
+    "BOARD_ACCENT": ["green", "#12345", "#12345g", "0a7a5a", "#0a7a5a\n"],
+    "BOARD_LOGO": ["nowhere.svg", "README.md", "instance"],
     "DEMO": ["yes"],
     "CONNECTIONS_PER_ADDRESS": ["0"],
     "METRICS_TOKEN": ["", "two words", "schlüssel"],
@@ -184,3 +187,12 @@ def test_a_listed_origin_may_read_retry_after(client):
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
     assert "Retry-After" in refused.headers["Access-Control-Expose-Headers"]
+
+
+@pytest.mark.parametrize("name", ["logo.svg", "logo.png"])
+def test_a_logo_in_the_instance_folder_is_used(tmp_path, name):
+    (tmp_path / name).write_bytes(b"a picture")
+
+    config = Config.from_environment({}, tmp_path)
+
+    assert str(tmp_path / name) == config.BOARD_LOGO

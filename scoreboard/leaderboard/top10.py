@@ -36,7 +36,11 @@ _LINE = Standing.user_id, _USERNAME, Standing.rank_key
 _SCORES_AFTER = (  # newest first
     select(Score.season, Score.user_id, User.username, Score.score, Score.derived)
     .join(User, User.user_id == Score.user_id)
-    .where(Score.board_id == bindparam("ledger_id"), Score.version > bindparam("version"))
+    .where(
+        Score.board_id == bindparam("ledger_id"),
+        Score.version > bindparam("version"),
+        User.hidden_at.is_(None),
+    )
     .order_by(Score.version.desc(), Score.created_at.desc())
     .limit(MAX_MISSED_UPDATES)
 )
@@ -204,7 +208,10 @@ def since(
 def _scores_after(
     connection: Connection, ledger_id: str, version: int
 ) -> defaultdict[str, list[NewScore]]:
-    """Return the scores of each board after the updates since a version, the oldest first."""
+    """Return the scores of each board after the updates since a version, the oldest first.
+
+    Those of users who are hidden now are left out.
+    """
     parameters = {"ledger_id": ledger_id, "version": version}
     found: defaultdict[str, list[NewScore]] = defaultdict(list)
     for season, user_id, username, score, derived in reversed(

@@ -11,9 +11,11 @@ from flask import Response, request
 from werkzeug.http import parse_date, parse_if_range_header
 
 from ..apidocs import reference
+from ..errors import NotFound
 from ..http.request import query
 from ..models import MAIN
 from ..services import services
+from . import theme
 
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 # Same origin only and nothing inline: markup injected into a page can neither run code nor send
@@ -22,6 +24,10 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+PUBLIC_FILES = ("web.static", "web.embed", "web.theme_css")
+# A logo may be an SVG: opened on its own, it must not run code on this origin.
+LOGO_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 bp = flask.Blueprint(
     "web", __name__, template_folder="templates", static_folder="static", static_url_path="/web"
@@ -64,6 +70,28 @@ def embed() -> Response:
     return bp.send_static_file("embed/embed.js")
 
 
+@bp.get("/theme.css")
+def theme_css() -> Response:
+    """Serve the stylesheet with the accent colours of this installation."""
+    sheet = theme.stylesheet(flask.current_app.config["BOARD_ACCENT"])
+    response = Response(sheet, mimetype="text/css")
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+@bp.get("/logo")
+def logo() -> Response:
+    """Serve the logo of this installation. Raises NotFound if it has none."""
+    path = flask.current_app.config["BOARD_LOGO"]
+    if not path:
+        raise NotFound("This installation has no logo.")
+    response = flask.send_file(path)
+    response.headers["Content-Security-Policy"] = LOGO_POLICY
+    return response
+
+
 @bp.before_request
 def drop_invalid_dates() -> None:
     """Ignore invalid dates (RFC 9110, section 13.1.3) for which Werkzeug raises OverflowError."""
@@ -79,7 +107,7 @@ def drop_invalid_dates() -> None:
 @bp.after_request
 def allow_cross_origin_files(response: Response) -> Response:
     """Allow pages of any origin to load these files: they are public code without user data."""
-    if request.endpoint in ("web.static", "web.embed"):
+    if request.endpoint in PUBLIC_FILES:
         response.headers["Access-Control-Allow-Origin"] = "*"
     return response
 

@@ -60,6 +60,17 @@ def send(client, scorer):
 
 
 @pytest.fixture
+def act(client, admin):
+    """Return a function that moderates a user."""
+
+    def act(user, action, by=client):
+        path = f"/api/admin/users/{user.user_id}/{action}"
+        assert by.post(path, headers=admin.bearer).status_code == 200
+
+    return act
+
+
+@pytest.fixture
 def ann(make_user):
     return make_user(name="Ann")
 
@@ -350,6 +361,22 @@ class TestCatchingUp:
             score_update("weekly", 1, ann, "Ann", 9),
             top_10_update("weekly", 1, (ann, "Ann", 9, 1), (ben, "Ben", 5, 2)),
         ]
+
+    def test_updates_of_hidden_users_are_not_sent(
+        self, app, create, watch, send, other, subscriber, ann, ben, act
+    ):
+        create("weekly", policy="total")
+        named = watch("weekly")
+        act(ann, "hide")
+        send(ann, 7)
+        for user, score in ((ann, 8), (ben, 5)):
+            send(user, score, by=other.test_client())
+        act(ben, "hide", by=other.test_client())
+
+        feed(app).catch_up()
+
+        assert named.messages() == []
+        assert subscriber.messages() == []
 
     def test_a_new_season_comes_between_the_updates_of_the_two(
         self, app, client, create, watch, send, other, subscriber, ann

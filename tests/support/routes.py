@@ -7,6 +7,8 @@ PUBLIC_ROUTES = {
     "web.swagger_ui",
     "web.admin",
     "web.embed",
+    "web.theme_css",
+    "web.logo",
     "scores.top10",
     "boards.boards",  # lists only what the token, or everybody, may read
     "auth.register",
