@@ -55,9 +55,9 @@ export class Boards {
       element(
         "p",
         { class: "muted counts" },
-        `${board.players.toLocaleString()} ${board.players === 1 ? "player" : "players"} · season ${season.number}, since `,
+        `${board.players.toLocaleString()} ${board.players === 1 ? "player" : "players"} · season ${season.number}, started `,
         ago(season.starts_at),
-        ...(season.ends_at ? [" until ", time(season.ends_at)] : []),
+        ...(season.ends_at ? [", ends ", time(season.ends_at)] : []),
       ),
       element(
         "p",
@@ -268,7 +268,8 @@ class Settings {
       max_score: number(board.max_score),
       opens_at: moment(board.opens_at),
       closes_at: moment(board.closes_at),
-      ...("freezes_at" in board || !board.board_id ? { freezes_at: moment(board.freezes_at) } : {}),
+      freezes_at: moment(board.freezes_at),
+      tickets: number(board.tickets?.min_seconds, { min: 0, max: 3600, step: 1 }),
       public: select({ true: "Everyone", false: "Signed-in people" }, String(board.public)),
     };
     const labels = {
@@ -281,6 +282,7 @@ class Settings {
       opens_at: "Opens",
       closes_at: "Closes",
       freezes_at: "Freezes",
+      tickets: "Seconds between ticket and score",
       public: "Who may see it",
     };
     if (isMain) {
@@ -351,6 +353,10 @@ function normal(name, value) {
     at?.setSeconds(0, 0); // controls have no seconds
     return at ? at.toISOString() : null;
   }
+  if (name === "tickets") {
+    const seconds = value?.min_seconds ?? value;
+    return seconds == null || seconds === "" ? null : { min_seconds: Number(seconds) };
+  }
   if (name === "public") {
     return String(value) === "true";
   }
@@ -361,8 +367,8 @@ function normal(name, value) {
   return value;
 }
 
-function number(value) {
-  return element("input", { type: "number", step: "any", value: value ?? "", placeholder: "none" });
+function number(value, limits = { step: "any" }) {
+  return element("input", { type: "number", ...limits, value: value ?? "", placeholder: "none" });
 }
 
 function moment(value) {

@@ -71,7 +71,7 @@ export class Log {
       element("td", { class: "number" }, line.score_value == null ? "" : scoreText(line.score_value)),
       element("td", {}, ...this.#by(line)),
       element("td", { class: "muted nowrap" }, [line.door, line.address].filter(Boolean).join(", ")),
-      element("td", { class: "muted" }, element("code", {}, line.request_id ?? "")),
+      element("td", {}, element("code", { title: line.request_id ?? "" }, line.request_id?.slice(0, 8) ?? "")),
     );
   }
 
