@@ -32,10 +32,10 @@ class Account(NamedTuple):
     hidden_at: datetime | None = None
 
 
+# The columns of an Account, in the order of its fields.
+COLUMNS = tuple(getattr(User, column) for column in Account._fields)
 # Erased users have no name, and no account.
-_ACCOUNTS = select(*(getattr(User, column) for column in Account._fields)).where(
-    User.username.is_not(None)
-)
+_ACCOUNTS = select(*COLUMNS).where(User.username.is_not(None))
 
 
 def create(username: str, email: str | None, password_hash: str | None, role: str) -> Account:
