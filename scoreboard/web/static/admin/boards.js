@@ -222,9 +222,10 @@ export class Boards {
       ],
       act: "Make the board",
       run: async () => {
-        const body = { board_id: id.value, ...form.values() };
-        const fed = source.value ? { source: source.value } : {};
-        await this.app.run(() => this.app.session.request("POST", "/api/admin/boards", { ...body, ...fed }));
+        const values = { board_id: id.value, source: source.value || null, ...form.values() };
+        const chosen = Object.entries(values).filter(([, value]) => value !== null);
+        const body = Object.fromEntries(chosen);
+        await this.app.run(() => this.app.session.request("POST", "/api/admin/boards", body));
         this.app.done(`${form.title.value.trim()} is ready.`);
       },
     });
@@ -282,7 +283,7 @@ class Settings {
       opens_at: "Opens",
       closes_at: "Closes",
       freezes_at: "Freezes",
-      tickets: "Seconds between ticket and score",
+      tickets: "Run ticket, seconds",
       public: "Who may see it",
     };
     if (isMain) {

@@ -191,10 +191,10 @@ export class Scores {
     return element(
       "tr",
       score.voided_at ? { class: "voided" } : {},
-      element("td", {}, ago(score.created_at)),
+      element("td", { class: "nowrap" }, ago(score.created_at)),
       number(score.score_value),
       number(score.score),
-      element("td", {}, element("span", { class: score.voided_at ? "chip warning" : "muted" }, effect)),
+      element("td", { class: "effect" }, element("span", { class: score.voided_at ? "chip warning" : "muted" }, effect)),
       element("td", { class: "act" }, control),
     );
   }
