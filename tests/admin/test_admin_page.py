@@ -1,5 +1,6 @@
 """The admin page in a browser."""
 
+import csv
 import itertools
 import os
 import re
@@ -208,7 +209,7 @@ def open_scores(page, player):
 
 
 def card_of(page, board_id):
-    heading = page.get_by_role("heading", name=board_id.upper(), exact=True)
+    heading = page.get_by_role("heading", name=re.compile(f"^{board_id}$", re.IGNORECASE))
     return page.get_by_role("listitem").filter(has=heading)
 
 
@@ -337,7 +338,6 @@ class TestPeople:
     ):
         click(row_of(page, player), f"{act} {player.name}")
 
-        expect_toast(page, f"{player.name} is ")
         expect_toast(page, report)
         assert account_of(server, admin, player)[field]
         expect(row_of(page, player).locator(".chip")).to_be_visible()
@@ -351,6 +351,55 @@ class TestPeople:
         assert account_of(server, admin, player)["role"] == "scorer"
         undo(page, "is now a player")
         assert account_of(server, admin, player)["role"] == "player"
+
+    def test_a_user_is_renamed_and_the_name_undone(self, server, admin, player, page):
+        click(open_panel(page, player), "Rename")
+        page.get_by_role("dialog").get_by_label("New name").fill("  Renamed")
+        click(page.get_by_role("dialog"), "Rename")
+
+        expect_toast(page, f"{player.name} is now Renamed.")
+        assert account_of(server, admin, player)["username"] == "Renamed"
+        undo(page, f"The name is {player.name} again.")
+        assert account_of(server, admin, player)["username"] == player.name
+
+    def test_a_deleted_user_leaves_the_list_after_a_question(self, player, page):
+        panel = open_panel(page, player)
+        click(panel, "Delete…")
+        dialog = page.get_by_role("dialog", name=f"Delete {player.name}?")
+        expect(dialog).to_contain_text("This cannot be undone.")
+
+        click(dialog, "Delete")
+
+        expect_toast(page, f"{player.name} is deleted.")
+        expect(panel).to_be_hidden()
+        expect(page.get_by_text("Nobody matches.")).to_be_visible()
+
+    def test_a_reset_link_sets_a_new_password(self, server, open_page, player, page):
+        click(open_panel(page, player), "Reset link")
+        url = page.get_by_label("Reset link", exact=True).input_value()
+        server.execute(f"UPDATE users SET role = 'admin' WHERE user_id = '{player.user_id}'")
+
+        other = open_page(fragment=f"#reset={url.partition('=')[2]}")
+        expect(other).to_have_url(f"{server.url}/admin")
+        other.get_by_role("textbox", name="Name The name").fill(player.name)
+        other.get_by_role("textbox", name="New password").fill("another good password")
+        click(other, "Set the password and sign in")
+
+        expect(other.get_by_text(f"Signed in as {player.name}")).to_be_visible()
+        assert "access_token" not in server.sign_in(player.name)
+
+    def test_a_person_is_added(self, server, admin, page):
+        name = f"Added-{next(NUMBERS)}"
+        click(page, "Add a person")
+        dialog = page.get_by_role("dialog", name="Add a person")
+        dialog.get_by_label("Name").fill(name)
+        dialog.get_by_label("Email").fill(f"{name}@example.com")
+        dialog.get_by_label("Password").fill(PASSWORD)
+        dialog.get_by_label("Role").select_option("scorer")
+        click(dialog, "Add")
+
+        expect_toast(page, f"{name} is added.")
+        assert "access_token" in server.sign_in(name)
 
     def test_signing_out_everywhere_ends_the_sessions(self, server, player, page):
         click(open_panel(page, player), "Sign out everywhere")
@@ -411,6 +460,90 @@ class TestPeople:
         click(panel, f"Hide {MARKUP}")
         expect_toast(page, MARKUP)
         assert page.locator("img").count() == 0
+
+
+class TestScores:
+    def test_a_score_is_typed_by_name_and_undone(self, server, player, signed_in):
+        page = signed_in("Scores")
+        page.get_by_label("Person").fill(player.name)
+        page.get_by_label("Value", exact=True).fill("1,234.5")
+        click(page, "Save the score")
+        expect(page.get_by_role("alert")).to_have_text("Type a number such as 120.")
+        assert score_on_board(server, player) == 7
+
+        page.get_by_label("Value", exact=True).fill("1234.5")
+        page.get_by_label("Reason", exact=True).fill("counted on paper")
+        page.keyboard.press("Enter")
+
+        expect_toast(page, f"{player.name} has 1,234.5 on Scoreboard.")
+        assert score_on_board(server, player) == 1234.5
+        expect(page.get_by_role("table", name="Scores").locator("tbody tr")).to_have_count(2)
+        undo(page, "is void")
+        assert score_on_board(server, player) == 7
+        show(page, "Log")
+        expect(log_lines(page).filter(has_text="counted on paper")).to_be_visible()
+
+    def test_points_are_added_to_the_score(self, server, player, signed_in):
+        page = signed_in("Scores")
+        page.get_by_label("Person").fill(player.name)
+        page.get_by_label("How it counts").select_option("It is added")
+        page.get_by_label("Value", exact=True).fill("-2")
+
+        click(page, "Save the score")
+
+        expect_toast(page, f"{player.name} has 5 on")
+        assert score_on_board(server, player) == 5
+
+    def test_a_time_is_typed_as_a_time(self, server, admin, player, signed_in):
+        board_id = f"race-{next(NUMBERS)}"
+        body = {"board_id": board_id, "title": board_id, "format": "time", "order": "asc"}
+        administer(server, admin, "POST", "boards", body)
+        page = signed_in("Scores")
+        page.get_by_label("Board").select_option(board_id)
+        page.get_by_label("Person").fill(player.name)
+        page.get_by_label("Value", exact=True).fill("1:23.456")
+
+        click(page, "Save the score")
+
+        expect_toast(page, "has 1:23.456 on")
+        url = f"{server.url}/api/boards/{board_id}/top10"
+        (entry,) = requests.get(url, timeout=10).json()["top_10_scores"]
+        assert entry["score"] == 83456
+
+    def test_an_unknown_name_is_refused_in_the_form(self, signed_in):
+        page = signed_in("Scores", requests_fail=True)
+        page.get_by_label("Person").fill("no such name")
+        page.get_by_label("Value", exact=True).fill("1")
+
+        click(page, "Save the score")
+
+        expect(page.get_by_role("alert")).to_contain_text("no user with this username")
+
+    def test_a_score_is_voided_and_restored(self, server, suspect, page):
+        scores = open_scores(page, suspect)
+        expect(scores).to_have_count(8)
+
+        scores.first.get_by_role("button", name="Void the score of 900").click()
+
+        expect_toast(page, "The score of 900 is void.")
+        expect(scores.first.get_by_role("button", name="Restore")).to_be_focused()
+        assert score_on_board(server, suspect) == 6
+        undo(page, "The score of 900 counts again.")
+        assert score_on_board(server, suspect) == 900
+
+    def test_two_clicks_load_older_scores_once(self, server, suspect, page):
+        for number in range(20):
+            update = suspect.update(number / 16, f"2026-01-03T00:00:{number:02}Z")
+            assert server.post(suspect.token, update).status_code == 200
+        scores = open_scores(page, suspect)
+        expect(scores).to_have_count(20)
+
+        older = page.get_by_role("button", name="Show older scores")
+        older.evaluate("button => { button.click(); button.click(); }")
+
+        expect(scores).to_have_count(28)
+        name = "Void the score of 1.188,"
+        expect(page.get_by_role("button", name=name)).to_have_count(1)
 
 
 class TestBoards:
@@ -479,6 +612,40 @@ class TestBoards:
 
         expect_toast(page, "has started" if act == "End season…" else "is archived")
         assert board_object(server, board) != before
+
+    def test_a_board_is_frozen_and_revealed(self, server, admin, board, make_player, signed_in):
+        for _ in range(2):
+            player = make_player()
+            server.post(player.token, player.update(5, board=board))
+        page = signed_in("Boards")
+        card = card_of(page, board)
+        click(card, "Freeze")
+        expect_toast(page, "is frozen")
+        expect(card.locator(".chip")).to_have_text("frozen")
+        undo(page, "is live again")
+        click(card, "Freeze")
+        click(card, "Reveal next")
+        expect_toast(page, "The next place")
+
+        click(card, "Reveal all…")
+        click(page.get_by_role("dialog"), "Reveal all")
+
+        expect_toast(page, "shows the whole list")
+        assert board_object(server, board)["state"] == "open"
+
+    def test_a_season_is_exported(self, server, admin, board, player, signed_in):
+        server.post(player.token, player.update(5, board=board))
+        administer(server, admin, "POST", f"boards/{board}/seasons")
+        card = card_of(signed_in("Boards"), board)
+        card.get_by_label("Season to export").select_option("Season 1")
+
+        with card.page.expect_download() as download:
+            click(card, f"Export {board.upper()} as CSV")
+
+        assert download.value.suggested_filename == f"{board}-season-1.csv"
+        with download.value.path().open(encoding="utf-8-sig", newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (row["username"], row["score"]) == (player.name, "5")
 
     def test_a_board_links_to_its_page_and_its_wall(self, board, signed_in):
         card = card_of(signed_in("Boards"), board)
