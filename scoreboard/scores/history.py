@@ -262,6 +262,16 @@ class _RemainingScores:
         return {**of_user, "after": self.after, "until": self.until}
 
 
+def _check_row(row: Any, restores: bool) -> None:
+    """Raise NotFound or Conflict unless the score can be voided or, if it `restores`, restored."""
+    if row is None:
+        raise NotFound("There is no score with this score_id.", "unknown_score")
+    if row.voided_at and not restores:
+        raise Conflict("This score was voided before.", "already_voided")
+    if restores and not row.voided_at:
+        raise Conflict("This score is not voided.", "not_voided")
+
+
 def _counted(derived: str | None) -> list[tuple[str, int]]:
     """Return the derived boards, and their seasons, in which a score counts."""
     return [(board_id, season) for board_id, (season, _) in orjson.loads(derived or "{}").items()]
@@ -277,13 +287,8 @@ def _read_remaining(score_id: int, restores: bool) -> _RemainingScores:
     def start(connection: Connection) -> _RemainingScores:
         columns = (Score.score_id, Score.user_id, Score.board_id, Score.season, Score.derived)
         statement = select(*columns, Score.voided_at).where(Score.score_id == score_id)
-        row = connection.execute(statement).one_or_none()
-        if row is None:
-            raise NotFound("There is no score with this score_id.", "unknown_score")
-        if row.voided_at and not restores:
-            raise Conflict("This score was voided before.", "already_voided")
-        if restores and not row.voided_at:
-            raise Conflict("This score is not voided.", "not_voided")
+        row: Any = connection.execute(statement).one_or_none()
+        _check_row(row, restores)
         counted = [(row.board_id, row.season), *_counted(row.derived)]
         folds = [
             _Fold(board, season)

@@ -100,6 +100,11 @@ def value_of_change(board: BoardState, state: StandingState | None, change: floa
     return value
 
 
+def latest_time(state: StandingState | None, now: datetime) -> datetime:
+    """Return a timestamp with which `latest` applies an update received at `now`."""
+    return max(now, state.achieved_at) if state else now
+
+
 def _bounds(board: BoardState) -> str:
     low = "" if board.min_score is None else f"at least {number(board.min_score)}"
     high = "" if board.max_score is None else f"at most {number(board.max_score)}"
