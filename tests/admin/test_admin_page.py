@@ -465,7 +465,7 @@ class TestPeople:
 class TestScores:
     def test_a_score_is_typed_by_name_and_undone(self, server, player, signed_in):
         page = signed_in("Scores")
-        page.get_by_label("Person").fill(player.name)
+        page.get_by_role("combobox", name="Person").fill(player.name)
         page.get_by_label("Value", exact=True).fill("1,234.5")
         click(page, "Save the score")
         expect(page.get_by_role("alert")).to_have_text("Type a number such as 120.")
@@ -485,7 +485,7 @@ class TestScores:
 
     def test_points_are_added_to_the_score(self, server, player, signed_in):
         page = signed_in("Scores")
-        page.get_by_label("Person").fill(player.name)
+        page.get_by_role("combobox", name="Person").fill(player.name)
         page.get_by_label("How it counts").select_option("It is added")
         page.get_by_label("Value", exact=True).fill("-2")
 
@@ -499,8 +499,8 @@ class TestScores:
         body = {"board_id": board_id, "title": board_id, "format": "time", "order": "asc"}
         administer(server, admin, "POST", "boards", body)
         page = signed_in("Scores")
-        page.get_by_label("Board").select_option(board_id)
-        page.get_by_label("Person").fill(player.name)
+        page.get_by_role("combobox", name="Board").select_option(board_id)
+        page.get_by_role("combobox", name="Person").fill(player.name)
         page.get_by_label("Value", exact=True).fill("1:23.456")
 
         click(page, "Save the score")
@@ -512,7 +512,7 @@ class TestScores:
 
     def test_an_unknown_name_is_refused_in_the_form(self, signed_in):
         page = signed_in("Scores", requests_fail=True)
-        page.get_by_label("Person").fill("no such name")
+        page.get_by_role("combobox", name="Person").fill("no such name")
         page.get_by_label("Value", exact=True).fill("1")
 
         click(page, "Save the score")
@@ -542,7 +542,7 @@ class TestScores:
         older.evaluate("button => { button.click(); button.click(); }")
 
         expect(scores).to_have_count(28)
-        name = "Void the score of 1.188,"
+        name = re.compile(r"Void the score of 1\.18")
         expect(page.get_by_role("button", name=name)).to_have_count(1)
 
 

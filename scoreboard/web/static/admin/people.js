@@ -357,28 +357,28 @@ export class People {
   }
 
   #add() {
-    const text = { autocomplete: "off", required: "" };
-    const name = element("input", { ...text, name: "username", maxlength: 64 });
+    const text = { autocomplete: "off" };
+    const name = element("input", { ...text, required: "", maxlength: 64 });
     const email = element("input", { ...text, type: "email", maxlength: 254 });
-    const password = element("input", {
-      ...text,
-      type: "password",
-      autocomplete: "new-password",
-      minlength: 8,
-      maxlength: 256,
-    });
+    const limits = { minlength: 8, maxlength: 256, autocomplete: "new-password" };
+    const password = element("input", { type: "password", ...limits });
     const role = select(ROLES, "player");
     ask({
       title: "Add a person",
       content: [
         field("Name", name),
-        field("Email", email),
-        field("Password", password, "At least 8 characters."),
+        field("Email", email, "Can be left out."),
+        field("Password", password, "Can be left out: a reset link sets it later."),
         field("Role", role),
       ],
       act: "Add",
       run: async () => {
-        const body = { username: name.value, email: email.value, password: password.value, role: role.value };
+        const body = {
+          username: name.value,
+          role: role.value,
+          ...(email.value && { email: email.value }),
+          ...(password.value && { password: password.value }),
+        };
         await this.app.run(() => this.app.session.request("POST", "/api/admin/users", body));
         this.app.done(`${name.value.trim()} is added.`);
       },
