@@ -15,15 +15,16 @@ const session = new Session();
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   send(form, problem, async () => {
-    start(await session.signIn(form.username.value, form.password.value));
+    await start(await session.signIn(form.username.value, form.password.value));
     form.reset();
   });
 });
 
 /** Show the page of this admin. */
-function start(account) {
+async function start(account) {
+  const { paths } = await session.get("/api/openapi.json");
   signIn.hidden = loading.hidden = true;
-  new App(session, account, showSignIn);
+  new App(session, account, paths, showSignIn);
 }
 
 /** @param {string} [reason] */
@@ -64,7 +65,7 @@ function showReset(token) {
       // The token is used up: a second try would be refused.
       section.remove();
       try {
-        start(await session.signIn(name, password));
+        await start(await session.signIn(name, password));
       } catch (error) {
         showSignIn(`The new password is set. ${error.message}`);
       }
@@ -75,7 +76,7 @@ function showReset(token) {
 async function resume() {
   loading.hidden = false;
   try {
-    start(await session.restore());
+    await start(await session.restore());
   } catch (error) {
     if (error instanceof Unreachable || !error.code) {
       loading.textContent = `${error.message} Trying again.`;
