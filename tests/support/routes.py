@@ -8,6 +8,7 @@ PUBLIC_ROUTES = {
     "web.admin",
     "web.embed",
     "web.theme_css",
+    "web.manifest",
     "web.logo",
     "scores.top10",
     "boards.boards",  # lists only what the token, or everybody, may read
