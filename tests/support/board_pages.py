@@ -1,8 +1,21 @@
 """What tests do on the page of a board."""
 
+import itertools
+
+import requests
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.servers import PASSWORD
+from tests.support.servers import PASSWORD, Server
+
+NUMBERS = itertools.count(1)
+
+
+def register(server: Server, name: str) -> str:
+    """Create a user with any name and return its id."""
+    body = {"username": name, "email": f"{next(NUMBERS)}@example.com", "password": PASSWORD}
+    response = requests.post(f"{server.url}/api/auth/register", json=body, timeout=10)
+    assert response.status_code == 201, response.text
+    return response.json()["user_id"]
 
 
 def rows(page: Page, table: str = "#table") -> Locator:

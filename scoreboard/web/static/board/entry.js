@@ -62,7 +62,7 @@ export class Entry {
     }
   }
 
-  /** Show the form to sign in, after a new password. */
+  /** Show the form to sign in: the visitor has an account. */
   offerSignIn() {
     this.#choose("signIn");
   }

@@ -125,6 +125,7 @@ function showParts({ place, players, latest }, board, rows) {
   const title = board?.source ? (source ? titleOf(source) : board.source) : undefined;
   place.showBoard(board, source, title);
   showEntryForms();
+  byId("vacant").hidden = rows?.length !== 0;
   latest.show();
   if (board && rows) {
     const count = Math.max(board.players ?? 0, rows.length);
@@ -199,6 +200,7 @@ function followOtherTab() {
 function showEnd() {
   parts?.place.show();
   show();
+  parts?.entry.offerSignIn();
   parts?.entry.showProblem("You have been signed out: sign in again.");
 }
 

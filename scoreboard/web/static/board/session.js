@@ -31,9 +31,9 @@ export class Session {
   /**
    * @param {import("./api.js").Api} api
    * @param {() => void} onEnd called when the server has ended the sign-in
-   * @param {() => void} onOtherTab called when another tab has signed in or out
+   * @param {() => void} [onOtherTab] called when another tab has signed in or out
    */
-  constructor(api, onEnd, onOtherTab) {
+  constructor(api, onEnd, onOtherTab = () => {}) {
     this.api = api;
     this.onEnd = onEnd;
     addEventListener("storage", ({ key }) => {

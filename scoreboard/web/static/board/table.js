@@ -2,6 +2,8 @@
 
 import { lengthOf, numberText, scoreText, shareOf } from "../design/format.js";
 
+export { scoreText };
+
 const MOVE = { duration: 450, easing: "cubic-bezier(0.2, 0.8, 0.2, 1)" };
 const APPEAR = { duration: 300, easing: "ease-out" };
 // Milliseconds for which a changed score is highlighted, and an arrow shows a changed rank.
