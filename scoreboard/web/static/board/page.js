@@ -29,11 +29,10 @@ const session = new Session(api, showEnd, followOtherTab);
 const status = new StatusLine(byId("status"));
 const season = new StateLine(byId("season"));
 const notice = byId("notice");
-const isWall = document.documentElement.classList.contains("wall");
-const table = new ScoreTable("The top 10", { className: isWall ? "" : "podium" });
+const table = new ScoreTable("The top 10", { className: "podium" });
 table.element.hidden = true;
 byId("table").append(table.element);
-const picker = isWall ? null : new Picker(byId("boards"), id);
+const picker = new Picker(byId("boards"), id);
 let restoreTimer = 0;
 /** Whether a sign-in from before a reload cannot be restored soon: the visitor may use another. */
 let isSlow = false;
@@ -46,23 +45,14 @@ const live = new LiveBoard({
   onState: showState,
   onChange: show,
 });
-const parts = isWall ? null : partsOfPage();
-
-/** The sections around the board, which a wall screen does not have. */
-function partsOfPage() {
-  const readList = (query) => read(`${path}/leaderboard?${query}`);
-  const context = () => ({ board: live.board, own: session.user?.user_id });
-  const entry = new Entry(byId("entry"), session, showEntry);
-  return {
-    entry,
-    place: new Place(byId("place"), path, session, showExit),
-    players: new Players(byId("all"), byId("show-players"), readList, context),
-    reset: new Reset(byId("reset"), api, () => entry.offerSignIn()),
-    latest: new Latest(byId("events"), byId("no-events"), live, id, (users) =>
-      readList(`users=${users.join(",")}`),
-    ),
-  };
-}
+const context = () => ({ board: live.board, own: session.user?.user_id });
+const entry = new Entry(byId("entry"), session, showEntry);
+const place = new Place(byId("place"), path, session, showExit);
+const players = new Players(byId("all"), byId("show-players"), readList, context);
+const reset = new Reset(byId("reset"), api, () => entry.offerSignIn());
+const latest = new Latest(byId("events"), byId("no-events"), live, id, (users) =>
+  readList(`users=${users.join(",")}`),
+);
 
 /**
  * @param {string} path
@@ -72,11 +62,13 @@ function read(path) {
   return session.isSignedIn ? session.get(path) : api.get(path);
 }
 
-/** Read the board, and on pages with links to the other boards those as well. */
+/** @param {string} query of the leaderboard */
+function readList(query) {
+  return read(`${path}/leaderboard?${query}`);
+}
+
+/** Read the board, and the others for the links to them. */
 async function readBoard() {
-  if (!picker) {
-    return read(path);
-  }
   const { boards } = await read("api/boards");
   picker.show(boards);
   return boards.find((board) => board.board_id === id);
@@ -87,7 +79,7 @@ function showState(state) {
   status.show(state);
   if (state.kind === "refused") {
     live.clear();
-    parts?.players.close();
+    players.close();
     readBoard().catch(() => {}); // for the links to the other boards
   }
   if (!live.rows()) {
@@ -110,18 +102,7 @@ function show() {
   if (rows) {
     notice.textContent = rows.length ? "" : emptyText();
   }
-  if (parts) {
-    showParts(parts, board, rows);
-  }
-}
-
-/**
- * @param {NonNullable<typeof parts>} shown
- * @param {import("./live.js").Board | null} board
- * @param {import("./live.js").Row[] | null} rows
- */
-function showParts({ place, players, latest }, board, rows) {
-  const source = board?.source ? picker?.find(board.source) : undefined;
+  const source = board?.source ? picker.find(board.source) : undefined;
   const title = board?.source ? (source ? titleOf(source) : board.source) : undefined;
   place.showBoard(board, source, title);
   showEntryForms();
@@ -136,7 +117,7 @@ function showParts({ place, players, latest }, board, rows) {
 
 /** @returns {string} what an empty board says */
 function emptyText() {
-  const canJoin = parts && !session.isSignedIn && Boolean(parts.entry.parts.join);
+  const canJoin = !session.isSignedIn && Boolean(entry.parts.join);
   return canJoin
     ? "No scores yet. Join with a nickname and be the first on the podium."
     : "No scores yet. The first score will appear here.";
@@ -145,14 +126,12 @@ function emptyText() {
 /** @param {import("./live.js").Board} board */
 function showTexts(board) {
   const title = titleOf(board);
-  picker?.update(board);
+  picker.update(board);
   setText(byId("title"), title);
   setText(byId("rule"), ruleOf(board));
   document.title = `${title}: the top 10, live`;
-  const brand = document.getElementById("brand");
-  if (brand) {
-    brand.hidden = brand.textContent === title;
-  }
+  const brand = byId("brand");
+  brand.hidden = brand.textContent === title;
 }
 
 /**
@@ -167,7 +146,7 @@ function setText(element, text) {
 
 /** Show the forms to join unless there is a player, or one is being restored. */
 function showEntryForms() {
-  parts?.entry.show(!session.user && (isSlow || !session.isSignedIn));
+  entry.show(!session.user && (isSlow || !session.isSignedIn));
 }
 
 /** The visitor has become a player. */
@@ -183,14 +162,14 @@ function showEntry() {
  */
 function showExit(problem) {
   followOtherTab();
-  parts?.entry.showProblem(problem);
+  entry.showProblem(problem);
   byId("entry-heading").focus();
 }
 
 /** Reconnect after signing in or out, which may change the permission to watch. */
 function followOtherTab() {
   restore();
-  parts?.place.show();
+  place.show();
   show();
   live.load();
   live.connection.now();
@@ -198,10 +177,10 @@ function followOtherTab() {
 
 /** The server has ended the sign-in. */
 function showEnd() {
-  parts?.place.show();
+  place.show();
   show();
-  parts?.entry.offerSignIn();
-  parts?.entry.showProblem("You have been signed out: sign in again.");
+  entry.offerSignIn();
+  entry.showProblem("You have been signed out: sign in again.");
 }
 
 /** Read the part of the address after #, which is not sent to the server: a code or a token. */
@@ -210,10 +189,10 @@ function readFragment() {
   const code = fragment.get("join");
   const token = fragment.get("reset");
   if (code) {
-    parts?.entry.useCode(code);
+    entry.useCode(code);
   }
   if (token) {
-    parts?.reset.show(token);
+    reset.show(token);
     // The token must not stay in the history of a shared computer.
     history.replaceState(null, "", location.pathname + location.search);
   }
@@ -233,12 +212,12 @@ async function restore() {
     }, SLOW_RESTORE);
     try {
       await session.restore();
-      parts?.place.showProblem("");
-      parts?.place.show();
+      place.showProblem("");
+      place.show();
       show();
     } catch (error) {
       if (session.isSignedIn) {
-        parts?.place.showProblem(error.message);
+        place.showProblem(error.message);
         restoreTimer = setTimeout(restore, RESTORE_RETRY_DELAY);
       }
     } finally {
