@@ -34,13 +34,14 @@ NAMES = {
     "日本語の名前": -9007199254740991,
 }
 
-# Parts of a place that are outside of it, or cover each other.
+# The places whose parts are outside of them, or cover each other.
 OVERLAPS = """() => [...document.querySelectorAll(".place")].flatMap((place) => {
     const box = place.getBoundingClientRect();
-    const [name, score] = [".name bdi", ".score"].map((part) =>
-        place.querySelector(part).getBoundingClientRect());
-    const isOutside = [name, score].some((part) =>
-        part.left < box.left - 1 || part.right > box.right + 1 || part.bottom > box.bottom + 1);
+    const parts = [".name bdi", ".score"].map((part) => place.querySelector(part));
+    const [name, score] = parts.map((part) => part.getBoundingClientRect());
+    const isOutside = parts.some((part) => part.scrollWidth > part.clientWidth + 1)
+        || [name, score].some((part) =>
+            part.left < box.left - 1 || part.right > box.right + 1 || part.bottom > box.bottom + 1);
     const isCovered = place.classList.contains("podium")
         ? name.bottom > score.top + 2 : name.right > score.left + 1;
     return isOutside || isCovered ? [place.textContent] : [];
@@ -247,6 +248,11 @@ class TestJoining:
         assert code.evaluate("image => image.naturalWidth") > 0
         assert code.bounding_box()["width"] > 400
 
+    def test_an_address_that_phones_cannot_open_is_named(self, board, wall):
+        page = wall(board)
+
+        expect(page.locator("#join-how")).to_contain_text("Phones cannot open this address")
+
     def test_the_organiser_can_show_the_join_code(self, boards, board, visit):
         sent = []
 
@@ -401,10 +407,10 @@ class TestScreens:
         row = places(page).last.bounding_box()
         assert row["height"] > viewport["height"] / 24
 
-    @pytest.mark.parametrize("players", [0, 1, 3])
+    @pytest.mark.parametrize("players", [0, 1, 3, 5])
     def test_few_players_fit_every_screen(self, boards, board, wall, players):
         for number in range(players):
-            boards.post(f"Player-{number + 1}", number, board)
+            boards.post(f"Player-{number + 1}", 10.0**number * 1.25, board)
         page = wall(board, reduced_motion="reduce")
         expect(places(page)).to_have_count(players)
 
