@@ -1,10 +1,12 @@
 """The page for wall screens, in a browser."""
 
 import itertools
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from playwright.sync_api import expect
 
 from tests.support.boards import Boards
@@ -237,6 +239,43 @@ class TestHeader:
         expect(places(page)).to_have_count(1)
 
 
+class TestFreeze:
+    def test_a_reveal_shows_every_list_long_enough_to_be_seen(self, boards, board, visit):
+        for name, score in {"Ann": 40, "Bo": 30, "Chiara": 20}.items():
+            boards.post(name, score, board)
+        sockets = []
+
+        def forward(socket):
+            sockets.append(socket)
+            socket.connect_to_server()
+
+        def prepare(page):
+            page.route_web_socket("**/ws/scoreboard?*", forward)
+
+        url = boards.page(board, "&display=wall")
+        page = visit(url, viewport=STAGE, fake_clock=True, prepare=prepare)
+        expect(places(page)).to_have_count(3)
+        run_for(page, 1)
+        message = {"board": board, "season": 1}
+        frozen = {**requests.get(f"{boards.url}/api/boards/{board}", timeout=10).json()}
+        frozen["state"] = "frozen"
+        sockets[0].send(json.dumps({**message, "type": "board_update", "data": frozen}))
+        run_for(page, 1)
+        expect(page.locator("#clock .time")).to_have_text("Frozen")
+
+        for score in (25, 35, 45):
+            top10 = [
+                {"user_id": name, "username": name, "score": points, "rank": rank}
+                for rank, (name, points) in enumerate([("Dmitri", score), ("Bo", 30)], 1)
+            ]
+            data = {"top_10_scores": top10}
+            sockets[0].send(json.dumps({**message, "type": "top_10_update", "data": data}))
+
+        for score in (25, 35, 45):
+            expect(places(page).first.locator(".score")).to_have_text(str(score))
+            run_for(page, 3)
+
+
 class TestJoining:
     def test_an_empty_board_shows_how_to_join(self, server, board, wall):
         page = wall(board)
@@ -276,6 +315,17 @@ class TestJoining:
         assert plain.headers["Cache-Control"] == "no-store"
         assert plain.text == again.text
         assert len({plain.text, other.text, with_code.text}) == 3
+
+    @pytest.mark.parametrize("settings", [{"JOINING": "closed"}])
+    def test_where_nobody_can_join_nothing_says_how(self, client):
+        assert client.get("/join.svg").status_code == 404
+        assert 'id="join"' not in client.get("/?display=wall").text
+
+    def test_the_picture_and_the_page_do_not_contain_the_join_code(self, client, make_app):
+        coded = make_app(JOINING="code", JOIN_CODE="BLUE-42").test_client()
+
+        assert coded.get("/join.svg").text == client.get("/join.svg").text
+        assert "BLUE-42" not in coded.get("/?display=wall").text
 
     @pytest.mark.parametrize("code", ["abc", "a" * 65, "a b c d", "<svg>", "%41%41%41%41"])
     def test_a_code_that_cannot_be_one_is_refused(self, client, code):
