@@ -170,7 +170,7 @@ def _design(filename: str) -> str:
 
 def _joining() -> str:
     """Return the setting JOINING: open, code or closed."""
-    return flask.current_app.config.get("JOINING", "open")
+    return flask.current_app.config["JOINING"]
 
 
 def _page(template: str, **values: Any) -> Response:
