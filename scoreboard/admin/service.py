@@ -18,7 +18,7 @@ from ..boards import store
 from ..db import transactions
 from ..errors import NotFound, NotPermitted
 from ..http import fields, json, request
-from ..models import Standing, User
+from ..models import User
 from ..observability import audit
 from ..scores import history
 from ..services import services
@@ -87,7 +87,7 @@ def _change(
 
     def write_standings(connection: Connection) -> Collection[str]:
         write(connection)
-        return _set_hidden(connection, valid_id, values["hidden_at"] is not None)
+        return store.set_hidden(connection, valid_id, values["hidden_at"] is not None)
 
     if "hidden_at" in values:
         services().ledgers.change_all(write_standings)
@@ -98,14 +98,6 @@ def _change(
     audit.moderation(by.client, by.user_id, action, {"user_id": valid_id}, reason=None)
     services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
     return _account(valid_id)
-
-
-def _set_hidden(connection: Connection, user_id: str, hidden: bool) -> Collection[str]:
-    """Show or hide the user's standings in all seasons; return the ledgers of these boards."""
-    statement = update(Standing).where(Standing.user_id == user_id).values(hidden=hidden)
-    board_ids = set(connection.execute(statement.returning(Standing.board_id)).scalars())
-    store.touch(connection, board_ids)
-    return store.ledgers_of(connection, board_ids)
 
 
 def _account(user_id: str) -> accounts.Account:
@@ -148,6 +140,27 @@ def end_season(by: Moderator, board_id: str) -> dict[str, Any]:
     """End the current season of a board; see `boards.service.end_season`."""
     changed = boards.end_season(board_id)
     _log_board(by, "end-season", board_id)
+    return changed
+
+
+def freeze_board(by: Moderator, board_id: str) -> dict[str, Any]:
+    """Freeze a board; see `boards.service.freeze`."""
+    changed = boards.freeze(board_id)
+    _log_board(by, "freeze-board", board_id)
+    return changed
+
+
+def unfreeze_board(by: Moderator, board_id: str) -> dict[str, Any]:
+    """Unfreeze a board; see `boards.service.unfreeze`."""
+    changed = boards.unfreeze(board_id)
+    _log_board(by, "unfreeze-board", board_id)
+    return changed
+
+
+def reveal_board(by: Moderator, board_id: str, body: object) -> dict[str, Any]:
+    """Reveal places of a frozen board; see `boards.service.reveal`."""
+    changed = boards.reveal(board_id, body)
+    _log_board(by, "reveal-board", board_id)
     return changed
 
 

@@ -98,7 +98,7 @@ def page(
         cursor = cursors.dumps(found[limit - 1].score_id) if len(found) > limit else None
         return {"scores": past_scores_schema.dump(found[:limit]), "next": cursor}
 
-    scope = Scope(board.board_id, board.sign)
+    scope = Scope(board.board_id, live=True)
     return conditional_body(["scores", parameters], known, read, scope)
 
 
@@ -291,6 +291,7 @@ def _void(
             "Without this score the total would leave the range of exact numbers.", "out_of_range"
         ) from None
     store.touch(connection, [board_id for board_id, _ in rest.folds])
+    store.touch_ended(connection, rest.folds.keys())
     return voided
 
 

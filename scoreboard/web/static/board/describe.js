@@ -7,7 +7,7 @@
  *   board_id: string, title: string, source: string | null,
  *   policy: "latest" | "best" | "total", order: "desc" | "asc", format: "number" | "time",
  *   public: boolean, opens_at: string | null, closes_at: string | null,
- *   state: "open" | "closed" | "archived",
+ *   freezes_at: string | null, state: "open" | "closed" | "frozen" | "archived",
  *   season: {number: number, starts_at: string, ends_at: string | null},
  * }} Board
  */
@@ -36,6 +36,9 @@ export function ruleOf({ policy, order, format }) {
 export function stateOf({ state, opens_at, closes_at, season }, now) {
   if (state === "archived") {
     return { text: "Archived" };
+  }
+  if (state === "frozen") {
+    return { text: "Frozen: new scores count and are revealed later" };
   }
   if (state === "closed") {
     const isEarly = opens_at && Date.parse(opens_at) > now;
