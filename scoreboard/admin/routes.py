@@ -14,7 +14,7 @@ from ..boards.schemas import (
 )
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
-from . import schemas, service
+from . import schemas, service, users
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
@@ -56,6 +56,20 @@ def overview() -> dict[str, Any]:
 def audit() -> dict[str, Any]:
     """Show the newest audit log lines of the process that responds."""
     return schemas.audit_schema.dump(service.audit_tail(query()))
+
+
+@bp.get("/users")
+@Documented({200: schemas.users_schema}, query=schemas.users_query_schema, **ADMIN)
+def list_users() -> dict[str, Any]:
+    """List users by name: all of them, or those with a part of a name, a role or a status."""
+    return schemas.users_schema.dump(users.page(query()))
+
+
+@bp.get("/users/<user_id>")
+@Documented({200: schemas.listed_user_schema}, **USER)
+def find_user(user_id: str) -> dict[str, Any]:
+    """Return a user with its email address and its newest flags."""
+    return schemas.listed_user_schema.dump(users.find(user_id))
 
 
 @bp.post("/users/<user_id>/hide")

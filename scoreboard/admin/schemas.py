@@ -2,11 +2,14 @@
 
 from marshmallow import ValidationError, fields, validate
 
+from ..auth.schemas import LINE, MAX_EMAIL_LENGTH
 from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
+from ..leaderboard.schemas import PageQuerySchema
 from ..permissions import ROLES
 
 MAX_ID, MAX_REASON_LENGTH = 2**63 - 1, 200
 BOOLEAN = {"type": "boolean"}
+STATUSES = ("active", "hidden", "suspended", "flagged")
 
 
 def check_reason(reason: str) -> None:
@@ -40,6 +43,14 @@ class AuditQuerySchema(QuerySchema):
 
     after = IntegerInRange(0, MAX_ID)
     process = fields.String(validate=validate.Length(1, 64))
+
+
+class UsersQuerySchema(PageQuerySchema):
+    """The query of `GET /api/admin/users`."""
+
+    query = fields.String(load_default="", validate=[validate.Length(max=MAX_EMAIL_LENGTH), *LINE])
+    role = fields.String(validate=validate.OneOf(list(ROLES)))
+    status = fields.String(validate=validate.OneOf(STATUSES))
 
 
 class RoleSchema(Schema):
@@ -83,6 +94,34 @@ class VoidedSchema(Schema):
     voided_at = Moment()
     voided_by = fields.String()
     void_reason = fields.String()
+
+
+class FlagSchema(Schema):
+    """An anomaly flag in the list of a user's flags."""
+
+    rule = fields.String()
+    detail = fields.String()
+    created_at = Moment()
+
+
+class ListedUserSchema(Schema):
+    """A user, as admins find it."""
+
+    user_id = fields.String(attribute="account.user_id")
+    username = fields.String(attribute="account.username")
+    email = fields.String(attribute="account.email", allow_none=True)
+    role = fields.String(attribute="account.role")
+    created_at = Moment(attribute="account.created_at")
+    hidden_at = Moment(attribute="account.hidden_at", allow_none=True)
+    suspended_at = Moment(attribute="account.suspended_at", allow_none=True)
+    flags = fields.List(fields.Nested(FlagSchema))
+
+
+class UsersSchema(Schema):
+    """A page of the users that a search has found."""
+
+    users = fields.List(fields.Nested(ListedUserSchema))
+    next = fields.String(allow_none=True)
 
 
 class MarkSchema(_ModeratedSchema):
@@ -135,9 +174,12 @@ user_reference_schema = UserReferenceSchema()
 score_reference_schema = ScoreReferenceSchema()
 marks_query_schema = MarksQuerySchema()
 audit_query_schema = AuditQuerySchema()
+users_query_schema = UsersQuerySchema()
 role_schema = RoleSchema()
 void_schema = VoidSchema()
 user_schema = UserSchema()
+listed_user_schema = ListedUserSchema()
+users_schema = UsersSchema()
 voided_schema = VoidedSchema()
 marks_schema = MarksSchema()
 overview_schema = OverviewSchema()

@@ -25,7 +25,9 @@ class Account(NamedTuple):
     hidden_at: datetime | None = None
 
 
-_ACCOUNTS = select(*(getattr(User, column) for column in Account._fields))
+# The columns of an Account, in the order of its fields.
+COLUMNS = tuple(getattr(User, column) for column in Account._fields)
+_ACCOUNTS = select(*COLUMNS)
 
 
 def create(username: str, email: str, password_hash: str | None, role: str) -> Account:

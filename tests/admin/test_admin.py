@@ -533,7 +533,7 @@ USER_ACTIONS = [f"{USER}/{action}" for action in [*ACTIONS, "role"]]
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        *(("GET", name) for name in ("marks", "overview", "audit")),
+        *(("GET", name) for name in ("marks", "overview", "audit", "users", USER)),
         *(("POST", path) for path in [*USER_ACTIONS, SCORE]),
     ],
 )
@@ -579,6 +579,12 @@ def test_an_unknown_user_or_score_is_not_found(client, admin, audit_lines, path,
         *(("user_id", f"marks?user_id={bad}", None) for bad in ("ann", "%00", "")),
         *(("after", f"audit?after={bad}", None) for bad in ("x", "1_0", "-1", 2**63)),
         ("process", "audit?process=", None),
+        *(("user_id", f"users/{bad}", None) for bad in ("ann", "%00")),
+        *(("query", f"users?query={bad}", None) for bad in ("x" * 255, "%00", "a%0Ab")),
+        *(("role", f"users?role={bad}", None) for bad in ("", "king")),
+        *(("status", f"users?status={bad}", None) for bad in ("", "king")),
+        *(("limit", f"users?limit={bad}", None) for bad in ("0", "101", "x")),
+        *(("cursor", f"users?cursor={bad}", None) for bad in ("", "x", "ImFubiI.x")),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -589,6 +595,12 @@ def test_an_invalid_field_is_named(client, admin, field, path, body):
 
     assert status_and_code(response) == (400, "invalid_input")
     assert list(response.json["error"]["fields"]) == [field]
+
+
+def test_reading_an_unknown_user_is_not_found(client, admin):
+    response = client.get(f"/api/admin/{USER}", headers=admin.bearer)
+
+    assert status_and_code(response) == (404, "unknown_user")
 
 
 @pytest.mark.parametrize("data", ["", "{", "[]", "7"])
