@@ -97,6 +97,14 @@ class SeasonOver(ScoreboardError):
     message = "This season is not the current one: leave `season` out, or name the current one."
 
 
+class TicketRefused(InvalidInput):
+    """The board needs a run ticket, and the update has none that can be used."""
+
+    def __init__(self, advice: str, code: str) -> None:
+        problem = {"ticket": [f"{advice.capitalize()}."]}
+        super().__init__(f"This board needs a run ticket: {advice}.", problem, code)
+
+
 class Replayed(ScoreboardError):
     """The request was accepted before; `receipt` is None unless the caller may see it."""
 

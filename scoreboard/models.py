@@ -1,4 +1,4 @@
-"""Database tables: users, boards, seasons, scores, standings, revoked tokens and flags."""
+"""Database tables: users, boards, seasons, scores, standings, tokens, tickets and flags."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -105,7 +105,8 @@ class Board(Base):
     """A board: a title and the rules by which it ranks users.
 
     A board without `source` is a ledger: it takes updates. A derived board, one with a source,
-    ranks the updates of that ledger by rules of its own. `reset` is None or the fields of
+    ranks the updates of that ledger by rules of its own. `tickets` is the least age of a run ticket
+    in seconds, None if the board needs none. `reset` is None or the fields of
     `boards.seasons.Reset`. `next_change_at` is when the season ends, or the board opens, closes or
     freezes, whichever is first; at that time `state` ("open" or "closed"), the season or `frozen`
     changes. `frozen` is None or the fields of `boards.board.Frozen`. Policy, bounds, `submit` and
@@ -124,6 +125,7 @@ class Board(Base):
     max_score: Mapped[float | None] = mapped_column(Double)
     submit: Mapped[str] = mapped_column(String(8), default="player")
     public: Mapped[bool] = mapped_column(default=True)
+    tickets: Mapped[int | None]
     opens_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     closes_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     freezes_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -267,6 +269,15 @@ class RevokedToken(Base):
 
     token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     revoked_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class UsedTicket(Base):
+    """A run ticket that an accepted update has used; kept for a day after it has expired."""
+
+    __tablename__ = "used_tickets"
+
+    ticket_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 

@@ -136,7 +136,7 @@ def _errors(path: str, declared: Documented) -> Json:
         status = reference.codes()[code]["status"]
         if code == "unknown_user" and "{user_id}" in path:
             status = 404
-        if code == "unknown_board" and path in UPDATES:
+        if code == "unknown_board" and path.startswith("/api/score/"):
             status = 400
         if code == "overloaded" and path in UPDATES:
             status = 500

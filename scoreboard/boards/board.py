@@ -47,6 +47,7 @@ class Frozen:
 class BoardState:
     """A board's settings, state and current season, at one settings version of its ledger.
 
+    `tickets` is the least age of a run ticket in seconds, None if the board needs no tickets.
     `state` is "open", "closed" or "archived". `season_ends_at` is None if the season ends only by
     hand. `next_change_at` is the first time at which the season, the state or `frozen` changes, or
     None. `shown` is the stamp of the users whom the public sees; see `models.BoardVersion`.
@@ -62,6 +63,7 @@ class BoardState:
     max_score: float | None
     submit: str
     public: bool
+    tickets: int | None
     opens_at: datetime | None
     closes_at: datetime | None
     freezes_at: datetime | None
@@ -123,6 +125,7 @@ class BoardState:
             "max_score": None if self.max_score is None else number(self.max_score),
             "submit": self.submit,
             "public": self.public,
+            "tickets": None if self.tickets is None else {"min_seconds": self.tickets},
             "opens_at": self.opens_at and moment(self.opens_at),
             "closes_at": self.closes_at and moment(self.closes_at),
             "freezes_at": self.freezes_at and moment(self.freezes_at),

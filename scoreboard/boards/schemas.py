@@ -11,6 +11,7 @@ from .seasons import WEEKDAYS, Reset, is_time_zone
 
 # Places that one request reveals, each in a transaction of its own.
 MAX_PLACES = 1000
+MAX_TICKET_SECONDS = 3600
 TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 
 
@@ -53,6 +54,19 @@ class ResetField(fields.Field[Reset]):
         return Reset(every, on, at, time_zone)
 
 
+class TicketsField(fields.Field[int]):
+    """An object with `min_seconds`, loaded as that number: the least age of a run ticket."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        if not isinstance(value, dict) or list(value) != ["min_seconds"]:
+            raise ValidationError("Must be null or an object with `min_seconds` alone.")
+        seconds = value["min_seconds"]
+        if type(seconds) is not int or not 0 <= seconds <= MAX_TICKET_SECONDS:
+            problem = f"`min_seconds` must be a whole number from 0 to {MAX_TICKET_SECONDS}."
+            raise ValidationError(problem)
+        return seconds
+
+
 class Title(fields.Field[str]):
     """A title by the rules of usernames; surrounding spaces are dropped."""
 
@@ -70,6 +84,14 @@ _RESET = {
 }
 
 
+_TICKETS = {
+    "type": "object",
+    "description": "Players must send a run ticket with each update, one that is at least"
+    " `min_seconds` old (0 to 3,600). Null: no tickets are needed.",
+    "example": {"min_seconds": 20},
+}
+
+
 class ChangesSchema(Schema):
     """The body of `PATCH /api/admin/boards/<board>`: the fields to change."""
 
@@ -81,6 +103,7 @@ class ChangesSchema(Schema):
     max_score = ScoreValue(allow_none=True)
     submit = _choice("player", "scorer")
     public = JsonBoolean(metadata={"type": "boolean"})
+    tickets = TicketsField(allow_none=True, metadata=_TICKETS)
     opens_at = Moment(allow_none=True)
     closes_at = Moment(allow_none=True)
     freezes_at = Moment(allow_none=True)
@@ -100,6 +123,7 @@ class NewBoardSchema(Schema):
     max_score = ScoreValue(load_default=None, allow_none=True)
     submit = _choice("player", "scorer", load_default="player")
     public = JsonBoolean(load_default=True, metadata={"type": "boolean"})
+    tickets = TicketsField(load_default=None, allow_none=True, metadata=_TICKETS)
     opens_at = Moment(load_default=None, allow_none=True)
     closes_at = Moment(load_default=None, allow_none=True)
     freezes_at = Moment(load_default=None, allow_none=True)
@@ -127,6 +151,7 @@ class BoardSchema(Schema):
     max_score = ScoreValue(allow_none=True)
     submit = fields.String()
     public = fields.Boolean()
+    tickets = fields.Dict(allow_none=True, metadata=_TICKETS)
     opens_at = fields.DateTime(allow_none=True)
     closes_at = fields.DateTime(allow_none=True)
     freezes_at = fields.DateTime(allow_none=True)

@@ -42,6 +42,7 @@ MAIN_SETTINGS = {
 }
 # They decide what a score means, so scores must not have been recorded by others.
 FIXED = ("policy", "order")
+_NO_TICKETS = "Must be null: set it on the source, which takes the updates."
 
 
 def may_read(board: BoardState, caller: Caller | None) -> bool:
@@ -216,6 +217,8 @@ def change(board_id: str, request_body: object) -> dict[str, Any]:
         before = _of(boards, board_id)
         after = replace(before, **changes)
         _check({**changes, **_times(after)})
+        if after.source and after.tickets is not None:
+            raise _invalid({"tickets": [_NO_TICKETS]})
         fixed = [name for name in FIXED if getattr(before, name) != getattr(after, name)]
         if fixed and _has_scores(connection, board_id):
             raise BoardInUse(f"This board has scores: its {fixed[0]} cannot change any more.")
@@ -377,6 +380,8 @@ def _check(values: dict[str, Any]) -> None:
                 fields["source"] = ["Must be a board that has no source itself."]
         except UnknownBoard:
             fields["source"] = ["Unknown board."]
+        if values["tickets"] is not None:
+            fields["tickets"] = [_NO_TICKETS]
     if fields:
         raise _invalid(fields)
 

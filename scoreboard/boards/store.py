@@ -263,7 +263,7 @@ class BoardStore:
 
 _COLUMNS = (
     *("board_id", "title", "source", "policy", "order", "format", "min_score", "max_score"),
-    *("submit", "public", "opens_at", "closes_at", "freezes_at"),
+    *("submit", "public", "tickets", "opens_at", "closes_at", "freezes_at"),
 )
 
 

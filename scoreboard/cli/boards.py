@@ -34,6 +34,7 @@ def _rules(command: Callable[..., None]) -> Callable[..., None]:
         ("--freezes-at", "TIME", "When the board freezes, in ISO 8601."),
         ("--closes-at", "TIME", "When the board closes, in ISO 8601."),
         ("--opens-at", "TIME", "When the board opens, in ISO 8601."),
+        ("--tickets", "SECONDS", "Players need a run ticket of this age; `none`: no tickets."),
         ("--submit", "player|scorer", "Who may send updates: players too, or scorers only."),
         ("--max-score", "NUMBER", "The highest value of an update."),
         ("--min-score", "NUMBER", "The lowest value of an update."),
@@ -135,6 +136,8 @@ def _value(name: str, value: Any) -> Any:
     """Return an option as the JSON value of its field, which the schema then checks."""
     if name == "reset":
         return _reset(value)
+    if name == "tickets":
+        return {"min_seconds": int(value) if value.isdecimal() else value}
     if name in ("min_score", "max_score"):
         try:
             return float(value)

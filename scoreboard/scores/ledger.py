@@ -28,7 +28,7 @@ from ..leaderboard import top10
 from ..leaderboard.top10 import LedgerChange, NewScore
 from ..models import MAIN
 from . import records
-from .records import Key, Outcome, Receipt, Update
+from .records import Found, Outcome, Receipt, Update
 
 log = logging.getLogger(__name__)
 
@@ -181,14 +181,14 @@ class Ledger:
 
     def _commit(self, updates: Sequence[Update]) -> Sequence[Outcome]:
         """Commit and publish the updates. If all are refused, nothing is committed."""
-        replays: set[Key] = set()
+        found = Found()
 
         def write(connection: Connection) -> tuple[list[Outcome], _Transaction, LedgerChange]:
             opened = self.new_version(connection, len(updates))
             boards = opened.current.boards.boards
             times = moments(opened.current.clock, len(updates))
             version = opened.version.version
-            written = records.write(connection, updates, boards, times, replays, version)
+            written = records.write(connection, updates, boards, times, found, version)
             pairs = zip(updates, written.outcomes, strict=True)
             received = [update.received for update, each in pairs if isinstance(each, Receipt)]
             if not received:
@@ -203,8 +203,9 @@ class Ledger:
         while True:
             try:
                 outcomes, opened, change = transactions.transaction(write, reserved=True)
-            except records.ReplayError as found:
-                replays |= found.keys
+            except records.FoundError as error:
+                found.keys |= error.found.keys
+                found.tickets |= error.found.tickets
             except _AllRefused as refused:
                 return refused.outcomes
             except UnknownBoard as error:

@@ -42,14 +42,16 @@ from ..errors import (
     ScoreboardError,
     ScoreOutOfRange,
     SeasonOver,
+    TicketRefused,
     UnknownUser,
 )
 from ..extensions import Base
 from ..http.fields import moment, number
 from ..leaderboard.top10 import NewScore
 from ..models import Score, Standing, User
-from . import policy
+from . import policy, tickets
 from .policy import StandingState, apply, check_range
+from .tickets import Ticket
 
 SCORE_COLUMNS = (
     *("board_id", "season", "user_id", "score_value", "created_at", "achieved_at", "identity"),
@@ -84,6 +86,7 @@ class Update:
     names_board: bool = False
     season: int | None = None
     by_player: bool = False
+    ticket: Ticket | None = None
 
     @property
     def key(self) -> Key:
@@ -134,12 +137,20 @@ class Written(NamedTuple):
     changed: set[str]
 
 
-class ReplayError(Exception):
-    """Some keys are already in the database: repeat the transaction with `keys` as replays."""
+@dataclass
+class Found:
+    """What is known to be in the database: the keys of replays, and the ids of used tickets."""
 
-    def __init__(self, keys: set[Key]) -> None:
-        super().__init__(keys)
-        self.keys = keys
+    keys: set[Key] = field(default_factory=set)
+    tickets: set[str] = field(default_factory=set)
+
+
+class FoundError(Exception):
+    """The database has some of what was to be inserted: repeat the transaction with `found`."""
+
+    def __init__(self, found: Found) -> None:
+        super().__init__(found)
+        self.found = found
 
 
 def write(
@@ -147,22 +158,22 @@ def write(
     updates: Sequence[Update],
     boards: Sequence[BoardState],
     moments: Iterator[datetime],
-    replays: set[Key],
+    found: Found,
     version: int,
 ) -> Written:
     """Write the updates in the given order; each also counts on the derived boards.
 
     `boards` are the ledger and its derived boards, `version` is the version of the ledger created
-    by this transaction, `moments` yields a server time per update, and `replays` are the keys known
-    to be replays. Raises ReplayError if the database has more of the keys: the caller must then
-    roll back.
+    by this transaction, `moments` yields a server time per update, and `found` is what earlier
+    attempts have found. Raises FoundError if the database has more of the keys or tickets: the
+    caller must then roll back.
     """
     users = _users(connection, boards, {update.user_id for update in updates})
-    plan = _Plan(boards, users, version)
+    plan = _Plan(boards, users, version, found.tickets)
     errors: dict[int, ScoreboardError] = {}
     for index, update in enumerate(updates):
         try:
-            if update.key in replays or update.key in plan.scores:
+            if update.key in found.keys or update.key in plan.scores:
                 raise Replayed(None)
             plan.add(update, moments)
         except ScoreboardError as error:
@@ -171,7 +182,9 @@ def write(
     inserted = _write_rows(connection, insert_scores, list(plan.scores.values()))
     ids: dict[Key, int] = {tuple(key): score_id for score_id, *key in inserted}
     if len(ids) < len(plan.scores):
-        raise ReplayError(plan.scores.keys() - ids.keys())
+        raise FoundError(Found(keys=plan.scores.keys() - ids.keys()))
+    if used := tickets.use(connection, plan.tickets.values()):
+        raise FoundError(Found(tickets=used))
     _write_rows(connection, upsert_standings, plan.standings(ids))
     _find_replays(connection, boards[0].board_id, updates, errors)
     outcomes = [
@@ -191,18 +204,26 @@ class _User:
 
 
 class _Plan:
-    """The rows to write: scores by key, and the changed states by board and user."""
+    """The rows to write: scores by key, the changed states by board and user, used tickets."""
 
-    def __init__(self, boards: Sequence[BoardState], users: dict[str, _User], version: int) -> None:
+    def __init__(
+        self,
+        boards: Sequence[BoardState],
+        users: dict[str, _User],
+        version: int,
+        used_tickets: set[str],
+    ) -> None:
         self.scores: dict[Key, dict[str, Any]] = {}
         self.changed: dict[tuple[str, str], tuple[StandingState, Key]] = {}
         self.new_scores: dict[str, list[NewScore]] = {board.board_id: [] for board in boards}
+        self.tickets: dict[str, Ticket] = {}  # by id
         self._boards = {board.board_id: board for board in boards}
         self._ledger = boards[0]
         self._derived = [board for board in boards[1:] if board.state == "open"]
         self._rules = {board.board_id: policy.policy_of(board) for board in boards}
         self._users = users
         self._version = version
+        self._used_tickets = used_tickets
 
     def add(self, update: Update, moments: Iterator[datetime]) -> None:
         """Apply an update. Raises a ScoreboardError, with nothing added."""
@@ -220,6 +241,8 @@ class _Plan:
                 except ScoreOutOfRange:
                     continue
                 derived[board.board_id] = board.season, number(state.score)
+        if self._needs_ticket(update) and update.ticket:
+            self.tickets[update.ticket.ticket_id] = update.ticket
         self.scores[update.key] = {
             "board_id": self._ledger.board_id,
             "season": self._ledger.season,
@@ -252,6 +275,12 @@ class _Plan:
             raise InvalidInput("This board has not had that season yet.", problem)
         if update.season is not None and update.season < current:
             raise SeasonOver
+        if self._needs_ticket(update):
+            used = self._used_tickets | self.tickets.keys()
+            tickets.check(update.ticket, update.user_id, self._ledger, used)
+
+    def _needs_ticket(self, update: Update) -> bool:
+        return update.by_player and self._ledger.tickets is not None
 
     def _apply(
         self, board: BoardState, user: _User, update: Update, now: datetime
@@ -398,10 +427,10 @@ def _find_replays(
 ) -> None:
     """Add the receipt to each replay that is the same request by the same caller.
 
-    An update that arrives after the end of its board or season may have been accepted before that:
-    it is a replay then.
+    An update that arrives after the end of its board or season, or with a ticket that is used or
+    has expired, may have been accepted before that: it is a replay then.
     """
-    kinds = (Replayed, BoardClosed, SeasonOver)
+    kinds = (Replayed, BoardClosed, SeasonOver, TicketRefused)
     suspects = [(n, updates[n]) for n, error in errors.items() if isinstance(error, kinds)]
     if not suspects:
         return

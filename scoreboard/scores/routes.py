@@ -24,6 +24,7 @@ bp = Blueprint("scores", __name__, url_prefix="/api/score")
     errors=[
         *("timestamp_in_future", "unknown_user", "replayed", "rate_limited", "score_out_of_range"),
         *("unknown_board", "board_derived", "board_closed", "season_over"),
+        *("ticket_required", "ticket_used", "ticket_too_young", "ticket_expired"),
     ],
 )
 def update() -> dict[str, Any]:
@@ -33,6 +34,23 @@ def update() -> dict[str, Any]:
     before is refused with `replayed` and changes nothing; the error has the first receipt.
     """
     return submit.submit(request.json_body(), request.bearer_token(), request.client_info())
+
+
+@bp.post("/ticket")
+@Documented(
+    {201: schemas.ticket_schema},
+    body=schemas.ticket_request_schema,
+    needs="access",
+    may=["score:own", "score:any"],
+    errors=["unknown_board", "board_derived", "rate_limited"],
+)
+def ticket() -> tuple[dict[str, Any], int]:
+    """Issue a run ticket to the caller, when a run starts.
+
+    If the board has `tickets`, a player sends it with the update of that run. A ticket is good for
+    one update of this user on this board.
+    """
+    return submit.issue_ticket(request.json_body(), request.bearer_token()), 201
 
 
 @bp.post("/batch")

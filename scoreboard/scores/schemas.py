@@ -14,8 +14,11 @@ from ..http.fields import (
     UserId,
 )
 from ..leaderboard.schemas import PageQuerySchema
+from ..models import MAIN
 
 MAX_BATCH_UPDATES = 1000
+MAX_TICKET_LENGTH = 512
+_BOARD = {"description": "`main` if left out."}
 
 
 class UpdateSchema(FastSchema):
@@ -30,13 +33,32 @@ class UpdateSchema(FastSchema):
             error="Must be 8 to 64 characters of A-Z a-z 0-9 _ -.",
         )
     )
-    board = BoardId(metadata={"description": "`main` if left out."})
+    board = BoardId(metadata=_BOARD)
     season = IntegerInRange(
         1,
         2**31 - 1,
         strict=True,
         metadata={"description": "Refuse the update unless this is the current season."},
     )
+    ticket = fields.String(
+        validate=validate.Length(
+            1, MAX_TICKET_LENGTH, error=f"Must be 1 to {MAX_TICKET_LENGTH} characters."
+        ),
+        metadata={"description": "A run ticket, for boards with `tickets`. Scorers need none."},
+    )
+
+
+class TicketRequestSchema(Schema):
+    """The body of `POST /api/score/ticket`."""
+
+    board = BoardId(load_default=MAIN, metadata=_BOARD)
+
+
+class TicketSchema(Schema):
+    """A run ticket."""
+
+    ticket = fields.String()
+    expires_at = Moment()
 
 
 def check_updates(updates: object) -> None:
@@ -124,6 +146,8 @@ class HistoryQuerySchema(PageQuerySchema):
 
 
 update_schema = UpdateSchema()
+ticket_request_schema = TicketRequestSchema()
+ticket_schema = TicketSchema()
 batch_schema = BatchSchema()
 # Receipts and results are written without a schema, for speed. Tests check them against these two.
 receipt_schema = ReceiptSchema()

@@ -27,10 +27,11 @@ from ..models import MAIN
 from ..observability import audit
 from ..permissions import Caller
 from ..services import services
+from . import tickets
 from .ledger import Ledgers, Publish
 from .policy import check_value
 from .records import PLAYERS_MAY_NOT, Receipt, Update
-from .schemas import batch_schema, update_schema
+from .schemas import batch_schema, ticket_request_schema, update_schema
 
 # Clocks differ; a timestamp further ahead than this is refused as a mistake.
 MAX_CLOCK_AHEAD = timedelta(minutes=5)
@@ -71,6 +72,22 @@ def submit(body: object, token: str | None, client: ClientInfo) -> dict[str, Any
         receipt = services().ledgers.get(board.board_id).record(update)
         attempt.score = receipt.score
         return receipt.body()
+
+
+def issue_ticket(body: object, token: str | None) -> dict[str, Any]:
+    """Return a run ticket of the caller. Blocks for the checks of the token and the board.
+
+    Raises InvalidInput, NotAuthenticated, NotPermitted, RateLimited or Overloaded. Tickets have the
+    limits of updates, counted apart.
+    """
+    caller = tokens.authenticate(token)
+    is_allowed = caller.user_id is not None and caller.may_update(caller.user_id)
+    user_id = _authorize(caller, is_allowed, "This token may not update scores.")
+    board = _board(ticket_request_schema.load(json_object(body))["board"])
+    (quota,) = rate_limits.count("SCORE_RATE_LIMIT", {f"ticket/{user_id}": 1})
+    if quota.amount < 1:
+        raise RateLimited(quota.retry_after)
+    return tickets.issue(user_id, board)
 
 
 def submit_all(body: object, token: str | None, client: ClientInfo) -> dict[str, Any]:
@@ -153,11 +170,13 @@ def _update(loaded: dict[str, Any], submitted_by: str, received: float, by_playe
     identity = loaded.get("nonce") or f"{timestamp.isoformat()}/{number(value)}"
     achieved_at = loaded["achieved_at"]
     sent_timestamp = timestamp if timestamp != achieved_at else None
+    ticket = loaded.get("ticket")
     return Update(
         *(user_id, value, achieved_at, identity, submitted_by, sent_timestamp, received),
         names_board="board" in loaded,
         season=loaded.get("season"),
         by_player=by_player,
+        ticket=tickets.read(ticket) if ticket and by_player else None,
     )
 
 

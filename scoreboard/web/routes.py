@@ -15,7 +15,7 @@ from ..errors import NotFound
 from ..http.request import query
 from ..models import MAIN
 from ..services import services
-from . import theme
+from . import join, theme
 
 SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 # Same origin only and nothing inline: markup injected into a page can neither run code nor send
@@ -38,11 +38,29 @@ bp = flask.Blueprint(
 def board() -> Response:
     """Show a board live, `main` unless ?board= names another.
 
-    With ?display=wall, show only the board, in large type.
+    With ?display=wall, show the page for a wall screen, which reads the other parameters itself.
     """
-    parameters = query()
-    board_id, wall = parameters.get("board") or MAIN, parameters.get("display") == "wall"
-    return _page("board.html", board_id=board_id, wall=wall, demo=flask.current_app.config["DEMO"])
+    parameters, config = query(), flask.current_app.config
+    board_id = parameters.get("board") or MAIN
+    if parameters.get("display") == "wall":
+        scheme = "light" if parameters.get("theme") == "light" else "dark"
+        return _page("wall.html", board_id=board_id, scheme=scheme, joining=_joining())
+    return _page("board.html", board_id=board_id, demo=config["DEMO"])
+
+
+@bp.get("/join.svg")
+def join_svg() -> Response:
+    """Serve the QR code of the link to join, with the code of the header Join-Code.
+
+    The server does not add its own JOIN_CODE: everybody can read this picture. Raises NotFound if
+    nobody can join.
+    """
+    if _joining() == "closed":
+        raise NotFound("Only an admin can add players here.")
+    link = join.link(request.host_url.rstrip("/"), request.headers.get("Join-Code", ""))
+    response = Response(join.qr_code(link), mimetype="image/svg+xml")
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @bp.get("/admin")
@@ -110,6 +128,11 @@ def allow_cross_origin_files(response: Response) -> Response:
     if request.endpoint in PUBLIC_FILES:
         response.headers["Access-Control-Allow-Origin"] = "*"
     return response
+
+
+def _joining() -> str:
+    """Return the setting JOINING: open, code or closed."""
+    return flask.current_app.config.get("JOINING", "open")
 
 
 def _page(template: str, **values: Any) -> Response:

@@ -143,6 +143,7 @@ EVENTS = {
 
 UPDATE = {"score_value": 5, "timestamp": "2026-01-02T00:00:00Z"}
 ACTIONS = ["hide", "restore", "end-sessions", "suspend", "reinstate"]
+TICKET = ("POST", "/api/score/ticket")
 # Every HTTP endpoint that needs a token, with its body: validation precedes authorization.
 ENDPOINTS = {
     ("GET", "/api/auth/me"): None,
@@ -158,6 +159,7 @@ ENDPOINTS = {
     ("POST", "/api/auth/refresh"): None,
     ("POST", "/api/score/update"): lambda user_id: {"user_id": user_id, **UPDATE},
     ("POST", "/api/score/batch"): lambda user_id: {"updates": [{"user_id": user_id, **UPDATE}]},
+    TICKET: lambda user_id: {"board": "main"},
     **{("GET", f"/api/admin/{name}"): None for name in ("marks", "overview", "audit")},
     **{("POST", f"/api/admin/users/<user_id>/{action}"): None for action in ACTIONS},
     ("POST", "/api/admin/users/<user_id>/role"): lambda user_id: {"role": "scorer"},
@@ -173,10 +175,11 @@ ENDPOINTS = {
 REFRESH = ("POST", "/api/auth/refresh")
 # The endpoints for viewers, and those for each role that is not an admin.
 VIEWING = [*ENDPOINTS][:10]
+PLAYING = [*VIEWING, ("POST", "/api/score/update"), TICKET]
 PERMITTED = {
     "viewer": VIEWING,
-    "player": [*VIEWING, ("POST", "/api/score/update")],
-    "scorer": [*VIEWING, ("POST", "/api/score/update"), ("POST", "/api/score/batch")],
+    "player": PLAYING,
+    "scorer": [*PLAYING, ("POST", "/api/score/batch")],
 }
 ALLOWED, NOT_PERMITTED = (200, None), (401, "not_permitted")
 TRANSPORTS = ["query", "header", "subprotocol", "socket.io"]
@@ -421,7 +424,8 @@ def test_a_changed_role_overrides_the_token_at_every_endpoint(site, role):
 
 def test_a_players_token_is_refused_for_another_user(site):
     player, other = site.user("player"), site.user("player")
-    forbidden = [each for each in ENDPOINTS if each not in [*VIEWING, REFRESH]]
+    own = [*VIEWING, REFRESH, TICKET]
+    forbidden = [each for each in ENDPOINTS if each not in own]
     forbidden.append(("GET", "/api/users/<user_id>/scores"))
 
     refusals = site.refusals(forbidden, vars(player).get, other)

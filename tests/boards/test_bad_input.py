@@ -41,6 +41,10 @@ NOT_A_RESET = [
     *({**RESET, "time_zone": value} for value in [*NOT_TEXT, "Vienna", "+01:00", "../UTC"]),
     *({**RESET, "time_zone": value} for value in ["/etc/localtime", "europe/vienna", "localtime"]),
 ]
+NOT_TICKETS = [
+    *[True, 7, 1.5, [], {}, ["x"], NESTED, "", "20", {"min_seconds": 20, "extra": 1}],
+    *({"min_seconds": value} for value in [*NOT_TEXT[:2], -1, 3601, 1.5, "20", 10**400, NESTED]),
+]
 BAD_FIELDS = {
     "title": [
         *[*NOT_TEXT[:8], "", " ", "x" * 65, "two\nlines", "a\x00b", "\ud800"],
@@ -57,6 +61,7 @@ BAD_FIELDS = {
     "closes_at": NOT_A_TIME,
     "freezes_at": NOT_A_TIME,
     "reset": NOT_A_RESET,
+    "tickets": NOT_TICKETS,
 }
 BAD_NEW = {
     **BAD_FIELDS,

@@ -52,8 +52,9 @@ def test_a_new_board_has_the_defaults_of_the_contract(client, make_board):
     assert made == {
         **{"board_id": "daily", "title": "Daily", "source": None, "policy": "latest"},
         **{"order": "desc", "format": "number", "min_score": None, "max_score": None},
-        **{"submit": "player", "public": True, "opens_at": None, "closes_at": None},
-        **{"freezes_at": None, "reset": None, "state": "open", "players": 0, "season": season},
+        **{"submit": "player", "public": True, "tickets": None},
+        **{"opens_at": None, "closes_at": None, "freezes_at": None},
+        **{"reset": None, "state": "open", "players": 0, "season": season},
     }
     assert season == {"number": 1, "starts_at": season["starts_at"], "ends_at": None}
     assert client.get("/api/boards/daily").json == made
@@ -64,7 +65,7 @@ def test_a_board_keeps_every_field(make_board):
     fields = {
         **{"policy": "best", "order": "asc", "format": "time", "min_score": 0, "max_score": 7.5},
         **{"submit": "scorer", "public": False, "opens_at": PAST, "closes_at": FUTURE},
-        "freezes_at": FUTURE,
+        **{"freezes_at": FUTURE, "tickets": {"min_seconds": 3600}},
         "reset": {"every": "week", "on": "monday", "at": "06:00", "time_zone": "Europe/Vienna"},
     }
 
@@ -232,6 +233,16 @@ def test_a_derived_board_counts_from_its_creation(client, make_board, player):
     send(client, player, 2, minute=2)
 
     assert scores(client, "daily") == [2]
+
+
+def test_a_derived_board_has_no_tickets_of_its_own(make_board, administer):
+    make_board("daily", source="main")
+    fields = {"tickets": {"min_seconds": 0}}
+    new = {"board_id": "weekly", "title": "Weekly", "source": "main", **fields}
+
+    for response in (administer("PATCH", "/daily", fields), administer("POST", body=new)):
+        assert code(response) == (400, "invalid_input")
+        assert list(response.json["error"]["fields"]) == ["tickets"]
 
 
 def test_a_source_has_at_most_8_derived_boards(make_board, administer):

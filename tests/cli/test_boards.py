@@ -20,6 +20,7 @@ FIELDS = [
     ("--max-score", "3600000", "max_score", 3600000),
     ("--submit", "scorer", "submit", "scorer"),
     ("--private", None, "public", False),
+    ("--tickets", "20", "tickets", {"min_seconds": 20}),
     ("--opens-at", "2026-01-02T03:04:05+01:00", "opens_at", "2026-01-02T02:04:05Z"),
     ("--closes-at", "2999-01-01T00:00:00Z", "closes_at", "2999-01-01T00:00:00Z"),
     ("--freezes-at", "2999-01-01T00:00:00Z", "freezes_at", "2999-01-01T00:00:00Z"),
@@ -44,6 +45,7 @@ INVALID = [
     (("--reset", "month 29 06:00 UTC"), "reset: `on` must be a day of the month"),
     (("--reset", "day 24:00 UTC"), "reset: `at` must be a time of day"),
     (("--reset", "day 06:00 Mars/Base"), "reset: `time_zone` must be an IANA name"),
+    (("--tickets", "soon"), "tickets: `min_seconds` must be a whole number from 0 to 3600."),
     (("--policy", "none"), "policy: Must be one of"),
 ]
 

@@ -25,6 +25,29 @@ REPORT_VIOLATIONS = """
         console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
 """
 
+# Storage is blocked.
+BLOCKED = """for (const name of ["sessionStorage", "localStorage", "caches", "indexedDB"])
+    Object.defineProperty(window, name, {
+        get() { throw new DOMException("Access is denied for this document.", "SecurityError"); },
+    });"""
+
+# Features newer than Safari 15, Chromium 86 and Firefox 90, the oldest supported browsers.
+OLDER = """for (const [object, ...names] of [
+    [AbortSignal, "timeout", "any"],
+    [AbortSignal.prototype, "throwIfAborted"],
+    [Array, "fromAsync"],
+    [Array.prototype, "at", "findLast", "findLastIndex", "toSorted", "toReversed", "with"],
+    [String.prototype, "at", "isWellFormed"],
+    [Object, "hasOwn", "groupBy"],
+    [Promise, "withResolvers", "try"],
+    [URL, "canParse"],
+    [Crypto.prototype, "randomUUID"],
+    [Navigator.prototype, "locks"],
+    [Document.prototype, "adoptedStyleSheets"],
+    [ShadowRoot.prototype, "adoptedStyleSheets"],
+    [window, "structuredClone", "BroadcastChannel", "CSSStyleSheet", "scheduler"],
+]) for (const name of names) delete object[name];"""
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:

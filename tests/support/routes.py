@@ -7,6 +7,7 @@ PUBLIC_ROUTES = {
     "web.swagger_ui",
     "web.admin",
     "web.embed",
+    "web.join_svg",
     "web.theme_css",
     "web.logo",
     "scores.top10",

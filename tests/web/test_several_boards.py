@@ -8,14 +8,13 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from tests.support.boards import Boards
 from tests.support.browsers import LAPTOP, failing_requests, violations
 from tests.support.servers import PASSWORD
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count(1)
 PHONE = {"width": 390, "height": 844}
-WALL = {"width": 1920, "height": 1080}
-START = datetime(2026, 1, 1, tzinfo=UTC)
 NO_BOARD = "There is no board with this id."
 TIMES = {
     0: "0:00.000",
@@ -27,47 +26,6 @@ TIMES = {
     360_000_000: "100:00:00.000",
     -1500: "−0:01.500",
 }
-
-
-class Boards:
-    """A server with several boards, and users that change them."""
-
-    def __init__(self, server):
-        self.server, self.url = server, server.url
-        self.admin, self.game = server.user("Boss", "admin"), server.user("Game", "scorer")
-        self.users = {}
-
-    def create(self, board_id, title, **settings):
-        """Create a board and return its id."""
-        body = {"board_id": board_id, "title": title, **settings}
-        return self._send("POST", "boards", body, 201)["board_id"]
-
-    def change(self, board_id, **settings):
-        return self._send("PATCH", f"boards/{board_id}", settings, 200)
-
-    def end_season(self, board_id):
-        return self._send("POST", f"boards/{board_id}/seasons", None, None)
-
-    def archive(self, board_id):
-        self._send("DELETE", f"boards/{board_id}", None, None)
-
-    def _send(self, method, path, body, status):
-        url = f"{self.url}/api/admin/{path}"
-        response = requests.request(method, url, json=body, headers=self.admin.bearer, timeout=10)
-        assert response.status_code == status or (status is None and response.ok), response.text
-        return response.json() if response.content else None
-
-    def post(self, name, score, board="main"):
-        """Post a score of a user, who is created if necessary."""
-        if name not in self.users:
-            self.users[name] = self.server.user(name)
-        moment = START + timedelta(seconds=next(NUMBERS))
-        update = self.users[name].update(score, moment.isoformat(), board=board)
-        response = self.server.post(self.game.token, update)
-        assert response.status_code == 200, response.text
-
-    def page(self, board_id, more=""):
-        return f"{self.url}/?board={board_id}{more}"
 
 
 @pytest.fixture(scope="module")
@@ -382,25 +340,13 @@ class TestPosting:
 
 
 class TestScreens:
-    def test_a_wall_screen_shows_its_board_rule_and_countdown(self, boards, visit):
-        urls = []
-        page = expect_live(visit(boards.page("weekly", "&display=wall"), viewport=WALL, urls=urls))
-
-        expect(page.get_by_role("heading", level=1)).to_have_text("This week")
-        expect(page.locator("#rule")).to_have_text("Your scores add up; higher is better.")
-        expect(page.locator("#season")).to_contain_text("Season 1 ends in")
-        expect(rows(page)).to_have_count(3)
-        assert page.locator("a, button, input, form, nav, #events").count() == 0
-        assert not [url for url in urls if url.endswith("/api/boards")]
-
     def test_the_page_links_to_the_wall_of_its_board(self, boards, visit):
         page = expect_live(visit(boards.page("speedrun")))
 
         page.get_by_role("link", name="wall screen").click()
 
-        expect(rows(page).first.locator(".score")).to_contain_text(":")
+        expect(page.locator("#places .score").first).to_contain_text(":")
         expect(page.get_by_role("heading", level=1)).to_have_text("Speedrun")
-        expect(page.locator("html")).to_have_class("wall")
 
     def test_the_longest_title_fits_every_screen(self, boards, board, visit):
         boards.change(
@@ -412,23 +358,12 @@ class TestScreens:
             page = expect_live(visit(boards.page(board), viewport=viewport))
             expect(rows(page)).to_have_count(10)
             assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-        page = expect_live(visit(boards.page(board, "&display=wall"), viewport=WALL))
-        expect(rows(page)).to_have_count(10)
-
-        assert page.evaluate("document.documentElement.scrollWidth") == WALL["width"]
-        assert page.evaluate("document.documentElement.scrollHeight") <= WALL["height"]
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    @pytest.mark.parametrize(
-        ("more", "viewport"),
-        [("", PHONE), ("", LAPTOP), ("&display=wall", WALL)],
-        ids=["phone", "laptop", "wall"],
-    )
-    def test_the_page_is_accessible_and_fits_the_screen(
-        self, boards, visit, more, viewport, scheme
-    ):
+    @pytest.mark.parametrize("viewport", [PHONE, LAPTOP], ids=["phone", "laptop"])
+    def test_the_page_is_accessible_and_fits_the_screen(self, boards, visit, viewport, scheme):
         options = {"viewport": viewport, "color_scheme": scheme, "reduced_motion": "reduce"}
-        page = expect_live(visit(boards.page("weekly", more), **options))
+        page = expect_live(visit(boards.page("weekly"), **options))
         expect(rows(page)).to_have_count(3)
 
         assert violations(page) == []

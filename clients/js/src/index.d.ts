@@ -32,6 +32,7 @@ export interface Update {
   nonce: string;
   board?: string;
   season?: number;
+  ticket?: string;
 }
 
 /** One line of a board that `connect` names. */
@@ -77,6 +78,8 @@ export interface Board {
   readonly max_score: number | null;
   readonly submit: "player" | "scorer";
   readonly public: boolean;
+  /** Players need a run ticket of this age. */
+  readonly tickets: { readonly min_seconds: number } | null;
   readonly opens_at: string | null;
   readonly closes_at: string | null;
   /** From then on the board is shown as it was at that time. */
@@ -130,6 +133,8 @@ export interface SubmitOptions {
   board?: string;
   /** The update is refused with `season_over` if this season of the board has ended. */
   season?: number;
+  /** The ticket of the run, for boards with `tickets`. */
+  ticket?: string;
   /** When the score was reached, as a Date or in ISO 8601. The default is now. */
   timestamp?: Date | string;
   /** Identifies this update: 8 to 64 characters of `A-Z a-z 0-9 _ -`. The default is random. */
@@ -191,6 +196,12 @@ export interface Connection<Values> {
    * not have been recorded; `submit(userId, value, error.update)` continues with the same update.
    */
   submit(userId: string, value: number, options?: SubmitOptions): Promise<Receipt>;
+
+  /**
+   * Returns a run ticket of the signed-in user for a board, by default `main`. Call it when the run
+   * starts, and pass the ticket to `submit`. Rejects with a ScoreboardError.
+   */
+  ticket(board?: string): Promise<string>;
 
   /** Closes the connection and rejects all pending submits. */
   close(): void;

@@ -1,7 +1,7 @@
 /** @import * as api from "./index.js" */
 import { io } from "socket.io-client";
 import { ScoreboardError, asScoreboardError } from "./errors.js";
-import { viewer } from "./session.js";
+import { post, viewer } from "./session.js";
 
 // Milliseconds.
 const SUBMIT_TIMEOUT = 30_000;
@@ -38,6 +38,7 @@ class LiveScoreboard {
   /** The current list as text, by board. @type {Map<string | undefined, string>} */
   #texts = new Map();
 
+  #origin;
   #source;
   /** @type {string | undefined} */
   #token;
@@ -55,6 +56,7 @@ class LiveScoreboard {
    * @param {api.Options & Partial<api.BoardOptions>} options
    */
   constructor(origin, { token = viewer(origin), boards }) {
+    this.#origin = origin;
     this.#source = typeof token === "string" ? () => token : token;
     this.#socket = io(origin, {
       path: "/ws/scoreboard",
@@ -105,7 +107,7 @@ class LiveScoreboard {
    */
   async submit(userId, value, options = {}) {
     const { timestamp, nonce = newNonce(), timeout = SUBMIT_TIMEOUT, signal } = options;
-    const { board, season } = options;
+    const { board, season, ticket } = options;
     if (signal?.aborted) throw reasonOf(signal);
     const update = {
       user_id: userId,
@@ -114,6 +116,7 @@ class LiveScoreboard {
       nonce,
       ...(board !== undefined && { board }),
       ...(season !== undefined && { season }),
+      ...(ticket !== undefined && { ticket }),
     };
 
     /** @type {unknown} */
@@ -147,6 +150,12 @@ class LiveScoreboard {
       signal?.removeEventListener("abort", aborted);
       this.#pending.delete(end);
     }
+  }
+
+  /** @param {string} [board] */
+  async ticket(board) {
+    const bearer = this.#token ?? (await this.#source());
+    return (await post(this.#origin, "score/ticket", { bearer, body: { board } })).ticket;
   }
 
   close() {

@@ -9,19 +9,19 @@ const MIN_RETRY_DELAY = 500;
 const MAX_RETRIES = 3;
 
 /**
- * Sends a POST request to an auth endpoint. Rejects with a ScoreboardError.
+ * Sends a POST request to an endpoint. Rejects with a ScoreboardError.
  * @param {string} origin
- * @param {string} name
+ * @param {string} path below `/api/`
  * @param {{body?: object, bearer?: string}} [request]
  */
-async function post(origin, name, { body, bearer } = {}) {
+export async function post(origin, path, { body, bearer } = {}) {
   let response, content;
   // Some supported browsers have no AbortSignal.timeout.
   const controller = new AbortController();
   const late = new Error(`There was no response within ${REQUEST_TIMEOUT / 1000} s.`);
   const timer = setTimeout(() => controller.abort(late), REQUEST_TIMEOUT);
   try {
-    response = await fetch(new URL(`/api/auth/${name}`, origin), {
+    response = await fetch(new URL(`/api/${path}`, origin), {
       method: "POST",
       headers: {
         ...(body && { "Content-Type": "application/json" }),
@@ -51,7 +51,7 @@ async function post(origin, name, { body, bearer } = {}) {
  * @returns {() => Promise<string>}
  */
 export function viewer(origin) {
-  return async () => (await post(origin, "viewer")).access_token;
+  return async () => (await post(origin, "auth/viewer")).access_token;
 }
 
 /** @implements {api.Session} */
@@ -95,7 +95,7 @@ class OpenSession {
   async #refresh() {
     for (let failures = 0; ; failures++) {
       try {
-        this.#pair = await post(this.#origin, "refresh", { bearer: this.#pair.refresh_token });
+        this.#pair = await post(this.#origin, "auth/refresh", { bearer: this.#pair.refresh_token });
         this.#freshUntil = fresh(this.#pair);
         return;
       } catch (error) {
@@ -114,7 +114,7 @@ class OpenSession {
     // Set this first: when the server closes the connections, they request a new token.
     this.#signedOut = true;
     try {
-      await post(this.#origin, "logout", { bearer });
+      await post(this.#origin, "auth/logout", { bearer });
     } catch (error) {
       this.#signedOut = false;
       throw error;
@@ -132,5 +132,5 @@ function fresh(pair) {
 
 /** @type {typeof api.signIn} */
 export async function signIn(origin, username, password) {
-  return new OpenSession(origin, await post(origin, "login", { body: { username, password } }));
+  return new OpenSession(origin, await post(origin, "auth/login", { body: { username, password } }));
 }

@@ -151,6 +151,18 @@ test("an update for an ended season is rejected, and keeps its board", async (t)
   assert.equal(code, "unknown_board");
 });
 
+test("a run ticket is passed to the board that needs one", async (t) => {
+  const { player, scoreboard } = await play(t);
+  const { board } = await control("board", { tickets: { min_seconds: 0 } });
+
+  await assert.rejects(scoreboard.submit(player.user_id, 6, { board }), { code: "ticket_required" });
+  const ticket = await scoreboard.ticket(board);
+  const receipt = await scoreboard.submit(player.user_id, 6, { board, ticket });
+
+  assert.equal(receipt.score, 6);
+  await assert.rejects(scoreboard.ticket("nowhere"), { code: "unknown_board" });
+});
+
 test("an update whose response is lost counts once on its board", async (t) => {
   const network = await proxy(t);
   const player = await control("user", {});

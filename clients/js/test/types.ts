@@ -25,6 +25,8 @@ boards.on("score", (update) => [update.board, update.season, update.new_score]);
 boards.on("settings", ({ board, settings }) => [board, settings.title, settings.season.ends_at]);
 await scoreboard.submit(session.userId, 3, { board: "weekly", season: 7 });
 
+await scoreboard.submit(session.userId, 4, { ticket: await scoreboard.ticket("weekly") });
+
 // @ts-expect-error - there is no single board
 boards.board;
 // @ts-expect-error - only with boards

@@ -31,14 +31,15 @@ export function ruleOf({ policy, order, format }) {
 /**
  * @param {Board} board
  * @param {number} now a time like Date.now
- * @returns {{text: string, until?: number}} the state, and the time to which it counts down
+ * @returns {{text: string, until?: number, label?: string, time?: string}} the state, and the time
+ *   to which it counts down; `label` and `time` are the two parts of such a text
  */
 export function stateOf({ state, opens_at, closes_at, season }, now) {
   if (state === "archived") {
     return { text: "Archived" };
   }
   if (state === "frozen") {
-    return { text: "Frozen: new scores count and are revealed later" };
+    return { text: "Frozen", label: "The final order comes later" };
   }
   if (state === "closed") {
     const isEarly = opens_at && Date.parse(opens_at) > now;
@@ -57,7 +58,8 @@ export function stateOf({ state, opens_at, closes_at, season }, now) {
     return { text: isSeason ? `Season ${season.number} has ended` : "Closed" };
   }
   const what = isSeason ? `Season ${season.number} ends` : "Closes";
-  return { text: `${what} in ${durationText(left)}`, until };
+  const [label, time] = [`${what} in`, durationText(left)];
+  return { text: `${label} ${time}`, until, label, time };
 }
 
 /**

@@ -31,13 +31,17 @@ export class LiveBoard {
    *   read: () => Promise<Board | undefined>,
    *   onState: (state: import("./connection.js").State) => void,
    *   onChange: () => void,
+   *   onMessage?: (message: {type: string, season: number, data: any}) => void,
    * }} options `read` requests the board object; `onChange` is called at most once per animation
-   *   frame
+   *   frame, `onMessage` after every message
    */
-  constructor({ base, id, tokens, read, onState, onChange }) {
+  constructor({ base, id, tokens, read, onState, onChange, onMessage }) {
     this.read = read;
     this.onChange = onChange;
-    const receive = (message) => this.#receive(message);
+    const receive = (message) => {
+      this.#receive(message);
+      onMessage?.(message);
+    };
     this.connection = new Connection(base, id, tokens, receive, (state) => {
       if (state.kind === "live") {
         this.load(); // changes before this connection are not in its messages
