@@ -316,20 +316,17 @@ def by_ledger(connection: Connection, board_ids: Collection[str]) -> dict[str, s
     return found
 
 
-def set_hidden(connection: Connection, user_id: str, hidden: bool) -> Collection[str]:
-    """Hide or show the user's standings in all seasons; return the boards of these standings.
+def touch_user(connection: Connection, user_id: str) -> Collection[str]:
+    """Give the boards of a user who is shown in another way new stamps; return these boards.
 
-    The boards, of which a frozen one shows the user only if its image does, get new stamps.
+    The user was hidden, shown, renamed or erased. A frozen board shows the user only if its image
+    does.
     """
-    rows = connection.execute(
-        update(Standing)
-        .where(Standing.user_id == user_id)
-        .values(hidden=hidden)
-        .returning(Standing.board_id, Standing.season)
-    ).all()
-    board_ids = {board_id for board_id, _ in rows}
+    of_user = select(Standing.board_id, Standing.season).where(Standing.user_id == user_id)
+    seasons = {(row.board_id, row.season) for row in connection.execute(of_user)}
+    board_ids = {board_id for board_id, _ in seasons}
     touch(connection, board_ids)
-    touch_shown(connection, {(board_id, season) for board_id, season in rows})
+    touch_shown(connection, seasons)
     for ledger_id in by_ledger(connection, board_ids):
         change_settings(connection, ledger_id)
     return board_ids

@@ -4,8 +4,20 @@ from typing import Any
 
 import click
 import requests
+from flask import current_app
 
-url_option = click.option("--url", default="http://127.0.0.1:5000", show_default=True)
+from ..http.addresses import ALL_ADDRESSES, DEFAULT_PORT, LOCAL, url
+
+
+def own_url() -> str:
+    """Return the URL of the server that has the settings of this command."""
+    host, port = current_app.config["HOST"], current_app.config["PORT"]
+    return url(LOCAL if host in (None, *ALL_ADDRESSES) else host, port or DEFAULT_PORT)
+
+
+url_option = click.option(
+    "--url", default=own_url, show_default="by HOST and PORT", help="The server's address."
+)
 board_option = click.option("--board", help="The board to use; `main` if left out.")
 
 

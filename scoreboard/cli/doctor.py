@@ -5,12 +5,14 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from ..ops.doctor import Problem, examine
+from . import database
 
 
 @click.command()
 @with_appcontext
 def doctor() -> None:
     """Check settings and services; the exit status is 1 if there is a problem."""
+    database.announce()
     results = examine(current_app)
     for check, result in results.items():
         state = "problem" if isinstance(result, Problem) else "ok"

@@ -12,6 +12,7 @@ from ..admin.service import Moderator
 from ..db import transactions
 from ..errors import InvalidInput, ScoreboardError, translate
 from ..http.request import ClientInfo
+from . import database
 
 
 class ModerationGroup(AppGroup):
@@ -19,6 +20,7 @@ class ModerationGroup(AppGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Invoke the command. Raises ClickException for such an error."""
+        database.announce()
         try:
             return super().invoke(ctx)
         except (ValidationError, ScoreboardError) as error:

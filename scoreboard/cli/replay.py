@@ -15,7 +15,7 @@ from marshmallow import ValidationError
 
 from ..auth import accounts, tokens
 from ..auth.names import check_username, name_key
-from . import client
+from . import client, database
 
 COLUMNS = ["timestamp", "username", "score"]
 SCORER = "replay"
@@ -43,6 +43,7 @@ def replay(file: Path, board: str | None, url: str) -> None:
     Missing users, and the scorer `replay` that posts, are created without a password in this
     installation's database. Rows that were posted before are counted and change nothing.
     """
+    database.announce()
     rows = _read(file)
     scorer = _account(SCORER, role="scorer")
     token = tokens.issue_access(scorer.user_id, scorer.role, timedelta(days=1))

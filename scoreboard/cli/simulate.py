@@ -17,7 +17,7 @@ import websocket
 from ..auth import tokens
 from ..errors import UnknownBoard
 from ..services import services
-from . import client
+from . import client, database
 from .seeding import seed_players
 
 THREADS = 16
@@ -35,6 +35,7 @@ def simulate(players: int, rate: float, seconds: float, board: str | None, url: 
     The scores are for BOARD or, if that is derived from another board, for its source. The players
     are created in this installation's database, which the server at URL must use.
     """
+    database.announce()
     ledger_id = _ledger_id(board) if board else None
     lifetime = timedelta(seconds=seconds) + timedelta(hours=1)
     user_ids = [player["user_id"] for player in seed_players(players, scores=False)]

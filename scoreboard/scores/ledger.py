@@ -78,6 +78,18 @@ class Ledgers:
         for change in changes:
             self.get(change.ledger_id).publish(change)
 
+    def change_user(self, user_id: str, work: Callable[[Connection], object]) -> None:
+        """Run `work`, which changes how a user is shown, and publish the boards the user is on.
+
+        Blocks, and locks all ledgers, as `change_all` does.
+        """
+
+        def write(connection: Connection) -> Collection[str]:
+            work(connection)
+            return store.touch_user(connection, user_id)
+
+        self.change_all(write)
+
 
 class Ledger:
     """Records updates one transaction at a time and publishes each batch before the next begins."""

@@ -10,9 +10,11 @@ import logging
 import socket
 import sys
 
+import click
 from flask import Flask
 
 from ..concurrency import runtime
+from ..http import addresses
 from ..ops import doctor
 from ..services import services
 from .listener import Listener, listen
@@ -45,16 +47,26 @@ def run(app: Flask) -> None:
     for each in sockets:
         host, port = each.getsockname()[:2]
         log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+    _greet(app, sockets)
     stopped.wait()
     log.info("stopping")
     stop(app, listener)
 
 
+def _greet(app: Flask, sockets: list[socket.socket]) -> None:
+    """Print the addresses to open, unless only a proxy in front of the server has one."""
+    if not app.config["DYNO"] and not app.config["TRUSTED_PROXIES"]:
+        first, *others = addresses.urls(sockets)
+        click.echo(f"Open {first}")
+        for each in others:
+            click.echo(f"  or {each} from this network")
+
+
 def _listen(host: str | None, port: int | None) -> list[socket.socket]:
     """Return sockets that listen on the configured address. Raises SystemExit if it is in use."""
     if host is None and port is None:
-        host = "127.0.0.1"
-    port = 5000 if port is None else port
+        host = addresses.LOCAL
+    port = addresses.DEFAULT_PORT if port is None else port
     try:
         return listen(host, port)
     except OSError as error:

@@ -5,12 +5,12 @@ import pytest
 
 @pytest.fixture
 def run(app):
-    """Return a function that runs a command that succeeds, and returns its output."""
+    """Return a function that runs a command that succeeds, and returns its standard output."""
 
     def run(*arguments, **options):
         result = app.test_cli_runner().invoke(args=arguments, **options)
         assert result.exit_code == 0, result.output
-        return result.output
+        return result.stdout
 
     return run
 
@@ -23,6 +23,7 @@ def fail(app):
         result = app.test_cli_runner().invoke(args=arguments)
         assert result.exit_code in (1, 2), result.output
         assert isinstance(result.exception, SystemExit)
-        return result.output
+        lines = result.output.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("database: "))
 
     return fail

@@ -367,3 +367,20 @@ def test_with_a_host_only_its_address_is_served(tmp_path):
             socket.create_connection(("127.0.0.2", server.port), timeout=10)
     finally:
         server.stop()
+
+
+def test_the_addresses_to_open_are_printed(server):
+    lines = server.log().splitlines()
+
+    assert f"Open http://127.0.0.1:{server.port}" in lines
+    for line in lines:
+        if line.endswith(" from this network"):
+            address = line.removeprefix("  or ").removesuffix(" from this network")
+            assert requests.get(f"{address}/healthz", timeout=10).ok
+
+
+@pytest.mark.parametrize("settings", [{"DYNO": "web.1"}, {"TRUSTED_PROXIES": "1"}])
+def test_behind_a_proxy_no_address_is_printed(start, settings):
+    server = start(ALLOW_SQLITE="1", **settings)
+
+    assert not [line for line in server.log().splitlines() if line.startswith("Open ")]
