@@ -84,6 +84,13 @@ class UserSchema(_ModeratedSchema):
     role = fields.String()
 
 
+class ResetLinkSchema(Schema):
+    """A link with which a user sets a new password."""
+
+    url = fields.String()
+    expires_at = Moment()
+
+
 class VoidedSchema(Schema):
     """A voided score."""
 
@@ -180,6 +187,7 @@ void_schema = VoidSchema()
 user_schema = UserSchema()
 listed_user_schema = ListedUserSchema()
 users_schema = UsersSchema()
+reset_link_schema = ResetLinkSchema()
 voided_schema = VoidedSchema()
 marks_schema = MarksSchema()
 overview_schema = OverviewSchema()
