@@ -13,10 +13,11 @@ from flask import current_app
 from ..auth import accounts, reset_links, tokens
 from ..auth.schemas import profile_schema
 from ..boards import service as boards
-from ..errors import NotPermitted
+from ..errors import InvalidInput, NotPermitted
 from ..http import fields, json, request
+from ..models import MAIN
 from ..observability import audit
-from ..scores import history
+from ..scores import history, submit
 from ..services import services
 from . import schemas
 
@@ -107,7 +108,7 @@ def _log_user(by: Moderator, action: str, user_id: str) -> None:
     services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
 
 
-def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
+def void(by: Moderator, score_id: str, body: object) -> history.ModeratedScore:
     """Void a score, for the `reason` in the body; the other scores then decide the standing.
 
     Blocks for seconds if the user's history is long, yielding to the loop. Raises NotFound, or
@@ -120,6 +121,42 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     target = {"user_id": voided.user_id, "score_id": valid_id}
     audit.moderation(by.client, by.user_id, "void", target, reason)
     return voided
+
+
+def restore_score(by: Moderator, score_id: str) -> history.ModeratedScore:
+    """Undo the void of a score; see `void`. Raises NotFound or Conflict."""
+    valid_id = schemas.score_reference_schema.load({"score_id": score_id})["score_id"]
+    with services().void_lock:
+        restored = history.restore(valid_id)
+    target = {"user_id": restored.user_id, "score_id": valid_id}
+    audit.moderation(by.client, by.user_id, "restore-score", target, reason=None)
+    return restored
+
+
+def score_by_hand(by: Moderator, body: object) -> dict[str, Any]:
+    """Record a score, or a change of the current score, that an admin enters for a user.
+
+    Returns the receipt. Raises InvalidInput; see `scores.submit.submit_by_hand`.
+    """
+    loaded = schemas.score_by_hand_schema.load(fields.json_object(body))
+    receipt = submit.submit_by_hand(loaded, _user_id(loaded), str(by.user_id))
+    target = {"board": loaded.get("board", MAIN)} | {
+        name: fields.number(loaded[name]) for name in ("score_value", "change") if name in loaded
+    }
+    target |= {"user_id": receipt.user_id, "score_id": receipt.score_id}
+    audit.moderation(by.client, by.user_id, "score by hand", target, loaded["reason"])
+    return receipt.body()
+
+
+def _user_id(loaded: dict[str, Any]) -> str:
+    """Return the id of the user that the body names. Raises InvalidInput for an unknown name."""
+    if "username" not in loaded:
+        return str(loaded["user_id"])
+    account = accounts.by_name(loaded["username"])
+    if account is None:
+        problem = {"username": ["Unknown user."]}
+        raise InvalidInput("There is no user with this username.", problem, "unknown_user")
+    return account.user_id
 
 
 def create_board(by: Moderator, body: object) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def allow_cross_origin_files(response: Response) -> Response:
 
 def _joining() -> str:
     """Return the setting JOINING: open, code or closed."""
-    return flask.current_app.config.get("JOINING", "open")
+    return flask.current_app.config["JOINING"]
 
 
 def _page(template: str, **values: Any) -> Response:
