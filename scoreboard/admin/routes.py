@@ -119,6 +119,17 @@ def reinstate(user_id: str) -> dict[str, Any]:
     return schemas.user_schema.dump(service.reinstate(g.moderator, user_id))
 
 
+@bp.post("/users/<user_id>/reset-link")
+@Documented({200: schemas.reset_link_schema}, **USER)
+def reset_link(user_id: str) -> dict[str, Any]:
+    """Make a link with which a user sets a new password; it voids the one before.
+
+    It works once and for 24 hours, and signs the user out everywhere.
+    """
+    link = service.reset_link(g.moderator, user_id, request.host_url)
+    return schemas.reset_link_schema.dump(link)
+
+
 @bp.post("/boards")
 @Documented({201: board_object_schema}, body=new_board_schema, errors=["board_exists"], **ADMIN)
 def create_board() -> tuple[dict[str, Any], int]:
