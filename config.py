@@ -93,6 +93,13 @@ def _secret(text: str) -> str:
     return text
 
 
+def _join_code(text: str) -> str:
+    # Part of the join link, so without characters that a URL escapes.
+    if text and not re.fullmatch(r"[A-Za-z0-9_-]{4,64}", text, re.ASCII):
+        raise ValueError("must be 4 to 64 characters of A-Z a-z 0-9 _ -")
+    return text
+
+
 def _metrics_token(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be a long random value of ASCII without spaces")
@@ -208,6 +215,8 @@ class Config:
     LOGIN_RATE_LIMIT: str = _setting(_rate_limit, "10/minute")
     VIEWER_RATE_LIMIT: str = _setting(_rate_limit, "600/minute")
     PUBLIC_BOARD: bool = _setting(_flag, True)
+    JOINING: str = _setting(_choice("open", "code", "closed"), "open")
+    JOIN_CODE: str = _setting(_join_code, "", secret=True)
     BOARD_TITLE: str = _setting(_title, "Scoreboard")
     BOARD_ACCENT: str = _setting(_colour, "#0a7a5a")
     BOARD_LOGO: str = _setting(_logo, "")
@@ -233,6 +242,8 @@ class Config:
     JWT_ALGORITHM = "HS256"
     JWT_ACCESS_TOKEN_EXPIRES = timedelta(minutes=15)
     JWT_REFRESH_TOKEN_EXPIRES = timedelta(days=30)
+    # A guest has no other key to the account.
+    GUEST_REFRESH_TOKEN_EXPIRES = timedelta(days=180)
     VIEWER_TOKEN_EXPIRES = timedelta(hours=1)
     RATELIMIT_STRATEGY = "moving-window"
 
@@ -291,6 +302,11 @@ class Config:
         lowest, highest = values.get("SCORE_MIN"), values.get("SCORE_MAX")
         if lowest is not None and highest is not None and highest < lowest:
             raise SettingError("SCORE_MAX", "must not be below SCORE_MIN")
+        joining, join_code = values.get("JOINING", "open"), values.get("JOIN_CODE", "")
+        if joining == "code" and not join_code:
+            raise SettingError("JOIN_CODE", "is missing: JOINING=code needs it")
+        if joining == "open" and join_code:
+            raise SettingError("JOIN_CODE", "has no effect unless JOINING is code")
         return cls(**values)
 
 

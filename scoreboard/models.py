@@ -1,4 +1,4 @@
-"""Database tables: users, boards, seasons, scores, standings, tokens, tickets and flags."""
+"""Database tables: users, links, boards, seasons, scores, standings, tokens, tickets, flags."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -77,9 +77,9 @@ class User(Base):
     """A user with a name, an email address and a role.
 
     `name_key` and `email` are case-folded, so names that differ only in case are equal. A user
-    without `password_hash` cannot sign in with a password (seeded players, game servers). One with
+    without `password_hash` cannot sign in with a password (guests, seeded players). One with
     `suspended_at` is refused everywhere from that moment on; one with `hidden_at` is not on the
-    board.
+    board. An erased user has no `username`, and only its scores are left.
     """
 
     __tablename__ = "users"
@@ -90,9 +90,10 @@ class User(Base):
     )
 
     user_id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    username: Mapped[str] = mapped_column(String(64))
-    name_key: Mapped[str] = mapped_column(String(256), unique=True)
-    email: Mapped[str] = mapped_column(String(254), unique=True)
+    # NULL only if erased; queries for people leave these out.
+    username: Mapped[str] = mapped_column(String(64), nullable=True)
+    name_key: Mapped[str | None] = mapped_column(String(256), unique=True)
+    email: Mapped[str | None] = mapped_column(String(254), unique=True)
     password_hash: Mapped[str | None] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(16))
     suspended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -252,8 +253,9 @@ class Standing(Base):
 class RevokedToken(Base):
     """A revoked token by its `jti`, a revoked sign-in by its family, or all tokens of a user.
 
-    In the latter case `token_id` is `user:` and the id, for tokens issued until `revoked_at`. At
-    `expires_at` the tokens have expired anyway; the row is kept for a day longer.
+    In the latter case `token_id` is `user:` and the id, for tokens issued until `revoked_at`,
+    except those of the sign-in `kept`. At `expires_at` the tokens have expired anyway; the row is
+    kept for a day longer.
     """
 
     __tablename__ = "revoked_tokens"
@@ -261,6 +263,17 @@ class RevokedToken(Base):
     token_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     revoked_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    kept: Mapped[str | None] = mapped_column(String(64))
+
+
+class ResetLink(Base):
+    """The link that sets a user's password once; only a hash of its token is stored."""
+
+    __tablename__ = "reset_links"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class UsedTicket(Base):

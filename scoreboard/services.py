@@ -9,7 +9,6 @@ from flask import Flask, current_app
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
-    from datetime import datetime
 
     from flask_limiter import Limiter
     from flask_socketio import SocketIO
@@ -49,7 +48,7 @@ class Services:
     # auth
     token_checks: coalescer.Coalescer[Any, Any]
     password_queue: bounded_queue.BoundedQueue
-    session_revoked: Callable[[str, datetime], None]
+    session_revoked: Callable[..., None]  # token id, time, and a sign-in to keep
     # boards
     boards: BoardDirectory
     board_reads: BoardReads

@@ -91,6 +91,8 @@ MALFORMED = {
     "VIEWER_RATE_LIMIT": ["many"],
     "SCORE_POLICY": ["median"],
     "PUBLIC_BOARD": ["maybe"],
+    "JOINING": ["never"],
+    "JOIN_CODE": ["abc", "two words", "x" * 65, "abcd\n", "valid-but-JOINING-is-open"],
     "BOARD_TITLE": [" ", "x" * 65, "two\nlines"],
     "BOARD_ACCENT": ["green", "#12345", "#12345g", "0a7a5a", "#0a7a5a\n"],
     "BOARD_LOGO": ["nowhere.svg", "README.md", "instance"],
@@ -123,6 +125,11 @@ def pairs(table):
 def test_an_error_names_the_malformed_setting(tmp_path, name, value):
     with pytest.raises(SettingError, match=f"setting {name} "):
         Config.from_environment({name: value}, tmp_path)
+
+
+def test_joining_with_a_code_needs_one(tmp_path):
+    with pytest.raises(SettingError, match="setting JOIN_CODE is missing"):
+        Config.from_environment({"JOINING": "code"}, tmp_path)
 
 
 @pytest.mark.parametrize(("name", "value"), pairs(VALID))

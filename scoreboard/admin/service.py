@@ -4,21 +4,16 @@ Each action blocks for its transactions, takes effect at once, and is in the aud
 shows the process that responds; behind a router, each request may reach another.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import Connection, update
 
-from ..auth import accounts, revocations, tokens
+from ..auth import accounts, tokens
 from ..boards import service as boards
-from ..boards import store
-from ..db import transactions
-from ..errors import NotFound, NotPermitted
+from ..errors import NotPermitted
 from ..http import fields, json, request
-from ..models import Standing, User
 from ..observability import audit
 from ..scores import history
 from ..services import services
@@ -77,41 +72,9 @@ def _change(
 ) -> accounts.Account:
     """Set `values` of the user and log the action. If `revokes`, end all of the user's sessions."""
     valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
-    _account(valid_id)
-
-    def write(connection: Connection) -> None:
-        if values:
-            connection.execute(update(User).where(User.user_id == valid_id).values(values))
-        if revokes:
-            revocations.revoke_user(connection, valid_id)
-
-    def write_standings(connection: Connection) -> Collection[str]:
-        write(connection)
-        return _set_hidden(connection, valid_id, values["hidden_at"] is not None)
-
-    if "hidden_at" in values:
-        services().ledgers.change_all(write_standings)
-    else:
-        transactions.transaction(write)
-    if revokes:
-        services().session_revoked(tokens.user_token_id(valid_id), datetime.now(UTC))
+    account = accounts.change(valid_id, ends_sessions=revokes, **values)
     audit.moderation(by.client, by.user_id, action, {"user_id": valid_id}, reason=None)
     services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
-    return _account(valid_id)
-
-
-def _set_hidden(connection: Connection, user_id: str, hidden: bool) -> Collection[str]:
-    """Show or hide the user's standings in all seasons; return the ledgers of these boards."""
-    statement = update(Standing).where(Standing.user_id == user_id).values(hidden=hidden)
-    board_ids = set(connection.execute(statement.returning(Standing.board_id)).scalars())
-    store.touch(connection, board_ids)
-    return store.ledgers_of(connection, board_ids)
-
-
-def _account(user_id: str) -> accounts.Account:
-    account = accounts.by_id(user_id)
-    if account is None:
-        raise NotFound("There is no user with this user_id.", "unknown_user")
     return account
 
 

@@ -46,7 +46,8 @@ def page(query: dict[str, str]) -> dict[str, Any]:
     if after is not None:
         conditions.append(key > after)
     columns = (*accounts.COLUMNS, User.name_key)
-    statement = select(*columns).where(*conditions).order_by(key).limit(limit + 1)
+    is_not_erased = User.username.is_not(None)
+    statement = select(*columns).where(is_not_erased, *conditions).order_by(key).limit(limit + 1)
 
     def read(connection: Connection) -> tuple[list[ListedUser], str | None]:
         rows = connection.execute(statement).all()

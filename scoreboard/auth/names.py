@@ -6,7 +6,7 @@ import unicodedata
 from marshmallow import ValidationError
 
 MAX_NAME_LENGTH, MAX_KEY_LENGTH = 64, 256
-# Only the command line may assign these, so that users cannot impersonate operators.
+# Only admins may assign these, so that users cannot impersonate operators.
 RESERVED = frozenset({"admin", "moderator", "system", "root", "support", "scoreboard"})
 
 # Code points with the property Default_Ignorable_Code_Point, missing in Python's unicodedata:
@@ -40,6 +40,11 @@ def name_key(username: str) -> str:
     """
     visible = unicodedata.normalize("NFKC", _INVISIBLE.sub("", username))
     return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
+
+
+def is_reserved(username: str) -> bool:
+    """Whether only an admin may give this name to a user."""
+    return name_key(username) in RESERVED
 
 
 def check_username(username: str) -> None:

@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import current_app
 from sqlalchemy import Connection, Double, Executable, cast, delete, extract, null, select
@@ -18,7 +18,7 @@ from ..db import transactions
 from ..errors import NotAuthenticated
 from ..models import RevokedToken, User
 from ..services import services
-from .tokens import INVALID, PUBLIC_VIEWER, Claims, read, token_ids, user_token_id
+from .tokens import INVALID, PUBLIC_VIEWER, Claims, lifetime_of, read, token_ids, user_token_id
 
 # Tokens per query.
 MAX_BATCH_SIZE = 200
@@ -26,6 +26,13 @@ MAX_BATCH_SIZE = 200
 # would make the token valid again when the clock is set back.
 RETENTION = timedelta(days=1)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class _Revocation(NamedTuple):
+    """Until when issued tokens are revoked, in seconds, and the sign-in that is not."""
+
+    until: float
+    kept: str | None
 
 
 def current_roles(
@@ -40,10 +47,11 @@ def current_roles(
     }
     execute: Any = connection.execute if connection else transactions.query
     users: dict[str, tuple[str, Any]] = {}
-    revoked: dict[str, float] = {}
-    for row_id, role, moment in execute(_users_and_revocations(dialect), parameters):
+    revoked: dict[str, _Revocation] = {}
+    for row_id, role, moment, kept in execute(_users_and_revocations(dialect), parameters):
         if role is None:
-            revoked[row_id] = moment.timestamp() if isinstance(moment, datetime) else moment
+            until = moment.timestamp() if isinstance(moment, datetime) else moment
+            revoked[row_id] = _Revocation(until, kept)
         else:
             users[row_id] = role, moment
     pairs = zip(tokens, ids, strict=True)
@@ -52,28 +60,38 @@ def current_roles(
 
 @functools.cache
 def _users_and_revocations(dialect: str) -> Executable:
-    """Return one query of two tables: (id, role, suspended_at) and (id, None, revoked_at)."""
+    """Return one query of two tables.
+
+    Its rows are (id, role, suspended_at, None) and (id, None, revoked_at, kept).
+    """
 
     def moment(column: Any) -> Any:
         # In seconds on PostgreSQL: outside a transaction, the date style is the database's.
         return column if dialect == "sqlite" else cast(extract("epoch", column), Double)
 
-    users = select(User.user_id, User.role, moment(User.suspended_at))
-    revoked = select(RevokedToken.token_id, null(), moment(RevokedToken.revoked_at))
+    users = select(User.user_id, User.role, moment(User.suspended_at), null())
+    revoked = select(
+        RevokedToken.token_id, null(), moment(RevokedToken.revoked_at), RevokedToken.kept
+    )
     of_users = transactions.is_any(User.user_id, "user_ids", dialect)
+    is_not_erased = User.username.is_not(None)
     of_tokens = transactions.is_any(RevokedToken.token_id, "token_ids", dialect)
-    return users.where(of_users).union_all(revoked.where(of_tokens))
+    return users.where(of_users, is_not_erased).union_all(revoked.where(of_tokens))
 
 
 def _role(
-    claims: Claims, ids: Sequence[str], user: tuple[str, Any] | None, revoked: Mapping[str, float]
+    claims: Claims,
+    ids: Sequence[str],
+    user: tuple[str, Any] | None,
+    revoked: Mapping[str, _Revocation],
 ) -> str | NotAuthenticated:
     user_id, issued_at = claims["sub"], claims["iat"]
     if user is None and user_id != PUBLIC_VIEWER:
         return NotAuthenticated(INVALID)
     for each in filter(revoked.__contains__, ids):
         # All tokens of a user are revoked up to a time; a `jti` or family, for all time.
-        if each != user_token_id(user_id) or issued_at <= revoked[each]:
+        until, kept = revoked[each]
+        if each != user_token_id(user_id) or (issued_at <= until and kept not in ids):
             return NotAuthenticated("The token was revoked: sign in again.", "token_revoked")
     role, suspended_at = user or ("viewer", None)
     if suspended_at is not None:
@@ -98,8 +116,11 @@ def refused(tokens: Iterable[str]) -> dict[str, NotAuthenticated]:
 
 def latest_expiry(claims: Claims) -> datetime:
     """Return when all tokens of this token's sign-in will have expired."""
-    lifetime = current_app.config["JWT_REFRESH_TOKEN_EXPIRES"].total_seconds()
-    expiry = max(claims["exp"], time.time() + lifetime)
+    if claims["type"] == "refresh":
+        lifetime = lifetime_of(claims)
+    else:
+        lifetime = current_app.config["GUEST_REFRESH_TOKEN_EXPIRES"]
+    expiry = max(claims["exp"], time.time() + lifetime.total_seconds())
     return datetime.fromtimestamp(min(expiry, FOREVER.timestamp()), UTC)
 
 
@@ -119,13 +140,13 @@ def revoke(connection: Connection, token_id: str, expires_at: datetime) -> datet
     return connection.execute(earlier).scalar_one()
 
 
-def revoke_user(connection: Connection, user_id: str) -> None:
-    """Revoke all of the user's tokens issued until now.
+def revoke_user(connection: Connection, user_id: str, kept: str | None = None) -> None:
+    """Revoke all of the user's tokens issued until now, except those of the sign-in `kept`.
 
     The revocation is kept for good, since tokens minted elsewhere can have any lifetime.
     """
-    times = {"revoked_at": datetime.now(UTC), "expires_at": FOREVER}
+    values = {"revoked_at": datetime.now(UTC), "expires_at": FOREVER, "kept": kept}
     statement = transactions.insert(RevokedToken, connection.dialect.name)
-    row = {"token_id": user_token_id(user_id), **times}
-    updated = statement.on_conflict_do_update(index_elements=[RevokedToken.token_id], set_=times)
+    row = {"token_id": user_token_id(user_id), **values}
+    updated = statement.on_conflict_do_update(index_elements=[RevokedToken.token_id], set_=values)
     connection.execute(updated, row)

@@ -12,9 +12,16 @@ from . import schemas, service
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
 # Settings with the rate limits per address, by endpoint.
-SIGN_IN = dict.fromkeys(("auth.register", "auth.login", "auth.refresh"), "AUTH_RATE_LIMIT")
+SIGN_IN = dict.fromkeys(
+    ("auth.join", "auth.register", "auth.login", "auth.refresh", "auth.reset"), "AUTH_RATE_LIMIT"
+)
 RATE_LIMITS = {**SIGN_IN, "auth.viewer": "VIEWER_RATE_LIMIT"}
-REGISTER_ERRORS = ["name_reserved", "username_taken", "email_taken", "rate_limited", "overloaded"]
+JOIN_ERRORS = [
+    *("join_code_required", "joining_closed", "name_reserved", "username_taken"),
+    *("rate_limited", "overloaded"),
+]
+REGISTER_ERRORS = [*JOIN_ERRORS, "email_taken"]
+RESET_ERRORS = ["reset_link_invalid", "rate_limited", "overloaded"]
 LOGIN_ERRORS = ["wrong_credentials", "account_suspended", "rate_limited", "overloaded"]
 
 
@@ -24,6 +31,16 @@ def close_after_failed_sign_in(response: Response) -> Response:
     if response.status_code >= 400 and request.endpoint in ("auth.login", "auth.register"):
         response.headers["Connection"] = "close"
     return response
+
+
+@bp.post("/join")
+@Documented({201: schemas.tokens_schema}, body=schemas.join_schema, errors=JOIN_ERRORS)
+def join() -> tuple[dict[str, Any], int]:
+    """Join with a name only, as a guest with the role `player`.
+
+    The refresh token, good for 180 days, is the only key to the account until it is claimed.
+    """
+    return service.join(json_body(), client_info()), 201
 
 
 @bp.post("/register")
@@ -59,6 +76,17 @@ def logout() -> tuple[str, int]:
     Accepts either token, so that a sign-in with an expired access token can be ended too.
     """
     service.logout(bearer_token(), client_info())
+    return "", 204
+
+
+@bp.post("/reset")
+@Documented({204: None}, body=schemas.reset_schema, errors=RESET_ERRORS)
+def reset() -> tuple[str, int]:
+    """Set a password with the token of a reset link, which works once and for 24 hours.
+
+    Ends all sign-ins of the user.
+    """
+    service.reset(json_body(), client_info())
     return "", 204
 
 

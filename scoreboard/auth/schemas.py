@@ -8,8 +8,9 @@ from marshmallow import ValidationError, fields, validate
 from ..http.fields import Moment, Schema
 from .names import MAX_NAME_LENGTH, check_username
 from .passwords import normalized
+from .reset_links import MAX_TOKEN_LENGTH
 
-MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH = 254, 256
+MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH, MAX_JOIN_CODE_LENGTH = 254, 256, 64
 NO_CONTROL_CHARACTERS = validate.Regexp(re.compile(r"[^\x00-\x1f\x7f]*\Z"))
 
 
@@ -51,15 +52,21 @@ NEW_PASSWORD: list[Any] = [PasswordLength(8, MAX_PASSWORD_LENGTH), check_unicode
 ANY_PASSWORD: list[Any] = [PasswordLength(1, MAX_PASSWORD_LENGTH), check_unicode]
 
 
-class RegisterSchema(Schema):
+EMAIL: list[Any] = [validate.Length(max=MAX_EMAIL_LENGTH), *LINE]
+NAME_LENGTH = {"minLength": 1, "maxLength": MAX_NAME_LENGTH}
+
+
+class JoinSchema(Schema):
+    """The body of `POST /api/auth/join`."""
+
+    username = Username(required=True, validate=check_username, metadata=NAME_LENGTH)
+    join_code = fields.String(validate=[validate.Length(0, MAX_JOIN_CODE_LENGTH), *LINE])
+
+
+class RegisterSchema(JoinSchema):
     """The body of `POST /api/auth/register`."""
 
-    username = Username(
-        required=True,
-        validate=check_username,
-        metadata={"minLength": 1, "maxLength": MAX_NAME_LENGTH},
-    )
-    email = EmailAddress(required=True, validate=[validate.Length(max=MAX_EMAIL_LENGTH), *LINE])
+    email = EmailAddress(required=True, validate=EMAIL)
     password = fields.String(required=True, validate=NEW_PASSWORD)
 
 
@@ -68,7 +75,7 @@ class AccountSchema(Schema):
 
     user_id = fields.String()
     username = fields.String()
-    email = fields.String()
+    email = fields.String(allow_none=True)
     role = fields.String()
     created_at = Moment()
 
@@ -90,6 +97,13 @@ class TokensSchema(Schema):
     user_id = fields.String()
 
 
+class ResetSchema(Schema):
+    """The body of `POST /api/auth/reset`."""
+
+    token = fields.String(required=True, validate=[validate.Length(1, MAX_TOKEN_LENGTH), *LINE])
+    new_password = fields.String(required=True, validate=NEW_PASSWORD)
+
+
 class ViewerTokenSchema(Schema):
     """A read-only token for a public board."""
 
@@ -97,8 +111,10 @@ class ViewerTokenSchema(Schema):
     expires_in = fields.Integer()
 
 
+join_schema = JoinSchema()
 register_schema = RegisterSchema()
 login_schema = LoginSchema()
+reset_schema = ResetSchema()
 account_schema = AccountSchema()
 tokens_schema = TokensSchema()
 viewer_token_schema = ViewerTokenSchema()

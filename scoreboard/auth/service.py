@@ -1,5 +1,6 @@
-"""Registration, sign-in, sign-out and token renewal."""
+"""Joining, registration, sign-in, sign-out and token renewal."""
 
+import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,25 +12,58 @@ from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
 from ..http import fields, request
 from ..observability import audit
 from ..services import services
-from . import accounts, passwords, revocations, tokens
-from .names import RESERVED, name_key
-from .schemas import login_schema, register_schema
+from . import accounts, passwords, reset_links, revocations, tokens
+from .names import is_reserved, name_key
+from .schemas import join_schema, login_schema, register_schema, reset_schema
 
 # How long a used refresh token is accepted again: its response was lost, or a second browser tab
 # sent the same token.
 REUSE_GRACE = timedelta(seconds=30)
 
 
+def join(body: object, client: request.ClientInfo) -> dict[str, Any]:
+    """Create a guest, a player with only a name; return its tokens.
+
+    Raises InvalidInput, NotAuthenticated or Conflict.
+    """
+    with audit.account_event(client, "join") as event:
+        loaded = join_schema.load(fields.json_object(body))
+        _check_joining(loaded)
+        account = accounts.create(loaded["username"], None, None, "player")
+        event.user_id = account.user_id
+        lifetime = current_app.config["GUEST_REFRESH_TOKEN_EXPIRES"]
+        return tokens.issue_pair(account.user_id, account.role, refresh_lifetime=lifetime)
+
+
+def _check_joining(loaded: dict[str, Any]) -> None:
+    """Raise an error unless a client with this code may join under this name."""
+    settings = current_app.config
+    if settings["JOINING"] == "closed":
+        message = "Joining is closed: ask an admin for an account."
+        raise NotAuthenticated(message, "joining_closed")
+    given, code = (
+        text.strip().casefold() for text in (loaded.get("join_code", ""), settings["JOIN_CODE"])
+    )
+    if settings["JOINING"] == "code" and not hmac.compare_digest(given.encode(), code.encode()):
+        message = "The join code is missing or wrong: use the join link, or ask for the code."
+        raise NotAuthenticated(message, "join_code_required")
+    _check_not_reserved(loaded["username"])
+
+
+def _check_not_reserved(username: str) -> None:
+    if is_reserved(username):
+        message = "This username is reserved: choose another."
+        raise InvalidInput(message, {"username": ["Reserved."]}, "name_reserved")
+
+
 def register(body: object, client: request.ClientInfo) -> accounts.Account:
     """Create an account with the role player. Blocks while the password is hashed.
 
-    Raises InvalidInput, Conflict or Overloaded.
+    Raises InvalidInput, NotAuthenticated, Conflict or Overloaded.
     """
     with audit.account_event(client, "register") as event:
         loaded = register_schema.load(fields.json_object(body))
-        if name_key(loaded["username"]) in RESERVED:
-            message = "This username is reserved: choose another."
-            raise InvalidInput(message, {"username": ["Reserved."]}, "name_reserved")
+        _check_joining(loaded)
         with services().password_queue.slot(client.address):
             password_hash = passwords.hash_password(loaded["password"])
         account = accounts.create(loaded["username"], loaded["email"], password_hash, "player")
@@ -92,7 +126,7 @@ def refresh(token: str | None, client: request.ClientInfo) -> dict[str, Any]:
             services().session_revoked(family, datetime.now(UTC))
             message = "This refresh token was used before: sign in again."
             raise NotAuthenticated(message, "token_reused")
-        return tokens.issue_pair(claims["sub"], role, family)
+        return tokens.issue_pair(claims["sub"], role, family, tokens.lifetime_of(claims))
 
 
 def logout(token: str | None, client: request.ClientInfo) -> None:
@@ -109,6 +143,19 @@ def logout(token: str | None, client: request.ClientInfo) -> None:
 
         transactions.transaction(end)
         services().session_revoked(session, datetime.now(UTC))
+
+
+def reset(body: object, client: request.ClientInfo) -> None:
+    """Set the password of a reset link's user; end all of the user's sign-ins.
+
+    Blocks while the password is hashed. Raises InvalidInput or Overloaded.
+    """
+    with audit.account_event(client, "reset") as event:
+        loaded = reset_schema.load(fields.json_object(body))
+        event.user_id = reset_links.user_of(loaded["token"])
+        with services().password_queue.slot(client.address):
+            password_hash = passwords.hash_password(loaded["new_password"])
+        reset_links.redeem(loaded["token"], password_hash)
 
 
 def me(token: str | None) -> accounts.Account:

@@ -141,12 +141,15 @@ def issue_access(user_id: str, role: str, lifetime: timedelta | None = None) -> 
     return create_access_token(user_id, additional_claims={"role": role, **_times(lifetime)})
 
 
-def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, Any]:
+def issue_pair(
+    user_id: str, role: str, family: str | None = None, refresh_lifetime: timedelta | None = None
+) -> dict[str, Any]:
     """Return the response to a sign-in: an access and a refresh token of one family."""
     claims = {"role": role, "family": family or uuid.uuid4().hex}
     lifetime = current_app.config["JWT_ACCESS_TOKEN_EXPIRES"]
     access = {**claims, **_times(lifetime)}
-    refresh = {**claims, **_times(current_app.config["JWT_REFRESH_TOKEN_EXPIRES"])}
+    refresh_lifetime = refresh_lifetime or current_app.config["JWT_REFRESH_TOKEN_EXPIRES"]
+    refresh = {**claims, **_times(refresh_lifetime)}
     return {
         "access_token": create_access_token(user_id, additional_claims=access),
         "refresh_token": create_refresh_token(user_id, additional_claims=refresh),
@@ -154,6 +157,12 @@ def issue_pair(user_id: str, role: str, family: str | None = None) -> dict[str, 
         "expires_in": int(lifetime.total_seconds()),
         "user_id": user_id,
     }
+
+
+def lifetime_of(claims: Claims) -> timedelta:
+    """Return the lifetime of the refresh token in these claims, which its successors get too."""
+    longest: timedelta = current_app.config["GUEST_REFRESH_TOKEN_EXPIRES"]
+    return timedelta(seconds=min(claims["exp"] - claims["iat"], longest.total_seconds()))
 
 
 def _times(lifetime: timedelta) -> dict[str, float]:

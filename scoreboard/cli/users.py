@@ -44,7 +44,9 @@ def create(name: str, email: str, role: str, password: str) -> None:
 def list_() -> None:
     """List all users, oldest first."""
     for account in accounts.list_all():
-        click.echo(f"{account.user_id}  {account.role:7}  {account.username}  {account.email}")
+        click.echo(
+            f"{account.user_id}  {account.role:7}  {account.username}  {account.email or '-'}"
+        )
 
 
 @users.command()

@@ -192,7 +192,8 @@ def neighbours(snapshot: Snapshot, user_id: str, around: int) -> tuple[Entry, li
 
 def check_user(connection: Connection, user_id: str) -> None:
     """Raise NotFound if the user does not exist."""
-    if connection.execute(select(User.user_id).where(User.user_id == user_id)).first() is None:
+    exists = select(User.user_id).where(User.user_id == user_id, User.username.is_not(None))
+    if connection.execute(exists).first() is None:
         raise NotFound("There is no user with this user_id.", "unknown_user")
 
 

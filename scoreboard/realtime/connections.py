@@ -150,15 +150,18 @@ class Connections:
                 self._count_out(connection)
                 connection.caller = None
 
-    def end_sessions(self, ended: Mapping[str, float]) -> None:
+    def end_sessions(self, ended: Mapping[str, tuple[float, str | None]]) -> None:
         """Close every connection with one of these token ids, issued until the id's Unix time.
 
-        Yields to the loop after each close: thousands may share one id.
+        The second value of an id is a sign-in whose connections stay open. Yields to the loop after
+        each close: thousands may share one id.
         """
         for connection in runtime.yielding(self._all if ended else ()):
             caller = connection.caller
             if caller and any(
-                caller.issued_at <= ended.get(name, -math.inf) for name in caller.token_ids
+                caller.issued_at <= ended[name][0] and ended[name][1] not in caller.token_ids
+                for name in caller.token_ids
+                if name in ended
             ):
                 connection.close(UNAUTHORIZED, "token_revoked")
                 runtime.yield_to_loop()

@@ -193,8 +193,8 @@ def init_app(app: Flask) -> None:
     parts = services(app)
     parts.subscribers = Subscribers(app, parts.metrics)
     parts.connections = Connections(app.config["CONNECTIONS_PER_ADDRESS"], parts.metrics)
-    parts.session_revoked = lambda token_id, issued_until: parts.connections.end_sessions(
-        {token_id: issued_until.timestamp()}
+    parts.session_revoked = lambda token_id, issued_until, kept=None: (
+        parts.connections.end_sessions({token_id: (issued_until.timestamp(), kept)})
     )
 
 

@@ -99,12 +99,11 @@ class RevokedTokenSearch:
         now = datetime.now(UTC)
         # The earlier of the two: the clock may have been set back since the last call.
         since = min(self._searched_at, now) - LOOK_BACK
-        statement = select(RevokedToken.token_id, RevokedToken.revoked_at).where(
-            RevokedToken.revoked_at >= since
-        )
+        columns = RevokedToken.token_id, RevokedToken.revoked_at, RevokedToken.kept
+        statement = select(*columns).where(RevokedToken.revoked_at >= since)
         rows = transactions.read(lambda c: c.execute(statement).all())
         # In one pass: thousands may have signed out while thousands are connected.
-        ended = {token_id: revoked_at.timestamp() for token_id, revoked_at in rows}
+        ended = {token_id: (moment.timestamp(), kept) for token_id, moment, kept in rows}
         services(app).connections.end_sessions(ended)
         self._searched_at = now
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import DataError, IntegrityError
 
 from ..boards import store
@@ -26,7 +26,7 @@ from ..db.transactions import LedgerVersion, moment_of, moments
 from ..errors import Overloaded, ServerError, UnknownBoard
 from ..leaderboard import top10
 from ..leaderboard.top10 import LedgerChange, NewScore
-from ..models import MAIN
+from ..models import MAIN, Standing
 from . import records
 from .records import Found, Outcome, Receipt, Update
 
@@ -79,6 +79,21 @@ class Ledgers:
         transactions.transaction(write, reserved=True)
         for change in changes:
             self.get(change.ledger_id).publish(change)
+
+    def change_user(self, user_id: str, work: Callable[[Connection], object]) -> None:
+        """Run `work`, which changes how a user is shown, and publish the boards the user is on.
+
+        Blocks, and locks all ledgers, as `change_all` does.
+        """
+
+        def write(connection: Connection) -> Collection[str]:
+            work(connection)
+            of_user = select(Standing.board_id).where(Standing.user_id == user_id).distinct()
+            board_ids = set(connection.execute(of_user).scalars())
+            store.touch(connection, board_ids)
+            return store.ledgers_of(connection, board_ids)
+
+        self.change_all(write)
 
 
 class Ledger:

@@ -353,7 +353,7 @@ def _users_and_states(boards: int, dialect: str) -> Executable:
     """Return the statement that reads users and their states on this number of boards.
 
     A row has the index of a board and a user's state there. Those of the first board have all users
-    with their names, even without a state.
+    with their names, even without a state. An erased user has no name, so it is not found.
     """
     columns = [getattr(Standing, name) for name in STATE_COLUMNS]
     of_users = transactions.is_any(Standing.user_id, "user_ids", dialect)

@@ -13,6 +13,7 @@ from openapi_spec_validator import validate
 
 from scoreboard import errors
 from scoreboard.apidocs import openapi, reference
+from scoreboard.auth import reset_links
 from tests.support import databases
 from tests.support.servers import ROOT
 
@@ -128,11 +129,14 @@ def example_user(make_user, monkeypatch):
 
 
 def test_every_example_request_gets_a_response_that_matches_its_schema(
-    client, make_user, example_user, operations, validator
+    client, make_user, example_user, operations, validator, monkeypatch
 ):
     admin = make_user("admin")
     update = example_user.update(1)
     posted = client.post("/api/score/update", json=update, headers=admin.bearer)
+    link_token = example_body(operations["POST", "/api/auth/reset"])["token"]
+    monkeypatch.setattr(reset_links.secrets, "token_urlsafe", lambda _: link_token)
+    reset_links.create(USER_ID)
     refresh = {}
     # First the board is created; last it is archived, and signing out revokes the admin's token.
     first, last = [("POST", "/api/admin/boards")], [("POST", "/api/auth/logout")]

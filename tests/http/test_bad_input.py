@@ -13,10 +13,14 @@ USER_ID = "00000000-0000-4000-8000-000000000000"
 UPDATE = "/api/score/update"
 REGISTER = "/api/auth/register"
 LOGIN = "/api/auth/login"
+JOIN = "/api/auth/join"
+RESET = "/api/auth/reset"
 BODIES = {
     UPDATE: {"user_id": USER_ID, "score_value": 1, "timestamp": "2026-01-01T00:00:00Z"},
     REGISTER: {"username": "Ann", "email": "ann@example.com", "password": "correct horse"},
     LOGIN: {"username": "Ann", "password": "correct horse"},
+    JOIN: {"username": "Ann"},
+    RESET: {"token": "x" * 43, "new_password": "correct horse"},
 }
 NESTED = json.loads("[" * 500 + "]" * 500)
 NOT_TEXT = [None, True, 7, 1.5, [], {}, ["x"], NESTED, "", "x" * 10_000, "\ud800" + "x" * 9]
@@ -46,6 +50,10 @@ BAD_VALUES = {
         "İ" * 200 + "@example.com",  # in lower case each is two characters
     ],
     (REGISTER, "password"): [*NOT_TEXT, "short"],
+    (JOIN, "username"): [*NOT_TEXT, " ", "An\x00n", "\u202eAnn", "\u3164"],
+    (JOIN, "join_code"): [each for each in NOT_TEXT if each != ""],
+    (RESET, "token"): [*NOT_TEXT, "a\x00b"],
+    (RESET, "new_password"): [*NOT_TEXT, "short"],
     (LOGIN, "username"): [*NOT_TEXT, " ", "An\x00n"],
     (LOGIN, "password"): NOT_TEXT,
 }

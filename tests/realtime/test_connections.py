@@ -77,7 +77,7 @@ def test_revoking_a_session_closes_only_its_older_connections(harness, connectio
     harness.admit("ann", issued_at=21)
     harness.admit("bob", issued_at=10)
 
-    connections.end_sessions({"ann": 20.0, "eve": 20.0})
+    connections.end_sessions(dict.fromkeys(("ann", "eve"), (20.0, None)))
 
     assert harness.closed == [(older, 4401, "token_revoked")]
 
@@ -86,8 +86,8 @@ def test_revoking_a_session_closes_only_its_older_connections(harness, connectio
     ("check", "expected"),
     [
         (lambda c: c.sweep(now=-math.inf), 3),
-        (lambda c: c.end_sessions({"unknown": 20.0}), 3),
-        (lambda c: c.end_sessions(dict.fromkeys(USERS, 20.0)), 303),
+        (lambda c: c.end_sessions({"unknown": (20.0, None)}), 3),
+        (lambda c: c.end_sessions(dict.fromkeys(USERS, (20.0, None))), 303),
     ],
     ids=["sweep", "no session ends", "all sessions end"],
 )

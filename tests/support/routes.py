@@ -12,7 +12,9 @@ PUBLIC_ROUTES = {
     "web.logo",
     "scores.top10",
     "boards.boards",  # lists only what the token, or everybody, may read
+    "auth.join",
     "auth.register",
+    "auth.reset",
     "auth.login",
     "auth.viewer",
     "docs.openapi_json",
