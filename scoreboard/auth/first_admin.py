@@ -26,6 +26,7 @@ _IS_UNCLAIMED = and_(
     User.role == "admin",
     User.username.is_not(None),
     User.password_hash.is_(None),
+    User.suspended_at.is_(None),
 )
 
 

@@ -1,6 +1,7 @@
 """The first admin is invited once, by the same link in every process, until there is an admin."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import repeat
 
 from sqlalchemy import func, select
@@ -61,6 +62,13 @@ def test_an_installation_with_an_admin_gets_no_account(admin):
 def test_a_later_admin_ends_the_invitation(app, make_user):
     first_admin.invite()
     make_user("admin")
+
+    assert first_admin.invite() is None
+
+
+def test_the_invitation_ends_if_the_account_is_suspended(app):
+    first_admin.invite()
+    accounts.change(first_admin.USER_ID, suspended_at=datetime.now(UTC))
 
     assert first_admin.invite() is None
 
