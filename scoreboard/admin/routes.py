@@ -13,6 +13,7 @@ from ..boards.schemas import (
 )
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
+from ..scores.schemas import receipt_schema
 from . import schemas, service, users
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
@@ -24,8 +25,12 @@ BOARD: dict[str, Any] = {
 }
 USER: dict[str, Any] = {**ADMIN, "path": schemas.user_reference_schema, "errors": ["unknown_user"]}
 
-VOID_ERRORS = ["unknown_score", "already_voided", "out_of_range"]
-SCORE = {**ADMIN, "path": schemas.score_reference_schema, "errors": VOID_ERRORS}
+VOID_ERRORS = ["unknown_score", "already_voided", "out_of_range", "unknown_board"]
+RESTORE_ERRORS = ["unknown_score", "not_voided", "out_of_range", "unknown_board"]
+SCORE: dict[str, Any] = {**ADMIN, "path": schemas.score_reference_schema}
+BY_HAND_ERRORS = [
+    *("unknown_user", "unknown_board", "board_derived", "board_closed", "score_out_of_range"),
+]
 
 
 @bp.before_request
@@ -113,6 +118,17 @@ def reinstate(user_id: str) -> dict[str, Any]:
     return schemas.user_schema.dump(service.reinstate(g.moderator, user_id))
 
 
+@bp.post("/users/<user_id>/reset-link")
+@Documented({200: schemas.reset_link_schema}, **USER)
+def reset_link(user_id: str) -> dict[str, Any]:
+    """Make a link with which a user sets a new password; it voids the one before.
+
+    It works once and for 24 hours, and signs the user out everywhere.
+    """
+    link = service.reset_link(g.moderator, user_id, request.host_url)
+    return schemas.reset_link_schema.dump(link)
+
+
 @bp.post("/boards")
 @Documented({201: board_object_schema}, body=new_board_schema, errors=["board_exists"], **ADMIN)
 def create_board() -> tuple[dict[str, Any], int]:
@@ -146,8 +162,29 @@ def archive_board(board: str) -> tuple[str, int]:
     return "", 204
 
 
+@bp.post("/scores")
+@Documented(
+    {201: receipt_schema}, body=schemas.score_by_hand_schema, errors=BY_HAND_ERRORS, **ADMIN
+)
+def score_by_hand() -> tuple[dict[str, Any], int]:
+    """Enter a score by hand, for a user by id or name.
+
+    `score_value` counts as any update of now: within the bounds of the board, while the board is
+    open, by its policy. `change` is added to the current score instead, where the policy is
+    `latest` or `total`. No rate limit applies.
+    """
+    return service.score_by_hand(g.moderator, json_body()), 201
+
+
+@bp.post("/scores/<score_id>/restore")
+@Documented({200: schemas.restored_schema}, errors=RESTORE_ERRORS, **SCORE)
+def restore_score(score_id: str) -> dict[str, Any]:
+    """Undo the void of a score: it counts again, at its place in the history."""
+    return schemas.restored_schema.dump(service.restore_score(g.moderator, score_id))
+
+
 @bp.post("/scores/<score_id>/void")
-@Documented({200: schemas.voided_schema}, body=schemas.void_schema, **SCORE)
+@Documented({200: schemas.voided_schema}, body=schemas.void_schema, errors=VOID_ERRORS, **SCORE)
 def void(score_id: str) -> dict[str, Any]:
     """Void a score."""
     return schemas.voided_schema.dump(service.void(g.moderator, score_id, json_body()))

@@ -1,11 +1,23 @@
 """Request and response schemas of the admin endpoints."""
 
-from marshmallow import ValidationError, fields, validate
+from typing import Any, ClassVar
 
-from ..auth.schemas import LINE, MAX_EMAIL_LENGTH
-from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from ..auth.names import MAX_NAME_LENGTH
+from ..auth.schemas import LINE, MAX_EMAIL_LENGTH, Username
+from ..http.fields import (
+    BoardId,
+    IntegerInRange,
+    Moment,
+    QuerySchema,
+    Schema,
+    ScoreValue,
+    UserId,
+)
 from ..leaderboard.schemas import PageQuerySchema
 from ..permissions import ROLES
+from ..scores.policy import DECIMALS, has_few_decimals
 
 MAX_ID, MAX_REASON_LENGTH = 2**63 - 1, 200
 BOOLEAN = {"type": "boolean"}
@@ -18,6 +30,12 @@ def check_reason(reason: str) -> None:
         raise ValidationError(f"Must be 1 to {MAX_REASON_LENGTH} characters long.")
     if not reason.isprintable() or not reason.strip():
         raise ValidationError("Must be printable, and more than spaces.")
+
+
+def check_change(value: float) -> None:
+    """Raise ValidationError unless the change has few enough decimals to be added exactly."""
+    if not has_few_decimals(value):
+        raise ValidationError(f"Must have at most {DECIMALS} decimals.")
 
 
 class UserReferenceSchema(Schema):
@@ -59,14 +77,42 @@ class RoleSchema(Schema):
     role = fields.String(required=True, validate=validate.OneOf(list(ROLES)))
 
 
+def _reason() -> fields.String:
+    metadata = {"minLength": 1, "maxLength": MAX_REASON_LENGTH}
+    return fields.String(required=True, validate=check_reason, metadata=metadata)
+
+
 class VoidSchema(Schema):
     """The body of `POST /api/admin/scores/<score_id>/void`."""
 
-    reason = fields.String(
-        required=True,
-        validate=check_reason,
-        metadata={"minLength": 1, "maxLength": MAX_REASON_LENGTH},
-    )
+    reason = _reason()
+
+
+class ScoreByHandSchema(Schema):
+    """The body of `POST /api/admin/scores`: a user by id or name, and a score or a change."""
+
+    class Meta:
+        """Options of the Marshmallow schema."""
+
+        example: ClassVar[dict[str, Any]] = {
+            "username": "ben",
+            "score_value": 120,
+            "reason": "counted again on paper",
+        }
+
+    user_id = UserId()
+    username = Username(validate=[validate.Length(1, MAX_NAME_LENGTH), *LINE])
+    board = BoardId(metadata={"description": "`main` if left out."})
+    score_value = ScoreValue()
+    change = ScoreValue(validate=check_change)
+    reason = _reason()
+
+    @validates_schema
+    def check_choices(self, data: dict[str, Any], **kwargs: Any) -> None:
+        """Raise ValidationError unless there is one user, and either a score or a change."""
+        for first, second in (("user_id", "username"), ("score_value", "change")):
+            if (first in data) == (second in data):
+                raise ValidationError(f"Send either {first} or {second}.", first)
 
 
 class _ModeratedSchema(Schema):
@@ -84,6 +130,13 @@ class UserSchema(_ModeratedSchema):
     role = fields.String()
 
 
+class ResetLinkSchema(Schema):
+    """A link with which a user sets a new password."""
+
+    url = fields.String()
+    expires_at = Moment()
+
+
 class VoidedSchema(Schema):
     """A voided score."""
 
@@ -94,6 +147,15 @@ class VoidedSchema(Schema):
     voided_at = Moment()
     voided_by = fields.String()
     void_reason = fields.String()
+
+
+class RestoredSchema(Schema):
+    """A score that is no longer voided."""
+
+    score_id = fields.Integer()
+    user_id = fields.String()
+    score_value = ScoreValue()
+    created_at = Moment()
 
 
 class FlagSchema(Schema):
@@ -180,6 +242,9 @@ void_schema = VoidSchema()
 user_schema = UserSchema()
 listed_user_schema = ListedUserSchema()
 users_schema = UsersSchema()
+reset_link_schema = ResetLinkSchema()
+score_by_hand_schema = ScoreByHandSchema()
+restored_schema = RestoredSchema()
 voided_schema = VoidedSchema()
 marks_schema = MarksSchema()
 overview_schema = OverviewSchema()

@@ -10,12 +10,14 @@ from typing import Any
 
 from flask import current_app
 
-from ..auth import accounts, tokens
+from ..auth import accounts, reset_links, tokens
+from ..auth.schemas import profile_schema
 from ..boards import service as boards
-from ..errors import NotPermitted
+from ..errors import InvalidInput, NotPermitted
 from ..http import fields, json, request
+from ..models import MAIN
 from ..observability import audit
-from ..scores import history
+from ..scores import history, submit
 from ..services import services
 from . import schemas
 
@@ -73,12 +75,40 @@ def _change(
     """Set `values` of the user and log the action. If `revokes`, end all of the user's sessions."""
     valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
     account = accounts.change(valid_id, ends_sessions=revokes, **values)
-    audit.moderation(by.client, by.user_id, action, {"user_id": valid_id}, reason=None)
-    services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
+    _log_user(by, action, valid_id)
     return account
 
 
-def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
+def reset_link(by: Moderator, user_id: str, base_url: str) -> dict[str, Any]:
+    """Return the `url`, below the base URL, and `expires_at` of a new reset link of the user.
+
+    Raises NotFound.
+    """
+    valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
+    link = reset_links.create(accounts.change(valid_id).user_id)
+    _log_user(by, "reset-link", valid_id)
+    return {"url": link.url(base_url), "expires_at": link.expires_at}
+
+
+def rename(by: Moderator, user_id: str, body: object) -> accounts.Account:
+    """Give the user the `username` in the body, also a reserved one. Raises NotFound, Conflict."""
+    name = profile_schema.load(fields.json_object(body))["username"]
+    return _change(by, "rename", user_id, {"username": name})
+
+
+def erase(by: Moderator, user_id: str) -> None:
+    """Erase the user; see `accounts.erase`. Raises NotFound."""
+    valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
+    accounts.erase(valid_id)
+    _log_user(by, "delete", valid_id)
+
+
+def _log_user(by: Moderator, action: str, user_id: str) -> None:
+    audit.moderation(by.client, by.user_id, action, {"user_id": user_id}, reason=None)
+    services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
+
+
+def void(by: Moderator, score_id: str, body: object) -> history.ModeratedScore:
     """Void a score, for the `reason` in the body; the other scores then decide the standing.
 
     Blocks for seconds if the user's history is long, yielding to the loop. Raises NotFound, or
@@ -91,6 +121,42 @@ def void(by: Moderator, score_id: str, body: object) -> history.VoidedScore:
     target = {"user_id": voided.user_id, "score_id": valid_id}
     audit.moderation(by.client, by.user_id, "void", target, reason)
     return voided
+
+
+def restore_score(by: Moderator, score_id: str) -> history.ModeratedScore:
+    """Undo the void of a score; see `void`. Raises NotFound or Conflict."""
+    valid_id = schemas.score_reference_schema.load({"score_id": score_id})["score_id"]
+    with services().void_lock:
+        restored = history.restore(valid_id)
+    target = {"user_id": restored.user_id, "score_id": valid_id}
+    audit.moderation(by.client, by.user_id, "restore-score", target, reason=None)
+    return restored
+
+
+def score_by_hand(by: Moderator, body: object) -> dict[str, Any]:
+    """Record a score, or a change of the current score, that an admin enters for a user.
+
+    Returns the receipt. Raises InvalidInput; see `scores.submit.submit_by_hand`.
+    """
+    loaded = schemas.score_by_hand_schema.load(fields.json_object(body))
+    receipt = submit.submit_by_hand(loaded, _user_id(loaded), str(by.user_id))
+    target = {"board": loaded.get("board", MAIN)} | {
+        name: fields.number(loaded[name]) for name in ("score_value", "change") if name in loaded
+    }
+    target |= {"user_id": receipt.user_id, "score_id": receipt.score_id}
+    audit.moderation(by.client, by.user_id, "score by hand", target, loaded["reason"])
+    return receipt.body()
+
+
+def _user_id(loaded: dict[str, Any]) -> str:
+    """Return the id of the user that the body names. Raises InvalidInput for an unknown name."""
+    if "username" not in loaded:
+        return str(loaded["user_id"])
+    account = accounts.by_name(loaded["username"])
+    if account is None:
+        problem = {"username": ["Unknown user."]}
+        raise InvalidInput("There is no user with this username.", problem, "unknown_user")
+    return account.user_id
 
 
 def create_board(by: Moderator, body: object) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def page(query: dict[str, str]) -> dict[str, Any]:
     if after is not None:
         conditions.append(key > after)
     columns = (*accounts.COLUMNS, User.name_key)
-    is_not_erased = User.username.is_not(None)
+    is_not_erased = User.name_key.is_not(None)
     statement = select(*columns).where(is_not_erased, *conditions).order_by(key).limit(limit + 1)
 
     def read(connection: Connection) -> tuple[list[ListedUser], str | None]:

@@ -42,12 +42,14 @@ class Converter(OpenAPIConverter):
         self.attribute_functions.append(self.field2description)
 
     def schema2jsonschema(self, schema: Any) -> Json:
-        """Add the schema's docstring, and the required fields of a response."""
+        """Add the schema's docstring and example, and the required fields of a response."""
         instance = resolve_schema_instance(schema)
         result: Json = super().schema2jsonschema(instance)
         if self.response:
             found = instance.fields.items()
             result["required"] = [n for n, each in found if not each.metadata.get("optional")]
+        if example := getattr(instance.Meta, "example", None):
+            result["examples"] = [example]
         return {**result, "description": (type(instance).__doc__ or "").strip()}
 
     def field2description(self, field: Field, ret: Json) -> Json:

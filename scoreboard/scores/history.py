@@ -1,6 +1,6 @@
-"""The history of a user's scores: read a page of it, and void a score.
+"""The history of a user's scores: read a page of it, void a score, and restore one.
 
-Voiding recomputes the user's standing from the remaining scores. A history may have a million
+The latter two recompute the user's standing from the remaining scores. A history may have a million
 scores, so most are read before the transaction, which reads only those added since.
 """
 
@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, bindparam, delete, select, type_coerce, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.types import NullType
 
 from ..auth import tokens
@@ -25,17 +34,18 @@ from ..http.etags import CacheableBody
 from ..leaderboard import ranking
 from ..leaderboard.ranking import Snapshot
 from ..leaderboard.service import Scope, conditional_body, cursor_serializer, open_cursor
-from ..models import MAIN, Score, Standing
+from ..models import MAIN, Score, Standing, User
 from ..services import services
 from .policy import StandingState, apply, check_range, policy_of
-from .schemas import history_query_schema, past_scores_schema
+from .schemas import history_query_schema, moderated_scores_schema, past_scores_schema
 
 # Rows per read: this many block the loop, or the interpreter, for some milliseconds.
 CHUNK_SIZE = 1000
 # Attempts; one fails if another process voids a score of the same user during the read.
 MAX_TRIES = 5
 
-VoidedScore = Row[Any]  # score_id, user_id, score_value, created_at and the columns of the void
+# score_id, user_id, score_value, created_at, and of a voided score the columns of the void.
+ModeratedScore = Row[Any]
 
 _PAST_SCORES = select(
     Score.score_id,
@@ -45,6 +55,7 @@ _PAST_SCORES = select(
     Score.score,
     Score.applied,
     Score.voided_at,
+    Score.void_reason,
 )
 # NullType leaves timestamps as the driver returns them (text or datetime). Either form compares
 # correctly, and converting them would take longer than everything else.
@@ -76,30 +87,39 @@ def page(
     """Return a page of a user's `scores` in a ledger, newest first, and the cursor `next`.
 
     The body is None if its ETag is in `known`. Requires the user's own token or one that may update
-    anyone's score. Raises InvalidInput, NotAuthenticated, NotPermitted, UnknownBoard, and NotFound
-    if the user does not exist. Blocks for the read.
+    anyone's score; for an admin, voided scores have their reason. Raises InvalidInput,
+    NotAuthenticated, NotPermitted, UnknownBoard, and NotFound if the user does not exist. Blocks
+    for the read.
     """
     caller = tokens.authenticate(token)
     parameters = history_query_schema.load({**query, "user_id": user_id})
     owner_id, limit = parameters["user_id"], parameters["limit"]
     if not caller.may_see_history(owner_id):
         raise NotPermitted("This token may not see that user's scores.")
-    board = services().boards.get(parameters.get("board", MAIN))
-    if board.source:
-        problem = {"board": [f"Name {board.source}: its scores count here as well."]}
-        raise InvalidInput("This board has no scores of its own.", problem, "board_derived")
+    board = _ledger(parameters.get("board", MAIN))
     before = open_cursor("scores", parameters)
 
     cursors = cursor_serializer("scores")
+    is_admin = caller.may("users:manage")
+    schema = moderated_scores_schema if is_admin else past_scores_schema
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         ranking.check_user(snapshot.connection, owner_id)
         found = newest(snapshot.connection, owner_id, board.board_id, limit + 1, before)
         cursor = cursors.dumps(found[limit - 1].score_id) if len(found) > limit else None
-        return {"scores": past_scores_schema.dump(found[:limit]), "next": cursor}
+        return {"scores": schema.dump(found[:limit]), "next": cursor}
 
     scope = Scope(board.board_id, board.sign)
-    return conditional_body(["scores", parameters], known, read, scope)
+    return conditional_body(["scores", is_admin, parameters], known, read, scope)
+
+
+def _ledger(board_id: str) -> BoardState:
+    """Return the board. Raises UnknownBoard, or InvalidInput if it is derived."""
+    board = services().boards.get(board_id)
+    if board.source:
+        problem = {"board": [f"Name {board.source}: its scores count here as well."]}
+        raise InvalidInput("This board has no scores of its own.", problem, "board_derived")
+    return board
 
 
 def newest(
@@ -112,7 +132,7 @@ def newest(
     return connection.execute(found.order_by(Score.score_id.desc()).limit(limit)).all()
 
 
-def void(score_id: int, voided_by: str | None, reason: str) -> VoidedScore:
+def void(score_id: int, voided_by: str | None, reason: str) -> ModeratedScore:
     """Void a score and return its row.
 
     On each board and in each season in which it counts, the user's remaining scores then set
@@ -122,16 +142,31 @@ def void(score_id: int, voided_by: str | None, reason: str) -> VoidedScore:
     the score is already voided or cannot be, UnknownBoard if its board is archived, and
     ServerError if other processes keep voiding scores of the same user.
     """
+    columns = {"voided_by": voided_by, "void_reason": reason}
+    return _recompute(score_id, {"voided_at": datetime.now(UTC), **columns})
+
+
+def restore(score_id: int) -> ModeratedScore:
+    """Undo the void of a score, which counts again in its place, and return its row; see `void`.
+
+    Raises Conflict if the score is not voided or cannot be restored.
+    """
+    return _recompute(score_id, dict.fromkeys(("voided_at", "voided_by", "void_reason")))
+
+
+def _recompute(score_id: int, values: dict[str, Any]) -> ModeratedScore:
+    """Set the columns of a void to these values, and write the standings that result."""
+    restores = values["voided_at"] is None
     for _ in range(MAX_TRIES):
-        rest = _read_remaining(score_id)
+        rest = _read_remaining(score_id, restores)
         with contextlib.suppress(_Outdated):
             ledger = services().ledgers.get(rest.ledger_id)
-            return ledger.change(functools.partial(_void, rest, voided_by, reason))
+            return ledger.change(functools.partial(_write, rest, values))
     raise ServerError
 
 
 class _Outdated(Exception):
-    """Another score of the user was voided after the remaining scores were read."""
+    """Another score of the user was voided or restored after its scores were read."""
 
 
 class _Fold:
@@ -175,21 +210,34 @@ class _Fold:
             "achieved_at": achieved_at.scalar_subquery(),
             "score_id": self._set_by,
         }
-        connection.execute(update(Standing).where(of_user).values(values))
+        written = update(Standing).where(of_user).values(values).returning(Standing.user_id)
+        if not connection.execute(written).first():
+            self._insert_standing(connection, user_id, values)
+
+    def _insert_standing(
+        self, connection: Connection, user_id: str, values: dict[str, Any]
+    ) -> None:
+        """Insert the standing of a user without one; an erased user, without a name, gets none."""
+        named = (User.user_id == user_id) & User.username.is_not(None)
+        hidden = connection.execute(select(User.hidden_at.is_not(None)).where(named)).scalar()
+        if hidden is not None:
+            key = {"user_id": user_id, "board_id": self.board.board_id, "season": self.season}
+            connection.execute(insert(Standing).values(**key, **values, hidden=hidden))
 
 
 class _RemainingScores:
-    """A user's scores in a ledger without the score to void, and the standings they result in.
+    """A user's scores in a ledger that will count, and the standings they result in.
 
-    `voided` has the ids of scores voided before. `after` and `until` are the ids between which the
-    scores of the affected seasons are; `after` moves on with the scores read.
+    `voided` has the ids of the scores that are voided now, `excluded` those that will be. `after`
+    and `until` are the ids between which the scores of the affected seasons are; `after` moves on
+    with the scores read.
     """
 
     def __init__(
-        self, voided_score: Any, voided: set[int], folds: list[_Fold], after: int, until: int
+        self, score: Any, voided: set[int], folds: list[_Fold], after: int, until: int
     ) -> None:
-        self.score_id, self.user_id = voided_score.score_id, voided_score.user_id
-        self.ledger_id, self.voided = voided_score.board_id, voided
+        self.score_id, self.user_id, self.ledger_id = score.score_id, score.user_id, score.board_id
+        self.voided, self.excluded = voided, voided ^ {score.score_id}
         self.after, self.until = after, until
         self.folds = {(fold.board.board_id, fold.season): fold for fold in folds}
 
@@ -198,7 +246,7 @@ class _RemainingScores:
         has_derived = len(self.folds) > 1
         for score_id, value, achieved_at, season, derived in rows:
             self.after = score_id
-            if score_id == self.score_id or score_id in self.voided:
+            if score_id in self.excluded:
                 continue
             fold = self.folds.get((self.ledger_id, season))
             if fold:
@@ -214,23 +262,33 @@ class _RemainingScores:
         return {**of_user, "after": self.after, "until": self.until}
 
 
+def _check_row(row: Any, restores: bool) -> None:
+    """Raise NotFound or Conflict unless the score can be voided or, if it `restores`, restored."""
+    if row is None:
+        raise NotFound("There is no score with this score_id.", "unknown_score")
+    if row.voided_at and not restores:
+        raise Conflict("This score was voided before.", "already_voided")
+    if restores and not row.voided_at:
+        raise Conflict("This score is not voided.", "not_voided")
+
+
 def _counted(derived: str | None) -> list[tuple[str, int]]:
     """Return the derived boards, and their seasons, in which a score counts."""
     return [(board_id, season) for board_id, (season, _) in orjson.loads(derived or "{}").items()]
 
 
-def _read_remaining(score_id: int) -> _RemainingScores:
-    """Read the remaining scores in chunks, yielding to the loop. Raises NotFound or Conflict."""
+def _read_remaining(score_id: int, restores: bool) -> _RemainingScores:
+    """Read the scores that will count in chunks, yielding to the loop.
+
+    Raises NotFound, or Conflict if the score is voided already or, if it `restores`, not voided.
+    """
     boards = services().boards.store
 
     def start(connection: Connection) -> _RemainingScores:
         columns = (Score.score_id, Score.user_id, Score.board_id, Score.season, Score.derived)
         statement = select(*columns, Score.voided_at).where(Score.score_id == score_id)
-        row = connection.execute(statement).one_or_none()
-        if row is None:
-            raise NotFound("There is no score with this score_id.", "unknown_score")
-        if row.voided_at:
-            raise Conflict("This score was voided before.", "already_voided")
+        row: Any = connection.execute(statement).one_or_none()
+        _check_row(row, restores)
         counted = [(row.board_id, row.season), *_counted(row.derived)]
         folds = [
             _Fold(board, season)
@@ -257,21 +315,20 @@ def _read_remaining(score_id: int) -> _RemainingScores:
         time.sleep((time.perf_counter() - started) / 2)
 
 
-def _void(
+def _write(
     rest: _RemainingScores,
-    voided_by: str | None,
-    reason: str,
+    values: dict[str, Any],
     connection: Connection,
     boards: LedgerBoards,
     now: datetime,
-) -> VoidedScore:
-    """Void the score and write its user's standings. Raises _Outdated or Conflict."""
+) -> ModeratedScore:
+    """Void or restore the score and write its user's standings. Raises _Outdated or Conflict."""
     if _voided_ids(connection, rest.user_id) != rest.voided:
         raise _Outdated
-    voided: Any = connection.execute(
+    written: Any = connection.execute(
         update(Score)
         .where(Score.score_id == rest.score_id)
-        .values(voided_at=datetime.now(UTC), voided_by=voided_by, void_reason=reason)
+        .values(values)
         .returning(
             Score.score_id,
             Score.user_id,
@@ -288,10 +345,10 @@ def _void(
             fold.write_standing(connection, rest.user_id)
     except ScoreOutOfRange:
         raise Conflict(
-            "Without this score the total would leave the range of exact numbers.", "out_of_range"
+            "The total would then leave the range of exact numbers.", "out_of_range"
         ) from None
     store.touch(connection, [board_id for board_id, _ in rest.folds])
-    return voided
+    return written
 
 
 def _voided_ids(connection: Connection, user_id: str) -> set[int]:

@@ -84,6 +84,27 @@ def check_value(board: BoardState, value: float) -> None:
         raise InvalidInput("The value has too many decimals to be added up exactly.", problem)
 
 
+def value_of_change(board: BoardState, state: StandingState | None, change: float) -> float:
+    """Return the value of the update that adds `change` to a user's score, exactly.
+
+    Raises InvalidInput unless the policy of the board has such an update, and ScoreOutOfRange.
+    """
+    if board.policy == "best":
+        problem = {"change": ["Void the wrong score, and enter the right one as score_value."]}
+        raise InvalidInput("The best score counts on this board: it cannot be changed.", problem)
+    if board.policy == "total" or state is None:
+        return change
+    value = float(Decimal(repr(state.score)) + Decimal(repr(change)))
+    if abs(value) > MAX_SCORE:
+        raise ScoreOutOfRange
+    return value
+
+
+def latest_time(state: StandingState | None, now: datetime) -> datetime:
+    """Return a timestamp with which `latest` applies an update received at `now`."""
+    return max(now, state.achieved_at) if state else now
+
+
 def _bounds(board: BoardState) -> str:
     low = "" if board.min_score is None else f"at least {number(board.min_score)}"
     high = "" if board.max_score is None else f"at most {number(board.max_score)}"

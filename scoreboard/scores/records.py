@@ -8,7 +8,7 @@ import functools
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -73,7 +73,8 @@ class Update:
 
     `achieved_at` is never later than the arrival. `sent_timestamp` is the request's timestamp if
     that was ahead of the server's clock, else None. `received` is the time of arrival in seconds
-    of time.perf_counter.
+    of time.perf_counter. A score entered by hand counts from its commit on; with `is_change`, its
+    value is added to the current score.
     """
 
     user_id: str
@@ -86,6 +87,8 @@ class Update:
     names_board: bool = False
     season: int | None = None
     by_player: bool = False
+    by_hand: bool = False
+    is_change: bool = False
     ticket: Ticket | None = None
 
     @property
@@ -230,8 +233,14 @@ class _Plan:
         user = self._users.get(update.user_id)
         if user is None:
             raise UnknownUser
+        state = user.states[self._ledger.board_id]
+        if update.is_change:
+            value = policy.value_of_change(self._ledger, state, update.score_value)
+            update = replace(update, score_value=value)
         self._check(update)
         now = next(moments)
+        if update.by_hand:
+            update = replace(update, achieved_at=policy.latest_time(state, now))
         after, applied = self._apply(self._ledger, user, update, now)
         derived = {}
         for board in self._derived:

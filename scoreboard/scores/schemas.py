@@ -129,6 +129,10 @@ class PastScoreSchema(Schema):
     voided_at = Moment(
         allow_none=True, metadata={"description": "When the score was voided, if it was."}
     )
+    void_reason = fields.String(
+        allow_none=True,
+        metadata={"description": "Why it was voided; only for admins.", "optional": True},
+    )
 
 
 class HistorySchema(Schema):
@@ -152,6 +156,7 @@ batch_schema = BatchSchema()
 # Receipts and results are written without a schema, for speed. Tests check them against these two.
 receipt_schema = ReceiptSchema()
 results_schema = ResultsSchema()
-past_scores_schema = PastScoreSchema(many=True)
+past_scores_schema = PastScoreSchema(many=True, exclude=["void_reason"])
+moderated_scores_schema = PastScoreSchema(many=True)
 history_query_schema = HistoryQuerySchema()
 history_schema = HistorySchema()

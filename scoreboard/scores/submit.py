@@ -1,6 +1,7 @@
 """Score submission: the one path of every update, from any transport, to the ledger."""
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -115,6 +116,33 @@ def submit_all(body: object, token: str | None, client: ClientInfo) -> dict[str,
         ]
         checked = _check(attempts, bodies, submitted_by)
         return {"results": _results(attempts, _record(checked))}
+
+
+def submit_by_hand(loaded: dict[str, Any], user_id: str, submitted_by: str) -> Receipt:
+    """Record a score that an admin enters, and return its receipt. Blocks until the commit.
+
+    `loaded` has a `score_value` or a `change` of the current score, and may have a `board`. The
+    rules are those of any update, except that no rate limit applies, that the board may be for
+    scorers only, and that the score counts from its commit on. Raises a ScoreboardError, with
+    nothing changed.
+    """
+    is_change = "change" in loaded
+    board = _board(loaded.get("board", MAIN))
+    update = Update(
+        *(user_id, loaded["change" if is_change else "score_value"], datetime.now(UTC)),
+        # Other identities have no colon before their first digit.
+        f"hand:{uuid.uuid4().hex}",
+        submitted_by,
+        names_board="board" in loaded,
+        by_hand=True,
+        is_change=is_change,
+    )
+    try:
+        return services().ledgers.get(board.board_id).record(update)
+    except InvalidInput as error:
+        if is_change and "score_value" in error.fields:
+            error.fields["change"] = error.fields.pop("score_value")
+        raise
 
 
 @contextmanager

@@ -526,7 +526,8 @@ class TestFlags:
         assert [flag["user_id"] for flag in found] == [player.user_id]
 
 
-USER, SCORE = f"users/{UNKNOWN_ID}", "scores/1/void"
+USER, SCORE, RESTORED = f"users/{UNKNOWN_ID}", "scores/1/void", "scores/1/restore"
+BY_HAND = {"username": "Ann", "score_value": 7, "reason": "on paper"}
 USER_ACTIONS = [f"{USER}/{action}" for action in [*ACTIONS, "role"]]
 
 
@@ -534,7 +535,7 @@ USER_ACTIONS = [f"{USER}/{action}" for action in [*ACTIONS, "role"]]
     ("method", "path"),
     [
         *(("GET", name) for name in ("marks", "overview", "audit", "users", USER)),
-        *(("POST", path) for path in [*USER_ACTIONS, SCORE]),
+        *(("POST", path) for path in [*USER_ACTIONS, SCORE, RESTORED, "scores"]),
     ],
 )
 def test_authorization_precedes_validation(client, player, audit_lines, method, path):
@@ -552,7 +553,10 @@ def test_a_cors_preflight_needs_no_token(client):
 
 @pytest.mark.parametrize(
     ("path", "code"),
-    [*((path, "unknown_user") for path in USER_ACTIONS), (SCORE, "unknown_score")],
+    [
+        *((path, "unknown_user") for path in USER_ACTIONS),
+        *((path, "unknown_score") for path in (SCORE, RESTORED)),
+    ],
 )
 def test_an_unknown_user_or_score_is_not_found(client, admin, audit_lines, path, code):
     body = {"role": "player"} if "role" in path else {"reason": "cheated"}
@@ -573,9 +577,27 @@ def test_an_unknown_user_or_score_is_not_found(client, admin, audit_lines, path,
             for bad in ("one", "0", "-1", "1.5", "1_0", " 1", "%00", str(2**63), "9" * 5000)
         ),
         *(
-            ("reason", SCORE, {"reason": bad})
+            ("reason", path, {**(BY_HAND if path == "scores" else {}), "reason": bad})
+            for path in (SCORE, "scores")
             for bad in ("", " ", "x" * 201, "a\nb", "a\x00", "\ud800", 7, None)
         ),
+        *(("score_id", f"scores/{bad}/restore", {}) for bad in ("one", "0", str(2**63))),
+        *(("score_value", "scores", {**BY_HAND, "score_value": bad}) for bad in ("7", 2**53, True)),
+        *(
+            ("change", "scores", {"username": "Ann", "reason": "on paper", "change": bad})
+            for bad in ("7", 2**53, None, 0.0000000001)
+        ),
+        *(("board", "scores", {**BY_HAND, "board": bad}) for bad in ("", "A", 7)),
+        *(("username", "scores", {**BY_HAND, "username": bad}) for bad in ("", "a\nb", 7)),
+        *(
+            ("user_id", "scores", {"score_value": 7, "reason": "on paper", **user})
+            for user in ({}, {"user_id": "ann"}, {"user_id": UNKNOWN_ID, "username": "Ann"})
+        ),
+        *(
+            ("score_value", "scores", {"username": "Ann", "reason": "on paper", **values})
+            for values in ({}, {"score_value": 7, "change": 7})
+        ),
+        ("nonce", "scores", {**BY_HAND, "nonce": "12345678"}),
         *(("user_id", f"marks?user_id={bad}", None) for bad in ("ann", "%00", "")),
         *(("after", f"audit?after={bad}", None) for bad in ("x", "1_0", "-1", 2**63)),
         ("process", "audit?process=", None),
