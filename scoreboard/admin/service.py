@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import current_app
 
-from ..auth import accounts, tokens
+from ..auth import accounts, passwords, tokens
 from ..boards import service as boards
 from ..errors import InvalidInput, NotPermitted
 from ..http import fields, json, request
@@ -35,6 +35,34 @@ def moderator(token: str | None, client: request.ClientInfo) -> Moderator:
     if not caller.may("users:manage"):
         raise NotPermitted("This needs the token of an admin.")
     return Moderator(caller.user_id, client)
+
+
+def create_user(by: Moderator, body: object) -> accounts.Account:
+    """Create a user with the fields in the body. Blocks while the password is hashed.
+
+    Raises InvalidInput, Conflict if the name or address is taken, or Overloaded.
+    """
+    loaded = schemas.new_user_schema.load(fields.json_object(body))
+    password_hash, role = None, loaded["role"]
+    if "password" in loaded:
+        with services().password_queue.slot(by.client.address):
+            password_hash = passwords.hash_password(loaded["password"])
+    account = accounts.create(loaded["username"], loaded.get("email"), password_hash, role)
+    _log_user(by, f"create {role}", account.user_id)
+    return account
+
+
+def change_user(by: Moderator, user_id: str, body: object) -> accounts.Account:
+    """Set the name, address and role that are in the body. Raises NotFound or Conflict."""
+    loaded = schemas.user_changes_schema.load(fields.json_object(body))
+    return _change(by, " ".join(["change", *sorted(loaded)]), user_id, loaded)
+
+
+def erase_user(by: Moderator, user_id: str) -> None:
+    """Erase the user; see `accounts.erase`. Raises NotFound."""
+    valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
+    accounts.erase(valid_id)
+    _log_user(by, "erase", valid_id)
 
 
 def hide(by: Moderator, user_id: str) -> accounts.Account:
@@ -74,9 +102,13 @@ def _change(
     """Set `values` of the user and log the action. If `revokes`, end all of the user's sessions."""
     valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
     account = accounts.change(valid_id, ends_sessions=revokes, **values)
-    audit.moderation(by.client, by.user_id, action, {"user_id": valid_id}, reason=None)
-    services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
+    _log_user(by, action, valid_id)
     return account
+
+
+def _log_user(by: Moderator, action: str, user_id: str) -> None:
+    audit.moderation(by.client, by.user_id, action, {"user_id": user_id}, reason=None)
+    services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
 
 
 def void(by: Moderator, score_id: str, body: object) -> history.ModeratedScore:
