@@ -220,7 +220,6 @@ class Config:
     BOARD_TITLE: str = _setting(_title, "Scoreboard")
     BOARD_ACCENT: str = _setting(_colour, "#0a7a5a")
     BOARD_LOGO: str = _setting(_logo, "")
-    DEMO: bool = _setting(_flag, False)
     CONNECTIONS_PER_ADDRESS: int = _setting(_integer(1, 1_000_000), 1000)
     TRUSTED_PROXIES: int = _setting(_integer(0, 10), 0)
     ALLOW_SQLITE: bool = _setting(_flag, False)

@@ -18,7 +18,6 @@ def test_the_default_is_sqlite_in_the_instance_folder(tmp_path):
     assert (config.SCORE_POLICY, config.PUBLIC_BOARD, config.PORT) == ("latest", True, None)
     assert (config.SCORE_RATE_LIMIT, config.AUTH_RATE_LIMIT) == ("60/minute", "100/minute")
     assert (config.LOGIN_RATE_LIMIT, config.VIEWER_RATE_LIMIT) == ("10/minute", "600/minute")
-    assert config.DEMO is False
 
 
 def test_generated_secrets_are_stored_and_readable_only_by_the_owner(tmp_path):
@@ -96,7 +95,6 @@ MALFORMED = {
     "BOARD_TITLE": [" ", "x" * 65, "two\nlines"],
     "BOARD_ACCENT": ["green", "#12345", "#12345g", "0a7a5a", "#0a7a5a\n"],
     "BOARD_LOGO": ["nowhere.svg", "README.md", "instance"],
-    "DEMO": ["yes"],
     "CONNECTIONS_PER_ADDRESS": ["0"],
     "METRICS_TOKEN": ["", "two words", "schlüssel"],
     "ACTIVITY_JUMP": ["-1", "20.5"],

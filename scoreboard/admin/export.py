@@ -58,11 +58,11 @@ def as_ctftime(board_id: str, query: dict[str, str], token: str | None) -> Itera
 def _pages(board_id: str, season: int | None, token: str | None) -> Iterator[list[Entry]]:
     """Return the entries of a season, the current one for None, in pages.
 
-    The first page is read at once. Raises UnknownBoard, or InvalidInput for a later season. Each
-    page is a read of its own, and yields to the loop: an update in between may move an entry from
-    one to the other.
+    A frozen board is read as it is now. The first page is read at once. Raises UnknownBoard, or
+    InvalidInput for a later season. Each page is a read of its own, and yields to the loop: an
+    update in between may move an entry from one to the other.
     """
-    scope = Scope(boards.readable(board_id, token).board_id, season)
+    scope = Scope(boards.readable(board_id, token).board_id, season, live=True)
 
     def read(after: PageEnd | None) -> dict[str, Any]:
         def read_page(snapshot: Snapshot) -> dict[str, Any]:

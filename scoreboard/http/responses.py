@@ -17,7 +17,7 @@ def init_app(app: Flask) -> None:
     """Register handlers that send every error of this application in the one JSON form."""
     app.register_error_handler(ScoreboardError, _response)
     app.register_error_handler(RateLimitExceeded, _limited)
-    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, lambda error: _response(translate(error)))
 
 
@@ -58,7 +58,7 @@ def _limited(error: RateLimitExceeded) -> Response:
     return _response(RateLimited(error.limit.limit.get_expiry() if error.limit else 60))
 
 
-def _http(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Response:
     """Return a response in our form for an error of Flask (unknown path, wrong method, ...)."""
     if error.code is None or error.code >= 500:
         return _response(translate(error))

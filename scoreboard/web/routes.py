@@ -8,11 +8,13 @@ from typing import Any
 import flask
 import flask_swagger_ui
 from flask import Response, request
+from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_date, parse_if_range_header
 
 from ..apidocs import reference
 from ..errors import NotFound
 from ..http.request import query
+from ..http.responses import http_error
 from ..models import MAIN
 from ..services import services
 from . import join, theme
@@ -22,9 +24,12 @@ SWAGGER_UI = Path(flask_swagger_ui.__file__).parent / "dist"
 # data to another site.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 
+ICON_SIZES = (180, 192, 512)
+STAGE_COLOUR = "#171612"  # of tokens.css
 PUBLIC_FILES = ("web.static", "web.embed", "web.theme_css")
 # A logo may be an SVG: opened on its own, it must not run code on this origin.
 LOGO_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -45,7 +50,8 @@ def board() -> Response:
     if parameters.get("display") == "wall":
         scheme = "light" if parameters.get("theme") == "light" else "dark"
         return _page("wall.html", board_id=board_id, scheme=scheme, joining=_joining())
-    return _page("board.html", board_id=board_id, demo=config["DEMO"])
+    has_mail = bool(config.get("SMTP_URL"))
+    return _page("board.html", board_id=board_id, joining=_joining(), has_mail=has_mail)
 
 
 @bp.get("/join.svg")
@@ -86,6 +92,22 @@ def swagger_ui(file: str) -> Response:
 def embed() -> Response:
     """Serve the JavaScript module that embeds the board in other sites."""
     return bp.send_static_file("embed/embed.js")
+
+
+@bp.get("/manifest.webmanifest")
+def manifest() -> Response:
+    """Serve the manifest with which phones put the board on their home screen."""
+    title = flask.current_app.config["BOARD_TITLE"]
+    icons = [
+        {"src": _design(f"icon-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"}
+        for size in ICON_SIZES
+    ]
+    colours = {"background_color": STAGE_COLOUR, "theme_color": STAGE_COLOUR}
+    body = {"name": title, "short_name": title, "start_url": "/", "display": "standalone"}
+    response = flask.jsonify({**body, **colours, "icons": icons})
+    response.mimetype = "application/manifest+json"
+    response.headers["Cache-Control"] = "no-cache"
+    return response
 
 
 @bp.get("/theme.css")
@@ -130,12 +152,30 @@ def allow_cross_origin_files(response: Response) -> Response:
     return response
 
 
+@bp.app_errorhandler(404)
+def not_found(error: HTTPException) -> Response:
+    """Show a page to a person in a browser; a client of the API receives the error as JSON."""
+    accept = request.accept_mimetypes
+    is_person = accept.best_match(["application/json", "text/html"]) == "text/html"
+    if not is_person or request.method != "GET" or request.path.startswith(("/api/", "/ws/")):
+        return http_error(error)
+    response = _page("not_found.html")
+    response.status_code = 404
+    return response
+
+
+def _design(filename: str) -> str:
+    return flask.url_for("web.static", filename=f"design/{filename}")
+
+
 def _joining() -> str:
     """Return the setting JOINING: open, code or closed."""
-    return flask.current_app.config.get("JOINING", "open")
+    return flask.current_app.config["JOINING"]
 
 
 def _page(template: str, **values: Any) -> Response:
+    config = flask.current_app.config
+    values = {**values, "title": config["BOARD_TITLE"], "has_logo": bool(config["BOARD_LOGO"])}
     response = flask.make_response(flask.render_template(template, **values))
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Referrer-Policy"] = "no-referrer"

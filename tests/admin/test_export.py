@@ -90,6 +90,12 @@ class TestCsv:
         assert [row[2] for row in rows(export("csv", season=1))[1:]] == ["Ann"]
         assert [row[2] for row in rows(export("csv"))[1:]] == ["Bob"]
 
+    def test_a_frozen_board_is_exported_as_it_is_now(self, client, admin, export, enter):
+        client.post("/api/admin/boards/main/freeze", headers=admin.bearer)
+        enter("Ann", 7)
+
+        assert [row[2] for row in rows(export("csv"))[1:]] == ["Ann"]
+
     def test_an_archived_board_can_be_exported(self, client, admin, export):
         board = {"board_id": "weekly", "title": "Weekly"}
         client.post("/api/admin/boards", json=board, headers=admin.bearer)

@@ -244,4 +244,4 @@ def test_an_erased_user_is_gone_everywhere(client, admin, get, names, make_user,
     assert get(f"/{ann.user_id}").status_code == 404
     assert client.get("/api/score/top10").json == {"top_10_scores": []}
     assert client.get("/api/auth/me", headers=ann.bearer).status_code == 401
-    assert audit_lines()[-1]["act"] == "erase"
+    assert audit_lines()[-1]["act"] == "delete"

@@ -9,6 +9,7 @@ PUBLIC_ROUTES = {
     "web.embed",
     "web.join_svg",
     "web.theme_css",
+    "web.manifest",
     "web.logo",
     "scores.top10",
     "boards.boards",  # lists only what the token, or everybody, may read

@@ -7,8 +7,19 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from tests.support.board_pages import (
+    expect_latest,
+    expect_live,
+    expect_signed_in,
+    latest,
+    post_score,
+    register,
+    rows,
+    sign_in,
+    signed_in,
+    texts,
+)
 from tests.support.browsers import BLOCKED, LAPTOP, OLDER, failing_requests, violations
-from tests.support.servers import PASSWORD
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count(1)
@@ -21,7 +32,7 @@ SCREENS = [  # path, size, whether a player is signed in
 LONG_NAME = "A name of 64 characters ".ljust(64, ".")
 NOT_ALLOWED = "This board may not be shown on this website."
 NOT_PUBLIC = "This board is not public: sign in to watch it."
-STORED_TOKEN = "sessionStorage.getItem('scoreboard.refresh_token')"
+STORED_TOKEN = "localStorage.getItem('scoreboard.refresh_token')"
 
 COUNT_ANIMATIONS = """() => {
     window.animations = 0;
@@ -60,9 +71,9 @@ def server(start, sites):
 
 
 @pytest.fixture(scope="module")
-def demo(start):
-    """Return a server whose page has a button that posts a score."""
-    return start(DEMO="1")
+def another(start):
+    """Return a server without the players of the other tests."""
+    return start()
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +92,6 @@ def players(server, game):
     return ids
 
 
-def register(server, name):
-    """Create a user with any name and return its id."""
-    body = {"username": name, "email": f"{next(NUMBERS)}@example.com", "password": PASSWORD}
-    response = requests.post(f"{server.url}/api/auth/register", json=body, timeout=10)
-    assert response.status_code == 201, response.text
-    return response.json()["user_id"]
-
-
 @pytest.fixture
 def page(server, visit):
     return expect_live(visit(server.url))
@@ -105,32 +108,6 @@ def post(server, by, user_id, score):
     moment = START + timedelta(seconds=next(NUMBERS))
     update = {"user_id": user_id, "score_value": score, "timestamp": moment.isoformat()}
     assert server.post(by.token, update).status_code == 200
-
-
-def rows(page, table="#table"):
-    return page.locator(f"{table} tbody tr")
-
-
-def expect_live(page):
-    expect(page.locator("#status")).to_have_text("Live")
-    return page
-
-
-def sign_in(page, name="Kwame", password=PASSWORD):
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def signed_in(page, name="Kwame"):
-    """Sign in and return the page."""
-    sign_in(page, name)
-    return expect_signed_in(page, name)
-
-
-def expect_signed_in(page, name="Kwame"):
-    expect(page.get_by_text(f"Signed in as {name}")).to_be_visible()
-    return page
 
 
 def order(server):
@@ -174,8 +151,8 @@ class TestBoard:
 
         expect(rows(page)).to_have_count(10)
         expect(rows(page).first.locator(".name")).to_have_text("Bo")
-        texts = [row.split("\t")[:2] for row in rows(page).all_inner_texts()[:4]]
-        assert texts == [["1", "Bo"], ["2", "Chiara"], ["2", "Esi"], ["4", "Hiro"]]
+        first = [row[:2] for row in texts(page)[:4]]
+        assert first == [["1", "Bo"], ["2", "Chiara"], ["2", "Esi"], ["4", "Hiro"]]
 
     @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
     def test_a_changed_score_moves_its_row(self, server, game, players, visit, motion):
@@ -199,10 +176,9 @@ class TestBoard:
         for score in range(1, 21):
             post(server, game, players["Kwame"], score)
 
-        items = page.locator("#events li")
-        expect(items.first).to_have_text("Kwame: 20")
-        expect(items).to_have_count(12)
-        assert items.all_inner_texts() == [f"Kwame: {score}" for score in range(20, 8, -1)]
+        expect_latest(page, "Kwame", "20")
+        expect(page.locator("#events li")).to_have_count(12)
+        assert latest(page) == [f"Kwame: {score}" for score in range(20, 8, -1)]
 
     def test_names_are_in_the_messages_and_cause_no_requests(self, server, game, visit):
         urls = []
@@ -212,7 +188,7 @@ class TestBoard:
 
         for number in range(3):
             post(server, game, register(server, f"Unknown {number}"), -number)
-        expect(page.locator("#events li").first).to_have_text("Unknown 2: -2")
+        expect_latest(page, "Unknown 2", "-2")
         page.clock.fast_forward("01:00")  # any delayed request is sent now
         post(server, game, register(server, "Unknown 3"), 15_000)
 
@@ -227,7 +203,7 @@ class TestBoard:
         post(server, game, register(server, name), score)
 
         expect(rows(page).first.locator(".name")).to_have_text(name)
-        expect(page.locator("#events li").first).to_have_text(f"{name}: {score:,}")
+        expect_latest(page, name, f"{score:,}")
         assert page.locator("#table img, #table b, #events img, #events b").count() == 0
 
     def test_after_fifty_updates_the_order_is_that_of_the_api(self, server, game, page):
@@ -313,18 +289,17 @@ class TestSession:
         expect(page.locator("#place tr.own .name")).to_have_text("Kwame")
         post(server, game, players["Kwame"], 70_000)
         board = requests.get(f"{server.url}/api/leaderboard?limit=1", timeout=10).json()
-        expect(page.locator(".standing")).to_have_text(f"Rank 1 of {board['total']}")
+        expect(page.locator(".standing")).to_have_text(f"1st of {board['total']} players")
         expect(rows(page, "#place")).to_have_count(3)
         expect(rows(page).first).to_have_class("own")
-        expect(page.get_by_role("button", name="Post score")).to_have_count(0)  # only with DEMO
 
         page.reload()
         expect_signed_in(page)
 
         page.get_by_role("button", name="Sign out").click()
-        expect(page.get_by_label("Name")).to_be_focused()
+        expect(page.get_by_role("heading", name="Join in")).to_be_focused()
         expect(page.locator(".own")).to_have_count(0)
-        assert page.evaluate("sessionStorage.length") == 0
+        assert page.evaluate(STORED_TOKEN) is None
         expect_live(page)
 
     @failing_requests
@@ -332,22 +307,22 @@ class TestSession:
         sign_in(page, password="wrong password")
 
         expect(page.get_by_role("alert")).to_have_text("Username or password is wrong.")
-        expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
+        button = page.locator("[data-part=signIn]").get_by_role("button", name="Sign in")
+        expect(button).to_be_enabled()
 
     @failing_requests
-    def test_a_refused_score_shows_the_invalid_field(self, demo, visit):
-        demo.user("Vera")
-        page = signed_in(expect_live(visit(demo.url)), "Vera")
+    def test_a_refused_score_shows_the_invalid_field(self, another, visit):
+        another.user("Vera")
+        page = signed_in(expect_live(visit(another.url)), "Vera")
 
-        page.get_by_label("Score", exact=True).fill("1e300")
-        page.get_by_role("button", name="Post score").click()
+        post_score(page, "1e300")
 
         expect(page.get_by_role("alert")).to_contain_text("9007199254740991")
 
     @failing_requests
-    def test_a_retry_after_a_lost_response_counts_once(self, demo, visit):
-        demo.user("Walt")
-        page = signed_in(expect_live(visit(demo.url)), "Walt")
+    def test_a_retry_after_a_lost_response_counts_once(self, another, visit):
+        another.user("Walt")
+        page = signed_in(expect_live(visit(another.url)), "Walt")
 
         def lose_response(route):
             route.fetch()
@@ -355,7 +330,7 @@ class TestSession:
 
         handle, sent = first_fails(lose_response)
         page.route("**/api/score/update", handle)
-        page.get_by_role("button", name="Post score").click()
+        post_score(page, "100")
         message = "The server could not process the request."
         expect(page.get_by_role("alert")).to_have_text(message)
         with page.expect_response("**/api/score/update") as response:
@@ -374,8 +349,8 @@ class TestSession:
         page.get_by_role("button", name="Sign out").click()
 
         expect(page.get_by_role("alert")).to_contain_text("Signed out on this page, but not on")
-        expect(page.get_by_label("Password")).to_be_visible()
-        assert page.evaluate("sessionStorage.length") == 0
+        expect(page.locator("[data-part=signIn]")).to_be_visible()
+        assert page.evaluate(STORED_TOKEN) is None
 
     @failing_requests
     def test_a_revoked_session_is_signed_out_with_a_message(self, server, kwame):
@@ -389,7 +364,7 @@ class TestSession:
 
         message = "You have been signed out: sign in again."
         expect(kwame.get_by_role("alert")).to_have_text(message)
-        expect(kwame.get_by_label("Password")).to_be_visible()
+        expect(kwame.locator("[data-part=signIn]")).to_be_visible()
         expect(kwame.locator(".own")).to_have_count(0)
 
     @failing_requests
@@ -496,11 +471,11 @@ class TestSession:
 
         page.get_by_role("button", name="Sign out").click()
 
-        expect(page.get_by_label("Name")).to_be_focused()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_focused()
 
     @failing_requests
     def test_a_board_that_is_not_public_requires_a_session(self, start, visit):
-        private = start(PUBLIC_BOARD="0", DEMO="1")
+        private = start(PUBLIC_BOARD="0")
         private.user("Olga")
         page = visit(private.url)
         expect(page.locator("#notice")).to_have_text(NOT_PUBLIC)
@@ -510,10 +485,9 @@ class TestSession:
         expect_live(page)
         expect(page.locator("#notice")).to_contain_text("No scores yet.")
         expect(page.locator(".standing")).to_contain_text("You are not on the board yet")
-        page.get_by_label("Score", exact=True).fill("120")
-        page.get_by_role("button", name="Post score").click()
+        post_score(page, "120")
         expect(rows(page).first.locator(".name")).to_have_text("Olga")
-        expect(page.locator(".standing")).to_have_text("Rank 1 of 1")
+        expect(page.locator(".standing")).to_have_text("1st of 1 player")
         page.get_by_role("link", name="wall screen").click()
         expect(page.locator("#places .name").first).to_have_text("Olga")
         page.go_back()
@@ -522,13 +496,13 @@ class TestSession:
         private.flask("users", "end-sessions", "Olga")
         page.reload()
 
-        expect(page.get_by_label("Password")).to_be_visible()
+        expect(page.get_by_role("button", name="Join", exact=True)).to_be_visible()
         expect(page.locator("#notice")).to_have_text(NOT_PUBLIC)
         expect(rows(page)).to_have_count(0)
 
 
 def duplicate(page):
-    """Return a second tab with a copy of the sessionStorage of this one."""
+    """Return a second tab with the sign-in of this one."""
     with page.expect_popup() as popup:
         page.evaluate("window.open(location.href)")
     return expect_signed_in(popup.value)
@@ -547,16 +521,20 @@ class TestScreens:
 
     def test_the_focus_is_visible(self, players, page):
         stops = []
-        for _ in range(5):
+        expect(page.get_by_role("button", name="Show all")).to_be_visible()
+        for _ in range(8):
             page.keyboard.press("Tab")
             stops.append(page.evaluate(FOCUSED))
 
         assert [name for name, _ in stops] == [
-            "documented API",
             "username",
-            "password",
+            "Join",
+            "shared",
+            "Create an account",
             "Sign in",
-            "Show the board on a wall screen",
+            page.get_by_role("button", name="Show all").text_content(),
+            "Show on a wall screen",
+            "For developers",
         ]
         assert {outline for _, outline in stops} == {"solid"}
 
@@ -577,10 +555,12 @@ class TestScreens:
         assert violations(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
-    def test_the_longest_scores_and_names_fit_the_narrowest_phone(self, demo, visit):
-        player = demo.user("W" * 64)
-        post(demo, player, player.user_id, -9007199254740991)
-        page = visit(demo.url, viewport={"width": 320, "height": 640})
+    def test_the_longest_scores_and_names_fit_the_narrowest_phone(self, another, visit):
+        player = another.user("W" * 64)
+        other = another.user("Other")
+        post(another, player, player.user_id, -9007199254740991)
+        post(another, other, other.user_id, 1)
+        page = visit(another.url, viewport={"width": 320, "height": 640})
         sign_in(page, "W" * 64)
         for table in ("#table", "#place"):
             expect(rows(page, table)).not_to_have_count(0)
@@ -684,7 +664,9 @@ class TestEmbeddedBoard:
         expect(page.locator("score-board .notice")).to_have_text(NOT_ALLOWED)
 
 
-@pytest.mark.parametrize("path", ["/embed.js", "/web/board/live.js", "/web/board/table.css"])
+@pytest.mark.parametrize(
+    "path", ["/embed.js", "/web/board/live.js", "/web/board/table.css", "/theme.css"]
+)
 def test_modules_may_be_loaded_by_every_website_and_are_revalidated(client, path):
     response = client.get(path)
     again = client.get(path, headers={"If-None-Match": response.headers["ETag"]})

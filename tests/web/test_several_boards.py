@@ -8,9 +8,17 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from tests.support.board_pages import (
+    expect_latest,
+    expect_live,
+    latest,
+    post_score,
+    rows,
+    signed_in,
+    texts,
+)
 from tests.support.boards import Boards
 from tests.support.browsers import LAPTOP, failing_requests, violations
-from tests.support.servers import PASSWORD
 from tests.support.waiting import wait_until
 
 NUMBERS = itertools.count(1)
@@ -30,7 +38,7 @@ TIMES = {
 
 @pytest.fixture(scope="module")
 def server(start, sites):
-    return start(CORS_ORIGINS=sites[0][0], DEMO="1")
+    return start(CORS_ORIGINS=sites[0][0])
 
 
 @pytest.fixture(scope="module")
@@ -54,28 +62,6 @@ def board(boards):
     requests.delete(
         f"{boards.url}/api/admin/boards/{board_id}", headers=boards.admin.bearer, timeout=10
     )
-
-
-def rows(page, table="#table"):
-    return page.locator(f"{table} tbody tr")
-
-
-def texts(page, table="#table"):
-    """Return rank, name and score of each row."""
-    return [row.split("\t") for row in rows(page, table).all_inner_texts()]
-
-
-def expect_live(page):
-    expect(page.locator("#status")).to_have_text("Live")
-    return page
-
-
-def signed_in(page, name):
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text(f"Signed in as {name}")).to_be_visible()
-    return page
 
 
 class TestPicker:
@@ -103,7 +89,7 @@ class TestPicker:
         expect(page.locator("[aria-current=page]")).to_have_text("Speedrun")
         expect(rows(page).first.locator(".name")).to_have_text("Bo")
         expect(page.get_by_text("Signed in as Ann")).to_be_visible()
-        expect(page.locator(".standing")).to_have_text("Rank 2 of 3")
+        expect(page.locator(".standing")).to_have_text("2nd of 3 players, 0:24.449 behind Bo")
         page.go_back()
         expect(rows(page).first.locator(".name")).to_have_text("Chiara")
 
@@ -115,7 +101,7 @@ class TestPicker:
         boards.post("Bo", 7, board)
 
         expect(rows(page)).to_have_count(1)
-        assert page.locator("#events li").all_inner_texts() == ["Bo: 7"]
+        assert latest(page) == ["Bo: 7"]
 
     @failing_requests
     @pytest.mark.parametrize(
@@ -279,7 +265,7 @@ class TestTimes:
 
         shown = page.evaluate(
             """async (values) => {
-                const { scoreText } = await import("/web/board/table.js");
+                const { scoreText } = await import("/web/design/format.js");
                 return values.map((value) => scoreText(value, "time"));
             }""",
             list(TIMES),
@@ -301,9 +287,9 @@ class TestTimes:
 
         expect(rows(page).first.locator(".name")).to_have_text("Chiara")
         expect(rows(page).first.locator(".score")).to_have_attribute("data-change", "up")
-        expect(page.locator("#events li").first).to_have_text("Chiara: 0:58.000")
+        expect_latest(page, "Chiara", "0:58.000")
         expect(page.locator("#place tr.own .score")).to_have_text("0:58.000")
-        expect(page.get_by_label("Milliseconds")).to_be_visible()
+        expect(page.get_by_label("Time", exact=True)).to_be_visible()
 
 
 class TestPosting:
@@ -311,19 +297,17 @@ class TestPosting:
     def test_a_score_is_posted_to_the_board(self, boards, board, visit):
         page = signed_in(expect_live(visit(boards.page(board))), "Ann")
 
-        page.get_by_label("Score", exact=True).fill("120")
-        page.get_by_role("button", name="Post score").click()
+        post_score(page, "120")
 
-        expect(page.locator(".standing")).to_have_text("Rank 1 of 1")
+        expect(page.locator(".standing")).to_have_text("1st of 1 player")
         expect(page.get_by_text("which feeds this board")).to_have_count(0)
 
     def test_a_score_for_a_derived_board_is_posted_to_its_source(self, boards, visit):
         page = signed_in(expect_live(visit(boards.page("weekly"))), "Ann")
         expect(page.get_by_text("Posted to “Scoreboard”, which feeds this board.")).to_be_visible()
 
-        page.get_by_label("Score", exact=True).fill("5000")
         with page.expect_request("**/api/score/update") as request:
-            page.get_by_role("button", name="Post score").click()
+            post_score(page, "5000")
 
         assert request.value.post_data_json["board"] == "main"
         expect(rows(page).first.locator(".name")).to_have_text("Ann")
@@ -334,7 +318,7 @@ class TestPosting:
         boards.change(board, closes_at="2026-01-01T00:00:00Z")
         page = signed_in(expect_live(visit(boards.page(board))), "Ann")
 
-        page.get_by_role("button", name="Post score").click()
+        post_score(page, "1")
 
         expect(page.get_by_role("alert")).to_contain_text("closed")
 

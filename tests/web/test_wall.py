@@ -1,10 +1,12 @@
 """The page for wall screens, in a browser."""
 
 import itertools
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from playwright.sync_api import expect
 
 from tests.support.boards import Boards
@@ -34,13 +36,14 @@ NAMES = {
     "日本語の名前": -9007199254740991,
 }
 
-# Parts of a place that are outside of it, or cover each other.
+# The places whose parts are outside of them, or cover each other.
 OVERLAPS = """() => [...document.querySelectorAll(".place")].flatMap((place) => {
     const box = place.getBoundingClientRect();
-    const [name, score] = [".name bdi", ".score"].map((part) =>
-        place.querySelector(part).getBoundingClientRect());
-    const isOutside = [name, score].some((part) =>
-        part.left < box.left - 1 || part.right > box.right + 1 || part.bottom > box.bottom + 1);
+    const parts = [".name bdi", ".score"].map((part) => place.querySelector(part));
+    const [name, score] = parts.map((part) => part.getBoundingClientRect());
+    const isOutside = parts.some((part) => part.scrollWidth > part.clientWidth + 1)
+        || [name, score].some((part) =>
+            part.left < box.left - 1 || part.right > box.right + 1 || part.bottom > box.bottom + 1);
     const isCovered = place.classList.contains("podium")
         ? name.bottom > score.top + 2 : name.right > score.left + 1;
     return isOutside || isCovered ? [place.textContent] : [];
@@ -236,6 +239,43 @@ class TestHeader:
         expect(places(page)).to_have_count(1)
 
 
+class TestFreeze:
+    def test_a_reveal_shows_every_list_long_enough_to_be_seen(self, boards, board, visit):
+        for name, score in {"Ann": 40, "Bo": 30, "Chiara": 20}.items():
+            boards.post(name, score, board)
+        sockets = []
+
+        def forward(socket):
+            sockets.append(socket)
+            socket.connect_to_server()
+
+        def prepare(page):
+            page.route_web_socket("**/ws/scoreboard?*", forward)
+
+        url = boards.page(board, "&display=wall")
+        page = visit(url, viewport=STAGE, fake_clock=True, prepare=prepare)
+        expect(places(page)).to_have_count(3)
+        run_for(page, 1)
+        message = {"board": board, "season": 1}
+        frozen = {**requests.get(f"{boards.url}/api/boards/{board}", timeout=10).json()}
+        frozen["state"] = "frozen"
+        sockets[0].send(json.dumps({**message, "type": "board_update", "data": frozen}))
+        run_for(page, 1)
+        expect(page.locator("#clock .time")).to_have_text("Frozen")
+
+        for score in (25, 35, 45):
+            top10 = [
+                {"user_id": name, "username": name, "score": points, "rank": rank}
+                for rank, (name, points) in enumerate([("Dmitri", score), ("Bo", 30)], 1)
+            ]
+            data = {"top_10_scores": top10}
+            sockets[0].send(json.dumps({**message, "type": "top_10_update", "data": data}))
+
+        for score in (25, 35, 45):
+            expect(places(page).first.locator(".score")).to_have_text(str(score))
+            run_for(page, 3)
+
+
 class TestJoining:
     def test_an_empty_board_shows_how_to_join(self, server, board, wall):
         page = wall(board)
@@ -246,6 +286,11 @@ class TestJoining:
         expect(code).to_have_js_property("complete", True)
         assert code.evaluate("image => image.naturalWidth") > 0
         assert code.bounding_box()["width"] > 400
+
+    def test_an_address_that_phones_cannot_open_is_named(self, board, wall):
+        page = wall(board)
+
+        expect(page.locator("#join-how")).to_contain_text("Phones cannot open this address")
 
     def test_the_organiser_can_show_the_join_code(self, boards, board, visit):
         sent = []
@@ -270,6 +315,17 @@ class TestJoining:
         assert plain.headers["Cache-Control"] == "no-store"
         assert plain.text == again.text
         assert len({plain.text, other.text, with_code.text}) == 3
+
+    @pytest.mark.parametrize("settings", [{"JOINING": "closed"}])
+    def test_where_nobody_can_join_nothing_says_how(self, client):
+        assert client.get("/join.svg").status_code == 404
+        assert 'id="join"' not in client.get("/?display=wall").text
+
+    def test_the_picture_and_the_page_do_not_contain_the_join_code(self, client, make_app):
+        coded = make_app(JOINING="code", JOIN_CODE="BLUE-42").test_client()
+
+        assert coded.get("/join.svg").text == client.get("/join.svg").text
+        assert "BLUE-42" not in coded.get("/?display=wall").text
 
     @pytest.mark.parametrize("code", ["abc", "a" * 65, "a b c d", "<svg>", "%41%41%41%41"])
     def test_a_code_that_cannot_be_one_is_refused(self, client, code):
@@ -401,10 +457,10 @@ class TestScreens:
         row = places(page).last.bounding_box()
         assert row["height"] > viewport["height"] / 24
 
-    @pytest.mark.parametrize("players", [0, 1, 3])
+    @pytest.mark.parametrize("players", [0, 1, 3, 5])
     def test_few_players_fit_every_screen(self, boards, board, wall, players):
         for number in range(players):
-            boards.post(f"Player-{number + 1}", number, board)
+            boards.post(f"Player-{number + 1}", 10.0**number * 1.25, board)
         page = wall(board, reduced_motion="reduce")
         expect(places(page)).to_have_count(players)
 

@@ -1,5 +1,7 @@
 /** The links to the other boards, shown if there are several. */
 
+import { titleOf } from "./describe.js";
+
 /** The section with one link for each board. */
 export class Picker {
   /** @type {import("./live.js").Board[]} */
@@ -30,25 +32,26 @@ export class Picker {
    */
   update(changed) {
     const known = this.#boards.find((board) => board.board_id === changed.board_id);
-    if (known && known.title !== changed.title) {
+    if (known && titleOf(known) !== titleOf(changed)) {
       this.show(this.#boards.map((board) => (board === known ? changed : board)));
     }
   }
 
   /**
-   * @param {string} id
-   * @returns {string} the title of a board, or its id if it is not listed
+   * @param {string | null | undefined} id
+   * @returns {import("./live.js").Board | undefined} the board, if it is listed
    */
-  titleOf(id) {
-    return this.#boards.find((board) => board.board_id === id)?.title ?? id;
+  find(id) {
+    return this.#boards.find((board) => board.board_id === id);
   }
 
   /** @param {import("./live.js").Board} board */
   #item(board) {
     const link = document.createElement("a");
     link.href = `?board=${board.board_id}`;
+    link.className = "chip";
     link.dir = "auto";
-    link.textContent = board.title;
+    link.textContent = titleOf(board);
     if (board.board_id === this.shown) {
       link.setAttribute("aria-current", "page");
     }

@@ -6,13 +6,25 @@
  * @typedef {{
  *   board_id: string, title: string, source: string | null,
  *   policy: "latest" | "best" | "total", order: "desc" | "asc", format: "number" | "time",
+ *   submit: "player" | "scorer", tickets?: object | null, players: number,
  *   public: boolean, opens_at: string | null, closes_at: string | null,
- *   state: "open" | "closed" | "frozen" | "archived",
+ *   freezes_at: string | null, state: "open" | "closed" | "frozen" | "archived",
  *   season: {number: number, starts_at: string, ends_at: string | null},
  * }} Board
  */
 
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
+
+const DEFAULT_TITLE = "Scoreboard"; // of `main`, until it gets another one
+
+/**
+ * @param {Board} board
+ * @returns {string} its title; for `main` without one of its own, that of the installation
+ */
+export function titleOf({ board_id, title }) {
+  const ofSite = document.documentElement.dataset.title;
+  return board_id === "main" && title === DEFAULT_TITLE && ofSite ? ofSite : title;
+}
 
 /**
  * @param {Board} board

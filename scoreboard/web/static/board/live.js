@@ -3,6 +3,8 @@
  *
  * @typedef {import("./describe.js").Board} Board
  * @typedef {{rank: number, userId: string, name: string, score: number}} Row
+ * @typedef {{key: string, userId: string, name: string, score: number, at: number}} Event a new
+ *   score; `at` is a time like Date.now
  */
 
 import { Connection } from "./connection.js";
@@ -16,10 +18,9 @@ export class LiveBoard {
   board = null;
   /** @type {Row[] | null} null until the first message */
   #top10 = null;
-  /** @type {{key: number, name: string, score: number}[]} newest first */
+  /** @type {Event[]} newest first */
   #events = [];
   #season = 0;
-  #count = 0;
   #reads = 0;
   #isScheduled = false;
 
@@ -55,9 +56,15 @@ export class LiveBoard {
     return this.board && this.#top10;
   }
 
-  /** @returns {{key: number, name: string, score: number}[]} newest first */
+  /** @returns {Event[]} newest first */
   events() {
     return this.board ? this.#events : [];
+  }
+
+  /** @param {(events: Event[]) => Event[]} change returns the events to keep */
+  changeEvents(change) {
+    this.#events = change(this.#events).slice(0, MAX_EVENTS);
+    this.#scheduleChange();
   }
 
   /** Disconnect for good, and send no more requests. */
@@ -96,14 +103,16 @@ export class LiveBoard {
   /** @param {{type: string, season: number, data: any}} message */
   #receive({ type, season, data }) {
     if (season > this.#season) {
+      if (this.#season) {
+        this.#events = [];
+      }
       this.#season = season;
-      this.#events = [];
     }
     if (type === "top_10_update") {
       this.#top10 = data.top_10_scores.map(rowOf);
     } else if (type === "score_update") {
-      this.#count += 1;
-      const event = { key: this.#count, name: data.username, score: data.new_score };
+      const { user_id: userId, username: name, new_score: score } = data;
+      const event = { key: newKey(), userId, name, score, at: Date.now() };
       this.#events = [event, ...this.#events].slice(0, MAX_EVENTS);
     } else if (type === "board_update") {
       this.#update(data);
@@ -130,6 +139,14 @@ export class LiveBoard {
       });
     }
   }
+}
+
+let keys = 0;
+
+/** @returns {string} unlike those of earlier pages, whose events may be stored */
+function newKey() {
+  keys += 1;
+  return `${performance.timeOrigin}-${keys}`;
 }
 
 /**

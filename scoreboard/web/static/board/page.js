@@ -1,36 +1,41 @@
 /** The live page: connects the board, the session and the elements of the page. */
 
+import { countText } from "../design/format.js";
 import { Api } from "./api.js";
 import { Picker } from "./boards.js";
-import { ruleOf, StateLine } from "./describe.js";
+import { ruleOf, StateLine, titleOf } from "./describe.js";
+import { Entry } from "./entry.js";
+import { Latest } from "./latest.js";
 import { LiveBoard } from "./live.js";
 import { Place } from "./place.js";
+import { Players } from "./players.js";
+import { Reset } from "./reset.js";
 import { Session } from "./session.js";
 import { insteadOfBoard, StatusLine } from "./status.js";
-import { nameElement, ScoreTable, scoreText } from "./table.js";
+import { ScoreTable } from "./table.js";
 import { BoardTokens, Viewer } from "./viewer.js";
 
-const RESTORE_RETRY_DELAY = 5_000; // milliseconds
+// Milliseconds.
+const RESTORE_RETRY_DELAY = 5_000;
+const SLOW_RESTORE = 2_000;
 
 const base = new URL("./", document.baseURI);
 const id = document.documentElement.dataset.board;
 const path = `api/boards/${encodeURIComponent(id)}`;
 const api = new Api(base);
 const viewer = new Viewer(api);
-const session = new Session(api, showEnd);
+const session = new Session(api, showEnd, followOtherTab);
 
 const status = new StatusLine(byId("status"));
 const season = new StateLine(byId("season"));
 const notice = byId("notice");
-const table = new ScoreTable("The top 10");
+const table = new ScoreTable("The top 10", { className: "podium" });
 table.element.hidden = true;
 byId("table").append(table.element);
-// The following are not on a wall screen.
-const nav = document.getElementById("boards");
-const events = document.getElementById("events");
-const section = document.getElementById("place");
-const picker = nav && new Picker(nav, id);
+const picker = new Picker(byId("boards"), id);
 let restoreTimer = 0;
+/** Whether a sign-in from before a reload cannot be restored soon: the visitor may use another. */
+let isSlow = false;
 
 const live = new LiveBoard({
   base,
@@ -40,14 +45,30 @@ const live = new LiveBoard({
   onState: showState,
   onChange: show,
 });
-const place = section && new Place(section, path, session, reconnect);
+const context = () => ({ board: live.board, own: session.user?.user_id });
+const entry = new Entry(byId("entry"), session, showEntry);
+const place = new Place(byId("place"), path, session, showExit);
+const players = new Players(byId("all"), byId("show-players"), readList, context);
+const reset = new Reset(byId("reset"), api, () => entry.offerSignIn());
+const latest = new Latest(byId("events"), byId("no-events"), live, id, (users) =>
+  readList(`users=${users.join(",")}`),
+);
 
-/** Read the board, and on pages with links to the other boards those as well. */
+/**
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
+function read(path) {
+  return session.isSignedIn ? session.get(path) : api.get(path);
+}
+
+/** @param {string} query of the leaderboard */
+function readList(query) {
+  return read(`${path}/leaderboard?${query}`);
+}
+
+/** Read the board, and the others for the links to them. */
 async function readBoard() {
-  const read = (path) => (session.isSignedIn ? session.get(path) : api.get(path));
-  if (!picker) {
-    return read(path);
-  }
   const { boards } = await read("api/boards");
   picker.show(boards);
   return boards.find((board) => board.board_id === id);
@@ -58,6 +79,7 @@ function showState(state) {
   status.show(state);
   if (state.kind === "refused") {
     live.clear();
+    players.close();
     readBoard().catch(() => {}); // for the links to the other boards
   }
   if (!live.rows()) {
@@ -78,20 +100,38 @@ function show() {
   table.show(rows ?? [], board, session.user?.user_id);
   table.element.hidden = !rows?.length;
   if (rows) {
-    notice.textContent = rows.length ? "" : "No scores yet. The first score will appear here.";
+    notice.textContent = rows.length ? "" : emptyText();
   }
-  if (events) {
-    showEvents(events);
-    place?.showBoard(board, board?.source ? picker?.titleOf(board.source) : undefined);
+  const source = board?.source ? picker.find(board.source) : undefined;
+  const title = board?.source ? (source ? titleOf(source) : board.source) : undefined;
+  place.showBoard(board, source, title);
+  showEntryForms();
+  byId("vacant").hidden = rows?.length !== 0;
+  latest.show();
+  if (board && rows) {
+    const count = Math.max(board.players ?? 0, rows.length);
+    players.offer(count, rows.length);
+    setText(byId("players"), count ? countText(count, "player") : "");
   }
+}
+
+/** @returns {string} what an empty board says */
+function emptyText() {
+  const canJoin = !session.isSignedIn && Boolean(entry.parts.join);
+  return canJoin
+    ? "No scores yet. Join with a nickname and be the first on the podium."
+    : "No scores yet. The first score will appear here.";
 }
 
 /** @param {import("./live.js").Board} board */
 function showTexts(board) {
-  picker?.update(board);
-  setText(byId("title"), board.title);
+  const title = titleOf(board);
+  picker.update(board);
+  setText(byId("title"), title);
   setText(byId("rule"), ruleOf(board));
-  document.title = `${board.title}: the top 10, live`;
+  document.title = `${title}: the top 10, live`;
+  const brand = byId("brand");
+  brand.hidden = brand.textContent === title;
 }
 
 /**
@@ -104,26 +144,32 @@ function setText(element, text) {
   }
 }
 
-/** @param {HTMLElement} list */
-function showEvents(list) {
-  const shown = new Map([...list.children].map((item) => [item.dataset.key, item]));
-  const items = live.events().map(({ key, name, score }) => {
-    const item = shown.get(String(key)) ?? document.createElement("li");
-    item.dataset.key = String(key);
-    const text = scoreText(score, live.board?.format);
-    if (item.textContent !== `${name}: ${text}`) {
-      item.replaceChildren(nameElement(name), `: ${text}`);
-    }
-    return item;
-  });
-  if (items.length !== list.children.length || items[0] !== list.firstElementChild) {
-    list.replaceChildren(...items);
-  }
-  byId("no-events").hidden = items.length > 0;
+/** Show the forms to join unless there is a player, or one is being restored. */
+function showEntryForms() {
+  entry.show(!session.user && (isSlow || !session.isSignedIn));
+}
+
+/** The visitor has become a player. */
+function showEntry() {
+  followOtherTab();
+  byId("your-place").focus();
+}
+
+/**
+ * The player has signed out.
+ *
+ * @param {string} problem
+ */
+function showExit(problem) {
+  followOtherTab();
+  entry.showProblem(problem);
+  byId("entry-heading").focus();
 }
 
 /** Reconnect after signing in or out, which may change the permission to watch. */
-function reconnect() {
+function followOtherTab() {
+  restore();
+  place.show();
   show();
   live.load();
   live.connection.now();
@@ -131,9 +177,25 @@ function reconnect() {
 
 /** The server has ended the sign-in. */
 function showEnd() {
+  place.show();
   show();
-  place?.show();
-  place?.showProblem("You have been signed out: sign in again.");
+  entry.offerSignIn();
+  entry.showProblem("You have been signed out: sign in again.");
+}
+
+/** Read the part of the address after #, which is not sent to the server: a code or a token. */
+function readFragment() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const code = fragment.get("join");
+  const token = fragment.get("reset");
+  if (code) {
+    entry.useCode(code);
+  }
+  if (token) {
+    reset.show(token);
+    // The token must not stay in the history of a shared computer.
+    history.replaceState(null, "", location.pathname + location.search);
+  }
 }
 
 /** @param {string} id */
@@ -144,19 +206,28 @@ function byId(id) {
 async function restore() {
   clearTimeout(restoreTimer);
   if (session.isSignedIn && !session.user) {
+    const slow = setTimeout(() => {
+      isSlow = true;
+      showEntryForms();
+    }, SLOW_RESTORE);
     try {
       await session.restore();
-      place?.showProblem("");
-      place?.show();
+      place.showProblem("");
+      place.show();
       show();
     } catch (error) {
       if (session.isSignedIn) {
-        place?.showProblem(error.message);
+        place.showProblem(error.message);
         restoreTimer = setTimeout(restore, RESTORE_RETRY_DELAY);
       }
+    } finally {
+      clearTimeout(slow);
     }
   }
 }
 
+readFragment();
+addEventListener("hashchange", readFragment);
 restore();
+showEntryForms();
 live.connection.start();

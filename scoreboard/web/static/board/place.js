@@ -1,7 +1,10 @@
-/** The player's section of the page: signing in and out, their rank, posting a score. */
+/** The player's section of the page: their rank, posting a score, keeping the place. */
 
 import { Refused } from "./api.js";
+import { countText, ordinal, scoreText } from "../design/format.js";
+import { onSubmit, partsOf } from "./forms.js";
 import { rowOf } from "./live.js";
+import { confirmation, PostForm } from "./post.js";
 import { ScoreTable } from "./table.js";
 
 const NEIGHBOURS = 2;
@@ -9,46 +12,53 @@ const NEIGHBOURS = 2;
 const DELAY = 2_000;
 const DELAY_AFTER_FAILURE = 5_000;
 
-/** The section "Your place". */
+/** The section "Your place", which visitors do not see. */
 export class Place {
   #table = new ScoreTable("Your rank and your neighbours");
   /** @type {import("./live.js").Board | null} */
   #board = null;
   #isUpdating = false;
   #changed = false;
-  /** @type {{user_id: string, score_value: number} | null} an update without a response */
-  #unanswered = null;
+  #isLeaving = false;
+  /** @type {{rank: number, score: number} | null} the entry of the last response */
+  #entry = null;
+  /** @type {{value: number, before: number | null} | null} a score to confirm */
+  #posted = null;
 
   /**
    * @param {HTMLElement} section
    * @param {string} path the path of the board object
    * @param {import("./session.js").Session} session
-   * @param {() => void} onSignIn called after signing in or out
+   * @param {(problem: string) => void} onSignOut
    */
-  constructor(section, path, session, onSignIn) {
+  constructor(section, path, session, onSignOut) {
+    this.section = section;
     this.path = path;
     this.session = session;
-    this.onSignIn = onSignIn;
-    this.parts = Object.fromEntries(
-      [...section.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]),
-    );
+    this.onSignOut = onSignOut;
+    this.parts = partsOf(section);
     this.parts.table.append(this.#table.element);
-    onSubmit(this.parts.signIn, () => this.#signIn(), this.parts.problem);
+    this.form = new PostForm(this.parts, session, (value) => this.#confirm(value));
     onSubmit(this.parts.signOut, () => this.#signOut(), this.parts.problem);
-    onSubmit(this.parts.post, () => this.#post(), this.parts.problem);
+    onSubmit(this.parts.claimForm, () => this.#claim(), this.parts.problem);
     this.show();
   }
 
-  /** Show the sign-in form, or the signed-in user. */
+  /** Show the signed-in user, or nothing. */
   show() {
     const { user } = this.session;
-    this.parts.signIn.hidden = Boolean(user);
-    this.parts.signedIn.hidden = !user;
+    this.section.hidden = !this.session.isSignedIn;
+    this.section.classList.toggle("loading", !user); // after a reload, until the user is loaded
     this.parts.who.textContent = user?.username ?? "";
+    this.parts.claim.hidden = !user || user.email !== null;
+    this.#isLeaving = false;
+    this.parts.lastChance.hidden = true;
     if (user) {
       this.update();
     } else {
-      this.parts.standing.textContent = "";
+      this.#entry = this.#posted = null;
+      this.parts.done.textContent = this.parts.problem.textContent = "";
+      this.parts.rank.textContent = this.parts.detail.textContent = "";
       this.#table.show([], this.#board);
       this.parts.table.hidden = true;
     }
@@ -63,14 +73,12 @@ export class Place {
    * Show this board, whose scores may have changed.
    *
    * @param {import("./live.js").Board | null} board
-   * @param {string} [source] the title of the board that feeds this one
+   * @param {import("./live.js").Board} [source] the board that feeds this one
+   * @param {string} [title] of the source
    */
-  showBoard(board, source) {
+  showBoard(board, source, title) {
     this.#board = board;
-    if (this.parts.post) {
-      this.parts.unit.textContent = board?.format === "time" ? "Milliseconds" : "Score";
-      this.parts.source.textContent = source ? `Posted to “${source}”, which feeds this board.` : "";
-    }
+    this.form.show(board, source, title);
     this.update();
   }
 
@@ -94,6 +102,7 @@ export class Place {
    * @returns {Promise<number>} the delay before the next request
    */
   async #request({ user_id }) {
+    const posted = this.#posted;
     let found;
     try {
       found = await this.session.get(
@@ -108,91 +117,75 @@ export class Place {
     if (this.session.user?.user_id !== user_id) {
       return DELAY;
     }
-    const entries = found?.entries ?? [];
-    this.parts.table.hidden = !found;
-    this.parts.standing.textContent = found
-      ? `Rank ${found.entry.rank} of ${found.total}`
-      : "You are not on the board yet. Your first score adds you.";
-    this.#table.show(entries.map(rowOf), this.#board, user_id);
+    this.#show(found, user_id);
+    if (posted && this.#board) {
+      const { value, before } = posted;
+      const { rank, score } = this.#entry ?? {};
+      const place = { rank: rank && ordinal(rank), score: score ?? value, before };
+      this.parts.done.textContent = confirmation(value, place, this.#board);
+      this.#posted = this.#posted === posted ? null : this.#posted;
+    }
     return DELAY;
   }
 
-  async #signIn() {
-    const { username, password } = this.parts.signIn.elements;
-    await this.session.signIn(username.value, password.value);
-    this.parts.signIn.reset();
+  /**
+   * @param {any} found the response with the user's entry, undefined if there is none
+   * @param {string} user_id
+   */
+  #show(found, user_id) {
+    const { rank, detail, table } = this.parts;
+    this.#entry = found?.entry ?? null;
+    table.hidden = !found || found.total < 2;
+    rank.textContent = found ? ordinal(found.entry.rank) : "";
+    detail.textContent = found
+      ? this.#detail(found)
+      : "You are not on the board yet. Your first score adds you.";
+    this.#table.show((found?.entries ?? []).map(rowOf), this.#board, user_id);
+  }
+
+  /** @param {any} found */
+  #detail({ entry, entries, total }) {
+    const of = `of ${countText(total, "player")}`;
+    const ahead = entries.filter((/** @type {any} */ each) => each.rank < entry.rank).pop();
+    if (!ahead || this.#board?.state === "frozen") {
+      return of;
+    }
+    const gap = scoreText(Math.abs(ahead.score - entry.score), this.#board?.format);
+    return `${of}, ${gap} behind ${ahead.username}`;
+  }
+
+  /** @param {number} value */
+  #confirm(value) {
+    this.#posted = { value, before: this.#entry?.score ?? null };
+    this.parts.done.textContent = "Recorded.";
+    this.parts.post.elements.score.focus();
+    this.update();
+  }
+
+  async #claim() {
+    const { email, password } = this.parts.claimForm.elements;
+    await this.session.claim({ email: email.value, password: password.value });
+    this.parts.claimForm.reset();
     this.show();
+    this.parts.done.textContent = "Your place is kept: sign in anywhere with your name and password.";
     this.parts.heading.focus();
-    this.onSignIn();
   }
 
   async #signOut() {
+    if (this.session.user?.email === null && !this.#isLeaving) {
+      this.#isLeaving = true;
+      this.parts.lastChance.hidden = false;
+      return;
+    }
+    let problem = "";
     try {
       await this.session.signOut();
     } catch (error) {
       if (!(error instanceof Refused && error.status === 401)) {
-        throw new Error(`Signed out on this page, but not on the server: ${error.message}`);
+        problem = `Signed out on this page, but not on the server: ${error.message}`;
       }
-    } finally {
-      this.show();
-      if (!this.session.user) {
-        this.parts.signIn.elements.username.focus();
-      }
-      this.onSignIn();
     }
+    this.show();
+    this.onSignOut(problem);
   }
-
-  async #post() {
-    const user_id = /** @type {import("./session.js").User} */ (this.session.user).user_id;
-    const board = this.#board?.source ?? this.#board?.board_id;
-    const score_value = this.parts.post.elements.score.valueAsNumber;
-    const previous = this.#unanswered;
-    // If only the response was lost, the same update with the same nonce cannot count twice.
-    const update =
-      previous?.user_id === user_id && previous.score_value === score_value
-        ? previous
-        : { board, user_id, score_value, timestamp: new Date().toISOString(), nonce: nonce() };
-    this.#unanswered = update;
-    try {
-      await this.session.post("api/score/update", update);
-      this.#unanswered = null;
-    } catch (error) {
-      if (error instanceof Refused && error.status < 500) {
-        this.#unanswered = null; // after a 5xx the update may have been counted
-        if (error.receipt) {
-          return;
-        }
-      }
-      throw error;
-    }
-  }
-}
-
-/** @returns {string} without crypto.randomUUID, which plain http pages do not have */
-function nonce() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/**
- * Run `act` when the form is submitted, and show the message of its error.
- *
- * @param {HTMLFormElement | undefined} form
- * @param {() => Promise<void>} act
- * @param {HTMLElement} problem
- */
-function onSubmit(form, act, problem) {
-  form?.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const button = form.querySelector("button");
-    button.disabled = true;
-    problem.textContent = "";
-    try {
-      await act();
-    } catch (error) {
-      problem.textContent = error.message;
-    } finally {
-      button.disabled = false;
-    }
-  });
 }

@@ -1,17 +1,19 @@
 /**
  * A player's session.
  *
- * The access token is only in memory. The refresh token is in sessionStorage, so that a reload does
- * not sign out (phones reload pages by themselves); it ends with the tab, and other sites cannot
- * read it. It can be used once, and again for 30 seconds: a duplicated tab has a copy, so tabs
+ * The access token is only in memory. The refresh token is in localStorage, so that the sign-in
+ * outlives the tab; on a shared computer it is in sessionStorage and ends with the tab. Other sites
+ * cannot read it. It can be used once, and again for 30 seconds: all tabs have the same one, so they
  * refresh one at a time and send each other the new pair.
  *
- * @typedef {{user_id: string, username: string}} User
+ * @typedef {{user_id: string, username: string, email: string | null}} User
  */
 
 import { Refused } from "./api.js";
 import { StoredText, TabChannel, oneAtATime } from "./tabs.js";
 import { isFresh, tokenOf } from "./viewer.js";
+
+const KEY = "scoreboard.refresh_token";
 
 /** Signs in and out, and sends requests as the signed-in user. */
 export class Session {
@@ -19,7 +21,7 @@ export class Session {
   user = null;
   /** @type {import("./viewer.js").Token | null} */
   #access = null;
-  #refreshToken = new StoredText("scoreboard.refresh_token");
+  #refreshToken = new StoredText(KEY);
   #otherTabs = new TabChannel("scoreboard.session", (pair) => this.#adopt(pair));
   /** @type {Promise<void> | null} */
   #refreshing = null;
@@ -29,10 +31,19 @@ export class Session {
   /**
    * @param {import("./api.js").Api} api
    * @param {() => void} onEnd called when the server has ended the sign-in
+   * @param {() => void} [onOtherTab] called when another tab has signed in or out
    */
-  constructor(api, onEnd) {
+  constructor(api, onEnd, onOtherTab = () => {}) {
     this.api = api;
     this.onEnd = onEnd;
+    addEventListener("storage", ({ key }) => {
+      if (key === KEY && Boolean(this.user) !== this.isSignedIn) {
+        if (this.user) {
+          this.#end();
+        }
+        onOtherTab();
+      }
+    });
   }
 
   /** Whether there is a session. After a reload its `user` is not loaded yet. */
@@ -48,13 +59,42 @@ export class Session {
   }
 
   /**
-   * @param {string} username
-   * @param {string} password
+   * @param {{username: string, password: string}} account
+   * @param {boolean} isShared whether the sign-in must end with the tab
    */
-  async signIn(username, password) {
-    const pair = await this.api.post("api/auth/login", { username, password });
-    this.#generation += 1;
-    this.#store(pair);
+  async signIn(account, isShared) {
+    await this.#start(await this.api.post("api/auth/login", account), isShared);
+  }
+
+  /**
+   * Become a player with a name only.
+   *
+   * @param {{username: string, join_code?: string}} player
+   * @param {boolean} isShared
+   */
+  async join(player, isShared) {
+    await this.#start(await this.api.post("api/auth/join", player), isShared);
+  }
+
+  /**
+   * Create an account and sign in.
+   *
+   * @param {{username: string, email: string, password: string, join_code?: string}} account
+   * @param {boolean} isShared
+   */
+  async register(account, isShared) {
+    const { username, password } = account;
+    await this.api.post("api/auth/register", account);
+    await this.signIn({ username, password }, isShared);
+  }
+
+  /**
+   * Make a player with a name only a full account.
+   *
+   * @param {{email: string, password: string}} account
+   */
+  async claim(account) {
+    await this.post("api/auth/claim", account);
     await this.#loadUser();
   }
 
@@ -94,6 +134,17 @@ export class Session {
       throw new Refused(401, { code: "token_missing", message }, 0);
     }
     return this.#access;
+  }
+
+  /**
+   * @param {any} pair the response to a sign-in
+   * @param {boolean} isShared
+   */
+  async #start(pair, isShared) {
+    this.#generation += 1;
+    this.#access = tokenOf(pair);
+    this.#refreshToken.keep(pair.refresh_token, isShared);
+    await this.#loadUser();
   }
 
   /** Do not use the current access token again. */
@@ -151,7 +202,7 @@ export class Session {
     }
   }
 
-  /** @param {any} pair the response to a sign-in */
+  /** @param {any} pair the response to a refresh */
   #store(pair) {
     this.#access = tokenOf(pair);
     this.#refreshToken.text = pair.refresh_token;

@@ -1,31 +1,17 @@
 /** The table of ranks, names and scores. Rows move to their new position with an animation. */
 
+import { lengthOf, numberText, scoreText, shareOf } from "../design/format.js";
+
+export { scoreText };
+
 const MOVE = { duration: 450, easing: "cubic-bezier(0.2, 0.8, 0.2, 1)" };
 const APPEAR = { duration: 300, easing: "ease-out" };
-const HIGHLIGHT_DURATION = 2_000; // milliseconds
+// Milliseconds for which a changed score is highlighted, and an arrow shows a changed rank.
+const HIGHLIGHT_DURATION = 2_000;
+const ARROW_DURATION = 12_000;
 const MEDALS = 3;
 
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-const numbers = new Intl.NumberFormat(undefined, { maximumFractionDigits: 20 });
-
-/**
- * @param {number} score
- * @param {"number" | "time"} [format] of the board
- * @returns {string} the number in the user's format, or milliseconds as 1:23.456
- */
-export function scoreText(score, format = "number") {
-  return format === "time" ? timeText(Math.round(score)) : numbers.format(score);
-}
-
-/** @param {number} milliseconds */
-function timeText(milliseconds) {
-  const left = Math.abs(milliseconds);
-  const hours = Math.floor(left / 3_600_000);
-  const minutes = String(Math.floor(left / 60_000) % 60).padStart(hours ? 2 : 1, "0");
-  const seconds = ((left % 60_000) / 1000).toFixed(3).padStart(6, "0");
-  return `${milliseconds < 0 ? "−" : ""}${hours ? `${hours}:` : ""}${minutes}:${seconds}`;
-}
-
 /**
  * @param {string} name
  * @returns {HTMLElement} the name, with its own text direction
@@ -46,15 +32,25 @@ export class ScoreTable {
   #body = document.createElement("tbody");
   #scoreHead = document.createElement("th");
 
-  /** @param {string} caption the table's name for screen readers */
-  constructor(caption) {
+  /**
+   * @param {string} caption the table's name for screen readers
+   * @param {{className?: string}} [options] a class for a layout other than that of a table
+   */
+  constructor(caption, { className = "" } = {}) {
     this.element = document.createElement("table");
-    this.element.className = "scores";
+    this.element.className = `scores ${className}`.trim();
     this.element.createCaption().textContent = caption;
-    const head = this.element.createTHead().insertRow();
+    const thead = this.element.createTHead();
+    const head = thead.insertRow();
+    // Rows and cells with another `display` lose their implicit roles.
+    this.element.setAttribute("role", "table");
+    thead.setAttribute("role", "rowgroup");
+    head.setAttribute("role", "row");
+    this.#body.setAttribute("role", "rowgroup");
     for (const [name, label] of [["rank", "Rank"], ["name", "Name"], ["score", "Score"]]) {
       const cell = name === "score" ? this.#scoreHead : document.createElement("th");
       cell.scope = "col";
+      cell.setAttribute("role", "columnheader");
       cell.className = name;
       cell.textContent = label;
       head.append(cell);
@@ -75,6 +71,8 @@ export class ScoreTable {
     for (const row of rows) {
       const element = /** @type {HTMLTableRowElement} */ (this.#rows.get(row.userId));
       fill(element, row, board, row.userId === own);
+      const share = shareOf(row.score, rows[0].score, rows[rows.length - 1].score);
+      element.style.setProperty("--share", String(share));
     }
     const inOrder = [...this.#rows.values()];
     if (inOrder.length !== this.#body.rows.length || inOrder.some(isElsewhere, this.#body.rows)) {
@@ -83,30 +81,28 @@ export class ScoreTable {
     }
   }
 
-  /** @returns {Map<Element, number>} the position of each row, during an animation too */
+  /** @returns {Map<Element, DOMRect>} the position of each row, during an animation too */
   #places() {
-    const places = new Map();
-    for (const row of this.#rows.values()) {
-      places.set(row, row.getBoundingClientRect().top);
-    }
-    return places;
+    return new Map([...this.#rows.values()].map((row) => [row, row.getBoundingClientRect()]));
   }
 
-  /** @param {Map<Element, number>} before the previous position of each row */
+  /** @param {Map<Element, DOMRect>} before the previous position of each row */
   #move(before) {
     if (reducedMotion.matches || document.hidden) {
       return;
     }
     const rows = [...this.#rows.values()];
     rows.forEach((row) => this.#moves.get(row)?.cancel());
-    const after = rows.map((row) => row.getBoundingClientRect().top);
+    const after = rows.map((row) => row.getBoundingClientRect());
     rows.forEach((row, place) => {
       const was = before.get(row);
+      const { left, top } = after[place];
       if (was === undefined) {
         this.#moves.set(row, row.animate([{ opacity: 0 }, { opacity: 1 }], APPEAR));
-      } else if (was !== after[place]) {
-        const zIndex = was > after[place] ? 1 : 0; // a rising row is in front
-        const from = { transform: `translateY(${was - after[place]}px)`, zIndex };
+      } else if (was.top !== top || was.left !== left) {
+        const zIndex = was.top > top ? 1 : 0; // a rising row is in front
+        const transform = `translate(${was.left - left}px, ${was.top - top}px)`;
+        const from = { transform, zIndex };
         this.#moves.set(row, row.animate([from, { transform: "none", zIndex }], MOVE));
       }
     });
@@ -124,13 +120,18 @@ function isElsewhere(row, place) {
 
 function newRow() {
   const row = document.createElement("tr");
+  row.setAttribute("role", "row");
   const rank = row.insertCell();
   rank.className = "rank";
   const name = document.createElement("th");
   name.scope = "row";
   name.className = "name";
   row.append(name);
-  row.insertCell().className = "score";
+  const score = row.insertCell();
+  score.className = "score";
+  rank.setAttribute("role", "cell");
+  name.setAttribute("role", "rowheader");
+  score.setAttribute("role", "cell");
   return row;
 }
 
@@ -144,15 +145,23 @@ function fill(element, row, board, isOwn) {
   const [rank, name, score] = element.cells;
   element.dataset.userId = row.userId;
   element.classList.toggle("own", isOwn);
-  setText(rank, String(row.rank));
+  const { rank: rankBefore, score: before } = element.dataset;
+  if (rankBefore && row.rank !== Number(rankBefore)) {
+    const places = Number(rankBefore) - row.rank;
+    const text = `${places > 0 ? "▲" : "▼"}${Math.abs(places)}`;
+    mark(name, "moved", text, ARROW_DURATION);
+  }
+  setText(rank, numberText(row.rank));
+  element.dataset.rank = String(row.rank);
   rank.dataset.medal = row.rank <= MEDALS ? String(row.rank) : "none";
   if (name.textContent !== row.name || !name.firstChild) {
     name.replaceChildren(nameElement(row.name));
   }
-  const before = element.dataset.score;
-  if (setText(score, scoreText(row.score, board?.format)) && before && row.score !== Number(before)) {
+  const text = scoreText(row.score, board?.format);
+  score.dataset.length = lengthOf(text);
+  if (setText(score, text) && before && row.score !== Number(before)) {
     const isBetter = row.score > Number(before) === (board?.order !== "asc");
-    highlight(score, isBetter ? "up" : "down");
+    mark(score, "change", isBetter ? "up" : "down", HIGHLIGHT_DURATION);
   }
   element.dataset.score = String(row.score);
 }
@@ -174,13 +183,15 @@ function setText(element, text) {
 const timers = new WeakMap();
 
 /**
- * Highlight a changed score.
+ * Set an attribute of a cell for a while.
  *
  * @param {HTMLElement} cell
- * @param {"up" | "down"} change
+ * @param {string} name without `data-`
+ * @param {string} value
+ * @param {number} duration milliseconds
  */
-function highlight(cell, change) {
-  cell.dataset.change = change;
+function mark(cell, name, value, duration) {
+  cell.dataset[name] = value;
   clearTimeout(timers.get(cell));
-  timers.set(cell, setTimeout(() => delete cell.dataset.change, HIGHLIGHT_DURATION));
+  timers.set(cell, setTimeout(() => delete cell.dataset[name], duration));
 }

@@ -2,7 +2,10 @@
 
 const LOCK_TIMEOUT = 15_000; // milliseconds
 
-/** A text that survives a reload of the tab; if storage is blocked, it ends with the page. */
+/**
+ * A text that this browser keeps: in localStorage, or, on a shared computer, in sessionStorage,
+ * until the tab is closed. If storage is blocked, it ends with the page.
+ */
 export class StoredText {
   /** @type {string | null} */
   #text = null;
@@ -16,24 +19,45 @@ export class StoredText {
   /** @returns {string | null} */
   get text() {
     try {
-      return this.#isStored ? sessionStorage.getItem(this.key) : this.#text;
+      return this.#isStored ? this.#ofTab() ?? localStorage.getItem(this.key) : this.#text;
     } catch {
       return this.#text;
     }
   }
 
-  /** @param {string | null} text */
+  /** Replaces the text where it is kept; null removes it. */
   set text(text) {
+    this.keep(text, this.#isOfTab());
+  }
+
+  /**
+   * @param {string | null} text
+   * @param {boolean} isShared whether the text must end with the tab
+   */
+  keep(text, isShared) {
     this.#text = text;
     try {
+      sessionStorage.removeItem(this.key);
       if (text === null) {
-        sessionStorage.removeItem(this.key);
+        localStorage.removeItem(this.key);
       } else {
-        sessionStorage.setItem(this.key, text);
+        (isShared ? sessionStorage : localStorage).setItem(this.key, text);
       }
       this.#isStored = true;
     } catch {
       this.#isStored = false;
+    }
+  }
+
+  #ofTab() {
+    return sessionStorage.getItem(this.key);
+  }
+
+  #isOfTab() {
+    try {
+      return this.#ofTab() !== null;
+    } catch {
+      return false;
     }
   }
 }

@@ -15,21 +15,30 @@ import { BoardTokens, Viewer } from "./web/board/viewer.js";
 const MAX_ROWS = 10;
 const base = new URL("./", import.meta.url);
 
-/** @type {Promise<CSSStyleSheet> | null} shared by all elements, allowed by any policy */
-let sheet = null;
+const SHEETS = [
+  "web/design/tokens.css",
+  "theme.css",
+  "web/design/components.css",
+  "web/board/table.css",
+];
 
-async function fetchSheet() {
-  const response = await fetch(new URL("web/board/table.css", base));
+/** @type {Promise<CSSStyleSheet[]> | null} shared by all elements, allowed by any policy */
+let sheets = null;
+
+/** @param {string} path */
+async function fetchSheet(path) {
+  const response = await fetch(new URL(path, base));
   if (!response.ok) {
     throw new Error(response.statusText);
   }
   return new CSSStyleSheet().replace(await response.text());
 }
 
-function linkToSheet() {
+/** @param {string} path */
+function linkTo(path) {
   const link = document.createElement("link");
   link.rel = "stylesheet";
-  link.href = String(new URL("web/board/table.css", base));
+  link.href = String(new URL(path, base));
   return link;
 }
 
@@ -52,19 +61,19 @@ class ScoreBoard extends HTMLElement {
   }
 
   async connectedCallback() {
-    sheet ??= fetchSheet();
+    sheets ??= Promise.all(SHEETS.map(fetchSheet));
     const root = this.shadowRoot ?? this.attachShadow({ mode: "open" });
     try {
-      root.adoptedStyleSheets = [await sheet];
+      root.adoptedStyleSheets = await sheets;
     } catch {
-      sheet = null; // shown without styles; the next element tries again
+      sheets = null; // shown without styles; the next element tries again
     }
     if (!this.isConnected || this.#live) {
       return;
     }
     root.replaceChildren(this.#table.element, this.#notice, this.#status.element);
     if (!("adoptedStyleSheets" in document)) {
-      root.prepend(linkToSheet()); // Safari before 16.4
+      root.prepend(...SHEETS.map(linkTo)); // Safari before 16.4
     }
     this.#connect();
   }

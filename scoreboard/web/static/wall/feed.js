@@ -6,7 +6,7 @@ import { Pager } from "./pager.js";
 import { PODIUM } from "./places.js";
 import { Steps } from "./steps.js";
 
-const TOP = 10;
+export const TOP = 10;
 
 /** The data of one board. It stays connected while other boards are shown. */
 export class Feed {

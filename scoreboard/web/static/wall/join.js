@@ -2,6 +2,7 @@
 
 import { allowBreaks, setFitting } from "./texts.js";
 
+const LOCAL = /^(localhost|127\..*|\[::1\])$/;
 const RETRY_DELAY = 10_000; // milliseconds
 const CODE = /^[A-Za-z0-9_-]{4,64}$/;
 const ADDRESS_FITS = [12, 15, 32];
@@ -19,6 +20,10 @@ export function showJoin(section, base) {
   const address = `${base.host}${base.pathname}`.replace(/\/$/, "");
   setFitting(find("join-address"), address, ADDRESS_FITS);
   allowBreaks(find("join-address"), /[.:/]?[^.:/]+/g);
+  if (LOCAL.test(base.hostname)) {
+    find("join-how").textContent =
+      "Phones cannot open this address: open the wall at this computer’s network address.";
+  }
   if (code) {
     find("join-word").hidden = false;
     /** @type {HTMLElement} */ (find("join-word").querySelector("b")).textContent = code;

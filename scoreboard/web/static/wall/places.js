@@ -13,7 +13,8 @@ export const PODIUM = 3;
 const HIGHLIGHT_DURATION = 5_000; // milliseconds
 // Widths in digits from which the text is smaller.
 const NAME_FITS = [13, 22, 36];
-const SCORE_FITS = [8, 12, 17];
+const SCORE_FITS = [6, 8, 12, 17];
+const LONGEST = String(SCORE_FITS.length + 1);
 const GROUPS = /(?:^\D+)?\d+\D*/g; // of digits, each with the separator after it
 
 /** One list. It shows what has changed since the last `show`. */
@@ -35,8 +36,9 @@ export class Places {
   /**
    * @param {Row[]} rows the podium, then the rows below it
    * @param {Board} board
+   * @param {number} below how many rows have room below the podium
    */
-  show(rows, board) {
+  show(rows, board, below) {
     const elements = [...this.#places.values()].map((place) => place.element);
     const before = placesOf(elements);
     const known = this.#places;
@@ -44,7 +46,8 @@ export class Places {
     const shares = sharesOf(rows, board);
     rows.forEach((row, index) => this.#places.get(row.userId)?.show(row, index, shares[index], board));
     const inOrder = [...this.#places.values()].map((place) => place.element);
-    this.list.dataset.count = String(Math.min(inOrder.length, PODIUM + 1));
+    this.list.style.setProperty("--rows", String(Math.max(below, 1)));
+    this.list.dataset.count = String(inOrder.length);
     if (inOrder.length !== elements.length || inOrder.some((each, i) => each !== elements[i])) {
       this.list.replaceChildren(...inOrder);
       moveFrom(inOrder, elements.length ? before : new Map());
@@ -114,7 +117,9 @@ class Place {
       this.#name.replaceChildren(nameElement(row.name));
     }
     setFitting(this.#score, scoreText(row.score, board.format), SCORE_FITS);
-    allowBreaks(this.#score, GROUPS);
+    if (this.#score.dataset.fit === LONGEST) {
+      allowBreaks(this.#score, GROUPS);
+    }
     if (this.#row) {
       this.#showChanges(this.#row, row, board);
     }

@@ -6,11 +6,11 @@ import { Session } from "../board/session.js";
 import { insteadOfBoard, StatusLine } from "../board/status.js";
 import { Viewer } from "../board/viewer.js";
 import { Clock } from "./clock.js";
-import { Feed } from "./feed.js";
+import { Feed, TOP } from "./feed.js";
 import { showJoin } from "./join.js";
 import { Moment } from "./moment.js";
 import { animate } from "./motion.js";
-import { Places } from "./places.js";
+import { Places, PODIUM } from "./places.js";
 import { readQuery } from "./query.js";
 import { setFitting, setText } from "./texts.js";
 
@@ -62,7 +62,7 @@ function show() {
   setText(byId("notice"), rows ? emptyText(board) : insteadOfBoard(state));
   byId("notice").hidden = Boolean(rows?.length);
   if (rows && board) {
-    places.show(rows, board);
+    places.show(rows, board, Math.min(shown.players, TOP) - PODIUM);
     showLeader(rows, board);
   } else {
     places.clear();
@@ -133,6 +133,8 @@ function showTabs() {
   if (items.length !== tabs.children.length) {
     tabs.replaceChildren(...items);
   }
+  const current = /** @type {HTMLElement | null} */ (tabs.querySelector("[data-current]"));
+  tabs.scrollLeft = (current?.offsetLeft ?? 0) - tabs.offsetLeft;
 }
 
 /** Show the next available board, unless a reveal is being shown. */
