@@ -10,6 +10,7 @@ from ..boards.schemas import (
     board_reference_schema,
     changes_schema,
     new_board_schema,
+    reveal_schema,
 )
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
@@ -152,6 +153,31 @@ def change_board(board: str) -> dict[str, Any]:
 def end_season(board: str) -> tuple[dict[str, Any], int]:
     """End the current season of a board now, and open the next."""
     return service.end_season(g.moderator, board), 201
+
+
+@bp.post("/boards/<board>/freeze")
+@Documented({200: board_object_schema}, **BOARD)
+def freeze_board(board: str) -> dict[str, Any]:
+    """Freeze a board: everybody sees it as it is now, while updates are recorded as before."""
+    return service.freeze_board(g.moderator, board)
+
+
+@bp.post("/boards/<board>/reveal")
+@Documented(
+    {200: board_object_schema},
+    body=reveal_schema,
+    **{**BOARD, "errors": ["unknown_board", "not_frozen"]},
+)
+def reveal_board(board: str) -> dict[str, Any]:
+    """Show the next places of a frozen board, from the last; with the first, it is unfrozen."""
+    return service.reveal_board(g.moderator, board, json_body())
+
+
+@bp.post("/boards/<board>/unfreeze")
+@Documented({200: board_object_schema}, **BOARD)
+def unfreeze_board(board: str) -> dict[str, Any]:
+    """Show the whole of a frozen board as it is. A `freezes_at` that has passed is cleared."""
+    return service.unfreeze_board(g.moderator, board)
 
 
 @bp.delete("/boards/<board>")

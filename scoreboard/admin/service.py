@@ -180,6 +180,27 @@ def end_season(by: Moderator, board_id: str) -> dict[str, Any]:
     return changed
 
 
+def freeze_board(by: Moderator, board_id: str) -> dict[str, Any]:
+    """Freeze a board; see `boards.service.freeze`."""
+    changed = boards.freeze(board_id)
+    _log_board(by, "freeze-board", board_id)
+    return changed
+
+
+def unfreeze_board(by: Moderator, board_id: str) -> dict[str, Any]:
+    """Unfreeze a board; see `boards.service.unfreeze`."""
+    changed = boards.unfreeze(board_id)
+    _log_board(by, "unfreeze-board", board_id)
+    return changed
+
+
+def reveal_board(by: Moderator, board_id: str, body: object) -> dict[str, Any]:
+    """Reveal places of a frozen board; see `boards.service.reveal`."""
+    changed = boards.reveal(board_id, body)
+    _log_board(by, "reveal-board", board_id)
+    return changed
+
+
 def archive_board(by: Moderator, board_id: str) -> None:
     """Archive a board; see `boards.service.archive`."""
     boards.archive(board_id)
