@@ -10,6 +10,7 @@ from ..boards.schemas import (
     board_reference_schema,
     changes_schema,
     new_board_schema,
+    reveal_schema,
 )
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
@@ -118,6 +119,17 @@ def reinstate(user_id: str) -> dict[str, Any]:
     return schemas.user_schema.dump(service.reinstate(g.moderator, user_id))
 
 
+@bp.post("/users/<user_id>/reset-link")
+@Documented({200: schemas.reset_link_schema}, **USER)
+def reset_link(user_id: str) -> dict[str, Any]:
+    """Make a link with which a user sets a new password; it voids the one before.
+
+    It works once and for 24 hours, and signs the user out everywhere.
+    """
+    link = service.reset_link(g.moderator, user_id, request.host_url)
+    return schemas.reset_link_schema.dump(link)
+
+
 @bp.post("/boards")
 @Documented({201: board_object_schema}, body=new_board_schema, errors=["board_exists"], **ADMIN)
 def create_board() -> tuple[dict[str, Any], int]:
@@ -141,6 +153,31 @@ def change_board(board: str) -> dict[str, Any]:
 def end_season(board: str) -> tuple[dict[str, Any], int]:
     """End the current season of a board now, and open the next."""
     return service.end_season(g.moderator, board), 201
+
+
+@bp.post("/boards/<board>/freeze")
+@Documented({200: board_object_schema}, **BOARD)
+def freeze_board(board: str) -> dict[str, Any]:
+    """Freeze a board: everybody sees it as it is now, while updates are recorded as before."""
+    return service.freeze_board(g.moderator, board)
+
+
+@bp.post("/boards/<board>/reveal")
+@Documented(
+    {200: board_object_schema},
+    body=reveal_schema,
+    **{**BOARD, "errors": ["unknown_board", "not_frozen"]},
+)
+def reveal_board(board: str) -> dict[str, Any]:
+    """Show the next places of a frozen board, from the last; with the first, it is unfrozen."""
+    return service.reveal_board(g.moderator, board, json_body())
+
+
+@bp.post("/boards/<board>/unfreeze")
+@Documented({200: board_object_schema}, **BOARD)
+def unfreeze_board(board: str) -> dict[str, Any]:
+    """Show the whole of a frozen board as it is. A `freezes_at` that has passed is cleared."""
+    return service.unfreeze_board(g.moderator, board)
 
 
 @bp.delete("/boards/<board>")

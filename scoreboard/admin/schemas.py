@@ -130,6 +130,13 @@ class UserSchema(_ModeratedSchema):
     role = fields.String()
 
 
+class ResetLinkSchema(Schema):
+    """A link with which a user sets a new password."""
+
+    url = fields.String()
+    expires_at = Moment()
+
+
 class VoidedSchema(Schema):
     """A voided score."""
 
@@ -235,6 +242,7 @@ void_schema = VoidSchema()
 user_schema = UserSchema()
 listed_user_schema = ListedUserSchema()
 users_schema = UsersSchema()
+reset_link_schema = ResetLinkSchema()
 score_by_hand_schema = ScoreByHandSchema()
 restored_schema = RestoredSchema()
 voided_schema = VoidedSchema()

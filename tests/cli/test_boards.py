@@ -23,6 +23,7 @@ FIELDS = [
     ("--tickets", "20", "tickets", {"min_seconds": 20}),
     ("--opens-at", "2026-01-02T03:04:05+01:00", "opens_at", "2026-01-02T02:04:05Z"),
     ("--closes-at", "2999-01-01T00:00:00Z", "closes_at", "2999-01-01T00:00:00Z"),
+    ("--freezes-at", "2999-01-01T00:00:00Z", "freezes_at", "2999-01-01T00:00:00Z"),
     ("--reset", "week monday 06:00 Europe/Vienna", "reset", RESET),
     ("--reset", "day 23:59 UTC", "reset", {"every": "day", "at": "23:59", "time_zone": "UTC"}),
     (
