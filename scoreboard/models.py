@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql import operators
 
 from .extensions import Base
 from .permissions import ROLES
@@ -107,9 +108,10 @@ class Board(Base):
     A board without `source` is a ledger: it takes updates. A derived board, one with a source,
     ranks the updates of that ledger by rules of its own. `tickets` is the least age of a run ticket
     in seconds, None if the board needs none. `reset` is None or the fields of
-    `boards.seasons.Reset`. `next_change_at` is when the season ends, or the board opens or closes,
-    whichever is first; at that time `state` ("open" or "closed") or the season changes. Policy,
-    bounds, `submit` and `public` of `main` are settings: its columns are not used.
+    `boards.seasons.Reset`. `next_change_at` is when the season ends, or the board opens, closes or
+    freezes, whichever is first; at that time `state` ("open" or "closed"), the season or `frozen`
+    changes. `frozen` is None or the fields of `boards.board.Frozen`. Policy, bounds, `submit` and
+    `public` of `main` are settings: its columns are not used.
     """
 
     __tablename__ = "boards"
@@ -127,6 +129,8 @@ class Board(Base):
     tickets: Mapped[int | None]
     opens_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     closes_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    freezes_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    frozen: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     reset: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     state: Mapped[str] = mapped_column(String(8), default="open")
     next_change_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
@@ -154,8 +158,9 @@ class BoardVersion(Base):
     """The columns of a board that its transactions change; one row per board.
 
     `stamp` is random and changes with each change of the board: it is in the ETags, and
-    distinguishes equal version numbers of different boards, such as a restored one. `season` is the
-    number of the current season.
+    distinguishes equal version numbers of different boards, such as a restored one. `shown` is a
+    stamp that changes only when moderation changes the users whom the public sees: a user is hidden
+    or shown, the board is frozen, a place is revealed. `season` is the number of the current one.
 
     The other columns are used by ledgers alone. Every transaction that may change the ledger or its
     derived boards increments `version` and so locks the row until it commits: versions follow the
@@ -173,6 +178,7 @@ class BoardVersion(Base):
     clock: Mapped[int] = mapped_column(BigInteger, default=0)
     settings_version: Mapped[int] = mapped_column(BigInteger, default=0)
     season: Mapped[int] = mapped_column(default=1)
+    shown: Mapped[str] = mapped_column(String(16), server_default="")
 
 
 _VOIDED = text("voided_at IS NOT NULL")
@@ -233,6 +239,9 @@ class Standing(Base):
     exact. `reached_at` is the server time at which the score got its current value, `achieved_at`
     the timestamp of the update that set it, `score_id` the id of that update. A hidden user keeps a
     standing but is not on the board.
+
+    While a board is frozen, the standings of its season as the public sees them, the image, are
+    stored under the negative number of the season.
     """
 
     __tablename__ = "standings"
@@ -300,6 +309,14 @@ class Flag(Base):
 def standing_order() -> tuple[ColumnElement[Any], ...]:
     """Return the order of a board: best score first; ties by `reached_at`, then `user_id`."""
     return Standing.rank_key.desc(), Standing.reached_at.asc(), Standing.user_id.asc()
+
+
+def reversed_standing_order() -> tuple[ColumnElement[Any], ...]:
+    """Return the order of a board from the last place to the first."""
+    return tuple(
+        term.element.asc() if term.modifier is operators.desc_op else term.element.desc()
+        for term in standing_order()
+    )
 
 
 # Contains every column that a board shows, so that reads never touch the table. It has no hidden

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, g, request
+from flask import Blueprint, Response, g, request
 
 from ..anomalies import flags
 from ..boards.schemas import (
@@ -10,11 +10,12 @@ from ..boards.schemas import (
     board_reference_schema,
     changes_schema,
     new_board_schema,
+    reveal_schema,
 )
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
 from ..scores.schemas import receipt_schema
-from . import schemas, service, users
+from . import export, schemas, service, users
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
@@ -69,6 +70,39 @@ def list_users() -> dict[str, Any]:
     return schemas.users_schema.dump(users.page(query()))
 
 
+@bp.post("/users")
+@Documented(
+    {201: schemas.listed_user_schema},
+    body=schemas.new_user_schema,
+    errors=["username_taken", "email_taken"],
+    **ADMIN,
+)
+def create_user() -> tuple[dict[str, Any], int]:
+    """Create a user, with any role and any name. Without a password it cannot sign in with one."""
+    created = service.create_user(g.moderator, json_body())
+    return schemas.listed_user_schema.dump(users.find(created.user_id)), 201
+
+
+@bp.patch("/users/<user_id>")
+@Documented(
+    {200: schemas.listed_user_schema},
+    body=schemas.user_changes_schema,
+    **{**USER, "errors": ["unknown_user", "username_taken", "email_taken"]},
+)
+def change_user(user_id: str) -> dict[str, Any]:
+    """Change a user's name, email address or role. A new name is shown everywhere at once."""
+    service.change_user(g.moderator, user_id, json_body())
+    return schemas.listed_user_schema.dump(users.find(user_id))
+
+
+@bp.delete("/users/<user_id>")
+@Documented({204: None}, **USER)
+def erase_user(user_id: str) -> tuple[str, int]:
+    """Erase a user: name, email address and password. The user leaves every board for good."""
+    service.erase(g.moderator, user_id)
+    return "", 204
+
+
 @bp.get("/users/<user_id>")
 @Documented({200: schemas.listed_user_schema}, **USER)
 def find_user(user_id: str) -> dict[str, Any]:
@@ -118,6 +152,17 @@ def reinstate(user_id: str) -> dict[str, Any]:
     return schemas.user_schema.dump(service.reinstate(g.moderator, user_id))
 
 
+@bp.post("/users/<user_id>/reset-link")
+@Documented({200: schemas.reset_link_schema}, **USER)
+def reset_link(user_id: str) -> dict[str, Any]:
+    """Make a link with which a user sets a new password; it voids the one before.
+
+    It works once and for 24 hours, and signs the user out everywhere.
+    """
+    link = service.reset_link(g.moderator, user_id, request.host_url)
+    return schemas.reset_link_schema.dump(link)
+
+
 @bp.post("/boards")
 @Documented({201: board_object_schema}, body=new_board_schema, errors=["board_exists"], **ADMIN)
 def create_board() -> tuple[dict[str, Any], int]:
@@ -136,11 +181,58 @@ def change_board(board: str) -> dict[str, Any]:
     return service.change_board(g.moderator, board, json_body())
 
 
+@bp.get("/boards/<board>/export.csv")
+@Documented({200: "text/csv"}, query=schemas.export_query_schema, **BOARD)
+def export_csv(board: str) -> Response:
+    """Return a season of a board as CSV for spreadsheets.
+
+    The columns are rank, position, username, score and reached_at. A name that a spreadsheet might
+    run as a formula starts with an apostrophe.
+    """
+    lines = export.as_csv(board, query(), bearer_token())
+    response = Response(b"".join(lines), mimetype="text/csv")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{board}.csv")
+    return response
+
+
+@bp.get("/boards/<board>/export.json")
+@Documented({200: "application/json"}, query=schemas.feed_query_schema, **BOARD)
+def export_json(board: str) -> Response:
+    """Return a season of a board as CTFtime reads it: standings of pos, team and score."""
+    parts = export.as_ctftime(board, query(), bearer_token())
+    return Response(b"".join(parts), mimetype="application/json")
+
+
 @bp.post("/boards/<board>/seasons")
 @Documented({201: board_object_schema}, **BOARD)
 def end_season(board: str) -> tuple[dict[str, Any], int]:
     """End the current season of a board now, and open the next."""
     return service.end_season(g.moderator, board), 201
+
+
+@bp.post("/boards/<board>/freeze")
+@Documented({200: board_object_schema}, **BOARD)
+def freeze_board(board: str) -> dict[str, Any]:
+    """Freeze a board: everybody sees it as it is now, while updates are recorded as before."""
+    return service.freeze_board(g.moderator, board)
+
+
+@bp.post("/boards/<board>/reveal")
+@Documented(
+    {200: board_object_schema},
+    body=reveal_schema,
+    **{**BOARD, "errors": ["unknown_board", "not_frozen"]},
+)
+def reveal_board(board: str) -> dict[str, Any]:
+    """Show the next places of a frozen board, from the last; with the first, it is unfrozen."""
+    return service.reveal_board(g.moderator, board, json_body())
+
+
+@bp.post("/boards/<board>/unfreeze")
+@Documented({200: board_object_schema}, **BOARD)
+def unfreeze_board(board: str) -> dict[str, Any]:
+    """Show the whole of a frozen board as it is. A `freezes_at` that has passed is cleared."""
+    return service.unfreeze_board(g.moderator, board)
 
 
 @bp.delete("/boards/<board>")

@@ -4,8 +4,16 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from ..auth.names import MAX_NAME_LENGTH
-from ..auth.schemas import LINE, MAX_EMAIL_LENGTH, Username
+from ..auth.names import MAX_NAME_LENGTH, check_username
+from ..auth.schemas import (
+    EMAIL,
+    LINE,
+    MAX_EMAIL_LENGTH,
+    NAME_LENGTH,
+    NEW_PASSWORD,
+    EmailAddress,
+    Username,
+)
 from ..http.fields import (
     BoardId,
     IntegerInRange,
@@ -71,6 +79,39 @@ class UsersQuerySchema(PageQuerySchema):
     status = fields.String(validate=validate.OneOf(STATUSES))
 
 
+class ExportQuerySchema(QuerySchema):
+    """The query of `GET /api/admin/boards/<board>/export.csv`."""
+
+    season = IntegerInRange(1, 2**31 - 1, load_default=None)
+
+
+class FeedQuerySchema(ExportQuerySchema):
+    """The query of `GET /api/admin/boards/<board>/export.json`."""
+
+    format = fields.String(
+        load_default="ctftime",
+        validate=validate.OneOf(["ctftime"]),
+        metadata={"description": "`ctftime`, the scoreboard feed of CTFtime."},
+    )
+
+
+class NewUserSchema(Schema):
+    """The body of `POST /api/admin/users`. The name may be a reserved one."""
+
+    username = Username(required=True, validate=check_username, metadata=NAME_LENGTH)
+    email = EmailAddress(validate=EMAIL)
+    password = fields.String(validate=NEW_PASSWORD)
+    role = fields.String(load_default="player", validate=validate.OneOf(list(ROLES)))
+
+
+class UserChangesSchema(Schema):
+    """The body of `PATCH /api/admin/users/<user_id>`. The name may be a reserved one."""
+
+    username = Username(validate=check_username, metadata=NAME_LENGTH)
+    email = EmailAddress(validate=EMAIL)
+    role = fields.String(validate=validate.OneOf(list(ROLES)))
+
+
 class RoleSchema(Schema):
     """The body of `POST /api/admin/users/<user_id>/role`."""
 
@@ -128,6 +169,13 @@ class UserSchema(_ModeratedSchema):
     """A user, as moderators see it."""
 
     role = fields.String()
+
+
+class ResetLinkSchema(Schema):
+    """A link with which a user sets a new password."""
+
+    url = fields.String()
+    expires_at = Moment()
 
 
 class VoidedSchema(Schema):
@@ -229,12 +277,17 @@ user_reference_schema = UserReferenceSchema()
 score_reference_schema = ScoreReferenceSchema()
 marks_query_schema = MarksQuerySchema()
 audit_query_schema = AuditQuerySchema()
+export_query_schema = ExportQuerySchema()
+feed_query_schema = FeedQuerySchema()
+new_user_schema = NewUserSchema()
+user_changes_schema = UserChangesSchema()
 users_query_schema = UsersQuerySchema()
 role_schema = RoleSchema()
 void_schema = VoidSchema()
 user_schema = UserSchema()
 listed_user_schema = ListedUserSchema()
 users_schema = UsersSchema()
+reset_link_schema = ResetLinkSchema()
 score_by_hand_schema = ScoreByHandSchema()
 restored_schema = RestoredSchema()
 voided_schema = VoidedSchema()

@@ -10,7 +10,8 @@ from typing import Any
 
 from flask import current_app
 
-from ..auth import accounts, tokens
+from ..auth import accounts, passwords, reset_links, tokens
+from ..auth.schemas import profile_schema
 from ..boards import service as boards
 from ..errors import InvalidInput, NotPermitted
 from ..http import fields, json, request
@@ -35,6 +36,27 @@ def moderator(token: str | None, client: request.ClientInfo) -> Moderator:
     if not caller.may("users:manage"):
         raise NotPermitted("This needs the token of an admin.")
     return Moderator(caller.user_id, client)
+
+
+def create_user(by: Moderator, body: object) -> accounts.Account:
+    """Create a user with the fields in the body. Blocks while the password is hashed.
+
+    Raises InvalidInput, Conflict if the name or address is taken, or Overloaded.
+    """
+    loaded = schemas.new_user_schema.load(fields.json_object(body))
+    password_hash, role = None, loaded["role"]
+    if "password" in loaded:
+        with services().password_queue.slot(by.client.address):
+            password_hash = passwords.hash_password(loaded["password"])
+    account = accounts.create(loaded["username"], loaded.get("email"), password_hash, role)
+    _log_user(by, f"create {role}", account.user_id)
+    return account
+
+
+def change_user(by: Moderator, user_id: str, body: object) -> accounts.Account:
+    """Set the name, address and role that are in the body. Raises NotFound or Conflict."""
+    loaded = schemas.user_changes_schema.load(fields.json_object(body))
+    return _change(by, " ".join(["change", *sorted(loaded)]), user_id, loaded)
 
 
 def hide(by: Moderator, user_id: str) -> accounts.Account:
@@ -74,9 +96,37 @@ def _change(
     """Set `values` of the user and log the action. If `revokes`, end all of the user's sessions."""
     valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
     account = accounts.change(valid_id, ends_sessions=revokes, **values)
-    audit.moderation(by.client, by.user_id, action, {"user_id": valid_id}, reason=None)
-    services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
+    _log_user(by, action, valid_id)
     return account
+
+
+def reset_link(by: Moderator, user_id: str, base_url: str) -> dict[str, Any]:
+    """Return the `url`, below the base URL, and `expires_at` of a new reset link of the user.
+
+    Raises NotFound.
+    """
+    valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
+    link = reset_links.create(accounts.change(valid_id).user_id)
+    _log_user(by, "reset-link", valid_id)
+    return {"url": link.url(base_url), "expires_at": link.expires_at}
+
+
+def rename(by: Moderator, user_id: str, body: object) -> accounts.Account:
+    """Give the user the `username` in the body, also a reserved one. Raises NotFound, Conflict."""
+    name = profile_schema.load(fields.json_object(body))["username"]
+    return _change(by, "rename", user_id, {"username": name})
+
+
+def erase(by: Moderator, user_id: str) -> None:
+    """Erase the user; see `accounts.erase`. Raises NotFound."""
+    valid_id: str = schemas.user_reference_schema.load({"user_id": user_id})["user_id"]
+    accounts.erase(valid_id)
+    _log_user(by, "delete", valid_id)
+
+
+def _log_user(by: Moderator, action: str, user_id: str) -> None:
+    audit.moderation(by.client, by.user_id, action, {"user_id": user_id}, reason=None)
+    services().metrics.account_events.labels(action.partition(" ")[0], "accepted").inc()
 
 
 def void(by: Moderator, score_id: str, body: object) -> history.ModeratedScore:
@@ -148,6 +198,27 @@ def end_season(by: Moderator, board_id: str) -> dict[str, Any]:
     """End the current season of a board; see `boards.service.end_season`."""
     changed = boards.end_season(board_id)
     _log_board(by, "end-season", board_id)
+    return changed
+
+
+def freeze_board(by: Moderator, board_id: str) -> dict[str, Any]:
+    """Freeze a board; see `boards.service.freeze`."""
+    changed = boards.freeze(board_id)
+    _log_board(by, "freeze-board", board_id)
+    return changed
+
+
+def unfreeze_board(by: Moderator, board_id: str) -> dict[str, Any]:
+    """Unfreeze a board; see `boards.service.unfreeze`."""
+    changed = boards.unfreeze(board_id)
+    _log_board(by, "unfreeze-board", board_id)
+    return changed
+
+
+def reveal_board(by: Moderator, board_id: str, body: object) -> dict[str, Any]:
+    """Reveal places of a frozen board; see `boards.service.reveal`."""
+    changed = boards.reveal(board_id, body)
+    _log_board(by, "reveal-board", board_id)
     return changed
 
 

@@ -32,9 +32,13 @@ class NewLink(NamedTuple):
         return f"{base_url.rstrip('/')}/#reset={self.token}"
 
 
-def create(user_id: str) -> NewLink:
-    """Return a new link for a user, who must exist; it voids the one before."""
-    link = NewLink(secrets.token_urlsafe(TOKEN_BYTES), datetime.now(UTC) + LIFETIME)
+def create(user_id: str, token: str | None = None) -> NewLink:
+    """Return a new link for a user, who must exist; it voids the one before.
+
+    `token` is random if left out. Else it must be as hard to guess.
+    """
+    token = token or secrets.token_urlsafe(TOKEN_BYTES)
+    link = NewLink(token, datetime.now(UTC) + LIFETIME)
     values = {"token_hash": _hash(link.token), "expires_at": link.expires_at}
 
     def insert(connection: Connection) -> None:

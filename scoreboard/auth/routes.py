@@ -2,13 +2,13 @@
 
 from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, request, stream_with_context
 from flask.blueprints import BlueprintSetupState
 
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body
 from ..services import services
-from . import schemas, service
+from . import export, schemas, service
 
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
 # Settings with the rate limits per address, by endpoint.
@@ -22,6 +22,7 @@ JOIN_ERRORS = [
 ]
 REGISTER_ERRORS = [*JOIN_ERRORS, "email_taken"]
 RESET_ERRORS = ["reset_link_invalid", "rate_limited", "overloaded"]
+PASSWORD_ERRORS = ["not_permitted", "wrong_password", "rate_limited"]
 LOGIN_ERRORS = ["wrong_credentials", "account_suspended", "rate_limited", "overloaded"]
 
 
@@ -76,6 +77,62 @@ def logout() -> tuple[str, int]:
     Accepts either token, so that a sign-in with an expired access token can be ended too.
     """
     service.logout(bearer_token(), client_info())
+    return "", 204
+
+
+@bp.post("/claim")
+@Documented(
+    {200: schemas.account_schema},
+    body=schemas.claim_schema,
+    needs="access",
+    errors=["not_permitted", "already_claimed", "email_taken"],
+)
+def claim() -> dict[str, Any]:
+    """Give a guest an email address and a password. Ends its other sign-ins."""
+    account = service.claim(json_body(), bearer_token(), client_info())
+    return schemas.account_schema.dump(account)
+
+
+@bp.post("/password")
+@Documented({204: None}, body=schemas.password_schema, needs="access", errors=PASSWORD_ERRORS)
+def password() -> tuple[str, int]:
+    """Set a new password. Ends all other sign-ins of the user."""
+    service.change_password(json_body(), bearer_token(), client_info())
+    return "", 204
+
+
+@bp.patch("/me")
+@Documented(
+    {200: schemas.account_schema},
+    body=schemas.profile_schema,
+    needs="access",
+    errors=[*PASSWORD_ERRORS, "name_reserved", "username_taken", "email_taken"],
+)
+def change_me() -> dict[str, Any]:
+    """Change one's own name or email address. Guests need no password."""
+    account = service.change_me(json_body(), bearer_token(), client_info())
+    return schemas.account_schema.dump(account)
+
+
+@bp.get("/me/export")
+@Documented({200: "application/json"}, needs="access", errors=["not_permitted"])
+def export_me() -> Response:
+    """Download one's own account and all scores as one JSON object, the oldest score first."""
+    parts = stream_with_context(export.parts(service.me(bearer_token())))
+    name = "attachment; filename=scoreboard-account.json"
+    return Response(parts, mimetype="application/json", headers={"Content-Disposition": name})
+
+
+@bp.delete("/me")
+@Documented(
+    {204: None}, body=schemas.current_password_schema, needs="access", errors=PASSWORD_ERRORS
+)
+def erase_me() -> tuple[str, int]:
+    """Erase one's own name, address and password, and leave every board.
+
+    The scores stay in the history, without a person. Guests need no password: they send `{}`.
+    """
+    service.erase_me(json_body(), bearer_token(), client_info())
     return "", 204
 
 

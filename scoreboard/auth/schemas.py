@@ -97,6 +97,32 @@ class TokensSchema(Schema):
     user_id = fields.String()
 
 
+class ClaimSchema(Schema):
+    """The body of `POST /api/auth/claim`."""
+
+    email = EmailAddress(required=True, validate=EMAIL)
+    password = fields.String(required=True, validate=NEW_PASSWORD)
+
+
+class CurrentPasswordSchema(Schema):
+    """The body of `DELETE /api/auth/me`. A guest has no password."""
+
+    current_password = fields.String(validate=ANY_PASSWORD)
+
+
+class PasswordSchema(CurrentPasswordSchema):
+    """The body of `POST /api/auth/password`."""
+
+    new_password = fields.String(required=True, validate=NEW_PASSWORD)
+
+
+class ProfileSchema(CurrentPasswordSchema):
+    """The body of `PATCH /api/auth/me`."""
+
+    username = Username(validate=check_username, metadata=NAME_LENGTH)
+    email = EmailAddress(validate=EMAIL)
+
+
 class ResetSchema(Schema):
     """The body of `POST /api/auth/reset`."""
 
@@ -114,6 +140,10 @@ class ViewerTokenSchema(Schema):
 join_schema = JoinSchema()
 register_schema = RegisterSchema()
 login_schema = LoginSchema()
+claim_schema = ClaimSchema()
+current_password_schema = CurrentPasswordSchema()
+password_schema = PasswordSchema()
+profile_schema = ProfileSchema()
 reset_schema = ResetSchema()
 account_schema = AccountSchema()
 tokens_schema = TokensSchema()

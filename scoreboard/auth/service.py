@@ -1,6 +1,7 @@
-"""Joining, registration, sign-in, sign-out and token renewal."""
+"""Joining, registration, sign-in, sign-out, token renewal, and what users do to their account."""
 
 import hmac
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,13 +9,23 @@ from flask import current_app
 from sqlalchemy import Connection
 
 from ..db import rate_limits, transactions
-from ..errors import Forbidden, InvalidInput, NotAuthenticated, RateLimited
+from ..errors import Conflict, Forbidden, InvalidInput, NotAuthenticated, RateLimited
 from ..http import fields, request
 from ..observability import audit
+from ..permissions import Caller
 from ..services import services
 from . import accounts, passwords, reset_links, revocations, tokens
 from .names import is_reserved, name_key
-from .schemas import join_schema, login_schema, register_schema, reset_schema
+from .schemas import (
+    claim_schema,
+    current_password_schema,
+    join_schema,
+    login_schema,
+    password_schema,
+    profile_schema,
+    register_schema,
+    reset_schema,
+)
 
 # How long a used refresh token is accepted again: its response was lost, or a second browser tab
 # sent the same token.
@@ -64,8 +75,7 @@ def register(body: object, client: request.ClientInfo) -> accounts.Account:
     with audit.account_event(client, "register") as event:
         loaded = register_schema.load(fields.json_object(body))
         _check_joining(loaded)
-        with services().password_queue.slot(client.address):
-            password_hash = passwords.hash_password(loaded["password"])
+        password_hash = _hash(loaded["password"], client)
         account = accounts.create(loaded["username"], loaded["email"], password_hash, "player")
         event.user_id = account.user_id
         return account
@@ -78,19 +88,39 @@ def login(body: object, client: request.ClientInfo) -> dict[str, Any]:
     """
     with audit.account_event(client, "login") as event:
         loaded = login_schema.load(fields.json_object(body))
-        failures_key = f"{client.address}/{name_key(loaded['username'])}"
-        _limit_failures(failures_key)
-        with services().password_queue.slot(client.address):
-            _limit_failures(failures_key)  # again: other attempts may have failed during the wait
+
+        def find() -> accounts.Account | None:
             account = accounts.by_name(loaded["username"])
             event.user_id = account.user_id if account else None
-            password_hash = account.password_hash if account else None
-            if not passwords.matches(loaded["password"], password_hash) or not account:
-                rate_limits.count("LOGIN_RATE_LIMIT", {failures_key: 1})
-                raise NotAuthenticated("Username or password is wrong.", "wrong_credentials")
+            return account
+
+        key = name_key(loaded["username"])
+        account = _with_password(find, key, loaded["password"], client)
+        if account is None:
+            raise NotAuthenticated("Username or password is wrong.", "wrong_credentials")
         if account.suspended_at is not None:
             raise NotAuthenticated("This account is suspended.", "account_suspended")
         return tokens.issue_pair(account.user_id, account.role)
+
+
+def _with_password(
+    find: Callable[[], accounts.Account | None], key: str, password: str, client: request.ClientInfo
+) -> accounts.Account | None:
+    """Return the account that `find` returns if it has this password, else None.
+
+    Blocks for a check of a password, also without an account. Failures count for the name with this
+    key and the address. Raises RateLimited or Overloaded.
+    """
+    failures_key = f"{client.address}/{key}"
+    _limit_failures(failures_key)
+    with services().password_queue.slot(client.address):
+        _limit_failures(failures_key)  # again: other attempts may have failed during the wait
+        account = find()
+        password_hash = account.password_hash if account else None
+        if passwords.matches(password, password_hash):
+            return account
+    rate_limits.count("LOGIN_RATE_LIMIT", {failures_key: 1})
+    return None
 
 
 def _limit_failures(key: str) -> None:
@@ -145,6 +175,97 @@ def logout(token: str | None, client: request.ClientInfo) -> None:
         services().session_revoked(session, datetime.now(UTC))
 
 
+def claim(body: object, token: str | None, client: request.ClientInfo) -> accounts.Account:
+    """Make a guest a full account; end its other sign-ins. Blocks while the password is hashed.
+
+    Raises InvalidInput, NotAuthenticated, Conflict or Overloaded.
+    """
+    with audit.account_event(client, "claim") as event:
+        caller, account = _owner(token)
+        event.user_id = account.user_id
+        loaded = claim_schema.load(fields.json_object(body))
+        if account.password_hash is not None:
+            message = "This account has a password already: it is no guest's."
+            raise Conflict(message, "already_claimed")
+        values = {"email": loaded["email"], "password_hash": _hash(loaded["password"], client)}
+        return accounts.change(
+            account.user_id, ends_sessions=True, kept=caller.token_ids[-1], **values
+        )
+
+
+def change_password(body: object, token: str | None, client: request.ClientInfo) -> None:
+    """Set a new password and end the user's other sign-ins. Blocks while passwords are hashed.
+
+    Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded.
+    """
+    with audit.account_event(client, "password") as event:
+        caller, account = _owner(token)
+        event.user_id = account.user_id
+        loaded = password_schema.load(fields.json_object(body))
+        _check_current_password(account, loaded, client)
+        password_hash = _hash(loaded["new_password"], client)
+        accounts.change(
+            account.user_id,
+            ends_sessions=True,
+            kept=caller.token_ids[-1],
+            password_hash=password_hash,
+        )
+
+
+def change_me(body: object, token: str | None, client: request.ClientInfo) -> accounts.Account:
+    """Change the name or address of the token's user. Blocks while the password is checked.
+
+    Raises InvalidInput, NotAuthenticated, Conflict, RateLimited or Overloaded.
+    """
+    with audit.account_event(client, "change") as event:
+        _, account = _owner(token)
+        event.user_id = account.user_id
+        loaded = profile_schema.load(fields.json_object(body))
+        name = loaded.get("username", account.username)
+        if name_key(name) != name_key(account.username):
+            _check_not_reserved(name)
+        _check_current_password(account, loaded, client)
+        return accounts.change(account.user_id, **loaded)
+
+
+def erase_me(body: object, token: str | None, client: request.ClientInfo) -> None:
+    """Erase the token's user; see `accounts.erase`. Blocks while the password is checked.
+
+    Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded.
+    """
+    with audit.account_event(client, "erase") as event:
+        _, account = _owner(token)
+        event.user_id = account.user_id
+        loaded = current_password_schema.load(fields.json_object(body))
+        _check_current_password(account, loaded, client)
+        accounts.erase(account.user_id)
+
+
+def _check_current_password(
+    account: accounts.Account, loaded: dict[str, Any], client: request.ClientInfo
+) -> None:
+    """Remove `current_password` from the fields; raise an error unless it is the account's.
+
+    A guest has no password, and needs none.
+    """
+    password = loaded.pop("current_password", None)
+    if account.password_hash is None:
+        return
+    if password is None:
+        problem = {"current_password": ["Missing data for required field."]}
+        raise InvalidInput("Send the current password as well.", problem)
+    key = name_key(account.username)
+    if not _with_password(lambda: accounts.by_id(account.user_id), key, password, client):
+        # Not a 401: the token is valid, and clients would discard it.
+        problem = {"current_password": ["Wrong."]}
+        raise InvalidInput("The current password is wrong.", problem, "wrong_password")
+
+
+def _hash(password: str, client: request.ClientInfo) -> str:
+    with services().password_queue.slot(client.address):
+        return passwords.hash_password(password)
+
+
 def reset(body: object, client: request.ClientInfo) -> None:
     """Set the password of a reset link's user; end all of the user's sign-ins.
 
@@ -153,18 +274,21 @@ def reset(body: object, client: request.ClientInfo) -> None:
     with audit.account_event(client, "reset") as event:
         loaded = reset_schema.load(fields.json_object(body))
         event.user_id = reset_links.user_of(loaded["token"])
-        with services().password_queue.slot(client.address):
-            password_hash = passwords.hash_password(loaded["new_password"])
-        reset_links.redeem(loaded["token"], password_hash)
+        reset_links.redeem(loaded["token"], _hash(loaded["new_password"], client))
 
 
 def me(token: str | None) -> accounts.Account:
     """Return the account that this token belongs to. Raises NotAuthenticated."""
+    return _owner(token)[1]
+
+
+def _owner(token: str | None) -> tuple[Caller, accounts.Account]:
+    """Return the caller of a token and its account. Raises NotAuthenticated."""
     caller = tokens.authenticate(token)
     account = accounts.by_id(caller.user_id) if caller.user_id else None
     if account is None:
         raise NotAuthenticated("This token belongs to no account: sign in.", "not_permitted")
-    return account
+    return caller, account
 
 
 def viewer() -> dict[str, Any]:

@@ -11,12 +11,46 @@ MAX_DERIVED = 8
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """What a frozen board shows: its season as it was `at` the time of the freeze.
+
+    `revealed` is the number of places, from the last, that have shown the true scores since.
+    """
+
+    season: int
+    starts_at: datetime
+    ends_at: datetime | None
+    at: datetime
+    revealed: int = 0
+
+    def columns(self) -> dict[str, Any]:
+        """Return the fields as JSON values, for the database."""
+        return {
+            "season": self.season,
+            "starts_at": moment(self.starts_at),
+            "ends_at": self.ends_at and moment(self.ends_at),
+            "at": moment(self.at),
+            "revealed": self.revealed,
+        }
+
+    @classmethod
+    def from_columns(cls, values: dict[str, Any]) -> "Frozen":
+        """Return what `columns` has stored."""
+        times = {
+            name: values[name] and datetime.fromisoformat(values[name])
+            for name in ("starts_at", "ends_at", "at")
+        }
+        return cls(**{**values, **times})
+
+
+@dataclass(frozen=True)
 class BoardState:
     """A board's settings, state and current season, at one settings version of its ledger.
 
     `tickets` is the least age of a run ticket in seconds, None if the board needs no tickets.
     `state` is "open", "closed" or "archived". `season_ends_at` is None if the season ends only by
-    hand. `next_change_at` is the first time at which the season or the state changes, or None.
+    hand. `next_change_at` is the first time at which the season, the state or `frozen` changes, or
+    None. `shown` is the stamp of the users whom the public sees; see `models.BoardVersion`.
     """
 
     board_id: str
@@ -32,12 +66,25 @@ class BoardState:
     tickets: int | None
     opens_at: datetime | None
     closes_at: datetime | None
+    freezes_at: datetime | None
     reset: Reset | None
     state: str
     season: int
     season_starts_at: datetime
     season_ends_at: datetime | None
     next_change_at: datetime | None
+    frozen: Frozen | None = None
+    shown: str = ""
+
+    @property
+    def shown_season(self) -> int:
+        """The number of the season that the public sees."""
+        return self.frozen.season if self.frozen else self.season
+
+    @property
+    def shown_standings(self) -> int:
+        """The season under which the standings are stored that the public sees."""
+        return -self.frozen.season if self.frozen else self.season
 
     @property
     def ledger_id(self) -> str:
@@ -54,9 +101,19 @@ class BoardState:
         above = self.min_score is None or value >= self.min_score
         return above and (self.max_score is None or value <= self.max_score)
 
+    def live(self) -> "BoardState":
+        """Return the board with the true season, for those who may see it while it is frozen."""
+        if not self.frozen:
+            return self
+        state = self.state if self.state == "archived" else "frozen"
+        return replace(self, frozen=None, state=state)
+
     def body(self) -> dict[str, Any]:
         """Return the board object of the contract, without `players`."""
-        reset = self.reset
+        reset, frozen = self.reset, self.frozen
+        season = season_body(self.season, self.season_starts_at, self.season_ends_at)
+        if frozen:
+            season = season_body(frozen.season, frozen.starts_at, frozen.ends_at)
         return {
             "board_id": self.board_id,
             "title": self.title,
@@ -71,9 +128,10 @@ class BoardState:
             "tickets": None if self.tickets is None else {"min_seconds": self.tickets},
             "opens_at": self.opens_at and moment(self.opens_at),
             "closes_at": self.closes_at and moment(self.closes_at),
+            "freezes_at": self.freezes_at and moment(self.freezes_at),
             "reset": reset and reset_body(reset),
-            "state": self.state,
-            "season": season_body(self.season, self.season_starts_at, self.season_ends_at),
+            "state": "frozen" if frozen and self.state != "archived" else self.state,
+            "season": season,
         }
 
 
@@ -98,14 +156,36 @@ def season_end(reset: Reset | None, after: datetime) -> datetime | None:
 
 
 def at_time(board: BoardState, now: datetime) -> BoardState:
-    """Return the board at `now`: in the season and the state of that time."""
+    """Return the board at `now`: in the season and the state of that time, frozen if that is due.
+
+    A board that freezes when its season ends shows the season that has ended.
+    """
+    if board.freezes_at is not None and board.freezes_at <= now:
+        while board.season_ends_at is not None and board.season_ends_at < board.freezes_at:
+            board = next_season(board, board.season_ends_at)
+        board = frozen_at(board, now)
     while board.season_ends_at is not None and board.season_ends_at <= now:
         board = next_season(board, board.season_ends_at)
     is_opened = board.opens_at is None or board.opens_at <= now
     is_open = is_opened and (board.closes_at is None or now < board.closes_at)
-    changes = (board.season_ends_at, board.opens_at, board.closes_at)
+    freezes_at = None if board.frozen else board.freezes_at
+    changes = (board.season_ends_at, board.opens_at, board.closes_at, freezes_at)
     next_change_at = min((each for each in changes if each and each > now), default=None)
     return replace(board, state="open" if is_open else "closed", next_change_at=next_change_at)
+
+
+def frozen_at(board: BoardState, now: datetime) -> BoardState:
+    """Return the board frozen in its current season, unless it is frozen already."""
+    if board.frozen:
+        return board
+    season = board.season, board.season_starts_at, board.season_ends_at
+    return replace(board, frozen=Frozen(*season, at=now))
+
+
+def unfrozen(board: BoardState, now: datetime) -> BoardState:
+    """Return the board unfrozen; a `freezes_at` that has passed does not freeze it again."""
+    is_past = board.freezes_at is not None and board.freezes_at <= now
+    return replace(board, frozen=None, freezes_at=None if is_past else board.freezes_at)
 
 
 def next_season(board: BoardState, starts_at: datetime) -> BoardState:

@@ -48,6 +48,7 @@ class BoardReads:
         ]
 
     def _count(self, connection: Connection, board: BoardState, stamp: str) -> int:
+        stamp = board.shown if board.frozen else stamp
         counted_at, players = self._players.get(board.board_id, ("", 0))
         if counted_at != stamp:
             players = store.players(connection, board)

@@ -6,9 +6,11 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from ..auth import names
-from ..http.fields import BoardId, Moment, Schema, ScoreValue
+from ..http.fields import BoardId, Moment, QuerySchema, Schema, ScoreValue
 from .seasons import WEEKDAYS, Reset, is_time_zone
 
+# Places that one request reveals, each in a transaction of its own.
+MAX_PLACES = 1000
 MAX_TICKET_SECONDS = 3600
 TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 
@@ -104,6 +106,7 @@ class ChangesSchema(Schema):
     tickets = TicketsField(allow_none=True, metadata=_TICKETS)
     opens_at = Moment(allow_none=True)
     closes_at = Moment(allow_none=True)
+    freezes_at = Moment(allow_none=True)
     reset = ResetField(allow_none=True, metadata=_RESET)
 
 
@@ -123,6 +126,7 @@ class NewBoardSchema(Schema):
     tickets = TicketsField(load_default=None, allow_none=True, metadata=_TICKETS)
     opens_at = Moment(load_default=None, allow_none=True)
     closes_at = Moment(load_default=None, allow_none=True)
+    freezes_at = Moment(load_default=None, allow_none=True)
     reset = ResetField(load_default=None, allow_none=True, metadata=_RESET)
 
 
@@ -150,8 +154,9 @@ class BoardSchema(Schema):
     tickets = fields.Dict(allow_none=True, metadata=_TICKETS)
     opens_at = fields.DateTime(allow_none=True)
     closes_at = fields.DateTime(allow_none=True)
+    freezes_at = fields.DateTime(allow_none=True)
     reset = fields.Dict(allow_none=True, metadata=_RESET)
-    state = fields.String(validate=validate.OneOf(["open", "closed", "archived"]))
+    state = fields.String(validate=validate.OneOf(["open", "closed", "frozen", "archived"]))
     season = fields.Nested(SeasonSchema)
     players = fields.Integer()
 
@@ -168,6 +173,44 @@ class SeasonsSchema(Schema):
     seasons = fields.List(fields.Nested(SeasonSchema))
 
 
+class Places(fields.Field[int | None]):
+    """The number of places to reveal; None for all of them."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int | None:
+        if value == "all":
+            return None
+        if type(value) is not int or not 1 <= value <= MAX_PLACES:
+            raise ValidationError(f'Must be a whole number from 1 to {MAX_PLACES}, or "all".')
+        return value
+
+
+class RevealSchema(Schema):
+    """The body of `POST /api/admin/boards/<board>/reveal`."""
+
+    places = Places(
+        required=True,
+        metadata={
+            "oneOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_PLACES},
+                {"type": "string", "enum": ["all"]},
+            ],
+            "example": 1,
+        },
+    )
+
+
+class LiveQuerySchema(QuerySchema):
+    """The query of reads that show a frozen board as it was; with `live=1`, as it is."""
+
+    live = fields.String(
+        load_default="0",
+        validate=validate.OneOf(["0", "1"]),
+        metadata={
+            "description": "1: read a frozen board as it is. Needs a token of a scorer or an admin."
+        },
+    )
+
+
 class BoardReferenceSchema(Schema):
     """The board in the path."""
 
@@ -180,3 +223,5 @@ board_object_schema = BoardSchema()
 boards_schema = BoardsSchema()
 seasons_schema = SeasonsSchema()
 board_reference_schema = BoardReferenceSchema()
+reveal_schema = RevealSchema()
+live_query_schema = LiveQuerySchema()

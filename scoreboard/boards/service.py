@@ -1,4 +1,4 @@
-"""Boards: list them, create and change them, end seasons, archive them.
+"""Boards: list them, create and change them, end seasons, freeze, reveal and archive them.
 
 Each function blocks for its reads or its transaction. A change takes effect with its commit and is
 pushed to those who watch the board.
@@ -19,8 +19,17 @@ from ..models import MAIN, Board, Season, Standing
 from ..permissions import Caller
 from ..services import services
 from . import store
-from .board import MAX_DERIVED, BoardState, at_time, next_season, season_body, season_end
-from .schemas import changes_schema, new_board_schema
+from .board import (
+    MAX_DERIVED,
+    BoardState,
+    at_time,
+    frozen_at,
+    next_season,
+    season_body,
+    season_end,
+    unfrozen,
+)
+from .schemas import changes_schema, live_query_schema, new_board_schema, reveal_schema
 from .store import LedgerBoards
 
 # Fields of `main` that the application's settings set, and the names of the settings.
@@ -58,16 +67,29 @@ def readable(board_id: str, token: str | None) -> BoardState:
     return board
 
 
-def all_boards(token: str | None) -> list[dict[str, Any]]:
+def is_live(live: str, token: str | None) -> bool:
+    """Whether a query has `live=1`. Raises NotAuthenticated, or NotPermitted if the token may not.
+
+    A frozen board is then read as it is, and not as it was at the freeze.
+    """
+    if live == "1" and not tokens.authenticate(token).may("score:any"):
+        raise NotPermitted("Only a scorer or an admin may read a frozen board live.")
+    return live == "1"
+
+
+def all_boards(token: str | None, query: dict[str, str]) -> list[dict[str, Any]]:
     """Return the board objects that the token may read: `main` first, then by id.
 
-    Without a token these are the public boards. Raises NotAuthenticated for a bad one.
+    Without a token these are the public boards. Raises InvalidInput, and NotAuthenticated for a bad
+    token or if the query has `live=1` and the token may not.
     """
+    live = is_live(live_query_schema.load(query)["live"], token)
     caller = None if token is None else tokens.authenticate(token)
     boards = services().boards.store
 
     def read(connection: Connection) -> list[BoardState]:
-        return [each for each in boards.all_boards(connection) if may_read(each, caller)]
+        found = [each for each in boards.all_boards(connection) if may_read(each, caller)]
+        return [each.live() for each in found] if live else found
 
     return services().board_reads.run(read)
 
@@ -78,24 +100,46 @@ def every_board() -> list[dict[str, Any]]:
     return transactions.read(lambda c: reads.bodies(c, boards.all_boards(c)))
 
 
-def body(board: BoardState) -> dict[str, Any]:
-    """Return the board object of this board as it is now."""
+def board(board_id: str, token: str | None, query: dict[str, str]) -> dict[str, Any]:
+    """Return the board object of a board that the token may read; see `readable` and `is_live`."""
+    found = readable(board_id, token)
+    return body(found, is_live(live_query_schema.load(query)["live"], token))
+
+
+def body(board: BoardState, live: bool = False) -> dict[str, Any]:
+    """Return the board object of this board as it is now, or as the public sees it."""
     boards = services().boards.store
 
     def read(connection: Connection) -> list[BoardState]:
-        return [boards.find(connection, board.board_id) or board]
+        found = boards.find(connection, board.board_id) or board
+        return [found.live() if live else found]
 
     return services().board_reads.run(read)[0]
 
 
-def seasons(board: BoardState) -> list[dict[str, Any]]:
-    """Return the seasons of a board, the newest first."""
+def seasons(board_id: str, token: str | None, query: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the seasons of a board, the newest first; those of a frozen one until the freeze.
+
+    Raises what `readable` and `is_live` raise.
+    """
+    board = readable(board_id, token)
+    live = is_live(live_query_schema.load(query)["live"], token)
+    boards = services().boards.store
     statement = (
         select(Season.number, Season.starts_at, Season.ends_at)
         .where(Season.board_id == board.board_id)
         .order_by(Season.number.desc())
     )
-    return [season_body(*row) for row in transactions.read(lambda c: c.execute(statement).all())]
+
+    def read(connection: Connection) -> list[dict[str, Any]]:
+        found = boards.find(connection, board.board_id) or board
+        rows = [season_body(*row) for row in connection.execute(statement)]
+        if live or not found.frozen:
+            return rows
+        shown = found.body()["season"]
+        return [shown, *(each for each in rows if each["number"] < shown["number"])]
+
+    return transactions.read(read)
 
 
 def due() -> Sequence[str]:
@@ -180,7 +224,7 @@ def change(board_id: str, request_body: object) -> dict[str, Any]:
             raise BoardInUse(f"This board has scores: its {fixed[0]} cannot change any more.")
         if after.reset != before.reset:
             after = replace(after, season_ends_at=season_end(after.reset, now))
-        _save(connection, at_time(after, now))
+        _save(connection, before, at_time(after, now))
 
     _change(board.ledger_id, work)
     return body(board)
@@ -196,9 +240,67 @@ def end_season(board_id: str) -> dict[str, Any]:
         connection.execute(update(Season).where(of_season).values(ends_at=now))
         after = at_time(next_season(before, now), now)
         store.insert_seasons(connection, [after])
-        _save(connection, after)
+        _save(connection, before, after)
 
     _change(board.ledger_id, work)
+    return body(board, live=True)
+
+
+def freeze(board_id: str) -> dict[str, Any]:
+    """Freeze a board: the public sees it as it is now from then on. Raises UnknownBoard.
+
+    Does nothing if it is frozen. Blocks the ledger while the standings are copied; see
+    `store.take_image`.
+    """
+    board = services().boards.get(board_id)
+
+    def work(connection: Connection, boards: LedgerBoards, now: datetime) -> None:
+        before = _of(boards, board_id)
+        if not before.frozen:
+            _save(connection, before, at_time(frozen_at(before, now), now))
+
+    _change(board.ledger_id, work)
+    return body(board)
+
+
+def unfreeze(board_id: str) -> dict[str, Any]:
+    """Show a frozen board as it is. Does nothing if it is not frozen. Raises UnknownBoard."""
+    board = services().boards.get(board_id)
+
+    def work(connection: Connection, boards: LedgerBoards, now: datetime) -> None:
+        before = _of(boards, board_id)
+        if before.frozen:
+            _save(connection, before, at_time(unfrozen(before, now), now))
+
+    _change(board.ledger_id, work)
+    return body(board)
+
+
+def reveal(board_id: str, request_body: object) -> dict[str, Any]:
+    """Show the next `places` of a frozen board from the last, one transaction each; or all.
+
+    When the first place is shown, the board is not frozen any more. Raises InvalidInput,
+    UnknownBoard, and Conflict if the board is not frozen.
+    """
+    places = reveal_schema.load(json_object(request_body))["places"]
+    board = services().boards.get(board_id)
+
+    def work(connection: Connection, boards: LedgerBoards, now: datetime) -> bool:
+        before = _of(boards, board_id)
+        if not before.frozen:
+            raise Conflict("This board is not frozen.", "not_frozen")
+        is_whole = places is None or store.reveal_place(connection, before)
+        if is_whole:
+            after = unfrozen(before, now)
+        else:
+            frozen = replace(before.frozen, revealed=before.frozen.revealed + 1)
+            after = replace(before, frozen=frozen)
+        _save(connection, before, at_time(after, now))
+        return is_whole
+
+    for _ in range(places or 1):
+        if _change(board.ledger_id, work):
+            break
     return body(board)
 
 
@@ -220,17 +322,25 @@ def archive(board_id: str) -> None:
 
 
 def _change(ledger_id: str, work: Callable[[Connection, LedgerBoards, datetime], Any]) -> Any:
-    """Run `work` in a transaction of a ledger. Raises UnknownBoard if it is archived."""
+    """Run `work` in a transaction of a ledger. Raises UnknownBoard if it is archived.
+
+    It may take long, because it may freeze or unfreeze a board.
+    """
     return services().ledgers.get(ledger_id).change(work)
 
 
-def _save(connection: Connection, board: BoardState) -> None:
-    """Write the settings, the state and the end of the season."""
+def _save(connection: Connection, before: BoardState, board: BoardState) -> None:
+    """Write the settings, the state and the end of the season. Freezes or unfreezes the board."""
+    if board.frozen and not before.frozen:
+        store.take_image(connection, board)
+    elif before.frozen and not board.frozen:
+        store.drop_image(connection, before)
     columns = store.columns(board)
     connection.execute(update(Board).where(Board.board_id == board.board_id).values(columns))
     of_season = (Season.board_id == board.board_id) & (Season.number == board.season)
     connection.execute(update(Season).where(of_season).values(ends_at=board.season_ends_at))
-    store.touch(connection, [board.board_id], season=board.season)
+    is_shown = board.frozen != before.frozen
+    store.touch(connection, [board.board_id], is_shown, season=board.season)
     store.change_settings(connection, board.ledger_id)
 
 

@@ -1,4 +1,4 @@
-"""`flask boards`: create, list and change boards, end seasons, archive boards.
+"""`flask boards`: create, list and change boards, end seasons, freeze, reveal and archive boards.
 
 The commands are those of the admin endpoints. This process has no subscribers: the servers detect a
 change within a second and push it.
@@ -31,6 +31,7 @@ def _rules(command: Callable[..., None]) -> Callable[..., None]:
     """Add an option for each field that `create` and `set` have in common."""
     for name, metavar, help_ in (
         ("--reset", "WHEN", "When seasons end, such as 'week monday 06:00 Europe/Vienna'."),
+        ("--freezes-at", "TIME", "When the board freezes, in ISO 8601."),
         ("--closes-at", "TIME", "When the board closes, in ISO 8601."),
         ("--opens-at", "TIME", "When the board opens, in ISO 8601."),
         ("--tickets", "SECONDS", "Players need a run ticket of this age; `none`: no tickets."),
@@ -77,6 +78,29 @@ def set_(board: str, **options: Any) -> None:
 def end_season(board: str) -> None:
     """End the current season of the board BOARD now, and open the next."""
     _show(service.end_season(moderator(), board))
+
+
+@boards.command()
+@click.argument("board")
+def freeze(board: str) -> None:
+    """Freeze the board BOARD: everybody sees it as it is now."""
+    _show(service.freeze_board(moderator(), board))
+
+
+@boards.command()
+@click.argument("board")
+def unfreeze(board: str) -> None:
+    """Show the whole of the frozen board BOARD as it is."""
+    _show(service.unfreeze_board(moderator(), board))
+
+
+@boards.command()
+@click.argument("board")
+@click.argument("places")
+def reveal(board: str, places: str) -> None:
+    """Show the next PLACES of the frozen board BOARD, from the last; `all` shows the whole."""
+    value = int(places) if places.isdecimal() else places
+    _show(service.reveal_board(moderator(), board, {"places": value}))
 
 
 @boards.command()

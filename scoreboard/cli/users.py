@@ -9,10 +9,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import click
+from flask import current_app
 
 from ..admin import service
 from ..anomalies import flags
 from ..auth import accounts, passwords, schemas, tokens
+from ..http import addresses
 from ..observability import audit, logging
 from ..permissions import ROLES
 from .moderation import ModerationGroup, moderator
@@ -38,6 +40,7 @@ def create(name: str, email: str, role: str, password: str) -> None:
     client = moderator().client
     audit.moderation(client, None, f"create {role}", {"user_id": account.user_id}, reason=None)
     click.echo(account.user_id)
+    click.echo(f"{account.username} can now sign in at {_page()} with this password.", err=True)
 
 
 @users.command("list")
@@ -88,6 +91,34 @@ _add("end-sessions", service.end_sessions, "Revoke all tokens of the user NAME i
 def role(name: str, role: str) -> None:
     """Change the role of the user NAME to ROLE, from its next request on."""
     service.set_role(moderator(), _named(name).user_id, {"role": role})
+
+
+@users.command("reset-link")
+@click.argument("name")
+def reset_link(name: str) -> None:
+    """Print a link with which the user NAME sets a password, once and within 24 hours."""
+    click.echo(service.reset_link(moderator(), _named(name).user_id, _page())["url"])
+
+
+@users.command()
+@click.argument("name")
+@click.argument("new_name")
+def rename(name: str, new_name: str) -> None:
+    """Rename the user NAME to NEW_NAME, on all boards at once."""
+    service.rename(moderator(), _named(name).user_id, {"username": new_name})
+
+
+@users.command()
+@click.argument("name")
+@click.confirmation_option(prompt="This cannot be undone. Erase the user?")
+def delete(name: str) -> None:
+    """Erase name, address and password of the user NAME, who leaves every board."""
+    service.erase(moderator(), _named(name).user_id)
+
+
+def _page() -> str:
+    """Return the address of the page on this machine: a command serves no request."""
+    return addresses.url("localhost", current_app.config["PORT"] or addresses.DEFAULT_PORT)
 
 
 @users.command()

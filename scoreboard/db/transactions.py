@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 
 # Client-side limit of a whole read or transaction, in seconds.
 DEADLINE = 4
+# The same for a rare transaction that writes all standings of a board.
+LONG_DEADLINE = 60
 # Callers that may wait for a connection or for SQLite's single writer, and for how many seconds.
 MAX_WAITING = 1000
 WAIT_TIMEOUT = 4
@@ -89,9 +91,11 @@ class Access(Enum):
     LONG_READ = auto()
     WRITE = auto()
     LEDGER_WRITE = auto()
+    LONG_LEDGER_WRITE = auto()
 
 
-WRITES = (Access.WRITE, Access.LEDGER_WRITE)
+LEDGER_WRITES = (Access.LEDGER_WRITE, Access.LONG_LEDGER_WRITE)
+WRITES = (Access.WRITE, *LEDGER_WRITES)
 
 
 class Database:
@@ -144,8 +148,11 @@ class Database:
         begin = POSTGRES_BEGIN_WRITE if access in WRITES else POSTGRES_BEGIN_READ
         if access is Access.QUERY:
             begin = ""
+        is_long = access is Access.LONG_LEDGER_WRITE
+        if is_long:
+            begin += f"; SET LOCAL statement_timeout = '{LONG_DEADLINE}s'"
         with self._slot(access):
-            deadline = time.monotonic() + DEADLINE
+            deadline = time.monotonic() + (LONG_DEADLINE if is_long else DEADLINE)
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 if self.is_down:
                     raise DatabaseUnavailable
@@ -171,7 +178,7 @@ class Database:
     @contextlib.contextmanager
     def _slot(self, access: Access) -> Iterator[None]:
         """Wait for a connection; a ledger uses the reserved one if that is free."""
-        if access is Access.LEDGER_WRITE and self._reserved.acquire(blocking=False):
+        if access in LEDGER_WRITES and self._reserved.acquire(blocking=False):
             try:
                 yield
             finally:
@@ -329,17 +336,22 @@ def long_read(work: Callable[[Connection], T]) -> T:
     return _run(work, Access.LONG_READ)
 
 
-def transaction(work: Callable[[Connection], T], reserved: bool = False) -> T:
+def transaction(
+    work: Callable[[Connection], T], reserved: bool = False, is_long: bool = False
+) -> T:
     """Return the result of `work` in one transaction, which is rolled back if `work` raises.
 
     `work` may be called again: when PostgreSQL ends the transaction because of a conflict, or when
     the connection was dead before anything was sent. SQLite blocks its thread while it writes or
     waits for the lock, so there `work` runs in a thread; it must not use Flask's context or green
-    locks. Yields to the loop. `reserved` uses the connection that is reserved for the ledger.
+    locks. Yields to the loop. `reserved` uses the connection that is reserved for the ledger, and
+    with `is_long` for up to LONG_DEADLINE.
 
     Raises what `read` raises. After one of DATABASE_ERRORS it may be unknown whether a commit took
     effect.
     """
+    if is_long:
+        return _run(work, Access.LONG_LEDGER_WRITE)
     return _run(work, Access.LEDGER_WRITE if reserved else Access.WRITE)
 
 

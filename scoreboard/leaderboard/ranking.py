@@ -24,7 +24,14 @@ from sqlalchemy.sql import operators
 
 from ..errors import NotFound
 from ..http.fields import moment, number
-from ..models import MAIN, Board, BoardVersion, Standing, User, standing_order
+from ..models import (
+    Board,
+    BoardVersion,
+    Standing,
+    User,
+    reversed_standing_order,
+    standing_order,
+)
 
 
 class SortKey(NamedTuple):
@@ -54,7 +61,7 @@ Totals = dict[tuple[str, int], tuple[str, int]]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A season of a board at one moment.
+    """A season of a board at one moment, or the image of it that a frozen board shows.
 
     `sign` is the factor between scores and rank keys. `totals` caches the number of entries, by
     board and season, with the stamp at which they were counted.
@@ -66,10 +73,16 @@ class Snapshot:
     sign: int
     stamp: str
     totals: Totals
+    is_image: bool = False
+
+    @property
+    def stored_season(self) -> int:
+        """The season under which the standings are stored; see `models.Standing`."""
+        return -self.season if self.is_image else self.season
 
     def total(self) -> int:
         """Return the number of entries; counts them unless they were counted at this stamp."""
-        key = self.board_id, self.season
+        key = self.board_id, self.stored_season
         stamp, total = self.totals.get(key, ("", 0))
         if stamp != self.stamp:
             total = int(self.execute(TOTAL).scalar_one())
@@ -78,12 +91,11 @@ class Snapshot:
 
     def execute(self, statement: Executable, **parameters: Any) -> Any:
         """Execute a statement on the standings of this season."""
-        where = {"board_id": self.board_id, "season": self.season}
+        where = {"board_id": self.board_id, "season": self.stored_season}
         return self.connection.execute(statement, {**where, **parameters})
 
 
 _COLUMNS = [(term.element, term.modifier is operators.desc_op) for term in standing_order()]
-_BACKWARD = [column.asc() if descending else column.desc() for column, descending in _COLUMNS]
 _KEYS = select(Standing.rank_key, Standing.reached_at, Standing.user_id)
 _VISIBLE = and_(
     Standing.board_id == bindparam("board_id"),
@@ -105,7 +117,7 @@ def _ranges(forward: bool) -> list[ColumnElement[bool]]:
 
 def _scan(condition: ColumnElement[bool], forward: bool) -> Executable:
     """Return the statement that reads a range, nearest keys first."""
-    order = standing_order() if forward else _BACKWARD
+    order = standing_order() if forward else reversed_standing_order()
     return _KEYS.where(condition).order_by(*order).limit(bindparam("limit", type_=Integer()))
 
 
@@ -124,8 +136,10 @@ _OF_USER = _KEYS.where(_VISIBLE, Standing.user_id == bindparam("user_id"))
 _OF_USERS = _KEYS.where(
     _VISIBLE, Standing.user_id.in_(bindparam("user_ids", expanding=True))
 ).order_by(*standing_order())
-_STAMP = select(BoardVersion.stamp, BoardVersion.season).where(
-    BoardVersion.board_id == bindparam("board_id")
+_VIEW = (
+    select(BoardVersion.stamp, BoardVersion.shown, BoardVersion.season, Board.frozen)
+    .join(Board, Board.board_id == BoardVersion.board_id)
+    .where(BoardVersion.board_id == bindparam("board_id"))
 )
 _ORDER = select(Board.order).where(Board.board_id == bindparam("board_id"))
 _USERNAMES = select(User.user_id, User.username).where(
@@ -133,10 +147,23 @@ _USERNAMES = select(User.user_id, User.username).where(
 )
 
 
-def stamp(connection: Connection, board_id: str = MAIN) -> tuple[str, int]:
-    """Return the stamp and the season of a board; every change makes a new stamp."""
-    found = connection.execute(_STAMP, {"board_id": board_id}).one()
-    return found.stamp, found.season
+class View(NamedTuple):
+    """What a caller sees of a board: its stamp, its season, and whether that is an image.
+
+    Every change of what the caller sees makes a new stamp.
+    """
+
+    stamp: str
+    season: int
+    is_image: bool
+
+
+def view(connection: Connection, board_id: str, live: bool = False) -> View:
+    """Return what the public sees of a board, or the truth if `live`."""
+    found = connection.execute(_VIEW, {"board_id": board_id}).one()
+    if found.frozen and not live:
+        return View(found.shown, found.frozen["season"], True)
+    return View(found.stamp, found.season, False)
 
 
 def sign(connection: Connection, board_id: str) -> int:

@@ -4,7 +4,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from ..http.fields import IntegerInRange, Moment, QuerySchema, Schema, ScoreValue, UserId
+from ..boards.schemas import LiveQuerySchema
+from ..http.fields import IntegerInRange, Moment, Schema, ScoreValue, UserId
 
 MAX_USERS = 100
 
@@ -71,21 +72,21 @@ class BoardNeighboursSchema(NeighboursSchema):
     season = fields.Integer()
 
 
-class PageQuerySchema(QuerySchema):
+class PageQuerySchema(LiveQuerySchema):
     """The query of `GET /api/leaderboard`."""
 
     limit = IntegerInRange(1, 100, load_default=50)
     cursor = fields.String(load_default=None)
 
 
-class NeighboursQuerySchema(QuerySchema):
+class NeighboursQuerySchema(LiveQuerySchema):
     """The query of `GET /api/leaderboard/users/<user_id>`, and the user in its path."""
 
     user_id = UserId(required=True)
     around = IntegerInRange(0, 50, load_default=5)
 
 
-class SeasonQuerySchema(QuerySchema):
+class SeasonQuerySchema(LiveQuerySchema):
     """The query of `GET /api/boards/<board>/top10`: a season, the current one if left out."""
 
     season = IntegerInRange(1, 2**31 - 1, load_default=None)

@@ -37,10 +37,14 @@ Read = Callable[[Snapshot], dict[str, Any]]
 
 
 class Scope(NamedTuple):
-    """What is read: a board, and a season of it or the current one if `season` is None."""
+    """What is read: a board, and a season of it or the current one if `season` is None.
+
+    A frozen board is read as it was at the freeze, unless `live`.
+    """
 
     board_id: str
     season: int | None = None
+    live: bool = False
 
 
 MAIN_SCOPE = Scope(MAIN)
@@ -72,7 +76,7 @@ def page(
         scope, parameters = _main(token), page_query_schema.load(query)
     else:
         scope, parameters = _scope(board_id, token), board_page_query_schema.load(query)
-        scope = scope._replace(season=parameters.pop("season"))
+    scope = _narrowed(scope, parameters, token)
     kind = "page" if board_id is None else f"page of {board_id}"
     after, users = _page_end(open_cursor(kind, parameters)), parameters.get("users")
     cursors = cursor_serializer(kind)
@@ -105,7 +109,7 @@ def neighbours(
     else:
         scope = _scope(board_id, token)
         parameters = board_neighbours_query_schema.load({**query, "user_id": user_id})
-        scope = scope._replace(season=parameters.pop("season"))
+    scope = _narrowed(scope, parameters, token)
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         user_id, around = parameters["user_id"], parameters["around"]
@@ -119,7 +123,8 @@ def board_top10(
     board_id: str, query: dict[str, str], token: str | None, known: Collection[str]
 ) -> CacheableBody:
     """Return the top 10 of a season of a board, with names and ranks; see `page`."""
-    scope = _scope(board_id, token)._replace(season=season_query_schema.load(query)["season"])
+    scope = _scope(board_id, token)
+    scope = _narrowed(scope, season_query_schema.load(query), token)
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         return {"top_10_scores": ranking.page(snapshot, top10.TOP, None)[0]}
@@ -139,10 +144,20 @@ def _scope(board_id: str, token: str | None) -> Scope:
     return Scope(boards.readable(board_id, token).board_id)
 
 
+def _narrowed(scope: Scope, parameters: dict[str, Any], token: str | None) -> Scope:
+    """Return the scope with the season and `live` of the query, which are removed from it.
+
+    Raises what `boards.is_live` raises.
+    """
+    live = boards.is_live(parameters.pop("live"), token)
+    return scope._replace(season=parameters.pop("season", None), live=live)
+
+
 def _board_body(
     board_id: str | None, query: list[Any], known: Collection[str], read: Read, scope: Scope
 ) -> CacheableBody:
     """Return the body; it starts with the board and the season if the request names a board."""
+    query = [*query, *(["live"] if scope.live else [])]
     if board_id is None:
         return conditional_body(query, known, read, scope)
 
@@ -161,7 +176,7 @@ def conditional_body(
     Raises InvalidInput if the board had no such season yet.
     """
     if known:
-        stamp, _ = transactions.read(lambda c: ranking.stamp(c, scope.board_id))
+        stamp = transactions.read(lambda c: ranking.view(c, scope.board_id, scope.live)).stamp
         etag = etag_of(dumps([stamp, *query]))
         if etag in known:
             return CacheableBody(etag, None)
@@ -188,10 +203,13 @@ class LeaderboardReads:
     ) -> list[tuple[str, dict[str, Any]] | Exception]:
         results: list[tuple[str, dict[str, Any]] | Exception] = []
         for scope, read in reads:
-            stamp, current = ranking.stamp(connection, scope.board_id)
+            stamp, current, is_image = ranking.view(connection, scope.board_id, scope.live)
             season = scope.season or current
             sign = ranking.sign(connection, scope.board_id)
-            snapshot = Snapshot(connection, scope.board_id, season, sign, stamp, self._totals)
+            is_image = is_image and season == current
+            snapshot = Snapshot(
+                *(connection, scope.board_id, season, sign, stamp, self._totals, is_image)
+            )
             try:
                 if season > current:
                     problem = {"season": [f"Must be at most {current}."]}

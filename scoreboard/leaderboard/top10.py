@@ -34,7 +34,10 @@ MAX_AGE = 0.1
 _USERNAME = select(User.username).where(User.user_id == Standing.user_id).scalar_subquery()
 _LINE = Standing.user_id, _USERNAME, Standing.rank_key
 _SCORES_AFTER = (  # newest first
-    select(Score.season, Score.user_id, User.username, Score.score, Score.derived)
+    select(
+        *(Score.season, Score.user_id, User.username, Score.score, Score.derived),
+        Score.created_at,
+    )
     .join(User, User.user_id == Score.user_id)
     .where(
         Score.board_id == bindparam("ledger_id"),
@@ -73,8 +76,9 @@ class NewScore(NamedTuple):
 class BoardChange:
     """One board at one version of its ledger: the scores of its updates and the resulting top 10.
 
-    `settings` is the board object without `players`; None if the settings, the state and the season
-    are as before. `players` is None if they were not counted.
+    All of it is what the public sees. `settings` is the board object without `players`; None if the
+    settings, the state, the season and the stamp `shown` are as before. `players` is None if they
+    were not counted.
     """
 
     season: int
@@ -82,6 +86,7 @@ class BoardChange:
     top10: list[Entry]
     settings: dict[str, Any] | None = None
     players: int | None = None
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,12 +135,12 @@ def _top10s(boards: int) -> Executable:
 
 
 def read(connection: Connection, boards: Sequence[BoardState]) -> list[list[Entry]]:
-    """Return the top 10 of the current season of each board."""
+    """Return the top 10 of the season that each board shows."""
     if not boards:
         return []
     parameters: dict[str, Any] = {}
     for index, board in enumerate(boards):
-        parameters |= {f"board_{index}": board.board_id, f"season_{index}": board.season}
+        parameters |= {f"board_{index}": board.board_id, f"season_{index}": board.shown_standings}
     top10s: list[list[Entry]] = [[] for _ in boards]
     for index, user_id, username, rank_key in connection.execute(_top10s(len(boards)), parameters):
         entries = top10s[index]
@@ -170,7 +175,9 @@ def board_changes(
         settings = board.body() if board_id in with_settings else None
         players = store.players(connection, board) if board_id in with_players else None
         of_board = scores.get(board_id, [])
-        changes[board_id] = BoardChange(board.season, of_board, entries, settings, players)
+        changes[board_id] = BoardChange(
+            board.shown_season, of_board, entries, settings, players, board.shown
+        )
     return changes
 
 
@@ -186,9 +193,9 @@ def since(
         version, settings_version = connection.execute(_VERSIONS, {"ledger_id": ledger_id}).one()
         if current and version == current.version:
             return None
-        scores = _scores_after(connection, ledger_id, current.version) if current else {}
         is_settings_change = current is not None and current.settings_version != settings_version
         found = boards.ledger_boards(connection, ledger_id)
+        scores = _scores_after(connection, ledger_id, current.version, found) if current else {}
         if current and is_settings_change:
             archived = current.boards.keys() - {board.board_id for board in found}
             found += filter(None, (boards.find(connection, each) for each in archived))
@@ -206,20 +213,22 @@ def since(
 
 
 def _scores_after(
-    connection: Connection, ledger_id: str, version: int
+    connection: Connection, ledger_id: str, version: int, boards: Sequence[BoardState]
 ) -> defaultdict[str, list[NewScore]]:
     """Return the scores of each board after the updates since a version, the oldest first.
 
-    Those of users who are hidden now are left out.
+    Those of users who are hidden now, and on a board those since its freeze, are left out.
     """
+    frozen_at = {board.board_id: board.frozen.at for board in boards if board.frozen}
     parameters = {"ledger_id": ledger_id, "version": version}
     found: defaultdict[str, list[NewScore]] = defaultdict(list)
-    for season, user_id, username, score, derived in reversed(
+    for season, user_id, username, score, derived, created_at in reversed(
         connection.execute(_SCORES_AFTER, parameters).all()
     ):
-        found[ledger_id].append(NewScore(season, user_id, username, score))
-        for board_id, (of_season, on_board) in orjson.loads(derived or "{}").items():
-            found[board_id].append(NewScore(of_season, user_id, username, on_board))
+        on_boards = {ledger_id: (season, score), **orjson.loads(derived or "{}")}
+        for board_id, (of_season, on_board) in on_boards.items():
+            if board_id not in frozen_at or created_at < frozen_at[board_id]:
+                found[board_id].append(NewScore(of_season, user_id, username, on_board))
     return found
 
 

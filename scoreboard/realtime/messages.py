@@ -52,9 +52,10 @@ class NamedBoard:
     def __init__(self, board_id: str) -> None:
         self.subscribers: dict[str, set[LiveConnection]] = {SOCKET_IO: set(), WEBSOCKET: set()}
         self._board_id = board_id
-        # All three are set by the first update, before there is a subscriber.
+        # All are set by the first update, before there is a subscriber.
         self._season = 0
         self._settings: dict[str, Any] = {}
+        self._shown = ""
         self._top10: list[top10.Entry] = []
 
     def update(self, change: BoardChange) -> Messages:
@@ -68,7 +69,8 @@ class NamedBoard:
                 messages += self._open_season(change)
             messages.append(self._message("score_update", score.season, score.named()))
         messages += self._open_season(change)
-        if change.settings and change.settings != self._settings:
+        known = self._settings, self._shown
+        if change.settings and (change.settings, change.shown) != known:
             messages.append(self._board_update(change))
         if change.top10 != self._top10:
             self._top10 = change.top10
@@ -92,7 +94,7 @@ class NamedBoard:
         return [self._board_update(change), self.top10_update()]
 
     def _board_update(self, change: BoardChange) -> dict[str, Any]:
-        self._settings = change.settings or self._settings
+        self._settings, self._shown = change.settings or self._settings, change.shown
         data = {**self._settings, "players": change.players}
         return self._message("board_update", change.season, data)
 

@@ -108,7 +108,7 @@ class NamedTop10UpdateSchema(Schema):
 
 
 class BoardUpdateSchema(Schema):
-    """Sent when the settings, the state or the season of a board change."""
+    """Sent when the settings, state or season change, and when moderation changes who is shown."""
 
     type = _type("board_update")
     board = fields.String()

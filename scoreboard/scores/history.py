@@ -109,7 +109,7 @@ def page(
         cursor = cursors.dumps(found[limit - 1].score_id) if len(found) > limit else None
         return {"scores": schema.dump(found[:limit]), "next": cursor}
 
-    scope = Scope(board.board_id, board.sign)
+    scope = Scope(board.board_id, live=True)
     return conditional_body(["scores", is_admin, parameters], known, read, scope)
 
 
@@ -348,6 +348,7 @@ def _write(
             "The total would then leave the range of exact numbers.", "out_of_range"
         ) from None
     store.touch(connection, [board_id for board_id, _ in rest.folds])
+    store.touch_ended(connection, rest.folds.keys())
     return written
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
 from ..boards import store
@@ -26,7 +26,7 @@ from ..db.transactions import LedgerVersion, moment_of, moments
 from ..errors import Overloaded, ServerError, UnknownBoard
 from ..leaderboard import top10
 from ..leaderboard.top10 import LedgerChange, NewScore
-from ..models import MAIN, Standing
+from ..models import MAIN
 from . import records
 from .records import Found, Outcome, Receipt, Update
 
@@ -60,7 +60,7 @@ class Ledgers:
         return self._ledgers[ledger_id]
 
     def change_all(self, work: Callable[[Connection], Collection[str]]) -> None:
-        """Run `work` in a transaction that locks all ledgers, and publish those that it returns.
+        """Run `work` in a transaction that locks all ledgers; publish the boards that it returns.
 
         Blocks. No update of any ledger is in progress during `work`.
         """
@@ -69,12 +69,10 @@ class Ledgers:
         def write(connection: Connection) -> None:
             changes.clear()  # the transaction may be tried again
             store.lock_ledgers(connection)
-            for ledger_id in sorted(work(connection)):
-                changes.append(
-                    self.get(ledger_id)
-                    .new_version(connection, 0, keeps_stamp=True)
-                    .change(connection)
-                )
+            by_ledger = store.by_ledger(connection, work(connection))
+            for ledger_id, board_ids in sorted(by_ledger.items()):
+                opened = self.get(ledger_id).new_version(connection, 0, keeps_stamp=True)
+                changes.append(opened.change(connection, touched=board_ids))
 
         transactions.transaction(write, reserved=True)
         for change in changes:
@@ -88,10 +86,7 @@ class Ledgers:
 
         def write(connection: Connection) -> Collection[str]:
             work(connection)
-            of_user = select(Standing.board_id).where(Standing.user_id == user_id).distinct()
-            board_ids = set(connection.execute(of_user).scalars())
-            store.touch(connection, board_ids)
-            return store.ledgers_of(connection, board_ids)
+            return store.touch_user(connection, user_id)
 
         self.change_all(write)
 
@@ -138,6 +133,7 @@ class Ledger:
         """Run `work` in a transaction of this ledger, publish it and return the result. Blocks.
 
         `work` may change the settings of the boards. The seasons that are due are opened before it.
+        It may take up to transactions.LONG_DEADLINE seconds, for which updates wait.
         Raises UnknownBoard if the ledger does not exist or is archived.
         """
 
@@ -149,12 +145,12 @@ class Ledger:
             return result, opened, opened.change(connection)
 
         with self._lock:
-            result, opened, change = transactions.transaction(write, reserved=True)
+            result, opened, change = transactions.transaction(write, reserved=True, is_long=True)
             self._committed(opened, change)
         return result
 
     def bring_up_to_date(self) -> None:
-        """Open the seasons that are due, and open or close the boards. Blocks."""
+        """Open the seasons that are due, and open, close or freeze the boards. Blocks."""
         self.change(lambda connection, boards, now: None)
 
     def new_version(
@@ -261,10 +257,14 @@ class _Transaction:
         connection: Connection,
         scores: dict[str, list[NewScore]] | None = None,
         received: list[float] | None = None,
+        touched: Collection[str] = (),
     ) -> LedgerChange:
-        """Return what this transaction changes, with these scores by board."""
+        """Return what this transaction changes, with these scores by board.
+
+        `touched` are the boards of which users were hidden or shown.
+        """
         current, archived = self.current.boards, self._archived
-        changed = self.current.changed | {board.board_id for board in archived}
+        changed = self.current.changed | {board.board_id for board in archived} | set(touched)
         boards = [*current.boards, *archived]
         changes = top10.board_changes(connection, boards, scores or {}, changed, changed)
         version = self.version.version

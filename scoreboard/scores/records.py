@@ -131,8 +131,8 @@ class Written(NamedTuple):
     """What a transaction has written.
 
     `outcomes` are in the order of the updates. `scores` has, by board, the scores after the updates
-    that count there, in order, without those of hidden users; `changed` the ids of the boards whose
-    standings changed.
+    that count there, in order, without those of hidden users and of frozen boards; `changed` the
+    ids of the boards whose standings changed.
     """
 
     outcomes: list[Outcome]
@@ -306,7 +306,7 @@ class _Plan:
             check_range(after)
             user.states[board_id] = after
             self.changed[board_id, update.user_id] = after, update.key
-        if not user.hidden:
+        if not user.hidden and not board.frozen:
             new = NewScore(board.season, update.user_id, user.username, after.score)
             self.new_scores[board_id].append(new)
         return after, after is not before

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from scoreboard.anomalies import flags
-from scoreboard.auth import accounts, passwords, reset_links
+from scoreboard.auth import accounts, export, passwords, reset_links
 from scoreboard.db import transactions
 from scoreboard.errors import Conflict, NotFound
 from scoreboard.models import ResetLink, Score, User
@@ -306,3 +306,212 @@ class TestResetLinks:
         link = reset_links.create(ann.user_id)
 
         assert link.url("https://board.example/") == f"https://board.example/#reset={link.token}"
+
+    def test_an_admin_makes_a_link_at_the_host_of_the_request(
+        self, client, admin, ann, audit_lines
+    ):
+        url = f"https://board.example/api/admin/users/{ann.user_id}/reset-link"
+
+        response = client.post(url, headers=admin.bearer)
+
+        page, _, token = response.json["url"].partition("#reset=")
+        assert (response.status_code, page) == (200, "https://board.example/")
+        assert self.reset(client, token).status_code == 204
+        made, used = audit_lines()
+        assert (made["act"], made["user_id"], used["act"]) == ("reset-link", ann.user_id, "reset")
+        assert token not in str([made, used])
+
+
+def send(client, method, path, token, **body):
+    return client.open(f"/api/auth/{path}", method=method, headers=bearer(token), json=body)
+
+
+@pytest.fixture
+def signed_in(client, ann):
+    """Return the tokens of two sign-ins of Ann, who has a password."""
+    return [login(client, "Ann", PASSWORD).json for _ in range(2)]
+
+
+class TestClaim:
+    CLAIM = {"email": "Ann@example.com", "password": PASSWORD}  # noqa: RUF012
+
+    def test_a_guest_becomes_a_full_account(self, client, guest):
+        response = send(client, "POST", "claim", guest["access_token"], **self.CLAIM)
+
+        assert response.status_code == 200
+        assert (response.json["user_id"], response.json["email"]) == (
+            guest["user_id"],
+            "ann@example.com",
+        )
+        assert login(client, "Ann", PASSWORD).status_code == 200
+        assert me(client, guest["access_token"]).status_code == 200
+
+    def test_a_full_account_cannot_be_claimed(self, client, ann):
+        response = send(client, "POST", "claim", ann.token, **self.CLAIM)
+
+        assert status_and_code(response) == (409, "already_claimed")
+
+    def test_a_taken_address_changes_nothing(self, client, guest):
+        accounts.create("Bob", "ann@example.com", None, "player")
+
+        response = send(client, "POST", "claim", guest["access_token"], **self.CLAIM)
+
+        assert status_and_code(response) == (409, "email_taken")
+        assert login(client, "Ann", PASSWORD).status_code == 401
+
+
+class TestPassword:
+    def test_a_new_password_ends_only_the_other_sign_ins(self, client, signed_in):
+        own, other = signed_in
+        body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+
+        response = send(client, "POST", "password", own["access_token"], **body)
+
+        assert response.status_code == 204
+        assert login(client, "Ann", PASSWORD).status_code == 401
+        assert login(client, "Ann", NEW_PASSWORD).status_code == 200
+        assert me(client, own["access_token"]).status_code == 200
+        assert status_and_code(me(client, other["access_token"])) == (401, "token_revoked")
+        renewed = [post(client, "refresh", token=each["refresh_token"]) for each in signed_in]
+        assert [response.status_code for response in renewed] == [200, 401]
+
+    def test_the_sign_in_that_was_kept_ends_with_all_others(self, client, admin, signed_in):
+        own = signed_in[0]
+        body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+        send(client, "POST", "password", own["access_token"], **body)
+        url = f"/api/admin/users/{own['user_id']}/end-sessions"
+
+        client.post(url, headers=admin.bearer)
+
+        assert status_and_code(me(client, own["access_token"])) == (401, "token_revoked")
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body"),
+        [
+            ("POST", "password", {"new_password": NEW_PASSWORD}),
+            ("PATCH", "me", {"username": "Joan"}),
+            ("DELETE", "me", {}),
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("password", "code"),
+        [({}, "invalid_input"), ({"current_password": "wrong horse"}, "wrong_password")],
+        ids=["missing", "wrong"],
+    )
+    def test_without_the_current_password_nothing_changes(
+        self, client, ann, method, path, body, password, code
+    ):
+        before = accounts.by_id(ann.user_id)
+
+        response = send(client, method, path, ann.token, **body, **password)
+
+        assert status_and_code(response) == (400, code)
+        assert list(response.json["error"]["fields"]) == ["current_password"]
+        assert accounts.by_id(ann.user_id) == before
+
+    @pytest.mark.parametrize("settings", [{"LOGIN_RATE_LIMIT": "2/minute"}])
+    def test_guesses_of_the_current_password_count_as_failed_sign_ins(self, client, ann):
+        wrong = {"current_password": "wrong horse"}
+
+        guesses = [send(client, "DELETE", "me", ann.token, **wrong) for _ in range(3)]
+
+        assert [response.status_code for response in guesses] == [400, 400, 429]
+        assert login(client, "Ann", PASSWORD).status_code == 429
+
+
+class TestMe:
+    def test_a_user_changes_name_and_address(self, client, ann):
+        body = {"username": " Joan ", "email": "JOAN@example.com", "current_password": PASSWORD}
+
+        response = send(client, "PATCH", "me", ann.token, **body)
+
+        changed = response.json["username"], response.json["email"]
+        assert (response.status_code, changed) == (200, ("Joan", "joan@example.com"))
+
+    def test_a_guest_needs_no_password(self, client, guest):
+        response = send(client, "PATCH", "me", guest["access_token"], username="Joan")
+
+        assert (response.status_code, response.json["username"]) == (200, "Joan")
+
+    @pytest.mark.parametrize(
+        ("name", "status", "code"),
+        [("bob", 409, "username_taken"), ("Admin", 400, "name_reserved")],
+    )
+    def test_a_taken_or_reserved_name_is_refused(
+        self, client, make_user, guest, name, status, code
+    ):
+        make_user(name="Bob")
+
+        response = send(client, "PATCH", "me", guest["access_token"], username=name)
+
+        assert status_and_code(response) == (status, code)
+
+    def test_a_user_erases_the_own_account(self, client, ann):
+        response = send(client, "DELETE", "me", ann.token, current_password=PASSWORD)
+
+        assert response.status_code == 204
+        assert accounts.by_id(ann.user_id) is None
+        assert login(client, "Ann", PASSWORD).status_code == 401
+
+    def test_a_guest_erases_the_own_account(self, client, guest):
+        assert send(client, "DELETE", "me", guest["access_token"]).status_code == 204
+        assert accounts.by_name("Ann") is None
+
+    def test_an_export_has_the_account_and_all_scores(self, client, ann, monkeypatch, scorer):
+        monkeypatch.setattr(export, "CHUNK_SIZE", 2)
+        for value in (1, 2.5, 3, 4):
+            submit(client, ann, ann.update(value))
+        submit(client, scorer, scorer.update(9))
+
+        response = client.get("/api/auth/me/export", headers=bearer(ann.token))
+
+        assert response.json["account"] == me(client, ann.token).json
+        scores = response.json["scores"]
+        assert [each["score_value"] for each in scores] == [1, 2.5, 3, 4]
+        assert scores[0].keys() == {
+            *("score_id", "board", "season", "score_value", "timestamp"),
+            *("created_at", "score", "applied", "voided_at"),
+        }
+
+    def test_an_export_without_scores(self, client, guest):
+        response = client.get("/api/auth/me/export", headers=bearer(guest["access_token"]))
+
+        assert response.json["scores"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        *(("POST", "claim", {"email": bad, "password": PASSWORD}, "email") for bad in ("x", 7)),
+        ("POST", "claim", {"email": "a@example.com", "password": "short"}, "password"),
+        ("POST", "claim", {"password": PASSWORD}, "email"),
+        *(("POST", "password", {"new_password": bad}, "new_password") for bad in ("short", None)),
+        ("PATCH", "me", {"username": " "}, "username"),
+        ("PATCH", "me", {"email": "ann"}, "email"),
+        ("PATCH", "me", {"role": "admin"}, "role"),
+        ("DELETE", "me", {"current_password": 7}, "current_password"),
+    ],
+)
+def test_an_invalid_field_is_named_and_nothing_changes(client, guest, method, path, body, field):
+    before = accounts.by_name("Ann")
+
+    response = send(client, method, path, guest["access_token"], **body)
+
+    assert status_and_code(response) == (400, "invalid_input")
+    assert list(response.json["error"]["fields"]) == [field]
+    assert accounts.by_name("Ann") == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("POST", path) for path in ("claim", "password")),
+        *(("PATCH", "me"), ("DELETE", "me"), ("GET", "me/export")),
+    ],
+)
+def test_a_viewers_token_has_no_account(client, method, path):
+    viewer = post(client, "viewer").json["access_token"]
+
+    response = client.open(f"/api/auth/{path}", method=method, headers=bearer(viewer), json={})
+
+    assert status_and_code(response) == (401, "not_permitted")

@@ -167,6 +167,9 @@ ENDPOINTS = {
     ("POST", "/api/admin/boards"): lambda user_id: {"board_id": "weekly", "title": "Weekly"},
     ("PATCH", "/api/admin/boards/<board>"): lambda user_id: {"title": "Every week"},
     ("POST", "/api/admin/boards/<board>/seasons"): None,
+    ("POST", "/api/admin/boards/<board>/freeze"): None,
+    ("POST", "/api/admin/boards/<board>/reveal"): lambda user_id: {"places": 1},
+    ("POST", "/api/admin/boards/<board>/unfreeze"): None,
     ("DELETE", "/api/admin/boards/<board>"): None,
 }
 REFRESH = ("POST", "/api/auth/refresh")

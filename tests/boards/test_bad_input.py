@@ -59,6 +59,7 @@ BAD_FIELDS = {
     "public": [None, 0, 1, "", "true", "false", [], {}, NESTED, 1.5],
     "opens_at": NOT_A_TIME,
     "closes_at": NOT_A_TIME,
+    "freezes_at": NOT_A_TIME,
     "reset": NOT_A_RESET,
     "tickets": NOT_TICKETS,
 }
@@ -67,12 +68,18 @@ BAD_NEW = {
     "board_id": [None, *NOT_A_BOARD],
     "source": [*NOT_A_BOARD, "nothing", "derived"],
 }
+BAD_PLACES = [None, True, 0, -1, 1.5, 1.0, 1001, 10**400, "1", "ALL", "", [], {}, NESTED]
 BAD_UPDATES = {
     "board": [None, *NOT_A_BOARD, "nothing", "derived"],
     "season": [None, True, 0, -1, 1.5, 1.0, 2**31, 10**400, "1", "x", "", [], {}, NESTED, 2],
 }
+UNKNOWN_BOARD_PATHS = [
+    *(("PATCH", ""), ("DELETE", "")),
+    *(("POST", f"/{action}") for action in ("seasons", "freeze", "unfreeze", "reveal")),
+]
 NOT_JSON_OBJECTS = ["", "{", "null", "7", '"text"', "[]", "[" * 60_000, b"\xff\xfe", b"\x00"]
 CREATE, CHANGE = ("POST", "/api/admin/boards"), ("PATCH", "/api/admin/boards/run")
+REVEAL = ("POST", "/api/admin/boards/run/reveal")
 
 
 @pytest.fixture
@@ -128,6 +135,19 @@ def test_an_invalid_field_of_a_change_is_named(send, unexpected_errors, field):
         check(send(CHANGE, {"title": "Changed", field: value}), field, unexpected_errors)
 
 
+def test_an_invalid_number_of_places_is_named(send, unexpected_errors):
+    for value in BAD_PLACES:
+        check(send(REVEAL, {"places": value}), "places", unexpected_errors)
+    check(send(REVEAL, {}), "places", unexpected_errors)
+
+
+def test_a_board_that_is_not_frozen_has_nothing_to_reveal(send):
+    for places in (1, "all"):
+        response = send(REVEAL, {"places": places})
+
+        assert (response.status_code, response.json["error"]["code"]) == (409, "not_frozen")
+
+
 @pytest.mark.parametrize("field", BAD_UPDATES)
 def test_an_invalid_board_or_season_of_an_update_is_named(client, player, unexpected_errors, field):
     for value in BAD_UPDATES[field]:
@@ -163,7 +183,7 @@ def test_a_field_that_cannot_be_set_is_named(send, unexpected_errors, endpoint, 
     check(send(endpoint, {**body, field: "x"}), field, unexpected_errors)
 
 
-@pytest.mark.parametrize("endpoint", [CREATE, CHANGE], ids=["create", "change"])
+@pytest.mark.parametrize("endpoint", [CREATE, CHANGE, REVEAL], ids=["create", "change", "reveal"])
 def test_a_body_that_is_not_a_json_object_of_at_most_64_kib_is_refused(send, endpoint):
     for data in [*NOT_JSON_OBJECTS, json.dumps({"x": "x" * 70_000})]:
         response = send(endpoint, data)
@@ -179,10 +199,11 @@ def test_thousands_of_fields_get_one_short_error(send, endpoint):
     assert len(response.data) < 200
 
 
-@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("DELETE", ""), ("POST", "/seasons")])
+@pytest.mark.parametrize(("method", "path"), UNKNOWN_BOARD_PATHS)
 def test_an_unknown_board_in_a_path_is_404(send, unexpected_errors, method, path):
     for board in ["nothing", "UPPER", "a%00b", "%ff", "%F0%9F%98%80", "x" * 5000]:
-        response = send((method, f"/api/admin/boards/{board}{path}"), {"title": "x"})
+        body = {"places": 1} if path == "/reveal" else {"title": "x"}
+        response = send((method, f"/api/admin/boards/{board}{path}"), body)
 
         assert (response.status_code, response.json["error"]["code"]) == (404, "unknown_board")
     assert unexpected_errors == []
@@ -197,6 +218,12 @@ def test_an_invalid_season_of_a_list_is_named(client, unexpected_errors, path):
         response = client.get(f"/api/boards/run/{path}?season={season}")
 
         check(response, "season", unexpected_errors)
+
+
+@pytest.mark.parametrize("path", ["", *(f"/{path}" for path in ["seasons", *LISTS])])
+def test_an_invalid_live_of_a_read_is_named(client, unexpected_errors, path):
+    for live in ["", "2", "true", "%00", "\u0663"]:
+        check(client.get(f"/api/boards/run{path}?live={live}"), "live", unexpected_errors)
 
 
 def test_invalid_users_of_a_list_are_named(client, unexpected_errors):

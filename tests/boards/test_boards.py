@@ -53,7 +53,7 @@ def test_a_new_board_has_the_defaults_of_the_contract(client, make_board):
         **{"board_id": "daily", "title": "Daily", "source": None, "policy": "latest"},
         **{"order": "desc", "format": "number", "min_score": None, "max_score": None},
         **{"submit": "player", "public": True, "tickets": None},
-        **{"opens_at": None, "closes_at": None},
+        **{"opens_at": None, "closes_at": None, "freezes_at": None},
         **{"reset": None, "state": "open", "players": 0, "season": season},
     }
     assert season == {"number": 1, "starts_at": season["starts_at"], "ends_at": None}
@@ -65,7 +65,7 @@ def test_a_board_keeps_every_field(make_board):
     fields = {
         **{"policy": "best", "order": "asc", "format": "time", "min_score": 0, "max_score": 7.5},
         **{"submit": "scorer", "public": False, "opens_at": PAST, "closes_at": FUTURE},
-        "tickets": {"min_seconds": 3600},
+        **{"freezes_at": FUTURE, "tickets": {"min_seconds": 3600}},
         "reset": {"every": "week", "on": "monday", "at": "06:00", "time_zone": "Europe/Vienna"},
     }
 

@@ -23,6 +23,7 @@ FIELDS = [
     ("--tickets", "20", "tickets", {"min_seconds": 20}),
     ("--opens-at", "2026-01-02T03:04:05+01:00", "opens_at", "2026-01-02T02:04:05Z"),
     ("--closes-at", "2999-01-01T00:00:00Z", "closes_at", "2999-01-01T00:00:00Z"),
+    ("--freezes-at", "2999-01-01T00:00:00Z", "freezes_at", "2999-01-01T00:00:00Z"),
     ("--reset", "week monday 06:00 Europe/Vienna", "reset", RESET),
     ("--reset", "day 23:59 UTC", "reset", {"every": "day", "at": "23:59", "time_zone": "UTC"}),
     (
@@ -212,6 +213,18 @@ def test_end_season_opens_the_next_season(run, client, player):
     assert ([entry["score"] for entry in ended], current) == ([7], [])
 
 
+def test_a_board_is_frozen_revealed_and_unfrozen(run, fail, client, player):
+    client.post("/api/score/update", json=player.update(7), headers=player.bearer)
+
+    outputs = [run("boards", *command.split()) for command in ("freeze main", "reveal main 1")]
+
+    assert [output.split()[1] for output in outputs] == ["frozen", "open"]
+    assert run("boards", "freeze", "main").split()[1] == "frozen"
+    assert run("boards", "unfreeze", "main").split()[1] == "open"
+    assert fail("boards", "reveal", "main", "all") == "Error: This board is not frozen.\n"
+    assert fail("boards", "reveal", "main", "some").startswith("Error: places: Must be a whole")
+
+
 def test_an_archived_board_is_for_admins_only(run, read, admin):
     run(*WEEKLY)
 
@@ -222,7 +235,9 @@ def test_an_archived_board_is_for_admins_only(run, read, admin):
     assert "weekly" not in run("boards", "list")
 
 
-@pytest.mark.parametrize("command", ["set nothing", "end-season nothing", "archive nothing"])
+@pytest.mark.parametrize(
+    "command", ["set nothing", "end-season nothing", "archive nothing", "freeze nothing"]
+)
 def test_an_unknown_board_is_an_error_in_one_line(fail, command):
     assert fail("boards", *command.split()) == "Error: There is no board with this id.\n"
 

@@ -47,6 +47,11 @@ class TestUsers:
         assert (account.user_id, account.role) == (user_id, "admin")
         assert passwords.matches("correct horse", account.password_hash)
 
+    def test_create_says_where_the_user_signs_in(self, app):
+        result = app.test_cli_runner().invoke(args=[*CREATE, *PASSWORD])
+
+        assert "Ann can now sign in at http://localhost:5000 with" in result.stderr
+
     def test_create_prompts_for_the_password(self, run):
         run(*CREATE, input="correct horse\ncorrect horse\n")
 
@@ -65,6 +70,38 @@ class TestUsers:
         run(*CREATE, *PASSWORD)
 
         assert "taken" in fail("users", "create", "ANN", "b@example.com", *PASSWORD)
+
+    def test_reset_link_prints_a_link_that_sets_the_password(self, run, client, make_user):
+        make_user(name="Ann")
+
+        link = run("users", "reset-link", "Ann").splitlines()[-1]
+
+        page, _, token = link.partition("#reset=")
+        body = {"token": token, "new_password": "battery staple"}
+        assert page == "http://localhost:5000/"
+        assert client.post("/api/auth/reset", json=body).status_code == 204
+
+    def test_rename_also_gives_a_reserved_name(self, run, make_user):
+        user = make_user(name="Ann")
+
+        run("users", "rename", "Ann", "Admin")
+
+        assert accounts.by_name("admin").user_id == user.user_id
+
+    def test_rename_refuses_an_invalid_or_taken_name(self, fail, make_user):
+        make_user(name="Ann")
+        make_user(name="Bob")
+
+        assert "characters" in fail("users", "rename", "Ann", "x" * 65)
+        assert "taken" in fail("users", "rename", "Ann", "BOB")
+
+    def test_delete_erases_the_user_after_a_confirmation(self, run, fail, make_user):
+        make_user(name="Ann")
+
+        fail("users", "delete", "Ann")
+        assert accounts.by_name("Ann") is not None
+        run("users", "delete", "Ann", "--yes")
+        assert accounts.by_name("Ann") is None
 
     def test_list_shows_every_user_with_its_role(self, run, make_user):
         users = [(make_user(role).user_id, role) for role in ("player", "scorer")]

@@ -179,7 +179,7 @@ def test_a_query_parameter_whose_name_is_not_utf8_is_ignored(client, unexpected_
         ("DELETE", "/api/score/top10", 405),
         ("POST", "/api/score/top10", 405),
         ("GET", "/api/auth/login", 405),
-        ("PATCH", "/api/auth/me", 405),
+        ("PUT", "/api/auth/me", 405),
     ],
 )
 def test_a_wrong_path_or_method_has_the_error_shape(client, method, url, status):

@@ -375,7 +375,7 @@ class TestCatchingUp:
 
         feed(app).catch_up()
 
-        assert named.messages() == []
+        assert [message["type"] for message in named.messages()] == ["board_update"]
         assert subscriber.messages() == []
 
     def test_a_new_season_comes_between_the_updates_of_the_two(

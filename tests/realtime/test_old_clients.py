@@ -203,7 +203,7 @@ def busy_boards(day):
                 "closes_at": "2026-03-01T09:00:00Z" if number % 7 == 6 else None,
             }
         )
-    assert len(service.all_boards(None)) == BOARDS + 1
+    assert len(service.all_boards(None, {})) == BOARDS + 1
     named = [
         LocalSubscriber(day.app, [MAIN, *(f"board-{n}" for n in range(start, BOARDS, 6))])
         for start in range(6)

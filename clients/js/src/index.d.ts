@@ -82,13 +82,15 @@ export interface Board {
   readonly tickets: { readonly min_seconds: number } | null;
   readonly opens_at: string | null;
   readonly closes_at: string | null;
+  /** From then on the board is shown as it was at that time. */
+  readonly freezes_at: string | null;
   readonly reset: {
     readonly every: "day" | "week" | "month";
     readonly on?: string | number;
     readonly at: string;
     readonly time_zone: string;
   } | null;
-  readonly state: "open" | "closed" | "archived";
+  readonly state: "open" | "closed" | "frozen" | "archived";
   readonly season: {
     readonly number: number;
     readonly starts_at: string;

@@ -8,7 +8,7 @@
  *   policy: "latest" | "best" | "total", order: "desc" | "asc", format: "number" | "time",
  *   submit: "player" | "scorer", tickets?: object | null, players: number,
  *   public: boolean, opens_at: string | null, closes_at: string | null,
- *   state: "open" | "closed" | "frozen" | "archived",
+ *   freezes_at: string | null, state: "open" | "closed" | "frozen" | "archived",
  *   season: {number: number, starts_at: string, ends_at: string | null},
  * }} Board
  */
