@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from limits import parse_many
 from sqlalchemy import URL, make_url
@@ -26,6 +26,7 @@ VARIABLES = {"SQLALCHEMY_DATABASE_URI": "DATABASE_URL"}
 
 IN_MEMORY = "must name a file, as in sqlite:////var/lib/scoreboard/scoreboard.db"
 MALFORMED = "cannot be read: check its port, and write / : @ # ? % in a password as %XX"
+SMTP_EXAMPLE = "must be as smtp://user:password@host:587?from=board@example.com"
 PORT_RANGE = "must have a port from 1 to 65535"
 
 
@@ -183,6 +184,25 @@ def _logo(text: str) -> str:
     return str(path.resolve())
 
 
+def _smtp_url(text: str) -> str:
+    """Return the URL with its port. The address of the sender is its parameter `from`."""
+    try:
+        parts, port = urlsplit(text), urlsplit(text).port
+        senders = parse_qs(parts.query)["from"]
+    except (ValueError, KeyError):
+        raise ValueError(SMTP_EXAMPLE) from None
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or "@" not in senders[0]:
+        raise ValueError(SMTP_EXAMPLE)
+    default = 465 if parts.scheme == "smtps" else 587
+    return text if port else parts._replace(netloc=f"{parts.netloc}:{default}").geturl()
+
+
+def _public_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[a-z0-9.:\[\]-]+/?", text, re.ASCII | re.IGNORECASE):
+        raise ValueError("must be the address of the server, such as https://board.example.com")
+    return text.rstrip("/")
+
+
 def _setting(parse: Callable[[str], Any], default: Any = MISSING, secret: bool = False) -> Any:
     """Declare a setting. An empty variable means the default, except that of a secret.
 
@@ -217,6 +237,9 @@ class Config:
     PUBLIC_BOARD: bool = _setting(_flag, True)
     JOINING: str = _setting(_choice("open", "code", "closed"), "open")
     JOIN_CODE: str = _setting(_join_code, "", secret=True)
+    SMTP_URL: str = _setting(_smtp_url, "", secret=True)
+    # Links in mails start with it: the Host header of a request is the choice of its sender.
+    PUBLIC_URL: str = _setting(_public_url, "")
     BOARD_TITLE: str = _setting(_title, "Scoreboard")
     BOARD_ACCENT: str = _setting(_colour, "#0a7a5a")
     BOARD_LOGO: str = _setting(_logo, "")
@@ -306,6 +329,8 @@ class Config:
             raise SettingError("JOIN_CODE", "is missing: JOINING=code needs it")
         if joining == "open" and join_code:
             raise SettingError("JOIN_CODE", "has no effect unless JOINING is code")
+        if values.get("SMTP_URL") and not values.get("PUBLIC_URL"):
+            raise SettingError("PUBLIC_URL", "is missing: SMTP_URL needs it for the links in mails")
         return cls(**values)
 
 

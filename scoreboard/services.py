@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .anomalies.service import AnomalyDetector
     from .apidocs.documents import ApiDocuments
+    from .auth.mail import Mailer
     from .boards.directory import BoardDirectory
     from .boards.reads import BoardReads
     from .concurrency import bounded_queue, coalescer
@@ -48,6 +49,7 @@ class Services:
     # auth
     token_checks: coalescer.Coalescer[Any, Any]
     password_queue: bounded_queue.BoundedQueue
+    mailer: Mailer
     session_revoked: Callable[..., None]  # token id, time, and a sign-in to keep
     # boards
     boards: BoardDirectory

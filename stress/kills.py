@@ -101,7 +101,7 @@ def run(folder, database, processes, kills, policy, seed):
         token = servers[0].flask("users", "token", "Scorer", "--minutes", "120").strip()
         players = json.loads(servers[0].flask("users", "seed", str(PLAYERS)))
         urls = [server.url for server in servers]
-        admin = servers[0].user("Organizer", "admin")
+        admin = servers[0].user("Administrator", "admin")
         seasons = Seasons(urls, admin.token, random.Random(f"{seed}-seasons"))
         subscribers = Subscribers(urls, token, BOARDS, seed)
         stack.callback(subscribers.stop)

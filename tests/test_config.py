@@ -90,6 +90,11 @@ MALFORMED = {
     "VIEWER_RATE_LIMIT": ["many"],
     "SCORE_POLICY": ["median"],
     "PUBLIC_BOARD": ["maybe"],
+    "SMTP_URL": [
+        *("localhost", "smtp://host", "http://host?from=a@b", "smtp://?from=a@b"),
+        *("smtp://host:port?from=a@b", "smtp://host?from=board"),
+    ],
+    "PUBLIC_URL": ["board.example", "https://board.example/path", "ftp://board.example"],
     "JOINING": ["never"],
     "JOIN_CODE": ["abc", "two words", "x" * 65, "abcd\n", "valid-but-JOINING-is-open"],
     "BOARD_TITLE": [" ", "x" * 65, "two\nlines"],
@@ -123,6 +128,11 @@ def pairs(table):
 def test_an_error_names_the_malformed_setting(tmp_path, name, value):
     with pytest.raises(SettingError, match=f"setting {name} "):
         Config.from_environment({name: value}, tmp_path)
+
+
+def test_mails_need_the_public_address(tmp_path):
+    with pytest.raises(SettingError, match="setting PUBLIC_URL is missing"):
+        Config.from_environment({"SMTP_URL": "smtp://host?from=board@example.com"}, tmp_path)
 
 
 def test_joining_with_a_code_needs_one(tmp_path):

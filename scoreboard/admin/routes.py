@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, g, request
+from flask import Blueprint, Response, g, request
 
 from ..anomalies import flags
 from ..boards.schemas import (
@@ -15,7 +15,7 @@ from ..boards.schemas import (
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
 from ..scores.schemas import receipt_schema
-from . import schemas, service, users
+from . import export, schemas, service, users
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
@@ -68,6 +68,39 @@ def audit() -> dict[str, Any]:
 def list_users() -> dict[str, Any]:
     """List users by name: all of them, or those with a part of a name, a role or a status."""
     return schemas.users_schema.dump(users.page(query()))
+
+
+@bp.post("/users")
+@Documented(
+    {201: schemas.listed_user_schema},
+    body=schemas.new_user_schema,
+    errors=["username_taken", "email_taken"],
+    **ADMIN,
+)
+def create_user() -> tuple[dict[str, Any], int]:
+    """Create a user, with any role and any name. Without a password it cannot sign in with one."""
+    created = service.create_user(g.moderator, json_body())
+    return schemas.listed_user_schema.dump(users.find(created.user_id)), 201
+
+
+@bp.patch("/users/<user_id>")
+@Documented(
+    {200: schemas.listed_user_schema},
+    body=schemas.user_changes_schema,
+    **{**USER, "errors": ["unknown_user", "username_taken", "email_taken"]},
+)
+def change_user(user_id: str) -> dict[str, Any]:
+    """Change a user's name, email address or role. A new name is shown everywhere at once."""
+    service.change_user(g.moderator, user_id, json_body())
+    return schemas.listed_user_schema.dump(users.find(user_id))
+
+
+@bp.delete("/users/<user_id>")
+@Documented({204: None}, **USER)
+def erase_user(user_id: str) -> tuple[str, int]:
+    """Erase a user: name, email address and password. The user leaves every board for good."""
+    service.erase(g.moderator, user_id)
+    return "", 204
 
 
 @bp.get("/users/<user_id>")
@@ -146,6 +179,28 @@ def create_board() -> tuple[dict[str, Any], int]:
 def change_board(board: str) -> dict[str, Any]:
     """Change the settings of a board. Policy and order are fixed after the first score."""
     return service.change_board(g.moderator, board, json_body())
+
+
+@bp.get("/boards/<board>/export.csv")
+@Documented({200: "text/csv"}, query=schemas.export_query_schema, **BOARD)
+def export_csv(board: str) -> Response:
+    """Return a season of a board as CSV for spreadsheets.
+
+    The columns are rank, position, username, score and reached_at. A name that a spreadsheet might
+    run as a formula starts with an apostrophe.
+    """
+    lines = export.as_csv(board, query(), bearer_token())
+    response = Response(b"".join(lines), mimetype="text/csv")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{board}.csv")
+    return response
+
+
+@bp.get("/boards/<board>/export.json")
+@Documented({200: "application/json"}, query=schemas.feed_query_schema, **BOARD)
+def export_json(board: str) -> Response:
+    """Return a season of a board as CTFtime reads it: standings of pos, team and score."""
+    parts = export.as_ctftime(board, query(), bearer_token())
+    return Response(b"".join(parts), mimetype="application/json")
 
 
 @bp.post("/boards/<board>/seasons")

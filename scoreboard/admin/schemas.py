@@ -4,8 +4,16 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from ..auth.names import MAX_NAME_LENGTH
-from ..auth.schemas import LINE, MAX_EMAIL_LENGTH, Username
+from ..auth.names import MAX_NAME_LENGTH, check_username
+from ..auth.schemas import (
+    EMAIL,
+    LINE,
+    MAX_EMAIL_LENGTH,
+    NAME_LENGTH,
+    NEW_PASSWORD,
+    EmailAddress,
+    Username,
+)
 from ..http.fields import (
     BoardId,
     IntegerInRange,
@@ -69,6 +77,39 @@ class UsersQuerySchema(PageQuerySchema):
     query = fields.String(load_default="", validate=[validate.Length(max=MAX_EMAIL_LENGTH), *LINE])
     role = fields.String(validate=validate.OneOf(list(ROLES)))
     status = fields.String(validate=validate.OneOf(STATUSES))
+
+
+class ExportQuerySchema(QuerySchema):
+    """The query of `GET /api/admin/boards/<board>/export.csv`."""
+
+    season = IntegerInRange(1, 2**31 - 1, load_default=None)
+
+
+class FeedQuerySchema(ExportQuerySchema):
+    """The query of `GET /api/admin/boards/<board>/export.json`."""
+
+    format = fields.String(
+        load_default="ctftime",
+        validate=validate.OneOf(["ctftime"]),
+        metadata={"description": "`ctftime`, the scoreboard feed of CTFtime."},
+    )
+
+
+class NewUserSchema(Schema):
+    """The body of `POST /api/admin/users`. The name may be a reserved one."""
+
+    username = Username(required=True, validate=check_username, metadata=NAME_LENGTH)
+    email = EmailAddress(validate=EMAIL)
+    password = fields.String(validate=NEW_PASSWORD)
+    role = fields.String(load_default="player", validate=validate.OneOf(list(ROLES)))
+
+
+class UserChangesSchema(Schema):
+    """The body of `PATCH /api/admin/users/<user_id>`. The name may be a reserved one."""
+
+    username = Username(validate=check_username, metadata=NAME_LENGTH)
+    email = EmailAddress(validate=EMAIL)
+    role = fields.String(validate=validate.OneOf(list(ROLES)))
 
 
 class RoleSchema(Schema):
@@ -236,6 +277,10 @@ user_reference_schema = UserReferenceSchema()
 score_reference_schema = ScoreReferenceSchema()
 marks_query_schema = MarksQuerySchema()
 audit_query_schema = AuditQuerySchema()
+export_query_schema = ExportQuerySchema()
+feed_query_schema = FeedQuerySchema()
+new_user_schema = NewUserSchema()
+user_changes_schema = UserChangesSchema()
 users_query_schema = UsersQuerySchema()
 role_schema = RoleSchema()
 void_schema = VoidSchema()

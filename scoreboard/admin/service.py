@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import current_app
 
-from ..auth import accounts, reset_links, tokens
+from ..auth import accounts, passwords, reset_links, tokens
 from ..auth.schemas import profile_schema
 from ..boards import service as boards
 from ..errors import InvalidInput, NotPermitted
@@ -36,6 +36,27 @@ def moderator(token: str | None, client: request.ClientInfo) -> Moderator:
     if not caller.may("users:manage"):
         raise NotPermitted("This needs the token of an admin.")
     return Moderator(caller.user_id, client)
+
+
+def create_user(by: Moderator, body: object) -> accounts.Account:
+    """Create a user with the fields in the body. Blocks while the password is hashed.
+
+    Raises InvalidInput, Conflict if the name or address is taken, or Overloaded.
+    """
+    loaded = schemas.new_user_schema.load(fields.json_object(body))
+    password_hash, role = None, loaded["role"]
+    if "password" in loaded:
+        with services().password_queue.slot(by.client.address):
+            password_hash = passwords.hash_password(loaded["password"])
+    account = accounts.create(loaded["username"], loaded.get("email"), password_hash, role)
+    _log_user(by, f"create {role}", account.user_id)
+    return account
+
+
+def change_user(by: Moderator, user_id: str, body: object) -> accounts.Account:
+    """Set the name, address and role that are in the body. Raises NotFound or Conflict."""
+    loaded = schemas.user_changes_schema.load(fields.json_object(body))
+    return _change(by, " ".join(["change", *sorted(loaded)]), user_id, loaded)
 
 
 def hide(by: Moderator, user_id: str) -> accounts.Account:

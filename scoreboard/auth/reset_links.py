@@ -17,6 +17,8 @@ from ..services import services
 from . import revocations, tokens
 
 LIFETIME = timedelta(hours=24)
+# Mails to one account are at least so far apart.
+MAIL_INTERVAL = timedelta(minutes=5)
 TOKEN_BYTES = 32
 MAX_TOKEN_LENGTH = 64
 
@@ -32,9 +34,13 @@ class NewLink(NamedTuple):
         return f"{base_url.rstrip('/')}/#reset={self.token}"
 
 
-def create(user_id: str) -> NewLink:
-    """Return a new link for a user, who must exist; it voids the one before."""
-    link = NewLink(secrets.token_urlsafe(TOKEN_BYTES), datetime.now(UTC) + LIFETIME)
+def create(user_id: str, token: str | None = None) -> NewLink:
+    """Return a new link for a user, who must exist; it voids the one before.
+
+    `token` is random if left out. Else it must be as hard to guess.
+    """
+    token = token or secrets.token_urlsafe(TOKEN_BYTES)
+    link = NewLink(token, datetime.now(UTC) + LIFETIME)
     values = {"token_hash": _hash(link.token), "expires_at": link.expires_at}
 
     def insert(connection: Connection) -> None:
@@ -44,6 +50,15 @@ def create(user_id: str) -> NewLink:
 
     transactions.transaction(insert)
     return link
+
+
+def is_recent(user_id: str) -> bool:
+    """Whether the user has an unused link that was made in the last minutes."""
+    oldest = datetime.now(UTC) + LIFETIME - MAIL_INTERVAL
+    recent = select(ResetLink.user_id).where(
+        ResetLink.user_id == user_id, ResetLink.expires_at > oldest
+    )
+    return transactions.read(lambda connection: connection.execute(recent).first()) is not None
 
 
 def user_of(token: str) -> str:

@@ -13,7 +13,8 @@ from . import export, schemas, service
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
 # Settings with the rate limits per address, by endpoint.
 SIGN_IN = dict.fromkeys(
-    ("auth.join", "auth.register", "auth.login", "auth.refresh", "auth.reset"), "AUTH_RATE_LIMIT"
+    ("auth.join", "auth.register", "auth.login", "auth.refresh", "auth.forgot", "auth.reset"),
+    "AUTH_RATE_LIMIT",
 )
 RATE_LIMITS = {**SIGN_IN, "auth.viewer": "VIEWER_RATE_LIMIT"}
 JOIN_ERRORS = [
@@ -134,6 +135,17 @@ def erase_me() -> tuple[str, int]:
     """
     service.erase_me(json_body(), bearer_token(), client_info())
     return "", 204
+
+
+@bp.post("/forgot")
+@Documented({202: None}, body=schemas.forgot_schema, errors=["mail_unavailable", "rate_limited"])
+def forgot() -> tuple[str, int]:
+    """Mail a reset link to the account with this address, if there is one.
+
+    The response is the same if there is none. Needs the setting SMTP_URL.
+    """
+    service.forgot(json_body(), client_info())
+    return "", 202
 
 
 @bp.post("/reset")

@@ -123,6 +123,12 @@ class ProfileSchema(CurrentPasswordSchema):
     email = EmailAddress(validate=EMAIL)
 
 
+class ForgotSchema(Schema):
+    """The body of `POST /api/auth/forgot`."""
+
+    email = EmailAddress(required=True, validate=EMAIL)
+
+
 class ResetSchema(Schema):
     """The body of `POST /api/auth/reset`."""
 
@@ -144,6 +150,7 @@ claim_schema = ClaimSchema()
 current_password_schema = CurrentPasswordSchema()
 password_schema = PasswordSchema()
 profile_schema = ProfileSchema()
+forgot_schema = ForgotSchema()
 reset_schema = ResetSchema()
 account_schema = AccountSchema()
 tokens_schema = TokensSchema()

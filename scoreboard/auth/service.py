@@ -9,7 +9,7 @@ from flask import current_app
 from sqlalchemy import Connection
 
 from ..db import rate_limits, transactions
-from ..errors import Conflict, Forbidden, InvalidInput, NotAuthenticated, RateLimited
+from ..errors import Conflict, Forbidden, InvalidInput, NotAuthenticated, NotFound, RateLimited
 from ..http import fields, request
 from ..observability import audit
 from ..permissions import Caller
@@ -19,6 +19,7 @@ from .names import is_reserved, name_key
 from .schemas import (
     claim_schema,
     current_password_schema,
+    forgot_schema,
     join_schema,
     login_schema,
     password_schema,
@@ -264,6 +265,20 @@ def _check_current_password(
 def _hash(password: str, client: request.ClientInfo) -> str:
     with services().password_queue.slot(client.address):
         return passwords.hash_password(password)
+
+
+def forgot(body: object, client: request.ClientInfo) -> None:
+    """Mail a reset link to the account with this address, in the background.
+
+    Does not look for the account itself, so that it takes the same time for all addresses. Raises
+    InvalidInput, and NotFound if the server sends no mail.
+    """
+    with audit.account_event(client, "forgot"):
+        email = forgot_schema.load(fields.json_object(body))["email"]
+        if not current_app.config["SMTP_URL"]:
+            message = "This server sends no mail: ask an admin for a link."
+            raise NotFound(message, "mail_unavailable")
+        services().mailer.send_reset_link(email)
 
 
 def reset(body: object, client: request.ClientInfo) -> None:

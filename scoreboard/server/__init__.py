@@ -13,7 +13,9 @@ import sys
 import click
 from flask import Flask
 
+from ..auth import first_admin
 from ..concurrency import runtime
+from ..errors import DATABASE_ERRORS
 from ..http import addresses
 from ..ops import doctor
 from ..services import services
@@ -42,24 +44,39 @@ def run(app: Flask) -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     stopped = stop_signal()
+    _greet(app, sockets)
     listener.start()
     services(app).connections.start()
     for each in sockets:
         host, port = each.getsockname()[:2]
         log.info("serving on http://%s:%s", f"[{host}]" if ":" in host else host, port)
-    _greet(app, sockets)
     stopped.wait()
     log.info("stopping")
     stop(app, listener)
 
 
 def _greet(app: Flask, sockets: list[socket.socket]) -> None:
-    """Print the addresses to open, unless only a proxy in front of the server has one."""
+    """Print the addresses to open, and the link of the first admin if there is none yet.
+
+    They go to standard output, not through the log, which never has a token.
+    """
+    base = ""  # only the proxy in front of the server knows its address
     if not app.config["DYNO"] and not app.config["TRUSTED_PROXIES"]:
-        first, *others = addresses.urls(sockets)
-        click.echo(f"Open {first}")
+        base, *others = addresses.urls(sockets)
+        click.echo(f"Open {base}")
         for each in others:
             click.echo(f"  or {each} from this network")
+    try:
+        with app.app_context():
+            invitation = first_admin.invite()
+    except DATABASE_ERRORS:
+        return  # `/readyz` shows it, and the next start prints the link
+    if invitation:
+        where = "this link" if base else "this path of your site"
+        click.echo(
+            f"There is no admin yet. Open {where} within 24 hours, choose a password and sign in"
+            f" as {invitation.name}:\n  {base}/admin#reset={invitation.token}"
+        )
 
 
 def _listen(host: str | None, port: int | None) -> list[socket.socket]:

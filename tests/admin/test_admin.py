@@ -535,6 +535,9 @@ USER_ACTIONS = [f"{USER}/{action}" for action in [*ACTIONS, "role"]]
     ("method", "path"),
     [
         *(("GET", name) for name in ("marks", "overview", "audit", "users", USER)),
+        *(("GET", f"boards/main/export.{kind}") for kind in ("csv", "json")),
+        *((method, USER) for method in ("PATCH", "DELETE")),
+        ("POST", "users"),
         *(("POST", path) for path in [*USER_ACTIONS, SCORE, RESTORED, "scores"]),
     ],
 )
@@ -601,6 +604,12 @@ def test_an_unknown_user_or_score_is_not_found(client, admin, audit_lines, path,
         *(("user_id", f"marks?user_id={bad}", None) for bad in ("ann", "%00", "")),
         *(("after", f"audit?after={bad}", None) for bad in ("x", "1_0", "-1", 2**63)),
         ("process", "audit?process=", None),
+        *(
+            ("season", f"boards/main/export.{kind}?season={bad}", None)
+            for kind in ("csv", "json")
+            for bad in ("", "0", "x", "2")
+        ),
+        ("format", "boards/main/export.json?format=xml", None),
         *(("user_id", f"users/{bad}", None) for bad in ("ann", "%00")),
         *(("query", f"users?query={bad}", None) for bad in ("x" * 255, "%00", "a%0Ab")),
         *(("role", f"users?role={bad}", None) for bad in ("", "king")),
@@ -619,10 +628,34 @@ def test_an_invalid_field_is_named(client, admin, field, path, body):
     assert list(response.json["error"]["fields"]) == [field]
 
 
-def test_reading_an_unknown_user_is_not_found(client, admin):
-    response = client.get(f"/api/admin/{USER}", headers=admin.bearer)
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_a_user_that_does_not_exist_is_not_found(client, admin, method):
+    body = {"role": "player"} if method == "PATCH" else None
+
+    response = client.open(f"/api/admin/{USER}", method=method, json=body, headers=admin.bearer)
 
     assert status_and_code(response) == (404, "unknown_user")
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        *(("username", bad) for bad in ("", "x" * 65, "a\nb", "\u200b", 7, None)),
+        *(("email", bad) for bad in ("", "ann", "a@b", "x" * 250 + "@example.com", 7, None)),
+        *(("role", bad) for bad in ("", "king", 7, None)),
+        ("hidden", True),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_an_invalid_field_of_a_user_is_named(client, admin, player, method, field, bad):
+    path = "users" if method == "POST" else f"users/{player.user_id}"
+    body = {"username": "Ann", field: bad}
+
+    response = client.open(f"/api/admin/{path}", method=method, json=body, headers=admin.bearer)
+
+    assert status_and_code(response) == (400, "invalid_input")
+    assert list(response.json["error"]["fields"]) == [field]
 
 
 @pytest.mark.parametrize("data", ["", "{", "[]", "7"])

@@ -139,3 +139,109 @@ class TestUser:
             "suspended_at": None,
         }
         assert found.keys() < get(query="ann").json["users"][0].keys()
+
+
+class TestCreate:
+    @pytest.fixture
+    def create(self, client, admin):
+        """Return a function that creates a user with these fields."""
+        return lambda **fields: client.post("/api/admin/users", json=fields, headers=admin.bearer)
+
+    def test_the_user_can_sign_in(self, client, create):
+        response = create(
+            username="Admin", email="Ann@Example.com", password="long enough", role="scorer"
+        )
+
+        created = response.json
+        assert response.status_code == 201
+        assert (created["username"], created["email"]) == ("Admin", "ann@example.com")
+        assert (created["role"], created["flags"]) == ("scorer", [])
+        body = {"username": "admin", "password": "long enough"}
+        signed_in = client.post("/api/auth/login", json=body)
+        assert signed_in.json["user_id"] == created["user_id"]
+
+    def test_a_name_suffices(self, create):
+        created = create(username="Ann").json
+
+        assert (created["email"], created["role"]) == (None, "player")
+
+    @pytest.mark.parametrize(
+        ("field", "code"), [("username", "username_taken"), ("email", "email_taken")]
+    )
+    def test_names_and_addresses_are_unique(self, create, audit_lines, field, code):
+        create(username="Ann", email="ann@example.com")
+        lines = audit_lines()
+        fields = {"username": "Bob", "email": "bob@example.com"}
+
+        taken = {"username": "ANN", "email": "ANN@example.com"}
+        response = create(**{**fields, field: taken[field]})
+
+        assert (response.status_code, response.json["error"]["code"]) == (409, code)
+        assert audit_lines() == lines
+
+    def test_it_is_audited_without_the_name(self, create, admin, audit_lines):
+        created = create(username="Ann", password="long enough").json
+
+        (line,) = audit_lines()
+        assert (line["act"], line["caller"]) == ("create player", admin.user_id)
+        assert line["user_id"] == created["user_id"]
+        assert "Ann" not in str(line)
+
+
+class TestChange:
+    @pytest.fixture
+    def change(self, client, admin):
+        """Return a function that changes these fields of a user."""
+
+        def change(user, **fields):
+            url = f"/api/admin/users/{user.user_id}"
+            return client.patch(url, json=fields, headers=admin.bearer)
+
+        return change
+
+    def test_only_the_fields_sent_are_changed(self, change, get, make_user):
+        ann = make_user(name="Ann")
+        before = get(f"/{ann.user_id}").json
+
+        response = change(ann, username="Support", role="scorer")
+
+        assert response.status_code == 200
+        assert response.json == {**before, "username": "Support", "role": "scorer"}
+
+    def test_a_new_name_is_on_the_board_at_once(self, client, change, player):
+        client.post("/api/score/update", json=player.update(7), headers=player.bearer)
+
+        change(player, username="Renamed")
+
+        (entry,) = client.get("/api/leaderboard").json["entries"]
+        assert entry["username"] == "Renamed"
+
+    def test_a_taken_name_changes_nothing(self, change, get, make_user, audit_lines):
+        make_user(name="Ann")
+        bob = make_user(name="Bob")
+
+        response = change(bob, username="ann", role="admin")
+
+        assert (response.status_code, response.json["error"]["code"]) == (409, "username_taken")
+        assert get(f"/{bob.user_id}").json["role"] == "player"
+        assert audit_lines() == []
+
+    def test_it_is_audited_by_the_names_of_the_fields(self, change, player, audit_lines):
+        change(player, username="Ann", email="ann@example.com")
+
+        (line,) = audit_lines()
+        assert (line["act"], line["user_id"]) == ("change email username", player.user_id)
+
+
+def test_an_erased_user_is_gone_everywhere(client, admin, get, names, make_user, audit_lines):
+    ann = make_user(name="Ann")
+    client.post("/api/score/update", json=ann.update(7), headers=ann.bearer)
+
+    response = client.delete(f"/api/admin/users/{ann.user_id}", headers=admin.bearer)
+
+    assert response.status_code == 204
+    assert names() == []
+    assert get(f"/{ann.user_id}").status_code == 404
+    assert client.get("/api/score/top10").json == {"top_10_scores": []}
+    assert client.get("/api/auth/me", headers=ann.bearer).status_code == 401
+    assert audit_lines()[-1]["act"] == "delete"

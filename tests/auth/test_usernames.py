@@ -112,7 +112,7 @@ def test_commands_create_reserved_names_and_accept_any_spelling(app):
     created = run(args=["users", "create", " Root ", *options])
 
     account = accounts.by_name("root")
-    assert (created.exit_code, created.output.strip()) == (0, account.user_id)
+    assert (created.exit_code, created.stdout.strip()) == (0, account.user_id)
     assert account.username == "Root"
     assert run(args=["users", "role", "ROOT ", "admin"]).exit_code == 0
     assert run(args=["users", "token", " rOOt"]).exit_code == 0

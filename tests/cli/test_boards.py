@@ -213,6 +213,18 @@ def test_end_season_opens_the_next_season(run, client, player):
     assert ([entry["score"] for entry in ended], current) == ([7], [])
 
 
+def test_a_board_is_frozen_revealed_and_unfrozen(run, fail, client, player):
+    client.post("/api/score/update", json=player.update(7), headers=player.bearer)
+
+    outputs = [run("boards", *command.split()) for command in ("freeze main", "reveal main 1")]
+
+    assert [output.split()[1] for output in outputs] == ["frozen", "open"]
+    assert run("boards", "freeze", "main").split()[1] == "frozen"
+    assert run("boards", "unfreeze", "main").split()[1] == "open"
+    assert fail("boards", "reveal", "main", "all") == "Error: This board is not frozen.\n"
+    assert fail("boards", "reveal", "main", "some").startswith("Error: places: Must be a whole")
+
+
 def test_an_archived_board_is_for_admins_only(run, read, admin):
     run(*WEEKLY)
 
@@ -223,7 +235,9 @@ def test_an_archived_board_is_for_admins_only(run, read, admin):
     assert "weekly" not in run("boards", "list")
 
 
-@pytest.mark.parametrize("command", ["set nothing", "end-season nothing", "archive nothing"])
+@pytest.mark.parametrize(
+    "command", ["set nothing", "end-season nothing", "archive nothing", "freeze nothing"]
+)
 def test_an_unknown_board_is_an_error_in_one_line(fail, command):
     assert fail("boards", *command.split()) == "Error: There is no board with this id.\n"
 

@@ -252,7 +252,7 @@ def test_every_command_leaves_one_line(app, audit_lines):
     run(args=["users", "role", "Ann", "admin"])
     run(args=["users", "suspend", "Ann"])
 
-    user_id = created.output.strip()
+    user_id = created.stdout.strip()
     assert values(audit_lines(), "act", "door", "caller", "user_id") == [
         ("create player", "command line", None, user_id),
         ("role admin", "command line", None, user_id),

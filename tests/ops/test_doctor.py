@@ -174,7 +174,7 @@ def examine(app):
 
     def examine():
         result = app.test_cli_runner().invoke(args=["doctor"])
-        return result.exit_code, result.output
+        return result.exit_code, result.stdout
 
     return examine
 

@@ -384,3 +384,17 @@ def test_behind_a_proxy_no_address_is_printed(start, settings):
     server = start(ALLOW_SQLITE="1", **settings)
 
     assert not [line for line in server.log().splitlines() if line.startswith("Open ")]
+
+
+def test_a_server_without_an_admin_prints_the_link_of_the_first(start):
+    server = start()
+    (line,) = [line for line in server.log().splitlines() if "/admin#reset=" in line]
+
+    base, _, token = line.strip().partition("/admin#reset=")
+    body = {"token": token, "new_password": "correct horse"}
+
+    assert base == f"http://127.0.0.1:{server.port}"
+    assert requests.post(f"{base}/api/auth/reset", json=body, timeout=10).status_code == 204
+    server.stop()
+    server.start()
+    assert server.log().count("#reset=") == 1

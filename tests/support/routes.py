@@ -15,6 +15,7 @@ PUBLIC_ROUTES = {
     "boards.boards",  # lists only what the token, or everybody, may read
     "auth.join",
     "auth.register",
+    "auth.forgot",
     "auth.reset",
     "auth.login",
     "auth.viewer",

@@ -9,6 +9,8 @@ const CHECK_DELAY = 100;
 
 /** The section "Latest scores". */
 export class Latest {
+  /** @type {import("./describe.js").Board | null} as of the previous check */
+  #board = null;
   /** @type {Set<string>} the ids of the users of the last top 10 */
   #top10 = new Set();
   #season = 0;
@@ -89,7 +91,7 @@ export class Latest {
     }
   }
 
-  /** A user who has left the top 10 may be hidden. */
+  /** A user may be hidden after a new board object, or when they have left the top 10. */
   #checkAfterChange() {
     const rows = this.live.rows();
     if (!rows) {
@@ -98,7 +100,9 @@ export class Latest {
     const top10 = new Set(rows.map((row) => row.userId));
     const gone = [...this.#top10].filter((userId) => !top10.has(userId));
     this.#top10 = top10;
-    if (this.live.events().some(({ userId }) => gone.includes(userId))) {
+    const isNew = this.#board !== null && this.#board !== this.live.board;
+    this.#board = this.live.board;
+    if (this.live.events().some(({ userId }) => isNew || gone.includes(userId))) {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#check([]), CHECK_DELAY);
     }
