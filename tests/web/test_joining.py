@@ -145,6 +145,22 @@ class TestJoining:
         expect_signed_in(page, name)
         expect(page.get_by_text("Keep your place")).to_be_hidden()
 
+    @failing_requests
+    def test_a_player_keeps_the_place_with_a_password(self, server, visit, name):
+        page = join(expect_live(visit(server.url)), name)
+        page.get_by_text("Keep your place").click()
+        form = page.locator("[data-part=claimForm]")
+        form.get_by_label("Email").fill(f"{next(NUMBERS)}@example.org")
+        form.get_by_label("Password").fill(PASSWORD)
+        assert violations(page) == []
+        form.get_by_role("button").click()
+        expect(page.get_by_text("Your place is kept")).to_be_visible()
+
+        page.get_by_role("button", name="Sign out").click()
+        sign_in(page, name)
+
+        expect_signed_in(page, name)
+
 
 class TestCodes:
     @failing_requests
@@ -165,6 +181,24 @@ class TestCodes:
 
 
 class TestReset:
+    @failing_requests  # the player is not on the board
+    def test_a_link_of_an_admin_sets_a_new_password(self, server, visit, name):
+        admin, player = server.user(f"Boss-{name}", "admin"), server.user(name)
+        path = f"/api/admin/users/{player.user_id}/reset-link"
+        response = requests.post(server.url + path, headers=admin.bearer, timeout=10)
+        assert response.status_code == 200, response.text
+
+        page = visit(response.json()["url"])
+        form = page.locator("#reset form")
+        form.get_by_label("New password").fill("another horse")
+        assert violations(page) == []
+        form.get_by_role("button").click()
+        expect(page.get_by_text("Your new password is set")).to_be_visible()
+        sign_in(page, name, "another horse")
+
+        expect_signed_in(page, name)
+        assert "#" not in page.url
+
     @failing_requests
     def test_a_used_link_shows_the_message(self, server, visit):
         page = visit(f"{server.url}/#reset=used")

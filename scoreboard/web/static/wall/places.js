@@ -7,7 +7,8 @@
 
 import { moveFrom, placesOf } from "./motion.js";
 import { allowBreaks, changeText, setFitting, setText } from "./texts.js";
-import { nameElement, scoreText } from "../board/table.js";
+import { scoreText, shareOf } from "../design/format.js";
+import { nameElement } from "../board/table.js";
 
 export const PODIUM = 3;
 const HIGHLIGHT_DURATION = 5_000; // milliseconds
@@ -43,8 +44,10 @@ export class Places {
     const before = placesOf(elements);
     const known = this.#places;
     this.#places = new Map(rows.map((row) => [row.userId, known.get(row.userId) ?? new Place()]));
-    const shares = sharesOf(rows, board);
-    rows.forEach((row, index) => this.#places.get(row.userId)?.show(row, index, shares[index], board));
+    rows.forEach((row, index) => {
+      const share = shareOf(row.score, rows[0].score, rows[rows.length - 1].score);
+      this.#places.get(row.userId)?.show(row, index, share, board);
+    });
     const inOrder = [...this.#places.values()].map((place) => place.element);
     this.list.style.setProperty("--rows", String(Math.max(below, 1)));
     this.list.dataset.count = String(inOrder.length);
@@ -53,23 +56,6 @@ export class Places {
       moveFrom(inOrder, elements.length ? before : new Map());
     }
   }
-}
-
-/**
- * @param {Row[]} rows
- * @param {Board} board
- * @returns {number[]} how far each is compared with the first, from 0 to 1. 0 where that cannot be
- *   said, as with negative scores.
- */
-function sharesOf(rows, board) {
-  const [first] = rows;
-  if (!first || first.score <= 0 || rows.some(({ score }) => score < 0)) {
-    return rows.map(() => 0);
-  }
-  return rows.map(({ score }) => {
-    const share = board.order === "asc" ? first.score / score : score / first.score;
-    return Math.min(Math.max(share, 0), 1);
-  });
 }
 
 /** @param {string} name the class of the element */

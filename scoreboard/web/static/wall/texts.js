@@ -1,6 +1,6 @@
 /** Texts of the wall, and how much room they need. */
 
-import { scoreText } from "../board/table.js";
+import { scoreText } from "../design/format.js";
 
 const WIDE = /[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uff60]|[\u{1f000}-\u{1faff}]/u;
 const WITHOUT_WIDTH = /[\p{Mn}\p{Me}\p{Cf}]/u;

@@ -1,10 +1,11 @@
 /** The page for wall screens: shows one board, or several in turn. */
 
 import { Api } from "../board/api.js";
-import { ruleOf } from "../board/describe.js";
+import { ruleOf, titleOf } from "../board/describe.js";
 import { Session } from "../board/session.js";
 import { insteadOfBoard, StatusLine } from "../board/status.js";
 import { Viewer } from "../board/viewer.js";
+import { countText, numberText } from "../design/format.js";
 import { Clock } from "./clock.js";
 import { Feed, TOP } from "./feed.js";
 import { showJoin } from "./join.js";
@@ -80,12 +81,13 @@ function emptyText(board) {
 
 /** @param {import("../board/live.js").Board} board */
 function showTexts(board) {
-  const title = installation === DEFAULT_TITLE ? board.title : installation;
+  const ofBoard = titleOf(board);
+  const title = installation === DEFAULT_TITLE ? ofBoard : installation;
   setFitting(byId("title"), title, TITLE_FITS);
-  setFitting(byId("board-title"), board.title, TITLE_FITS);
-  byId("board-title").hidden = title === board.title;
+  setFitting(byId("board-title"), ofBoard, TITLE_FITS);
+  byId("board-title").hidden = title === ofBoard;
   setText(byId("rule"), ruleOf(board));
-  document.title = `${board.title}: live on the wall`;
+  document.title = `${ofBoard}: live on the wall`;
 }
 
 /**
@@ -105,9 +107,9 @@ function showLeader(rows, board) {
 function showPage(rows) {
   const page = shown.pager.rows;
   const { players } = shown;
-  const count = `${players.toLocaleString()} ${players === 1 ? "player" : "players"}`;
-  const places = page ? `Places ${page[0].rank.toLocaleString()}–${page[page.length - 1].rank.toLocaleString()} of ` : "";
-  setText(byId("pages"), rows?.length ? places + count : "");
+  const ranks = page && [page[0].rank, page[page.length - 1].rank].map(numberText);
+  const places = ranks ? `Places ${ranks.join("–")} of ` : "";
+  setText(byId("pages"), rows?.length ? places + countText(players, "player") : "");
 }
 
 function showProblems() {
@@ -127,7 +129,7 @@ function showTabs() {
     const item = /** @type {HTMLElement | undefined} */ (tabs.children[index]) ?? document.createElement("li");
     item.dir = "auto";
     item.toggleAttribute("data-current", feed === shown);
-    setText(item, feed.board?.title ?? feed.id);
+    setText(item, feed.board ? titleOf(feed.board) : feed.id);
     return item;
   });
   if (items.length !== tabs.children.length) {
