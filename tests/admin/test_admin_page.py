@@ -1,5 +1,6 @@
 """The admin page in a browser."""
 
+import csv
 import itertools
 import os
 import re
@@ -169,9 +170,9 @@ def update_now(page):
 
 
 def score_on_board(server, player):
-    """Return the player's score on the board, None if not there."""
-    scores = {entry["user_id"]: entry["score"] for entry in server.top10()}
-    return scores.get(player.user_id)
+    """Return the player's score on the board, also below the top 10."""
+    url = f"{server.url}/api/boards/main/leaderboard/users/{player.user_id}"
+    return requests.get(url, timeout=10).json()["entry"]["score"]
 
 
 def row_of(page, player):
@@ -364,6 +365,41 @@ class TestPeople:
 
         expect(other.get_by_text(f"Signed in as {player.name}")).to_be_visible()
         assert "access_token" not in server.sign_in(player.name)
+
+    def test_a_user_is_renamed_and_the_name_undone(self, server, admin, player, page):
+        click(open_panel(page, player), "Rename")
+        page.get_by_role("dialog").get_by_label("New name").fill("  Renamed")
+        click(page.get_by_role("dialog"), "Rename")
+
+        expect_toast(page, f"{player.name} is now Renamed.")
+        assert account_of(server, admin, player)["username"] == "Renamed"
+        undo(page, f"The name is {player.name} again.")
+        assert account_of(server, admin, player)["username"] == player.name
+
+    def test_a_deleted_user_leaves_the_list_after_a_question(self, player, page):
+        panel = open_panel(page, player)
+        click(panel, "Delete…")
+        dialog = page.get_by_role("dialog", name=f"Delete {player.name}?")
+        expect(dialog).to_contain_text("This cannot be undone.")
+
+        click(dialog, "Delete")
+
+        expect_toast(page, f"{player.name} is deleted.")
+        expect(panel).to_be_hidden()
+        expect(page.get_by_text("Nobody matches.")).to_be_visible()
+
+    def test_a_person_is_added(self, server, admin, page):
+        name = f"Added-{next(NUMBERS)}"
+        click(page, "Add a person")
+        dialog = page.get_by_role("dialog", name="Add a person")
+        dialog.get_by_label("Name").fill(name)
+        dialog.get_by_label("Email").fill(f"{name}@example.com")
+        dialog.get_by_label("Password").fill(PASSWORD)
+        dialog.get_by_label("Role").select_option("scorer")
+        click(dialog, "Add")
+
+        expect_toast(page, f"{name} is added.")
+        assert "access_token" in server.sign_in(name)
 
     def test_signing_out_everywhere_ends_the_sessions(self, server, player, page):
         click(open_panel(page, player), "Sign out everywhere")
@@ -597,6 +633,20 @@ class TestBoards:
         expect_toast(page, "shows the whole list")
         assert board_object(server, board)["state"] == "open"
 
+    def test_a_season_is_exported(self, server, admin, board, player, signed_in):
+        server.post(player.token, player.update(5, board=board))
+        administer(server, admin, "POST", f"boards/{board}/seasons")
+        card = card_of(signed_in("Boards"), board)
+        card.get_by_label("Season to export").select_option("Season 1")
+
+        with card.page.expect_download() as download:
+            click(card, f"Export {board.upper()} as CSV")
+
+        assert download.value.suggested_filename == f"{board}-season-1.csv"
+        with download.value.path().open(encoding="utf-8-sig", newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (row["username"], row["score"]) == (player.name, "5")
+
     def test_a_board_links_to_its_page_and_its_wall(self, board, signed_in):
         card = card_of(signed_in("Boards"), board)
 
@@ -679,7 +729,7 @@ class TestLog:
         expect(line).to_contain_text("http, 127.0.0.1")
         expect(line).to_contain_text(re.compile(r"sec\. ago|now"))
 
-        page.get_by_label("Show").select_option("refused updates")
+        page.get_by_role("combobox", name="Show").select_option("refused updates")
 
         expect(log_lines(page).first).to_contain_text("refused replayed")
         expect(log_lines(page).filter(has_text="4,321")).to_have_count(0)
