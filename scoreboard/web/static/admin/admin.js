@@ -15,16 +15,15 @@ const session = new Session();
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   send(form, problem, async () => {
-    await start(await session.signIn(form.username.value, form.password.value));
+    start(await session.signIn(form.username.value, form.password.value));
     form.reset();
   });
 });
 
 /** Show the page of this admin. */
-async function start(account) {
-  const { paths } = await session.get("/api/openapi.json");
+function start(account) {
   signIn.hidden = loading.hidden = true;
-  new App(session, account, paths, showSignIn);
+  new App(session, account, showSignIn);
 }
 
 /** @param {string} [reason] */
@@ -65,7 +64,7 @@ function showReset(token) {
       // The token is used up: a second try would be refused.
       section.remove();
       try {
-        await start(await session.signIn(name, password));
+        start(await session.signIn(name, password));
       } catch (error) {
         showSignIn(`The new password is set. ${error.message}`);
       }
@@ -76,7 +75,7 @@ function showReset(token) {
 async function resume() {
   loading.hidden = false;
   try {
-    await start(await session.restore());
+    start(await session.restore());
   } catch (error) {
     if (error instanceof Unreachable || !error.code) {
       loading.textContent = `${error.message} Trying again.`;

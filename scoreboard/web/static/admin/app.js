@@ -21,12 +21,10 @@ export class App {
   /**
    * @param {import("./session.js").Session} session
    * @param {{user_id: string, username: string}} account
-   * @param {Record<string, Record<string, object>>} paths of the OpenAPI document
    * @param {(reason: string) => void} onEnd called with a sentence when the session has ended
    */
-  constructor(session, account, paths, onEnd) {
+  constructor(session, account, onEnd) {
     this.session = session;
-    this.paths = paths;
     this.onEnd = onEnd;
     const content = document.getElementById("signed-in").content.cloneNode(true);
     this.parts = [...content.children];
@@ -48,16 +46,6 @@ export class App {
     this.part("pause").addEventListener("click", () => this.#pause());
     this.part("sign-out").addEventListener("click", () => this.#signOut());
     this.#route();
-  }
-
-  /**
-   * Whether this server has an endpoint: a button without one is left out.
-   *
-   * @param {string} method in small letters
-   * @param {string} path below /api/admin, as in the OpenAPI document
-   */
-  has(method, path) {
-    return method in (this.paths[`/api/admin/${path}`] ?? {});
   }
 
   /** Load the current section now. */

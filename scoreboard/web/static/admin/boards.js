@@ -67,7 +67,7 @@ export class Boards {
         element("code", {}, id),
       ),
       element("div", { class: "acts" }, ...this.#acts(board, key)),
-      ...(this.app.has("get", "boards/{board}/export.csv") ? [this.#exports(board, key)] : []),
+      this.#exports(board, key),
     );
   }
 
@@ -79,9 +79,7 @@ export class Boards {
             button("Reveal next", () => this.#reveal(board, 1), { class: "button small primary", ...key("freeze") }),
             button("Reveal all…", () => this.#revealAll(board), key("reveal")),
           ]
-        : this.app.has("post", "boards/{board}/freeze")
-          ? [button("Freeze", () => this.#freeze(board), key("freeze"))]
-          : []),
+        : [button("Freeze", () => this.#freeze(board), key("freeze"))]),
       board.state === "closed"
         ? button("Open", () => this.#openNow(board), key("open"))
         : button("Close", () => this.#closeNow(board), key("open")),
@@ -207,8 +205,7 @@ export class Boards {
       this.boards.filter(({ source }) => source === null).map(({ board_id, title }) => [board_id, title]),
     );
     const source = select({ "": "Nothing: scores are submitted to it", ...sources }, "");
-    const usual = { policy: "best", order: "desc", format: "number", submit: "player", public: true };
-    const form = new Settings(usual, this.app.has("post", "boards/{board}/freeze"));
+    const form = new Settings({ policy: "best", order: "desc", format: "number", submit: "player", public: true });
     form.title.addEventListener("input", () => {
       if (!id.dataset.typed) {
         id.value = slug(form.title.value);
@@ -235,7 +232,7 @@ export class Boards {
   }
 
   #edit(board) {
-    const form = new Settings(board, this.app.has("post", "boards/{board}/freeze"));
+    const form = new Settings(board);
     ask({
       title: `Edit ${board.title}`,
       content: [form.titleField, ...form.fields],
@@ -258,11 +255,8 @@ export class Boards {
 
 /** The fields of a board's settings, and their values in the form of the API. */
 class Settings {
-  /**
-   * @param {object} board the values at first
-   * @param {boolean} isFreezable whether this server can freeze boards
-   */
-  constructor(board, isFreezable) {
+  /** @param {object} board the values at first */
+  constructor(board) {
     const isMain = board.board_id === "main";
     this.title = element("input", { required: "", maxlength: 64, value: board.title ?? "", autocomplete: "off" });
     this.titleField = field("Title", this.title);
@@ -275,7 +269,7 @@ class Settings {
       max_score: number(board.max_score),
       opens_at: moment(board.opens_at),
       closes_at: moment(board.closes_at),
-      ...(isFreezable ? { freezes_at: moment(board.freezes_at) } : {}),
+      freezes_at: moment(board.freezes_at),
       tickets: number(board.tickets?.min_seconds, { min: 0, max: 3600, step: 1 }),
       public: select({ true: "Everyone", false: "Signed-in people" }, String(board.public)),
     };

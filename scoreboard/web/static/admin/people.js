@@ -52,7 +52,6 @@ export class People {
       this.#search();
     });
     part("people-more").addEventListener("click", () => this.#loadMore());
-    part("people-add").hidden = !app.has("post", "users");
     part("people-add").addEventListener("click", () => this.#add());
     part("people-list").addEventListener("keydown", (event) => this.#moveFocus(event));
     part("people").addEventListener("keydown", (event) => {
@@ -239,7 +238,6 @@ export class People {
       return;
     }
     const key = (name) => ({ "data-key": `panel ${name} ${user.user_id}` });
-    const has = (method, path) => this.app.has(method, path);
     const heading = element("h2", { tabindex: -1, ...key("name") }, nameOf(user.username));
     const flags = user.flags.map(({ rule, detail, created_at }) =>
       element("li", {}, element("b", {}, RULES[rule] ?? rule), `: ${detail} `, ago(created_at)),
@@ -259,16 +257,12 @@ export class People {
         "div",
         { class: "acts" },
         element("a", { class: "button small", href: `#scores/${user.user_id}`, ...key("scores") }, "Scores"),
-        ...(has("patch", "users/{user_id}") ? [button("Rename", () => this.#rename(user), key("rename"))] : []),
+        button("Rename", () => this.#rename(user), key("rename")),
         this.#actButton(user, user.hidden_at ? "restore" : "hide", "panel"),
         this.#actButton(user, user.suspended_at ? "reinstate" : "suspend", "panel"),
-        ...(has("post", "users/{user_id}/reset-link")
-          ? [button("Reset link", () => this.#resetLink(user), key("reset"))]
-          : []),
+        button("Reset link", () => this.#resetLink(user), key("reset")),
         button("Sign out everywhere", () => this.#endSessions(user), key("end")),
-        ...(has("delete", "users/{user_id}")
-          ? [button("Delete…", () => this.#delete(user), { class: "button small bad", ...key("delete") })]
-          : []),
+        button("Delete…", () => this.#delete(user), { class: "button small bad", ...key("delete") }),
       ),
       ...(flags.length ? [element("h3", {}, "Flags"), element("ul", { class: "flags" }, ...flags)] : []),
     ]);
