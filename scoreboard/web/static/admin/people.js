@@ -351,6 +351,7 @@ export class People {
       run: async () => {
         await this.app.run(() => this.app.session.request("DELETE", this.#pathOf(user)));
         location.hash = "people";
+        this.open(); // before the next load: the user is no longer there
         this.app.done(`${user.username} is deleted.`);
       },
     });
