@@ -23,6 +23,7 @@ export class LiveBoard {
   #season = 0;
   #reads = 0;
   #isScheduled = false;
+  #playersTimer = 0;
 
   /**
    * @param {{
@@ -33,11 +34,14 @@ export class LiveBoard {
    *   onState: (state: import("./connection.js").State) => void,
    *   onChange: () => void,
    *   onMessage?: (message: {type: string, season: number, data: any}) => void,
+   *   playersInterval?: number,
    * }} options `read` requests the board object; `onChange` is called at most once per animation
-   *   frame, `onMessage` after every message
+   *   frame, `onMessage` after every message. While scores arrive, the number of players is read
+   *   once in about `playersInterval` milliseconds; never without it
    */
-  constructor({ base, id, tokens, read, onState, onChange, onMessage }) {
+  constructor({ base, id, tokens, read, onState, onChange, onMessage, playersInterval }) {
     this.read = read;
+    this.playersInterval = playersInterval;
     this.onChange = onChange;
     const receive = (message) => {
       this.#receive(message);
@@ -75,6 +79,8 @@ export class LiveBoard {
 
   /** Remove all data: this viewer may no longer see the board. */
   clear() {
+    clearTimeout(this.#playersTimer);
+    this.#playersTimer = 0;
     this.#reads += 1;
     this.board = null;
     this.#top10 = null;
@@ -114,10 +120,25 @@ export class LiveBoard {
       const { user_id: userId, username: name, new_score: score } = data;
       const event = { key: newKey(), userId, name, score, at: Date.now() };
       this.#events = [event, ...this.#events].slice(0, MAX_EVENTS);
+      this.#readPlayersLater();
     } else if (type === "board_update") {
       this.#update(data);
     }
     this.#scheduleChange();
+  }
+
+  /** Messages do not count the players: request the board object soon, unless that is planned. */
+  #readPlayersLater() {
+    if (this.playersInterval && !this.#playersTimer) {
+      // Not all viewers at the same moment.
+      const delay = this.playersInterval * (0.5 + Math.random());
+      this.#playersTimer = setTimeout(() => {
+        this.#playersTimer = 0;
+        if (this.board) {
+          this.load();
+        }
+      }, delay);
+    }
   }
 
   /** @param {Board} board */

@@ -18,6 +18,8 @@ import { BoardTokens, Viewer } from "./viewer.js";
 // Milliseconds.
 const RESTORE_RETRY_DELAY = 5_000;
 const SLOW_RESTORE = 2_000;
+// Thousands may watch, and each requests the number of players.
+const PLAYERS_INTERVAL = 20_000;
 
 const base = new URL("./", document.baseURI);
 const id = document.documentElement.dataset.board;
@@ -44,6 +46,7 @@ const live = new LiveBoard({
   read: readBoard,
   onState: showState,
   onChange: show,
+  playersInterval: PLAYERS_INTERVAL,
 });
 const context = () => ({ board: live.board, own: session.user?.user_id });
 const entry = new Entry(byId("entry"), session, showEntry);

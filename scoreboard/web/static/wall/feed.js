@@ -7,6 +7,7 @@ import { PODIUM } from "./places.js";
 import { Steps } from "./steps.js";
 
 export const TOP = 10;
+const PLAYERS_INTERVAL = 2_000; // milliseconds
 
 /** The data of one board. It stays connected while other boards are shown. */
 export class Feed {
@@ -40,6 +41,7 @@ export class Feed {
       onState: (state) => this.#setState(state),
       onChange: changed,
       onMessage: (message) => this.#receive(message),
+      playersInterval: PLAYERS_INTERVAL,
     });
     this.onChange = onChange;
   }
@@ -60,7 +62,7 @@ export class Feed {
 
   /** @returns {number} the number of users on the board */
   get players() {
-    return Math.max(this.pager.total, this.board?.players ?? 0, this.steps.rows?.length ?? 0);
+    return Math.max(this.board?.players ?? 0, this.steps.rows?.length ?? 0);
   }
 
   /** @returns {import("../board/live.js").Row[] | null} the rows to show now, null if not known */

@@ -16,8 +16,6 @@ const PAGE_TIME = 8_000;
 export class Pager {
   /** @type {Row[] | null} the page to show below the podium; null for the top 10 */
   rows = null;
-  /** Number of users on the board; 0 until it is known. */
-  total = 0;
   /** @type {string | null} */
   #next = null;
   #timer = 0;
@@ -55,7 +53,6 @@ export class Pager {
   reset() {
     const isRunning = this.#isRunning;
     this.#next = null;
-    this.total = 0;
     this.stop();
     if (isRunning) {
       this.start();
@@ -83,14 +80,12 @@ export class Pager {
     const wasOnPage = this.rows !== null;
     if (!this.#next && !wasOnPage) {
       const top = await this.read(`?limit=${TOP}`);
-      this.total = top.total;
       this.#next = top.next;
     }
     if (!this.#next) {
       return null;
     }
     const page = await this.read(`?limit=${PAGE_SIZE}&cursor=${encodeURIComponent(this.#next)}`);
-    this.total = page.total;
     this.#next = page.next;
     return page.entries.length ? page.entries.map(rowOf) : null;
   }
