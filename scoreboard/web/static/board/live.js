@@ -127,17 +127,24 @@ export class LiveBoard {
     this.#scheduleChange();
   }
 
-  /** Messages do not count the players: request the board object soon, unless that is planned. */
+  /** Messages do not count the players: request their number soon, unless that is planned. */
   #readPlayersLater() {
     if (this.playersInterval && !this.#playersTimer) {
       // Not all viewers at the same moment.
       const delay = this.playersInterval * (0.5 + Math.random());
       this.#playersTimer = setTimeout(() => {
         this.#playersTimer = 0;
-        if (this.board) {
-          this.load();
-        }
+        this.#readPlayers();
       }, delay);
+    }
+  }
+
+  async #readPlayers() {
+    const { board } = this;
+    const found = await this.read().catch(() => undefined);
+    if (board && board === this.board && found) {
+      board.players = found.players;
+      this.#scheduleChange();
     }
   }
 

@@ -19,7 +19,7 @@ import { BoardTokens, Viewer } from "./viewer.js";
 const RESTORE_RETRY_DELAY = 5_000;
 const SLOW_RESTORE = 2_000;
 // Thousands may watch, and each requests the number of players.
-const PLAYERS_INTERVAL = 20_000;
+const PLAYERS_INTERVAL = 60_000;
 
 const base = new URL("./", document.baseURI);
 const id = document.documentElement.dataset.board;
