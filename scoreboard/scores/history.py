@@ -110,7 +110,9 @@ def page(
         return {"scores": schema.dump(found[:limit]), "next": cursor}
 
     scope = Scope(board.board_id, live=True)
-    return conditional_body(["scores", is_admin, parameters], known, read, scope)
+    # The ETag of others is that of earlier releases.
+    kind = "moderated scores" if is_admin else "scores"
+    return conditional_body([kind, parameters], known, read, scope)
 
 
 def _ledger(board_id: str) -> BoardState:

@@ -158,5 +158,5 @@ receipt_schema = ReceiptSchema()
 results_schema = ResultsSchema()
 past_scores_schema = PastScoreSchema(many=True, exclude=["void_reason"])
 moderated_scores_schema = PastScoreSchema(many=True)
-history_query_schema = HistoryQuerySchema()
+history_query_schema = HistoryQuerySchema(exclude=["live"])  # a history is never frozen
 history_schema = HistorySchema()
