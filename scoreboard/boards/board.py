@@ -102,7 +102,7 @@ class BoardState:
         return above and (self.max_score is None or value <= self.max_score)
 
     def live(self) -> "BoardState":
-        """Return the board with the true season, for those who may see it while it is frozen."""
+        """Return the board with the true season, for callers who may see it while it is frozen."""
         if not self.frozen:
             return self
         state = self.state if self.state == "archived" else "frozen"
