@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,15 +19,16 @@ COLUMNS = ("rank", "position", "username", "score", "reached_at")
 PAGE_SIZE = 1000
 # Spreadsheets read a file with this mark as UTF-8.
 BYTE_ORDER_MARK = "\ufeff"
-# A cell that starts with one of these may be run as a formula:
+# Where a name may be run as a formula: at its start, and after a semicolon, at which spreadsheets
+# in many languages split a line, also within these quotes. Some accept full-width signs as well:
 # https://owasp.org/www-community/attacks/CSV_Injection
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_START = re.compile(r"""(^|;)(?=[\s"]*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 
 
 def as_csv(board_id: str, query: dict[str, str], token: str | None) -> Iterator[bytes]:
     """Return the lines of a CSV file, a page at a time; see `_pages`.
 
-    A name that a spreadsheet might run as a formula starts with an apostrophe.
+    An apostrophe precedes what a spreadsheet might run as a formula in a name.
     """
     pages = _pages(board_id, schemas.export_query_schema.load(query)["season"], token)
 
@@ -91,4 +93,4 @@ def _csv(rows: list[Any], start: str = "") -> bytes:
 
 
 def _text(name: str) -> str:
-    return f"'{name}" if name.startswith(FORMULA_STARTS) else name
+    return FORMULA_START.sub(r"\1'", name)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, current_app, g, request, stream_with_context
 
 from ..anomalies import flags
 from ..boards.schemas import (
@@ -159,7 +159,8 @@ def reset_link(user_id: str) -> dict[str, Any]:
 
     It works once and for 24 hours, and signs the user out everywhere.
     """
-    link = service.reset_link(g.moderator, user_id, request.host_url)
+    base_url = current_app.config["PUBLIC_URL"] or request.host_url
+    link = service.reset_link(g.moderator, user_id, base_url)
     return schemas.reset_link_schema.dump(link)
 
 
@@ -186,11 +187,11 @@ def change_board(board: str) -> dict[str, Any]:
 def export_csv(board: str) -> Response:
     """Return a season of a board as CSV for spreadsheets.
 
-    The columns are rank, position, username, score and reached_at. A name that a spreadsheet might
-    run as a formula starts with an apostrophe.
+    The columns are rank, position, username, score and reached_at. An apostrophe precedes what a
+    spreadsheet might run as a formula in a name.
     """
     lines = export.as_csv(board, query(), bearer_token())
-    response = Response(b"".join(lines), mimetype="text/csv")
+    response = Response(stream_with_context(lines), mimetype="text/csv")
     response.headers.set("Content-Disposition", "attachment", filename=f"{board}.csv")
     return response
 
@@ -200,7 +201,7 @@ def export_csv(board: str) -> Response:
 def export_json(board: str) -> Response:
     """Return a season of a board as CTFtime reads it: standings of pos, team and score."""
     parts = export.as_ctftime(board, query(), bearer_token())
-    return Response(b"".join(parts), mimetype="application/json")
+    return Response(stream_with_context(parts), mimetype="application/json")
 
 
 @bp.post("/boards/<board>/seasons")

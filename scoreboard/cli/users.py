@@ -117,8 +117,10 @@ def delete(name: str) -> None:
 
 
 def _page() -> str:
-    """Return the address of the page on this machine: a command serves no request."""
-    return addresses.url("localhost", current_app.config["PORT"] or addresses.DEFAULT_PORT)
+    """Return PUBLIC_URL, or the address on this machine: a command serves no request."""
+    settings = current_app.config
+    local = addresses.url("localhost", settings["PORT"] or addresses.DEFAULT_PORT)
+    return settings["PUBLIC_URL"] or local
 
 
 @users.command()

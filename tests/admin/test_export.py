@@ -56,13 +56,21 @@ class TestCsv:
         entries = client.get("/api/leaderboard").json["entries"]
         assert [row[4] for row in found] == [entry["reached_at"] for entry in entries]
 
-    @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+    @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d", "\uff0b", '"='])
     def test_a_name_is_never_a_formula(self, export, enter, start):
         enter(f"{start}1+1", -7)
 
         _, row = rows(export("csv"))
 
         assert row[2:4] == [f"'{start}1+1", "-7"]
+
+    @pytest.mark.parametrize("end", ["=1+1", ' "=1+1"'])
+    def test_a_name_is_no_formula_where_semicolons_separate(self, export, enter, end):
+        enter(f"a;{end}", 7)
+
+        _, row = rows(export("csv"))
+
+        assert row[2] == f"a;'{end}"
 
     def test_an_empty_board_has_only_the_header(self, export):
         assert len(rows(export("csv"))) == 1
@@ -75,6 +83,7 @@ class TestCsv:
 
         response = export(kind)
 
+        assert response.is_streamed
         if kind == "csv":
             found = [(row[1], row[2]) for row in rows(response)[1:]]
         else:

@@ -81,6 +81,14 @@ class TestUsers:
         assert page == "http://localhost:5000/"
         assert client.post("/api/auth/reset", json=body).status_code == 204
 
+    @pytest.mark.parametrize("settings", [{"PUBLIC_URL": "https://board.example"}])
+    def test_reset_link_prints_a_link_below_the_public_url(self, run, make_user):
+        make_user(name="Ann")
+
+        link = run("users", "reset-link", "Ann").splitlines()[-1]
+
+        assert link.startswith("https://board.example/#reset=")
+
     def test_rename_also_gives_a_reserved_name(self, run, make_user):
         user = make_user(name="Ann")
 
