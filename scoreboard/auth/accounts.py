@@ -34,6 +34,8 @@ class Account(NamedTuple):
 
 # The columns of an Account, in the order of its fields.
 COLUMNS = tuple(getattr(User, column) for column in Account._fields)
+# Called with the transaction of a change, after the user is locked, and with its password hash.
+Check = Callable[[Connection, str | None], None]
 # Erased users have no name, and no account.
 _ACCOUNTS = select(*COLUMNS).where(User.username.is_not(None))
 
@@ -53,17 +55,26 @@ def create(username: str, email: str | None, password_hash: str | None, role: st
 
 
 def change(
-    user_id: str, *, ends_sessions: bool = False, kept: str | None = None, **values: Any
+    user_id: str,
+    *,
+    ends_sessions: bool = False,
+    kept: str | None = None,
+    check: Check | None = None,
+    **values: Any,
 ) -> Account:
     """Set these columns of a user at once, on all boards too; return the account.
 
     With `ends_sessions`, all sign-ins of the user but the one with the token id `kept` end. Does
-    not check the values. Raises NotFound, and Conflict if the name or address is taken.
+    not check the values. Raises what `check` raises, with nothing changed, NotFound, and Conflict
+    if the name or address is taken.
     """
     if "username" in values:
         values["name_key"] = name_key(values["username"])
 
     def write(connection: Connection) -> None:
+        password_hash = _lock(connection, user_id)
+        if check:
+            check(connection, password_hash)
         _set(connection, user_id, values)
         if ends_sessions:
             revocations.revoke_user(connection, user_id, kept)
@@ -86,6 +97,7 @@ def erase(user_id: str) -> None:
     nothing = dict.fromkeys(("username", "name_key", "email", "password_hash"))
 
     def write(connection: Connection) -> None:
+        _lock(connection, user_id)
         _set(connection, user_id, {**nothing, "hidden_at": datetime.now(UTC)})
         connection.execute(delete(Flag).where(Flag.user_id == user_id))
         # Tokens of the user are refused anyway; this closes connections in other processes.
@@ -108,11 +120,17 @@ def _run(
         raise transactions.read(lambda c: _conflict(c, user_id, key)) from None
 
 
-def _set(connection: Connection, user_id: str, values: dict[str, Any]) -> None:
-    """Set these columns, and whether the user's standings are hidden. Raises NotFound."""
-    user = select(User.user_id).where(User.user_id == user_id, User.username.is_not(None))
-    if not connection.execute(user.with_for_update()).first():
+def _lock(connection: Connection, user_id: str) -> str | None:
+    """Lock the user until the end of the transaction; return its password hash. Raises NotFound."""
+    user = select(User.password_hash).where(User.user_id == user_id, User.username.is_not(None))
+    row = connection.execute(user.with_for_update()).first()
+    if row is None:
         raise _unknown()
+    return row.password_hash
+
+
+def _set(connection: Connection, user_id: str, values: dict[str, Any]) -> None:
+    """Set these columns, and whether the user's standings are hidden."""
     if values:
         connection.execute(update(User).where(User.user_id == user_id).values(values))
     if "hidden_at" in values:

@@ -1,7 +1,8 @@
 """Joining, registration, sign-in, sign-out, token renewal, and what users do to their account."""
 
+import contextlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,17 @@ from flask import current_app
 from sqlalchemy import Connection
 
 from ..db import rate_limits, transactions
-from ..errors import Conflict, Forbidden, InvalidInput, NotAuthenticated, NotFound, RateLimited
+from ..errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotAuthenticated,
+    NotFound,
+    RateLimited,
+    ScoreboardError,
+)
 from ..http import fields, request
 from ..observability import audit
-from ..permissions import Caller
 from ..services import services
 from . import accounts, passwords, reset_links, revocations, tokens
 from .names import is_reserved, name_key
@@ -181,17 +189,15 @@ def claim(body: object, token: str | None, client: request.ClientInfo) -> accoun
 
     Raises InvalidInput, NotAuthenticated, Conflict or Overloaded.
     """
-    with audit.account_event(client, "claim") as event:
-        caller, account = _owner(token)
-        event.user_id = account.user_id
+    with _own_account("claim", token, client) as account:
         loaded = claim_schema.load(fields.json_object(body))
-        if account.password_hash is not None:
-            message = "This account has a password already: it is no guest's."
-            raise Conflict(message, "already_claimed")
-        values = {"email": loaded["email"], "password_hash": _hash(loaded["password"], client)}
-        return accounts.change(
-            account.user_id, ends_sessions=True, kept=caller.token_ids[-1], **values
+        refusal = Conflict(
+            "This account has a password already: it is no guest's.", "already_claimed"
         )
+        if account.password_hash is not None:
+            raise refusal
+        email, password_hash = loaded["email"], _hash(loaded["password"], client)
+        return _set_password(account, token, refusal, email=email, password_hash=password_hash)
 
 
 def change_password(body: object, token: str | None, client: request.ClientInfo) -> None:
@@ -199,18 +205,31 @@ def change_password(body: object, token: str | None, client: request.ClientInfo)
 
     Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded.
     """
-    with audit.account_event(client, "password") as event:
-        caller, account = _owner(token)
-        event.user_id = account.user_id
+    with _own_account("password", token, client) as account:
         loaded = password_schema.load(fields.json_object(body))
         _check_current_password(account, loaded, client)
         password_hash = _hash(loaded["new_password"], client)
-        accounts.change(
-            account.user_id,
-            ends_sessions=True,
-            kept=caller.token_ids[-1],
-            password_hash=password_hash,
-        )
+        _set_password(account, token, _wrong_password(), password_hash=password_hash)
+
+
+def _set_password(
+    account: accounts.Account, token: str | None, refusal: ScoreboardError, **values: Any
+) -> accounts.Account:
+    """Set these columns of the account, and end all its sign-ins but that of the token.
+
+    The hash of the new password took seconds if others were waiting. Raises `refusal` if the
+    password was changed meanwhile, and NotAuthenticated if the sign-in was ended: keeping it would
+    make its revoked tokens valid again.
+    """
+    claims = tokens.read(token, "access")
+
+    def check(connection: Connection, password_hash: str | None) -> None:
+        revocations.current_role(connection, claims)
+        if password_hash != account.password_hash:
+            raise refusal
+
+    kept = tokens.token_ids(claims)[-1]
+    return accounts.change(account.user_id, ends_sessions=True, kept=kept, check=check, **values)
 
 
 def change_me(body: object, token: str | None, client: request.ClientInfo) -> accounts.Account:
@@ -218,9 +237,7 @@ def change_me(body: object, token: str | None, client: request.ClientInfo) -> ac
 
     Raises InvalidInput, NotAuthenticated, Conflict, RateLimited or Overloaded.
     """
-    with audit.account_event(client, "change") as event:
-        _, account = _owner(token)
-        event.user_id = account.user_id
+    with _own_account("change", token, client) as account:
         loaded = profile_schema.load(fields.json_object(body))
         name = loaded.get("username", account.username)
         if name_key(name) != name_key(account.username):
@@ -234,9 +251,7 @@ def erase_me(body: object, token: str | None, client: request.ClientInfo) -> Non
 
     Raises InvalidInput, NotAuthenticated, RateLimited or Overloaded.
     """
-    with audit.account_event(client, "erase") as event:
-        _, account = _owner(token)
-        event.user_id = account.user_id
+    with _own_account("erase", token, client) as account:
         loaded = current_password_schema.load(fields.json_object(body))
         _check_current_password(account, loaded, client)
         accounts.erase(account.user_id)
@@ -257,9 +272,13 @@ def _check_current_password(
         raise InvalidInput("Send the current password as well.", problem)
     key = name_key(account.username)
     if not _with_password(lambda: accounts.by_id(account.user_id), key, password, client):
-        # Not a 401: the token is valid, and clients would discard it.
-        problem = {"current_password": ["Wrong."]}
-        raise InvalidInput("The current password is wrong.", problem, "wrong_password")
+        raise _wrong_password()
+
+
+def _wrong_password() -> InvalidInput:
+    # Not a 401: the token is valid, and clients would discard it.
+    problem = {"current_password": ["Wrong."]}
+    return InvalidInput("The current password is wrong.", problem, "wrong_password")
 
 
 def _hash(password: str, client: request.ClientInfo) -> str:
@@ -294,16 +313,22 @@ def reset(body: object, client: request.ClientInfo) -> None:
 
 def me(token: str | None) -> accounts.Account:
     """Return the account that this token belongs to. Raises NotAuthenticated."""
-    return _owner(token)[1]
-
-
-def _owner(token: str | None) -> tuple[Caller, accounts.Account]:
-    """Return the caller of a token and its account. Raises NotAuthenticated."""
     caller = tokens.authenticate(token)
     account = accounts.by_id(caller.user_id) if caller.user_id else None
     if account is None:
         raise NotAuthenticated("This token belongs to no account: sign in.", "not_permitted")
-    return caller, account
+    return account
+
+
+@contextlib.contextmanager
+def _own_account(
+    action: str, token: str | None, client: request.ClientInfo
+) -> Iterator[accounts.Account]:
+    """Audit this action of the token's user in the context. Raises NotAuthenticated."""
+    with audit.account_event(client, action) as event:
+        account = me(token)
+        event.user_id = account.user_id
+        yield account
 
 
 def viewer() -> dict[str, Any]:

@@ -307,6 +307,14 @@ class TestResetLinks:
 
         assert link.url("https://board.example/") == f"https://board.example/#reset={link.token}"
 
+    @pytest.mark.parametrize("settings", [{"PUBLIC_URL": "https://public.example"}])
+    def test_an_admins_link_starts_with_the_public_url_if_it_is_set(self, client, admin, ann):
+        url = f"https://inside.example/api/admin/users/{ann.user_id}/reset-link"
+
+        response = client.post(url, headers=admin.bearer)
+
+        assert response.json["url"].startswith("https://public.example/#reset=")
+
     def test_an_admin_makes_a_link_at_the_host_of_the_request(
         self, client, admin, ann, audit_lines
     ):
@@ -417,6 +425,54 @@ class TestPassword:
 
         assert [response.status_code for response in guesses] == [400, 400, 429]
         assert login(client, "Ann", PASSWORD).status_code == 429
+
+
+class TestChangesWhileAPasswordIsHashed:
+    """Hashing waits in a queue: what the user or an admin does meanwhile counts."""
+
+    @pytest.fixture
+    def meanwhile(self, monkeypatch):
+        """Return a function that sets a change of a user, made while a password is hashed."""
+        hash_password = passwords.hash_password
+
+        def set_change(user_id, **values):
+            def change_and_hash(password):
+                accounts.change(user_id, **values)
+                return hash_password(password)
+
+            monkeypatch.setattr(passwords, "hash_password", change_and_hash)
+
+        return set_change
+
+    def change_password(self, client, token):
+        body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+        return send(client, "POST", "password", token, **body)
+
+    def test_another_new_password_stays(self, client, signed_in, meanwhile):
+        user_id, token = signed_in[0]["user_id"], signed_in[0]["access_token"]
+        meanwhile(user_id, password_hash="of another request")
+
+        response = self.change_password(client, token)
+
+        assert status_and_code(response) == (400, "wrong_password")
+        assert accounts.by_id(user_id).password_hash == "of another request"
+
+    def test_another_claim_stays(self, client, guest, meanwhile):
+        meanwhile(guest["user_id"], password_hash="of another request")
+
+        response = send(client, "POST", "claim", guest["access_token"], **TestClaim.CLAIM)
+
+        assert status_and_code(response) == (409, "already_claimed")
+        assert accounts.by_id(guest["user_id"]).password_hash == "of another request"
+
+    def test_a_sign_in_that_was_ended_stays_ended(self, client, signed_in, meanwhile):
+        user_id, token = signed_in[0]["user_id"], signed_in[0]["access_token"]
+        meanwhile(user_id, ends_sessions=True)
+
+        response = self.change_password(client, token)
+
+        assert status_and_code(response) == (401, "token_revoked")
+        assert status_and_code(me(client, token)) == (401, "token_revoked")
 
 
 class TestMe:
