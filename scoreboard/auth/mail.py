@@ -1,7 +1,9 @@
 """Mail the reset links of forgotten passwords, one after another, in the background."""
 
+import contextlib
 import smtplib
 import ssl
+from collections.abc import Iterator
 from email.message import EmailMessage
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -9,8 +11,12 @@ from flask import Flask
 
 from ..concurrency import runtime
 from ..concurrency.bounded_queue import BoundedQueue
+from ..db.rate_limits import Hits, Limit
+from ..services import services
 from . import accounts, reset_links
 
+# Mails per address. Of an address, not an account: users can change theirs and change it back.
+MAIL_LIMIT = Limit("mail/", 1, 300)
 # Seconds for each exchange with the mail server, and for a mail in the queue.
 SMTP_TIMEOUT, WAIT_TIMEOUT = 10, 300
 MAX_WAITING = 200
@@ -36,8 +42,8 @@ class Mailer:
     def send_reset_link(self, email: str) -> None:
         """Mail a reset link to the account with this address, if there is one. Returns at once.
 
-        At most one mail in MAIL_INTERVAL goes to an account. If the queue is full, the mail is
-        dropped. Failures are logged.
+        At most one mail in 5 minutes goes to an address. If the queue is full, the mail is dropped.
+        Failures are logged.
         """
         runtime.spawn(self._work, email)
 
@@ -45,7 +51,10 @@ class Mailer:
         settings = self._app.config
         with self._app.app_context(), self._queue.slot():
             account = accounts.by_email(email)
-            if account is None or reset_links.is_recent(account.user_id):
+            if account is None:
+                return
+            (quota,) = services().rate_limits.acquire([Hits(email, 1, [MAIL_LIMIT])])
+            if quota.amount < 1:
                 return
             link = reset_links.create(account.user_id)
             text = TEXT.format(username=account.username, url=link.url(settings["PUBLIC_URL"]))
@@ -54,11 +63,21 @@ class Mailer:
 
 def _send(smtp_url: str, to: str, text: str) -> None:
     """Send a mail. Blocks. Raises smtplib's errors or OSError."""
-    url = urlsplit(smtp_url)
     message = EmailMessage()
-    message["From"], message["To"] = parse_qs(url.query)["from"][0], to
+    message["From"], message["To"] = parse_qs(urlsplit(smtp_url).query)["from"][0], to
     message["Subject"] = SUBJECT
     message.set_content(text)
+    with signed_in(smtp_url) as server:
+        server.send_message(message)
+
+
+@contextlib.contextmanager
+def signed_in(smtp_url: str) -> Iterator[smtplib.SMTP]:
+    """Connect to the mail server for the context, and sign in if the URL has a user.
+
+    Blocks. Raises smtplib's errors or OSError.
+    """
+    url = urlsplit(smtp_url)
     tls, address = ssl.create_default_context(), (url.hostname or "", url.port or 0)
     server: smtplib.SMTP
     if url.scheme == "smtps":
@@ -71,4 +90,4 @@ def _send(smtp_url: str, to: str, text: str) -> None:
             server.starttls(context=tls)
         if url.username:
             server.login(unquote(url.username), unquote(url.password or ""))
-        server.send_message(message)
+        yield server

@@ -17,8 +17,6 @@ from ..services import services
 from . import revocations, tokens
 
 LIFETIME = timedelta(hours=24)
-# Mails to one account are at least so far apart.
-MAIL_INTERVAL = timedelta(minutes=5)
 TOKEN_BYTES = 32
 MAX_TOKEN_LENGTH = 64
 
@@ -50,15 +48,6 @@ def create(user_id: str, token: str | None = None) -> NewLink:
 
     transactions.transaction(insert)
     return link
-
-
-def is_recent(user_id: str) -> bool:
-    """Whether the user has an unused link that was made in the last minutes."""
-    oldest = datetime.now(UTC) + LIFETIME - MAIL_INTERVAL
-    recent = select(ResetLink.user_id).where(
-        ResetLink.user_id == user_id, ResetLink.expires_at > oldest
-    )
-    return transactions.read(lambda connection: connection.execute(recent).first()) is not None
 
 
 def user_of(token: str) -> str:

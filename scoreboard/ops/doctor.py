@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+import smtplib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from flask import Flask, current_app
 
+from ..auth.mail import signed_in
 from ..concurrency import runtime
 from ..db import transactions
 from ..errors import DATABASE_ERRORS
@@ -169,6 +171,23 @@ def redis() -> str | None:
     return None
 
 
+def mail() -> str | None:
+    """Check whether the mail server accepts a sign-in, if there is one. Sends no mail."""
+    settings = current_app.config
+    if not settings["SMTP_URL"]:
+        return "not used: admins make the links of forgotten passwords"
+    try:
+        with signed_in(settings["SMTP_URL"]):
+            pass
+    except (smtplib.SMTPAuthenticationError, smtplib.SMTPNotSupportedError):
+        return Problem("the mail server refuses the sign-in of SMTP_URL: is it correct?")
+    except OSError:  # with all other errors of smtplib
+        return Problem("SMTP_URL does not respond: are its host, port and scheme correct?")
+    if not settings["PUBLIC_URL"].startswith("https://"):
+        return "PUBLIC_URL is not https: the links in mails can be read on the network"
+    return None
+
+
 def _query(query: str) -> Any:
     """Return the result of the query, None if PostgreSQL fails or the database is SQLite."""
     if db.engine.dialect.name == "sqlite":
@@ -185,11 +204,13 @@ SETTINGS_CHECKS: dict[str, Callable[[Settings], str | None]] = {
     "secrets": weak_secrets,
     "addresses": hidden_client_addresses,
 }
-SERVICE_CHECKS = {each.__name__: each for each in (database, encoding, connections, tables, redis)}
+SERVICE_CHECKS = {
+    each.__name__: each for each in (database, encoding, connections, tables, redis, mail)
+}
 
 
 def examine(app: Flask) -> dict[str, str | None]:
-    """Return the result of each check. Blocks for responses of database and Redis."""
+    """Return the result of each check. Blocks for responses of database, Redis and mail server."""
     return {
         **{name: check(app.config) for name, check in SETTINGS_CHECKS.items()},
         "secrets' text": repeated_secrets(app.config),

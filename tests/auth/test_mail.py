@@ -8,6 +8,8 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from scoreboard.auth import accounts, passwords
+from scoreboard.concurrency import runtime
+from scoreboard.ops import doctor
 from tests.support.responses import status_and_code
 from tests.support.servers import free_port
 from tests.support.waiting import wait_until
@@ -86,6 +88,15 @@ def test_an_unknown_address_gets_the_same_response_and_no_mail(client, ann, mail
     assert [each.rcpt_tos for each in mails] == [["ann@example.com"]]
 
 
+def test_the_response_does_not_wait_for_the_search_for_the_account(client, monkeypatch):
+    spawned = []
+    monkeypatch.setattr(runtime, "spawn", lambda work, *args: spawned.append(args))
+    monkeypatch.setattr(accounts, "by_email", None)
+
+    assert forgot(client, "ann@example.com").status_code == 202
+    assert spawned == [("ann@example.com",)]
+
+
 def test_an_account_gets_one_mail_at_a_time(client, ann, mails):
     accounts.create("Bob", "bob@example.com", None, "player")
     for name in ("ann", "ann", "bob"):
@@ -96,12 +107,43 @@ def test_an_account_gets_one_mail_at_a_time(client, ann, mails):
     assert sorted(each.rcpt_tos[0][:3] for each in mails) == ["ann", "bob"]
 
 
+def test_a_change_of_address_and_back_brings_no_second_mail(client, ann, mails):
+    accounts.create("Bob", "bob@example.com", None, "player")
+    forgot(client, "ann@example.com")
+    wait_until(lambda: mails)
+    for address in ("other@example.com", "ann@example.com"):
+        accounts.change(ann.user_id, email=address)
+
+    for name in ("ann", "bob"):
+        forgot(client, f"{name}@example.com")
+
+    wait_until(lambda: len(mails) == 2)
+    assert [each.rcpt_tos[0][:3] for each in mails] == ["ann", "bob"]
+
+
 @pytest.mark.parametrize("address", [None, "", "ann", "a\x00@example.com", 7])
 def test_an_invalid_address_is_named(client, address):
     response = forgot(client, address)
 
     assert status_and_code(response) == (400, "invalid_input")
     assert list(response.json["error"]["fields"]) == ["email"]
+
+
+def test_the_doctor_signs_in_and_sends_no_mail(app, mails):
+    assert doctor.mail() is None
+    assert mails == []
+
+
+class TestRefusedSignIn:
+    @pytest.fixture
+    def settings(self, smtp):
+        return {
+            "SMTP_URL": f"smtp://ann:wrong@127.0.0.1:{smtp.port}?from=board@example.com",
+            "PUBLIC_URL": "https://board.example",
+        }
+
+    def test_it_is_a_problem_for_the_doctor(self, app):
+        assert "refuses the sign-in" in doctor.mail()
 
 
 class TestWithoutMail:

@@ -215,6 +215,13 @@ def test_the_pool_is_compared_with_the_limit_of_the_database(examine, limit, exp
     [
         ({"JWT_SECRET_KEY": "k" * 48}, "JWT_SECRET_KEY repeats one character"),
         ({"DYNO": "web.2", "REDIS_URL": "redis://127.0.0.1:1"}, "REDIS_URL does not respond"),
+        (
+            {
+                "SMTP_URL": "smtp://127.0.0.1:1?from=board@example.com",
+                "PUBLIC_URL": "https://board.example",
+            },
+            "SMTP_URL does not respond",
+        ),
     ],
 )
 def test_a_problem_is_printed_with_advice_and_status_1(examine, advice):
