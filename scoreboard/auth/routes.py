@@ -13,7 +13,11 @@ from . import export, schemas, service
 bp = Blueprint("auth", __name__, url_prefix="/api/auth")
 # Settings with the rate limits per address, by endpoint.
 SIGN_IN = dict.fromkeys(
-    ("auth.join", "auth.register", "auth.login", "auth.refresh", "auth.forgot", "auth.reset"),
+    (
+        *("auth.join", "auth.register", "auth.login", "auth.refresh", "auth.forgot", "auth.reset"),
+        # These reveal which names and addresses are taken, as registering does.
+        *("auth.claim", "auth.change_me"),
+    ),
     "AUTH_RATE_LIMIT",
 )
 RATE_LIMITS = {**SIGN_IN, "auth.viewer": "VIEWER_RATE_LIMIT"}
@@ -86,7 +90,7 @@ def logout() -> tuple[str, int]:
     {200: schemas.account_schema},
     body=schemas.claim_schema,
     needs="access",
-    errors=["not_permitted", "already_claimed", "email_taken"],
+    errors=["not_permitted", "already_claimed", "email_taken", "rate_limited", "overloaded"],
 )
 def claim() -> dict[str, Any]:
     """Give a guest an email address and a password. Ends its other sign-ins."""

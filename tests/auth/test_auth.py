@@ -339,6 +339,19 @@ class TestAddressLimit:
 
         assert [response.status_code for response in responses] == [200, 200, 200, 200, 204]
 
+    @pytest.mark.parametrize(("method", "path"), [("PATCH", "me"), ("POST", "claim")])
+    def test_searching_for_taken_addresses_is_limited(self, client, pair, method, path):
+        body = {"email": "ann@example.com", "password": "correct horse"}
+
+        responses = [
+            client.open(
+                f"/api/auth/{path}", method=method, json=body, headers=bearer(pair["access_token"])
+            )
+            for _ in range(3)
+        ]
+
+        assert responses[2].status_code == 429
+
     def test_each_address_has_its_own_limit(self, client):
         responses = [login(client) for _ in range(3)]
 
