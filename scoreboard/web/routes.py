@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_date, parse_if_range_header
 
 from ..apidocs import reference
+from ..concurrency import runtime
 from ..errors import NotFound
 from ..http.request import query
 from ..http.responses import http_error
@@ -64,7 +65,8 @@ def join_svg() -> Response:
     if _joining() == "closed":
         raise NotFound("Only an admin can add players here.")
     link = join.link(request.host_url.rstrip("/"), request.headers.get("Join-Code", ""))
-    response = Response(join.qr_code(link), mimetype="image/svg+xml")
+    code = runtime.run_in_thread(join.qr_code, link)
+    response = Response(code, mimetype="image/svg+xml")
     response.headers["Cache-Control"] = "no-store"
     return response
 
