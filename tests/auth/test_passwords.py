@@ -19,6 +19,24 @@ def test_an_error_in_the_thread_reaches_the_caller():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+@pytest.mark.parametrize("name", ["ann", "guest", "nobody"])
+def test_a_wrong_password_is_hashed_for_any_name(client, make_user, monkeypatch, name):
+    make_user(name="ann", password_hash=passwords.hash_password("correct horse"))
+    make_user(name="guest")
+    compared, check = [], passwords.check_password_hash
+
+    def check_and_count(password_hash, password):
+        compared.append(password_hash.rpartition("$")[0].partition("$")[0])
+        return check(password_hash, password)
+
+    monkeypatch.setattr(passwords, "check_password_hash", check_and_count)
+
+    response = client.post("/api/auth/login", json={"username": name, "password": "wrong horse"})
+
+    assert response.json["error"]["code"] == "wrong_credentials"
+    assert compared == ["scrypt:32768:8:1"]
+
+
 class TestPriority:
     @pytest.fixture
     def priorities(self, monkeypatch):

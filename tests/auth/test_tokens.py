@@ -537,6 +537,21 @@ class TestOpenConnections:
         socket.close()
         assert [before, after] == expected
 
+    def test_a_new_password_closes_those_of_all_other_sign_ins(self, site, server, closing):
+        user = site.user()
+        other = tokens.issue_pair(user.user_id, user.role)["access_token"]
+        own_sockets, other_sockets = (
+            [closing(kind(server.url, token)) for kind in (WebSocketClient, SocketIoClient)]
+            for token in (user.access, other)
+        )
+
+        site.post("auth/password", user.access, {"new_password": PASSWORD})
+
+        assert [each.ended.wait(10) for each in other_sockets] == [True, True]
+        site.post("score/update", user.access, {"user_id": user.user_id, **UPDATE})
+        for each in own_sockets:
+            each.wait_for(lambda messages: "score_update" in [m["type"] for m in messages])
+
     @pytest.mark.parametrize("event", [event for event in EVENTS if "database" in event])
     def test_a_change_in_the_database_closes_them(self, site, server, closing, event):
         invalidate, _ = EVENTS[event]
