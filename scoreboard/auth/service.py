@@ -217,9 +217,21 @@ def _set_password(
 ) -> accounts.Account:
     """Set these columns of the account, and end all its sign-ins but that of the token.
 
-    The hash of the new password took seconds if others were waiting. Raises `refusal` if the
-    password was changed meanwhile, and NotAuthenticated if the sign-in was ended: keeping it would
-    make its revoked tokens valid again.
+    Raises what `_still_allowed` raises: to keep a sign-in that was ended would make its revoked
+    tokens valid again.
+    """
+    kept = tokens.token_ids(tokens.read(token, "access"))[-1]
+    check = _still_allowed(account, token, refusal)
+    return accounts.change(account.user_id, ends_sessions=True, kept=kept, check=check, **values)
+
+
+def _still_allowed(
+    account: accounts.Account, token: str | None, refusal: ScoreboardError
+) -> accounts.Check:
+    """Return a check for the transaction of a change that waited for a hash, often for seconds.
+
+    It raises `refusal` if the password was changed meanwhile, and NotAuthenticated if the sign-in
+    was ended.
     """
     claims = tokens.read(token, "access")
 
@@ -228,8 +240,7 @@ def _set_password(
         if password_hash != account.password_hash:
             raise refusal
 
-    kept = tokens.token_ids(claims)[-1]
-    return accounts.change(account.user_id, ends_sessions=True, kept=kept, check=check, **values)
+    return check
 
 
 def change_me(body: object, token: str | None, client: request.ClientInfo) -> accounts.Account:
@@ -243,7 +254,8 @@ def change_me(body: object, token: str | None, client: request.ClientInfo) -> ac
         if name_key(name) != name_key(account.username):
             _check_not_reserved(name)
         _check_current_password(account, loaded, client)
-        return accounts.change(account.user_id, **loaded)
+        check = _still_allowed(account, token, _wrong_password())
+        return accounts.change(account.user_id, check=check, **loaded)
 
 
 def erase_me(body: object, token: str | None, client: request.ClientInfo) -> None:

@@ -457,6 +457,22 @@ class TestChangesWhileAPasswordIsHashed:
         assert status_and_code(response) == (400, "wrong_password")
         assert accounts.by_id(user_id).password_hash == "of another request"
 
+    def test_a_thief_cannot_change_the_address_afterwards(self, client, ann, monkeypatch):
+        matches = passwords.matches
+
+        def match_and_reset(password, password_hash):
+            result = matches(password, password_hash)
+            reset_links.redeem(reset_links.create(ann.user_id).token, "of the owner")
+            return result
+
+        monkeypatch.setattr(passwords, "matches", match_and_reset)
+        body = {"email": "thief@example.com", "current_password": PASSWORD}
+
+        response = send(client, "PATCH", "me", ann.token, **body)
+
+        assert status_and_code(response) == (401, "token_revoked")
+        assert accounts.by_id(ann.user_id).email != "thief@example.com"
+
     def test_another_claim_stays(self, client, guest, meanwhile):
         meanwhile(guest["user_id"], password_hash="of another request")
 
