@@ -777,11 +777,9 @@ class TestUpdating:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_accessible_and_fits_every_screen(
-    open_page, server, admin, suspect, scheme, tmp_path
-):
-    """The environment variable SCREENSHOTS names a folder for the screenshots."""
-    folder = os.environ.get("SCREENSHOTS", tmp_path)
+def test_it_is_accessible_and_fits_every_screen(open_page, server, admin, suspect, scheme):
+    """The environment variable SCREENSHOTS names a folder for the screenshots, if there are any."""
+    folder = os.environ.get("SCREENSHOTS")
     for name in LONG_NAMES:
         user = server.user(f"Long-{next(NUMBERS)}")
         renamed = f"UPDATE users SET username = '{name}' WHERE user_id = '{user.user_id}'"
@@ -792,7 +790,8 @@ def test_it_is_accessible_and_fits_every_screen(
         for width, height in (NARROW, PHONE, LAPTOP, WIDE, CINEMA):
             page.set_viewport_size({"width": width, "height": height})
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-            page.screenshot(path=f"{folder}/admin-{state}-{width}-{scheme}.png")
+            if folder:
+                page.screenshot(path=f"{folder}/admin-{state}-{width}-{scheme}.png")
             if (width, height) in (NARROW, LAPTOP):
                 assert violations(page) == []
 
