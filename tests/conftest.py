@@ -28,8 +28,9 @@ from tests.support.servers import (
 NUMBERS = itertools.count()
 # The slowest files start first, so that no worker is still busy when all others have finished.
 SLOW_FILES = [
-    *("test_floods", "test_kills", "test_processes", "test_board_page"),
-    *("test_admin_page", "test_real_results", "test_real_seasons", "test_readme"),
+    *("test_board_page", "test_admin_page", "test_wall", "test_several_boards"),
+    *("test_floods", "test_kills", "test_processes", "test_joining", "test_players"),
+    *("test_real_results", "test_real_seasons", "test_readme"),
 ]
 # A test starts processes if it is in one of these folders, if its module imports one of these
 # names, or if it requests a fixture of such a name.
