@@ -104,16 +104,15 @@ class TestPicker:
         assert latest(page) == ["Bo: 7"]
 
     @failing_requests
-    @pytest.mark.parametrize(
-        "board_id", ["nowhere", "main,speedrun", "..", "%3Cb%3E", "a/b?c=d%23"]
-    )
-    def test_an_unknown_board_shows_a_message_and_the_links(self, boards, visit, board_id):
-        page = visit(boards.page(board_id))
+    def test_an_unknown_board_shows_a_message_and_the_links(self, boards, visit):
+        page = visit(boards.url)
 
-        expect(page.locator("#status")).to_have_text("Not connected")
-        expect(page.locator("#notice")).not_to_have_text("Loading the board…")
-        page.get_by_role("link", name="Speedrun").click()
-        expect(rows(page)).to_have_count(3)
+        for board_id in ("nowhere", "main,speedrun", "..", "%3Cb%3E", "a/b?c=d%23"):
+            page.goto(boards.page(board_id))
+            expect(page.locator("#status")).to_have_text("Not connected")
+            expect(page.locator("#notice")).not_to_have_text("Loading the board…")
+            page.get_by_role("link", name="Speedrun").click()
+            expect(rows(page)).to_have_count(3)
 
     @failing_requests
     def test_an_archived_board_is_removed_from_the_page(self, boards, visit):
@@ -344,14 +343,16 @@ class TestScreens:
             assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    @pytest.mark.parametrize("viewport", [PHONE, LAPTOP], ids=["phone", "laptop"])
-    def test_the_page_is_accessible_and_fits_the_screen(self, boards, visit, viewport, scheme):
-        options = {"viewport": viewport, "color_scheme": scheme, "reduced_motion": "reduce"}
+    def test_the_page_is_accessible_and_fits_the_screen(self, boards, visit, scheme):
+        options = {"color_scheme": scheme, "reduced_motion": "reduce"}
         page = expect_live(visit(boards.page("weekly"), **options))
-        expect(rows(page)).to_have_count(3)
 
-        assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        for viewport in (PHONE, LAPTOP):
+            page.set_viewport_size(viewport)
+            page.reload()  # the first layout at this size
+            expect(rows(expect_live(page))).to_have_count(3)
+            assert violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
 class TestEmbeddedBoards:
