@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .boards.directory import BoardDirectory
     from .boards.reads import BoardReads
     from .concurrency import bounded_queue, coalescer
+    from .db.activity import Activity
     from .db.rate_limits import MemoryLimits
     from .db.transactions import Database
     from .http.origins import AllowedOrigins
@@ -43,6 +44,7 @@ class Services:
     database: Database
     limiter: Limiter
     rate_limits: MemoryLimits
+    activity: Activity
     # http
     origins: AllowedOrigins
     refusal_limiter: RefusalLimiter

@@ -15,7 +15,7 @@ from ..boards.schemas import (
 from ..http.documented import Documented
 from ..http.request import bearer_token, client_info, json_body, query
 from ..scores.schemas import receipt_schema
-from . import export, schemas, service, users
+from . import export, monitoring, schemas, service, users
 
 bp = Blueprint("admin", __name__, url_prefix="/api/admin")
 ADMIN: dict[str, Any] = {"needs": "access", "may": ["users:manage"]}
@@ -50,17 +50,17 @@ def marks() -> dict[str, Any]:
 
 
 @bp.get("/overview")
-@Documented({200: schemas.overview_schema}, **ADMIN)
+@Documented({200: schemas.overview_schema}, query=schemas.overview_query_schema, **ADMIN)
 def overview() -> dict[str, Any]:
-    """Show updates per minute, refusals and connections of the process that responds."""
-    return schemas.overview_schema.dump(service.overview())
+    """Show updates, refusals by reason, and connections, over the last hour or 24 hours."""
+    return schemas.overview_schema.dump(monitoring.overview(query()))
 
 
 @bp.get("/audit")
 @Documented({200: schemas.audit_schema}, query=schemas.audit_query_schema, **ADMIN)
 def audit() -> dict[str, Any]:
-    """Show the newest audit log lines of the process that responds."""
-    return schemas.audit_schema.dump(service.audit_tail(query()))
+    """Show the newest audit log lines."""
+    return schemas.audit_schema.dump(monitoring.audit_tail(query()))
 
 
 @bp.get("/users")

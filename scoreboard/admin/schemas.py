@@ -64,6 +64,12 @@ class MarksQuerySchema(QuerySchema):
     user_id = UserId()
 
 
+class OverviewQuerySchema(QuerySchema):
+    """The query of `GET /api/admin/overview`."""
+
+    hours = fields.Integer(load_default=1, validate=validate.OneOf([1, 24]))
+
+
 class AuditQuerySchema(QuerySchema):
     """The query of `GET /api/admin/audit`."""
 
@@ -243,39 +249,54 @@ class MarksSchema(Schema):
 
 
 class ProcessSchema(Schema):
-    """The process that responds. `dyno` is its name on the platform, "" without one."""
+    """A process of the server. `dyno` is its name on the platform, "" without one."""
 
     name = fields.String()
     dyno = fields.String()
     since = Moment()
 
 
+class LiveProcessSchema(ProcessSchema):
+    """A process and its live connections."""
+
+    connections = fields.Dict(keys=fields.String(), values=fields.Integer())
+
+
 class MinuteSchema(Schema):
-    """The score update attempts of one minute, counted by outcome."""
+    """The score update attempts of one period, counted by outcome."""
 
     minute = Moment()
     accepted = fields.Integer()
     refused = fields.Dict(keys=fields.String(), values=fields.Integer())
 
 
-class OverviewSchema(Schema):
-    """Recent activity and connections of this process only."""
+class MonitoredSchema(Schema):
+    """What is shown of all processes if `redis` is `ok`, else of the one that responds."""
 
+    redis = fields.String(validate=validate.OneOf(["ok", "failing", "not used"]))
     process = fields.Nested(ProcessSchema)
+
+
+class OverviewSchema(MonitoredSchema):
+    """Recent activity, and the processes with their connections."""
+
+    processes = fields.List(fields.Nested(LiveProcessSchema))
+    step = fields.Integer()
     minutes = fields.List(fields.Nested(MinuteSchema))
     connections = fields.Dict(keys=fields.String(), values=fields.Integer())
 
 
-class AuditSchema(Schema):
-    """The newest audit log lines of this process, each with its `seq`."""
+class AuditSchema(MonitoredSchema):
+    """The newest audit log lines, each with its `seq`."""
 
-    process = fields.Nested(ProcessSchema)
     lines = fields.List(fields.Dict())
+    names = fields.Dict(keys=fields.String(), values=fields.String())
 
 
 user_reference_schema = UserReferenceSchema()
 score_reference_schema = ScoreReferenceSchema()
 marks_query_schema = MarksQuerySchema()
+overview_query_schema = OverviewQuerySchema()
 audit_query_schema = AuditQuerySchema()
 export_query_schema = ExportQuerySchema()
 feed_query_schema = FeedQuerySchema()

@@ -1,20 +1,17 @@
-"""Moderate: hide and suspend users, set their roles, end their sessions, void scores; monitor.
+"""Moderate: hide and suspend users, set their roles, end their sessions, void scores.
 
-Each action blocks for its transactions, takes effect at once, and is in the audit log. Monitoring
-shows the process that responds; behind a router, each request may reach another.
+Each action blocks for its transactions, takes effect at once, and is in the audit log.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import current_app
-
 from ..auth import accounts, passwords, reset_links, tokens
 from ..auth.schemas import profile_schema
 from ..boards import service as boards
 from ..errors import InvalidInput, NotPermitted
-from ..http import fields, json, request
+from ..http import fields, request
 from ..models import MAIN
 from ..observability import audit
 from ..scores import history, submit
@@ -230,30 +227,3 @@ def archive_board(by: Moderator, board_id: str) -> None:
 
 def _log_board(by: Moderator, action: str, board_id: str) -> None:
     audit.moderation(by.client, by.user_id, action, {"board": board_id}, reason=None)
-
-
-def overview() -> dict[str, Any]:
-    """Return the last 60 minutes of this process, oldest first, and its connections."""
-    minutes = [
-        {"minute": minute, "accepted": counts.pop("accepted", 0), "refused": counts}
-        for minute, counts in services().recent.minutes()
-    ]
-    connections = services().metrics.open_connections()
-    return {"process": _process(), "minutes": minutes, "connections": connections}
-
-
-def audit_tail(query: dict[str, str]) -> dict[str, Any]:
-    """Return the newest audit lines of this process, at most 1,000, in order.
-
-    With `after` in the query, only lines with a greater `seq`. `after` is ignored if `process`
-    names another process, since each process numbers its own lines.
-    """
-    loaded, recent = schemas.audit_query_schema.load(query), services().recent
-    after = loaded.get("after", 0) if loaded.get("process", recent.name) == recent.name else 0
-    lines = [{"seq": number, **json.loads(line)} for number, line in recent.lines(after)]
-    return {"process": _process(), "lines": lines}
-
-
-def _process() -> dict[str, Any]:
-    recent = services().recent
-    return {"name": recent.name, "dyno": current_app.config["DYNO"], "since": recent.since}

@@ -42,6 +42,7 @@ def init_app(app: Flask, close_dead_and_slow_clients: Task) -> None:
         search = RevokedTokenSearch()
         tasks = (_open_due_seasons, _catch_up, search.end_sessions, _end_refused)
         runtime.spawn(_repeat, app, tasks)
+        services(app).activity.start()
 
     services(app).connections.on_first_connection(start)
 

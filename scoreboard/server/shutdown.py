@@ -69,6 +69,7 @@ def stop(app: Flask, listener: Listener) -> None:
         return is_settled and not (listener.unanswered or runtime.watched)
 
     _wait_until(is_over, deadline)
+    services(app).activity.stop()
     # Writes SQLite's write-ahead log back, so that the file is the complete database.
     services(app).database.close()
     if listener.unanswered:

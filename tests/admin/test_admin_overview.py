@@ -91,8 +91,22 @@ class TestOverview:
 
         assert counts() == shown
 
+    def test_24_hours_are_shown_in_half_hours(self, client, get, player, clock):
+        clock.now = NOON - 23.5 * 3600
+        post(client, player, player.update(7))
+        clock.now = NOON + 1799
+        post(client, player, player.update(7))
+        post(client, player, player.update(7))
+
+        overview = get("overview?hours=24")
+
+        assert (overview["step"], len(overview["minutes"])) == (30, 48)
+        first, last = overview["minutes"][0], overview["minutes"][-1]
+        assert first == {"minute": "2025-12-31T12:30:00Z", "accepted": 1, "refused": {}}
+        assert last == {"minute": "2026-01-01T12:00:00Z", "accepted": 0, "refused": {"replayed": 2}}
+
     def test_a_clock_that_jumps_neither_adds_nor_hides_minutes(self, counts, recent, clock):
-        for clock.now in [*range(0, int(NOON), 30_000_000), NOON]:
+        for clock.now in [*range(0, int(NOON), 1_000_000), NOON]:
             recent.keep(["line"], ["accepted"])
 
         assert counts() == {"12:00": (1, {})}
@@ -109,6 +123,13 @@ class TestOverview:
         assert before.keys() == {"socket.io", "websocket"}
         assert during == {**before, "websocket": before["websocket"] + 1}
         assert get("overview")["connections"] == before
+
+    def test_the_only_process_is_listed_without_redis(self, get):
+        overview = get("overview")
+
+        assert overview["redis"] == "not used"
+        (process,) = overview["processes"]
+        assert process == {**overview["process"], "connections": overview["connections"]}
 
     @pytest.mark.parametrize("settings", [{"DYNO": "web.7"}])
     @pytest.mark.parametrize("path", ["overview", "audit"])
@@ -142,6 +163,14 @@ class TestAudit:
         assert get(f"audit?after=1&process={recent.name}")["lines"] == [second]
         assert get("audit?after=2")["lines"] == []
         assert get("audit?after=1&process=another")["lines"] == [first, second]
+
+    def test_users_in_the_lines_are_named(self, client, get, admin, player):
+        client.post(f"/api/admin/users/{player.user_id}/hide", headers=admin.bearer)
+
+        names = get("audit")["names"]
+
+        assert names.keys() == {admin.user_id, player.user_id}
+        assert names[player.user_id] == get(f"users/{player.user_id}")["username"]
 
     def test_the_newest_thousand_are_kept(self, get, recent):
         for number in range(MAX_LINES + 5):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+import requests
 
 from tests.support import databases
 from tests.support.backing_services import PostgresServer, RedisServer
@@ -224,3 +225,58 @@ def is_waiting(postgres):
     with postgres.connect() as database:
         found = database.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         return found.fetchone() is not None
+
+
+class TestMonitoring:
+    """Every process shows the admins the attempts and audit lines of all processes."""
+
+    @pytest.fixture
+    def admin(self, servers):
+        return servers[0].user("admin", "admin")
+
+    @pytest.fixture
+    def get(self, admin):
+        def get(server, path):
+            url = f"{server.url}/api/admin/{path}"
+            return requests.get(url, headers=admin.bearer, timeout=10).json()
+
+        return get
+
+    @pytest.fixture
+    def accepted(self, get):
+        """Return a function that returns the number of accepted updates that a process shows."""
+
+        def accepted(server):
+            return sum(each["accepted"] for each in get(server, "overview?hours=24")["minutes"])
+
+        return accepted
+
+    def test_updates_appear_whichever_process_answers(self, servers, scorer, get, accepted):
+        for number, server in enumerate(servers):
+            server.post(scorer.token, new_update([scorer.user_id], number))
+
+        def values(server):
+            lines = get(server, "audit")["lines"]
+            return sorted(line["score_value"] for line in lines if "score_value" in line)
+
+        wait_until(lambda: all(values(server) == [0, 1, 2] for server in servers))
+        wait_until(lambda: all(accepted(server) == PROCESSES for server in servers))
+        overview = get(servers[0], "overview")
+        assert (overview["redis"], len(overview["processes"])) == ("ok", PROCESSES)
+
+    def test_a_restart_loses_no_count(self, servers, scorer, accepted):
+        for number in range(50):
+            servers[1].post(scorer.token, new_update([scorer.user_id], number))
+        servers[1].stop()
+        servers[1].start()
+
+        assert [accepted(server) for server in servers] == [50] * PROCESSES
+
+    def test_without_redis_a_process_shows_its_own(self, servers, scorer, redis, get, accepted):
+        redis.stop()
+        for number in range(2):
+            servers[number].post(scorer.token, new_update([scorer.user_id], number))
+
+        assert [accepted(server) for server in servers] == [1, 1, 0]
+        shown = [get(servers[1], path) for path in ("overview", "audit")]
+        assert [each["redis"] for each in shown] == ["failing", "failing"]

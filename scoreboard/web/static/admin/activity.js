@@ -4,22 +4,14 @@ import { ago, button, element, nameOf, setChildren, setRows } from "./element.js
 import { RULES } from "./people.js";
 import { Plot } from "./plot.js";
 
-// Times are in milliseconds.
-const HOUR = 60 * 60_000;
-// Without a response for this long, a process has probably ended.
-const PROCESS_TIMEOUT = 60_000;
 const OTHERS = "other reasons";
 const TONES = 5;
-const MAX_BARS = 60;
-// The ranges to choose from, in minutes. One longer than the data is not offered.
+// The ranges to choose from, in minutes.
 const RANGES = { 15: "15 min", 60: "1 h", 1440: "24 h" };
 
 export class Activity {
-  /** By name: the newest overview of each process and its time. */
-  #processes = new Map();
   /** The codes with their own colour, until the page is closed. */
   #tones = new Map();
-  #minutes = [];
   #range = 60;
   #flags = "";
 
@@ -32,41 +24,34 @@ export class Activity {
     this.app = app;
     this.accepted = new Plot(part("accepted-plot"), "Accepted updates");
     this.refused = new Plot(part("refused-plot"), "Refused updates, by reason");
+    this.#drawRanges();
   }
 
   open() {}
 
   async load() {
     const { session } = this.app;
+    const range = this.#range;
+    const hours = Math.ceil(range / 60);
     const [overview, { marks }] = await Promise.all([
-      session.get("/api/admin/overview"),
+      session.get(`/api/admin/overview?hours=${hours}`),
       session.get("/api/admin/marks"),
     ]);
-    this.#add(overview);
     this.#drawFlags(marks);
-  }
-
-  #add(overview) {
-    const now = Date.now();
-    this.#processes.set(overview.process.name, { overview, at: now });
-    for (const [name, { at }] of this.#processes) {
-      if (now - at > HOUR) {
-        this.#processes.delete(name);
-      }
+    this.#listProcesses(overview.processes);
+    this.#setNumber("connections", total(Object.values(overview.connections)));
+    drawScope(this.part("activity-scope"), overview);
+    if (range === this.#range) {
+      this.#draw(overview);
     }
-    this.#minutes = overview.minutes.map(({ minute }) => minute);
-    this.#drawRanges();
-    this.#draw();
-    this.#listProcesses(now);
   }
 
   #drawRanges() {
-    const offered = Object.entries(RANGES).filter(([minutes]) => Number(minutes) <= this.#minutes.length);
-    const buttons = offered.map(([minutes, label]) => {
+    const buttons = Object.entries(RANGES).map(([minutes, label]) => {
       const act = () => {
         this.#range = Number(minutes);
         this.#drawRanges();
-        this.#draw();
+        this.app.poll();
       };
       const pressed = String(Number(minutes) === this.#range);
       return button(label, act, { class: "chip", "aria-pressed": pressed, "data-key": `range ${minutes}` });
@@ -74,26 +59,11 @@ export class Activity {
     setChildren(this.part("ranges"), buttons);
   }
 
-  /** Return the counts of all processes by minute: {accepted, refused: {code: count}}. */
-  #sum(minutes) {
-    const sums = new Map(minutes.map((minute) => [minute, { accepted: 0, refused: {} }]));
-    for (const { overview } of this.#processes.values()) {
-      for (const { minute, accepted, refused } of overview.minutes) {
-        const sum = sums.get(minute);
-        if (sum) {
-          sum.accepted += accepted;
-          addCounts(sum.refused, refused);
-        }
-      }
-    }
-    return minutes.map((minute) => sums.get(minute));
-  }
-
-  #draw() {
-    const minutes = this.#minutes.slice(-this.#range);
-    const { starts, counts, size } = grouped(minutes, this.#sum(minutes));
-    const unit = size === 1 ? "per minute" : `per ${size} minutes`;
-    const range = RANGES[this.#range] ?? `${minutes.length} min`;
+  #draw({ minutes, step }) {
+    const counts = minutes.slice(-this.#range / step);
+    const starts = counts.map(({ minute }) => new Date(minute));
+    const unit = step === 1 ? "per minute" : `per ${step} minutes`;
+    const range = RANGES[this.#range];
     const accepted = counts.map((each) => each.accepted);
     const refused = counts.map((each) => total(Object.values(each.refused)));
     this.accepted.show(starts, [{ name: "accepted", tone: 0, values: accepted }], unit, range);
@@ -134,7 +104,6 @@ export class Activity {
       return;
     }
     this.#flags = text;
-    this.app.names.learn(marks);
     const rows = marks.map((mark) => {
       const link = { href: `#people/${mark.user_id}`, "data-key": `flag ${mark.user_id} ${mark.rule} ${mark.hour}` };
       const states = [mark.hidden && "hidden", mark.suspended && "suspended"].filter(Boolean);
@@ -155,21 +124,19 @@ export class Activity {
     this.part("no-flags").hidden = rows.length > 0;
   }
 
-  #listProcesses(now) {
-    const alive = [...this.#processes.values()].filter(({ at }) => now - at <= PROCESS_TIMEOUT);
+  #listProcesses(processes) {
     const number = (value) => element("td", { class: "number" }, (value ?? 0).toLocaleString());
-    const rows = alive.map(({ overview: { process, connections } }) =>
+    const rows = processes.map(({ name, dyno, since, connections }) =>
       element(
         "tr",
         {},
-        element("th", { scope: "row" }, process.dyno || process.name),
-        element("td", {}, ago(process.since)),
+        element("th", { scope: "row" }, dyno || name),
+        element("td", {}, ago(since)),
         number(connections["socket.io"]),
         number(connections.websocket),
       ),
     );
     setRows(this.part("processes"), rows);
-    this.#setNumber("connections", total(alive.map(({ overview }) => total(Object.values(overview.connections)))));
   }
 
   #setNumber(name, value) {
@@ -177,21 +144,16 @@ export class Activity {
   }
 }
 
-/** Return at most MAX_BARS groups of minutes: the start and the counts of each, and its size. */
-function grouped(minutes, sums) {
-  const size = Math.ceil(minutes.length / MAX_BARS) || 1;
-  const starts = [];
-  const counts = [];
-  for (let i = 0; i < minutes.length; i += size) {
-    const count = { accepted: 0, refused: {} };
-    for (const each of sums.slice(i, i + size)) {
-      count.accepted += each.accepted;
-      addCounts(count.refused, each.refused);
-    }
-    starts.push(new Date(minutes[i]));
-    counts.push(count);
-  }
-  return { starts, counts, size };
+/**
+ * Show that only one process is seen, if Redis does not answer.
+ *
+ * @param {HTMLElement} note
+ * @param {{redis: string, process: {name: string, dyno: string}}} response
+ */
+export function drawScope(note, { redis, process }) {
+  const text = `Redis does not answer: only the process ${process.dyno || process.name} is shown.`;
+  note.textContent = redis === "failing" ? text : "";
+  note.hidden = redis !== "failing";
 }
 
 function addCounts(sums, counts) {

@@ -4,7 +4,6 @@ import { Activity } from "./activity.js";
 import { Boards } from "./boards.js";
 import { CLOCK } from "./element.js";
 import { Log } from "./log.js";
-import { Names } from "./names.js";
 import { People } from "./people.js";
 import { Poller } from "./poller.js";
 import { Scores } from "./scores.js";
@@ -33,8 +32,6 @@ export class App {
     document.querySelector("main").append(content);
     this.part("who").textContent = account.username;
     this.toast = new Toast(this.part("toast"));
-    this.names = new Names(session, () => this.sections.log.draw());
-    this.names.learn([account]);
     this.sections = Object.fromEntries(
       Object.entries(SECTIONS).map(([name, Section]) => [name, new Section(this.part, this)]),
     );

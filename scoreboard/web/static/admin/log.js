@@ -1,11 +1,14 @@
-/** The newest lines of the audit log, merged from all processes. */
+/** The newest lines of the audit log. */
 
 import { scoreText } from "../board/table.js";
+import { drawScope } from "./activity.js";
 import { ago, element, nameOf, setRows } from "./element.js";
 import { RULES } from "./people.js";
 
 const MAX_STORED_LINES = 1000;
 const MAX_SHOWN_LINES = 100;
+// All processes, which number their lines together while Redis answers.
+const ALL = "";
 const FILTERS = {
   all: () => true,
   acts: (line) => line.event !== "score_update" && line.event !== "auth",
@@ -16,10 +19,12 @@ const FILTERS = {
 export class Log {
   /** Newest first. */
   #lines = [];
-  /** The `seq` of the newest line of each process. */
+  /** The names of the users in the lines, by id. */
+  #names = {};
+  /** The `seq` of the newest line, by who gave it: `ALL`, or a process by its name. */
   #newest = new Map();
-  /** The process that responded last. Each process has its own `seq`. */
-  #process = null;
+  /** Who gave the newest `seq`. */
+  #source = ALL;
 
   /**
    * @param {(name: string) => HTMLElement} part
@@ -36,17 +41,29 @@ export class Log {
   }
 
   async load() {
-    const after = this.#newest.get(this.#process);
-    const query = after ? `?after=${after}&process=${encodeURIComponent(this.#process)}` : "";
-    this.#show(await this.app.session.get(`/api/admin/audit${query}`));
+    const after = this.#newest.get(this.#source);
+    const query = new URLSearchParams({
+      ...(after && { after }),
+      ...(this.#source !== ALL && { process: this.#source }),
+    });
+    this.#show(await this.app.session.get(`/api/admin/audit?${query}`));
   }
 
-  #show({ process: { name }, lines }) {
-    this.#process = name;
-    const known = this.#newest.get(name) ?? 0;
+  #show(response) {
+    const { redis, process, lines, names } = response;
+    drawScope(this.part("log-scope"), response);
+    const source = redis === "ok" ? ALL : process.name;
+    if ((source === ALL) !== (this.#source === ALL)) {
+      // Other numbers for the same lines: start again.
+      this.#lines = [];
+      this.#newest.clear();
+    }
+    this.#source = source;
+    Object.assign(this.#names, names);
+    const known = this.#newest.get(source) ?? 0;
     const fresh = lines.filter(({ seq }) => seq > known);
     if (fresh.length) {
-      this.#newest.set(name, fresh[fresh.length - 1].seq);
+      this.#newest.set(source, fresh[fresh.length - 1].seq);
       this.#lines.unshift(...fresh.reverse());
       this.#lines.sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0));
       this.#lines.length = Math.min(this.#lines.length, MAX_STORED_LINES);
@@ -76,7 +93,7 @@ export class Log {
   }
 
   #who(id) {
-    return id ? [element("a", { href: `#people/${id}`, title: id }, nameOf(this.app.names.of(id)))] : [];
+    return id ? [element("a", { href: `#people/${id}`, title: id }, nameOf(this.#names[id] ?? id.slice(0, 8)))] : [];
   }
 
   #by(line) {

@@ -156,7 +156,6 @@ export class People {
   }
 
   #draw() {
-    this.app.names.learn(this.#users);
     const text = JSON.stringify([this.#users, this.#next]);
     if (text !== this.#shown) {
       this.#shown = text;
