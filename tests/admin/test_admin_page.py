@@ -678,14 +678,15 @@ class TestActivity:
         legend = page.locator("figure", has=refusals).locator(".legend")
         expect(legend).to_contain_text(f"replayed {replayed}")
 
-    def test_the_time_shown_can_be_changed(self, signed_in):
+    @pytest.mark.parametrize(("time", "bars"), [("15 min", 15), ("24 h", 48)])
+    def test_the_time_shown_can_be_changed(self, signed_in, time, bars):
         page = signed_in("Activity")
 
-        click(page, "15 min")
+        click(page, time)
 
-        expect(page.get_by_role("button", name="15 min")).to_be_focused()
-        expect(page.get_by_role("button", name="15 min")).to_have_attribute("aria-pressed", "true")
-        expect(page.locator(".plot").first.locator(".hover")).to_have_count(15)
+        expect(page.get_by_role("button", name=time)).to_be_focused()
+        expect(page.get_by_role("button", name=time)).to_have_attribute("aria-pressed", "true")
+        expect(page.locator(".plot").first.locator(".hover")).to_have_count(bars)
 
     def test_the_heights_of_bars_are_proportional_to_their_counts(self, player, signed_in):
         plot = signed_in("Activity").get_by_role("img", name="Accepted updates")
