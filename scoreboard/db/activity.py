@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import redis
 from flask import Flask
+from redis.client import Pipeline
 
 from ..concurrency import runtime
 from ..http.json import dumps, loads
@@ -133,8 +134,8 @@ class SharedActivity(Activity):
 
     def stop(self) -> None:
         """Share a last time. Blocks for at most STOP_TIMEOUT."""
+        self._stopping.set()
         if self._has_started:
-            self._stopping.set()
             self._stopped.wait(STOP_TIMEOUT)
 
     def share(self) -> None:
@@ -142,11 +143,9 @@ class SharedActivity(Activity):
 
         What fails is sent later. If only the response was lost, its counts and lines appear twice.
         """
-        try:
-            self._send()
-        except Exception as error:
-            self._failed(error)
-            self._is_down = True
+        outcome = runtime.outcome_of(self._send)
+        if isinstance(outcome, Exception):
+            self._failed(outcome)
         else:
             self._is_down = False
 
@@ -196,11 +195,11 @@ class SharedActivity(Activity):
         """Return the result, or None if Redis fails or is too slow."""
         if self._is_down:
             return None
-        try:
-            return runtime.within(READ_TIMEOUT, read)
-        except Exception as error:
-            self._failed(error)
+        outcome = runtime.outcome_of(runtime.within, READ_TIMEOUT, read)
+        if isinstance(outcome, Exception):
+            self._failed(outcome)
             return None
+        return outcome
 
     def _failed(self, error: Exception) -> None:
         services(self._app).metrics.redis_errors.inc()
@@ -208,12 +207,13 @@ class SharedActivity(Activity):
             is_expected = isinstance(error, (redis.RedisError, TimeoutError))
             message = "activity is not shared: Redis failed with %s"
             log.warning(message, type(error).__name__, exc_info=not is_expected)
+        self._is_down = True
+        self.start()  # the task finds out when Redis answers again
 
     def _share_until_stopped(self) -> None:
-        is_stopping = False
-        while not is_stopping:
-            is_stopping = self._stopping.wait(INTERVAL)
+        while not self._stopping.wait(INTERVAL):
             self.share()
+        self.share()
         self._stopped.set()
 
     def _send(self) -> None:
@@ -236,11 +236,19 @@ class SharedActivity(Activity):
             pipeline.ltrim(LINES, -MAX_LINES, -1)
             pipeline.expire(SEQ, LINES_EXPIRY)
             pipeline.expire(LINES, LINES_EXPIRY)
-        key = _processes_key(int(recent.now() // WINDOW))
-        pipeline.hset(key, recent.name, dumps(self.process()).decode())
-        pipeline.expire(key, PROCESSES_EXPIRY)
+        self._announce(pipeline, int(recent.now() // WINDOW))
         pipeline.execute()
         recent.shared(unshared)
+
+    def _announce(self, pipeline: Pipeline, window: int) -> None:
+        """Add this process to the live ones; if it is stopping, remove it."""
+        key, own = _processes_key(window), self.process()
+        if self._stopping.is_set():
+            pipeline.hdel(key, own["name"])
+            pipeline.hdel(_processes_key(window - 1), own["name"])
+            return
+        pipeline.hset(key, own["name"], dumps(own).decode())
+        pipeline.expire(key, PROCESSES_EXPIRY)
 
 
 def _counts_key(hour: int) -> str:

@@ -141,7 +141,17 @@ class TestProcesses:
         assert processes[first.recent.name]["connections"]["websocket"] == 3
         assert processes[first.recent.name]["since"] == first.recent.since
 
-    def test_one_that_has_ended_is_not_listed(self, start):
+    def test_one_that_stops_is_not_listed(self, start):
+        first, second = start(), start()
+        first.share()
+        first.activity.stop()
+        first.share()
+
+        assert [each["name"] for each in second.activity.overview(1).processes] == [
+            second.recent.name
+        ]
+
+    def test_one_that_was_killed_is_not_listed(self, start):
         first, second = start(), start()
         first.share()
         second.now += 10
