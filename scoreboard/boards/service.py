@@ -18,7 +18,7 @@ from ..http.fields import json_object
 from ..models import MAIN, Board, Season, Standing
 from ..permissions import Caller
 from ..services import services
-from . import store
+from . import images, store, versions
 from .board import (
     MAX_DERIVED,
     BoardState,
@@ -174,7 +174,7 @@ def _derive(
     if len(boards.boards) > MAX_DERIVED:
         problem = {"source": [f"Has {MAX_DERIVED} derived boards already."]}
         raise InvalidInput("This source has no room for another board.", problem)
-    store.change_settings(connection, boards.ledger.board_id)
+    versions.change_settings(connection, boards.ledger.board_id)
     return _insert(connection, values, now)
 
 
@@ -250,7 +250,7 @@ def freeze(board_id: str) -> dict[str, Any]:
     """Freeze a board: the public sees it as it is now from then on. Raises UnknownBoard.
 
     Does nothing if it is frozen. Blocks the ledger while the standings are copied; see
-    `store.take_image`.
+    `images.take_image`.
     """
     board = services().boards.get(board_id)
 
@@ -289,7 +289,7 @@ def reveal(board_id: str, request_body: object) -> dict[str, Any]:
         before = _of(boards, board_id)
         if not before.frozen:
             raise Conflict("This board is not frozen.", "not_frozen")
-        is_whole = places is None or store.reveal_place(connection, before)
+        is_whole = places is None or images.reveal_place(connection, before)
         if is_whole:
             after = unfrozen(before, now)
         else:
@@ -316,7 +316,7 @@ def archive(board_id: str) -> None:
         _of(boards, board_id)
         of_board = Board.board_id == board_id
         connection.execute(update(Board).where(of_board).values(archived_at=now))
-        store.change_settings(connection, boards.ledger.board_id)
+        versions.change_settings(connection, boards.ledger.board_id)
 
     _change(board.ledger_id, work)
 
@@ -332,16 +332,16 @@ def _change(ledger_id: str, work: Callable[[Connection, LedgerBoards, datetime],
 def _save(connection: Connection, before: BoardState, board: BoardState) -> None:
     """Write the settings, the state and the end of the season. Freezes or unfreezes the board."""
     if board.frozen and not before.frozen:
-        store.take_image(connection, board)
+        images.take_image(connection, board)
     elif before.frozen and not board.frozen:
-        store.drop_image(connection, before)
+        images.drop_image(connection, before)
     columns = store.columns(board)
     connection.execute(update(Board).where(Board.board_id == board.board_id).values(columns))
     of_season = (Season.board_id == board.board_id) & (Season.number == board.season)
     connection.execute(update(Season).where(of_season).values(ends_at=board.season_ends_at))
     is_shown = board.frozen != before.frozen
-    store.touch(connection, [board.board_id], is_shown, season=board.season)
-    store.change_settings(connection, board.ledger_id)
+    versions.touch(connection, [board.board_id], is_shown, season=board.season)
+    versions.change_settings(connection, board.ledger_id)
 
 
 def _now() -> datetime:

@@ -2,7 +2,7 @@
 
 import functools
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -12,7 +12,6 @@ from sqlalchemy import (
     RowMapping,
     and_,
     bindparam,
-    delete,
     func,
     insert,
     or_,
@@ -33,10 +32,11 @@ from ..models import (
     Score,
     Season,
     Standing,
-    reversed_standing_order,
 )
 from .board import BoardState, Frozen, at_time, next_season
+from .images import take_image, touch_shown
 from .seasons import Reset
+from .versions import change_settings, new_settings_version, touch
 
 _BOARDS = (
     select(Board.__table__, Season.number, Season.starts_at, Season.ends_at, BoardVersion.shown)
@@ -187,7 +187,7 @@ class BoardStore:
             boards = self.ledger_boards(connection, ledger_id)
             before = LedgerBoards(version.settings_version, boards)
         after, boundary = before, before.next_change_at
-        settings_version = _new_settings_version()
+        settings_version = new_settings_version()
         while boundary is not None and boundary <= moment_of(clock):
             # All updates of a transaction are in one season: none is from before the boundary.
             clock = max(clock, _microseconds(boundary) + count - 1)
@@ -293,15 +293,9 @@ def insert_version(connection: Connection, board: BoardState) -> None:
             stamp=secrets.token_hex(8),
             shown=secrets.token_hex(8),
             clock=_microseconds(board.season_starts_at),
-            settings_version=_new_settings_version(),
+            settings_version=new_settings_version(),
         )
     )
-
-
-def change_settings(connection: Connection, ledger_id: str) -> None:
-    """Give a ledger, whose boards the transaction changes, a new settings version."""
-    of_ledger = update(BoardVersion).where(BoardVersion.board_id == ledger_id)
-    connection.execute(of_ledger.values(settings_version=_new_settings_version()))
 
 
 def by_ledger(connection: Connection, board_ids: Collection[str]) -> dict[str, set[str]]:
@@ -332,85 +326,6 @@ def touch_user(connection: Connection, user_id: str) -> Collection[str]:
     return board_ids
 
 
-def touch_shown(connection: Connection, seasons: Collection[tuple[str, int]]) -> None:
-    """Give the boards that show one of these stored seasons to the public a new `shown`."""
-    board_ids = {board_id for board_id, _ in seasons}
-    statement = select(Board.board_id, Board.frozen).where(Board.board_id.in_(board_ids))
-    frozen = {row.board_id: row.frozen for row in connection.execute(statement)}
-    shown = {
-        board_id
-        for board_id, season in seasons
-        if not frozen[board_id] or season < frozen[board_id]["season"]
-    }
-    touch(connection, shown, is_shown=True)
-
-
-def touch_ended(connection: Connection, seasons: Collection[tuple[str, int]]) -> None:
-    """Give those boards a new `shown` that are frozen, if one of these seasons ended before.
-
-    The public sees changes of such a season.
-    """
-    statement = select(Board.board_id, Board.frozen).where(
-        Board.board_id.in_({board_id for board_id, _ in seasons}), Board.frozen.is_not(None)
-    )
-    frozen = {row.board_id: row.frozen["season"] for row in connection.execute(statement)}
-    shown = {each for each, season in seasons if each in frozen and season < frozen[each]}
-    touch(connection, shown, is_shown=True)
-
-
-def take_image(connection: Connection, board: BoardState) -> None:
-    """Copy the standings that a frozen board shows: its image.
-
-    The ledger is locked for the copy, and updates fail that wait for more than LOCK_TIMEOUT: with
-    100,000 standings 2.5 s on SQLite and 4.7 s on Postgres, on two busy cores. On Postgres, an
-    update past `freezes_at` that would take longer than STATEMENT_TIMEOUT fails, and the
-    maintenance freezes the board.
-    """
-    columns = Standing.__table__.columns
-    season = board.shown_season
-    rows = select(*(-each if each.name == "season" else each for each in columns)).where(
-        Standing.board_id == board.board_id, Standing.season == season
-    )
-    names = [each.name for each in columns]
-    connection.execute(insert(Standing).from_select(names, rows))
-
-
-def drop_image(connection: Connection, board: BoardState) -> None:
-    """Delete the image of a frozen board. Takes about as long as `take_image`."""
-    of_image = Standing.board_id == board.board_id, Standing.season == board.shown_standings
-    connection.execute(delete(Standing).where(*of_image))
-
-
-def reveal_place(connection: Connection, board: BoardState) -> bool:
-    """Show the true score of the next place, from the last, in the image of a frozen board.
-
-    Returns whether that was the first place, or there is none.
-    """
-    frozen = board.frozen
-    if frozen is None:
-        return True
-    found = (
-        select(Standing.__table__)
-        .where(
-            Standing.board_id == board.board_id,
-            Standing.season == frozen.season,
-            Standing.hidden.is_(False),
-        )
-        .order_by(*reversed_standing_order())
-        .offset(frozen.revealed)
-        .limit(2)
-    )
-    rows = connection.execute(found).mappings().all()
-    if len(rows) < 2:
-        return True
-    row = {**rows[0], "season": -frozen.season}
-    statement = transactions.insert(Standing, connection.dialect.name).values(row)
-    key = ("user_id", "board_id", "season")
-    changes = {name: value for name, value in row.items() if name not in key}
-    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changes))
-    return False
-
-
 def lock_ledgers(connection: Connection) -> None:
     """Let no other transaction write to a ledger or create one until the end of this one.
 
@@ -419,22 +334,6 @@ def lock_ledgers(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
         connection.execute(_LOCK_VERSIONS)
-
-
-def touch(
-    connection: Connection, board_ids: Iterable[str], is_shown: bool = False, **values: Any
-) -> None:
-    """Give these boards a new stamp, so that no ETag of theirs matches, and set `values`.
-
-    `is_shown` is for a change of the users whom the public sees.
-    """
-    if is_shown:
-        values["shown"] = secrets.token_hex(8)
-    connection.execute(
-        update(BoardVersion)
-        .where(BoardVersion.board_id.in_(list(board_ids)))
-        .values(stamp=secrets.token_hex(8), **values)
-    )
 
 
 def players(connection: Connection, board: BoardState) -> int:
@@ -449,12 +348,6 @@ def columns(board: BoardState) -> dict[str, Any]:
     stored = {name: getattr(board, name) for name in (*_COLUMNS, "state", "next_change_at")}
     reset = board.reset and asdict(board.reset)
     return {**stored, "reset": reset, "frozen": board.frozen and board.frozen.columns()}
-
-
-def _new_settings_version() -> int:
-    # Random: after a restore from a backup, a counter would reach the same numbers again, with
-    # other settings than those that processes have cached.
-    return secrets.randbits(53)
 
 
 def _microseconds(time: datetime) -> int:

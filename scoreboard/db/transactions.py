@@ -380,7 +380,7 @@ def next_version(
 
     Its clock moves on by `count` updates, whose server times are `moments(clock, count)`: later
     than all times of earlier versions, whichever process made them and however its clock has
-    changed. `keeps_stamp` is for a change that calls `store.touch` for the boards that it changes.
+    changed. `keeps_stamp` is for a change that calls `versions.touch` for the boards that change.
     Returns None if there is no such ledger.
     """
     parameters = {

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.types import NullType
 
 from ..auth import tokens
-from ..boards import store
+from ..boards import images, versions
 from ..boards.board import BoardState
 from ..boards.store import LedgerBoards
 from ..db import transactions
@@ -349,8 +349,8 @@ def _write(
         raise Conflict(
             "The total would then leave the range of exact numbers.", "out_of_range"
         ) from None
-    store.touch(connection, [board_id for board_id, _ in rest.folds])
-    store.touch_ended(connection, rest.folds.keys())
+    versions.touch(connection, [board_id for board_id, _ in rest.folds])
+    images.touch_ended(connection, rest.folds.keys())
     return written
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
 
-from ..boards import store
+from ..boards import store, versions
 from ..boards.board import BoardState
 from ..boards.directory import BoardDirectory
 from ..boards.store import Current, LedgerBoards
@@ -208,7 +208,7 @@ class Ledger:
             # The version has already given the ledger a new stamp.
             derived = written.changed - {self.ledger_id}
             if derived:
-                store.touch(connection, derived)
+                versions.touch(connection, derived)
             change = opened.change(connection, written.scores, received)
             return written.outcomes, opened, change
 

@@ -1,10 +1,5 @@
-"""The work of a ledger transaction: detect replays, apply updates, write scores and standings.
+"""The work of a ledger transaction: detect replays, apply updates, write scores and standings."""
 
-Statements are cached: building one takes longer than executing it. Postgres gets all rows as one
-JSON text: parsing a parameter per value would cost several times as much as the execution.
-"""
-
-import functools
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -14,22 +9,9 @@ from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
-    JSON,
-    ColumnElement,
     Connection,
-    Executable,
-    Text,
-    and_,
-    bindparam,
-    cast,
-    column,
-    false,
-    func,
-    literal_column,
-    null,
     select,
     tuple_,
-    union_all,
 )
 
 from ..boards.board import BoardState
@@ -45,26 +27,16 @@ from ..errors import (
     TicketRefused,
     UnknownUser,
 )
-from ..extensions import Base
 from ..http.fields import moment, number
 from ..leaderboard.top10 import NewScore
-from ..models import Score, Standing, User
-from . import policy, tickets
+from ..models import Score
+from . import policy, sql, tickets
 from .policy import StandingState, apply, check_range
 from .tickets import Ticket
-
-SCORE_COLUMNS = (
-    *("board_id", "season", "user_id", "score_value", "created_at", "achieved_at", "identity"),
-    *("submitted_by", "sent_timestamp", "score", "applied", "version", "derived"),
-)
-STATE_COLUMNS = ("rank_key", "reached_at", "achieved_at", "remainder")
-STANDING_KEY = ("user_id", "board_id", "season")
-STANDING_COLUMNS = (*STANDING_KEY, *STATE_COLUMNS, "score_id", "hidden")
 
 PLAYERS_MAY_NOT = "Only a scorer or an admin may update this board."
 
 Key = tuple[str, str, str]  # user_id, submitted_by, identity: accepted once by a ledger
-_KEY = (Score.user_id, Score.submitted_by, Score.identity)
 
 
 @dataclass(frozen=True)
@@ -181,14 +153,14 @@ def write(
             plan.add(update, moments)
         except ScoreboardError as error:
             errors[index] = error
-    insert_scores, upsert_standings = _statements(connection.dialect.name)
-    inserted = _write_rows(connection, insert_scores, list(plan.scores.values()))
+    insert_scores, upsert_standings = sql.statements(connection.dialect.name)
+    inserted = sql.write_rows(connection, insert_scores, list(plan.scores.values()))
     ids: dict[Key, int] = {tuple(key): score_id for score_id, *key in inserted}
     if len(ids) < len(plan.scores):
         raise FoundError(Found(keys=plan.scores.keys() - ids.keys()))
     if used := tickets.use(connection, plan.tickets.values()):
         raise FoundError(Found(tickets=used))
-    _write_rows(connection, upsert_standings, plan.standings(ids))
+    sql.write_rows(connection, upsert_standings, plan.standings(ids))
     _find_replays(connection, boards[0].board_id, updates, errors)
     outcomes = [
         errors.get(index) or _receipt(plan.scores[update.key], ids[update.key], update)
@@ -343,7 +315,7 @@ def _users(
     nowhere = dict.fromkeys(board.board_id for board in boards)
     states: defaultdict[str, dict[str, StandingState | None]] = defaultdict(lambda: {**nowhere})
     users: dict[str, _User] = {}
-    rows = connection.execute(_users_and_states(len(boards), dialect), parameters)
+    rows = connection.execute(sql.users_and_states(len(boards), dialect), parameters)
     for index, user_id, *state, username, hidden in rows:
         if username is not None:
             users[user_id] = _User(username, hidden, states[user_id])
@@ -355,77 +327,6 @@ def _users(
 def _state(board: BoardState, columns: Sequence[Any]) -> StandingState:
     rank_key, *others = columns
     return StandingState(board.sign * rank_key, *others)
-
-
-@functools.cache
-def _users_and_states(boards: int, dialect: str) -> Executable:
-    """Return the statement that reads users and their states on this number of boards.
-
-    A row has the index of a board and a user's state there. Those of the first board have all users
-    with their names, even without a state. An erased user has no name, so it is not found.
-    """
-    columns = [getattr(Standing, name) for name in STATE_COLUMNS]
-    of_users = transactions.is_any(Standing.user_id, "user_ids", dialect)
-
-    def on_board(index: int) -> ColumnElement[bool]:
-        return and_(
-            Standing.board_id == bindparam(f"board_{index}"),
-            Standing.season == bindparam(f"season_{index}"),
-        )
-
-    of_user = Standing.user_id == User.user_id
-    if dialect == "postgresql":
-        # Without statistics of a new season, Postgres would rather scan the table for the join.
-        of_user = and_(of_user, of_users)
-    users = (
-        select(
-            *(literal_column("0"), User.user_id, *columns),
-            *(User.username, User.hidden_at.is_not(None)),
-        )
-        .outerjoin(Standing, and_(of_user, on_board(0)))
-        .where(transactions.is_any(User.user_id, "user_ids", dialect))
-    )
-    others = (
-        select(literal_column(str(index)), Standing.user_id, *columns, null(), false()).where(
-            of_users, on_board(index)
-        )
-        for index in range(1, boards)
-    )
-    return union_all(users, *others) if boards > 1 else users
-
-
-@functools.cache
-def _statements(dialect: str) -> tuple[Executable, Executable]:
-    """Return the statements that insert scores and upsert standings."""
-    scores = _insert(Score, SCORE_COLUMNS, dialect)
-    standings = _insert(Standing, STANDING_COLUMNS, dialect)
-    updated = {name: standings.excluded[name] for name in STANDING_COLUMNS[len(STANDING_KEY) :]}
-    return (
-        scores.on_conflict_do_nothing(index_elements=[*_KEY, Score.board_id]).returning(
-            Score.score_id, *_KEY
-        ),
-        standings.on_conflict_do_update(index_elements=list(STANDING_KEY), set_=updated),
-    )
-
-
-def _insert(table: type[Base], names: tuple[str, ...], dialect: str) -> Any:
-    """Return an INSERT into these columns, for `_write_rows`."""
-    insert = transactions.insert(table, dialect)
-    if dialect == "sqlite":
-        return insert
-    columns = (column(name, table.__table__.c[name].type) for name in names)
-    rows = cast(bindparam("rows", type_=Text()), JSON)
-    given = func.json_to_recordset(rows).table_valued(*columns).render_derived(with_types=True)
-    return insert.from_select(list(names), select(*given.c))
-
-
-def _write_rows(connection: Connection, statement: Executable, rows: list[dict[str, Any]]) -> Any:
-    if not rows:
-        return ()
-    is_sqlite = connection.dialect.name == "sqlite"
-    return connection.execute(
-        statement, rows if is_sqlite else {"rows": orjson.dumps(rows).decode()}
-    )
 
 
 def _find_replays(
@@ -444,7 +345,9 @@ def _find_replays(
     if not suspects:
         return
     keys = [update.key for _, update in suspects]
-    statement = select(Score.__table__).where(tuple_(*_KEY).in_(keys), Score.board_id == ledger_id)
+    statement = select(Score.__table__).where(
+        tuple_(*sql.KEY).in_(keys), Score.board_id == ledger_id
+    )
     found = connection.execute(statement).mappings()
     rows = {(row["user_id"], row["submitted_by"], row["identity"]): row for row in found}
     for index, update in suspects:
