@@ -208,6 +208,14 @@ class Overloaded(ScoreboardError):
         self.retry_after, self.status = retry_after, status
 
 
+class FreezeDue(Overloaded):
+    """A board of this ledger must be frozen before `count` updates; see `Ledger.freeze_due`."""
+
+    def __init__(self, ledger_id: str, count: int) -> None:
+        super().__init__()
+        self.ledger_id, self.count = ledger_id, count
+
+
 class Stopping(ScoreboardError):
     """The process is shutting down and accepts nothing new."""
 

@@ -16,10 +16,8 @@ from .versions import touch
 def take_image(connection: Connection, board: BoardState) -> None:
     """Copy the standings that a frozen board shows: its image.
 
-    The ledger is locked for the copy, and updates fail that wait for more than LOCK_TIMEOUT: with
-    100,000 standings 2.5 s on SQLite and 4.7 s on Postgres, on two busy cores. On Postgres, an
-    update past `freezes_at` that would take longer than STATEMENT_TIMEOUT fails, and the
-    maintenance freezes the board.
+    Blocks for as long as that takes; docs/boards.md has figures. The ledger is locked for the copy,
+    on SQLite the whole database. Updates that wait for more than LOCK_TIMEOUT get Overloaded.
     """
     columns = Standing.__table__.columns
     season = board.shown_season
@@ -27,13 +25,15 @@ def take_image(connection: Connection, board: BoardState) -> None:
         Standing.board_id == board.board_id, Standing.season == season
     )
     names = [each.name for each in columns]
-    connection.execute(insert(Standing).from_select(names, rows))
+    with transactions.unlimited(connection):
+        connection.execute(insert(Standing).from_select(names, rows))
 
 
 def drop_image(connection: Connection, board: BoardState) -> None:
-    """Delete the image of a frozen board. Takes about as long as `take_image`."""
+    """Delete the image of a frozen board. Blocks as `take_image` does, but for less time."""
     of_image = Standing.board_id == board.board_id, Standing.season == board.shown_standings
-    connection.execute(delete(Standing).where(*of_image))
+    with transactions.unlimited(connection):
+        connection.execute(delete(Standing).where(*of_image))
 
 
 def reveal_place(connection: Connection, board: BoardState) -> bool:

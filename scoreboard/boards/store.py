@@ -24,6 +24,7 @@ from sqlalchemy.orm import aliased
 
 from ..db import transactions
 from ..db.transactions import LedgerVersion, moment_of
+from ..errors import FreezeDue
 from ..http.fields import BOARD_ID
 from ..models import (
     MAIN,
@@ -174,13 +175,15 @@ class BoardStore:
         version: LedgerVersion,
         count: int,
         known: LedgerBoards | None,
+        may_freeze: bool = False,
     ) -> Current:
         """Return the boards of a ledger at the time of this transaction.
 
         `version` is the one that this transaction created, for `count` updates. Opens the seasons
         that are due, and changes the states, before anything is recorded: the clock moves on if the
         times of these updates would be on both sides of such a boundary. `known` saves the read if
-        it is of this settings version.
+        it is of this settings version. Raises FreezeDue if a board is to be frozen, which may take
+        long, unless it `may_freeze`.
         """
         clock, before = version.clock, known
         if before is None or before.settings_version != version.settings_version:
@@ -195,6 +198,8 @@ class BoardStore:
             after = LedgerBoards(settings_version, boards)
             boundary = after.next_change_at
         if after is not before:
+            if not may_freeze and _is_frozen_between(before.boards, after.boards):
+                raise FreezeDue(ledger_id, count)
             self._save(connection, before.boards, after.boards)
             boards = self.ledger_boards(connection, ledger_id)  # with new stamps
             after = LedgerBoards(settings_version, boards)
@@ -265,6 +270,10 @@ _COLUMNS = (
     *("board_id", "title", "source", "policy", "order", "format", "min_score", "max_score"),
     *("submit", "public", "tickets", "opens_at", "closes_at", "freezes_at"),
 )
+
+
+def _is_frozen_between(before: Sequence[BoardState], after: Sequence[BoardState]) -> bool:
+    return any(new.frozen and not old.frozen for old, new in zip(before, after, strict=True))
 
 
 def insert_seasons(connection: Connection, boards: Sequence[BoardState]) -> None:

@@ -36,9 +36,9 @@ class Coalescer(Generic[Item, Result]):
         """Create a coalescer that calls `process` with the items of one or more calls.
 
         `process` returns a result for each item, in order. If it raises, the error is logged once
-        and is the result of the whole batch. A database failure is also the result of everything
-        in the queue at that moment: processed batch by batch, each would wait for its timeout.
-        While `max_pending` items are queued, further callers get Overloaded at once.
+        and is the result of the whole batch. A database failure or Overloaded is also the result of
+        everything in the queue at that moment: processed batch by batch, each would wait for its
+        timeout. While `max_pending` items are queued, further callers get Overloaded at once.
         """
         self._process = process
         self._max_batch_size = max_batch_size
@@ -104,7 +104,7 @@ class Coalescer(Generic[Item, Result]):
             # Even a task that is being killed must wake the callers that it took from the queue.
             # Not with the error itself: each caller would add to its traceback and log it.
             sent = translate(error) if isinstance(error, Exception) else ServerError()
-            if isinstance(error, DATABASE_ERRORS):
+            if isinstance(error, (*DATABASE_ERRORS, Overloaded)):
                 with self._lock:
                     while self._queue:
                         batch.append(self._pop())

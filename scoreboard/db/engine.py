@@ -23,6 +23,9 @@ LOCK_TIMEOUT = 2
 IDLE_IN_TRANSACTION_TIMEOUT = 5
 NAME_LOOKUP_TIMEOUT = 2
 
+# A statement without a deadline fails within a minute after the server's host has vanished.
+KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
 READ_ONLY_TRANSACTION = "25006"  # SQLSTATE read_only_sql_transaction
 
 # Begin a transaction with all settings that the code relies on. They are set in each transaction,
@@ -39,10 +42,14 @@ POSTGRES_BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + _SETTI
 POSTGRES_BEGIN_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED" + _SETTINGS
 
 
+class DeadlineExceeded(psycopg.OperationalError):
+    """The server has not responded before the deadline of its connection."""
+
+
 class DeadlineConnection(psycopg.Connection[Any]):
     """A psycopg connection whose waits end at `deadline` (`time.monotonic`).
 
-    It is then closed, in the middle of an exchange, and raises OperationalError. Server-side
+    It is then closed, in the middle of an exchange, and raises DeadlineExceeded. Server-side
     timeouts do not help when the server hangs with its sockets open.
     """
 
@@ -55,9 +62,10 @@ class DeadlineConnection(psycopg.Connection[Any]):
             timeout = None if remaining == math.inf else remaining
         try:
             return super().wait(gen, interval, timeout)
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
             if time.monotonic() >= self.deadline:
                 self.close()
+                raise DeadlineExceeded from error
             raise
 
 
@@ -102,7 +110,8 @@ def _prepare_sqlite(engine: Engine) -> None:
 def _prepare_postgres(engine: Engine) -> None:
     @event.listens_for(engine, "do_connect")
     def do_connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
-        return DeadlineConnection.connect(*arguments, **{**options, **_addresses(options)})
+        options = {**KEEPALIVES, **options, **_addresses(options)}
+        return DeadlineConnection.connect(*arguments, **options)
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, record: Any) -> None:

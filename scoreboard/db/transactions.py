@@ -42,20 +42,23 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..concurrency import runtime
 from ..concurrency.bounded_queue import BoundedQueue
-from ..errors import DATABASE_ERRORS, DatabaseUnavailable
+from ..errors import DATABASE_ERRORS, DatabaseUnavailable, Overloaded
 from ..extensions import Base, db, migrate
 from ..models import MAIN, BoardVersion, RevokedToken, Score
 from ..services import services
 from . import engine
-from .engine import POSTGRES_BEGIN_READ, POSTGRES_BEGIN_WRITE
+from .engine import (
+    POSTGRES_BEGIN_READ,
+    POSTGRES_BEGIN_WRITE,
+    STATEMENT_TIMEOUT,
+    DeadlineExceeded,
+)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # Client-side limit of a whole read or transaction, in seconds.
 DEADLINE = 4
-# The same for a rare transaction that writes all standings of a board.
-LONG_DEADLINE = 60
 # Callers that may wait for a connection or for SQLite's single writer, and for how many seconds.
 MAX_WAITING = 1000
 WAIT_TIMEOUT = 4
@@ -66,6 +69,7 @@ PROBE_INTERVAL = 0.2
 # SQLSTATEs of a transaction that PostgreSQL ends to resolve a conflict:
 # https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
 CONFLICTS = ("40001", "40P01")
+LOCK_NOT_AVAILABLE = "55P03"
 MAX_ATTEMPTS = 3
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,11 +95,9 @@ class Access(Enum):
     LONG_READ = auto()
     WRITE = auto()
     LEDGER_WRITE = auto()
-    LONG_LEDGER_WRITE = auto()
 
 
-LEDGER_WRITES = (Access.LEDGER_WRITE, Access.LONG_LEDGER_WRITE)
-WRITES = (Access.WRITE, *LEDGER_WRITES)
+WRITES = (Access.WRITE, Access.LEDGER_WRITE)
 
 
 class Database:
@@ -118,6 +120,8 @@ class Database:
         # Whether the last write succeeded, and its time (`time.monotonic`).
         self._wrote = True
         self._wrote_at = -math.inf
+        # The number of transactions that are within `unlimited`.
+        self._unlimited = 0
 
     def run(self, work: Callable[[Connection], T], access: Access) -> T:
         """Return the result of `work` on a connection. Raises what `read` raises."""
@@ -148,11 +152,8 @@ class Database:
         begin = POSTGRES_BEGIN_WRITE if access in WRITES else POSTGRES_BEGIN_READ
         if access is Access.QUERY:
             begin = ""
-        is_long = access is Access.LONG_LEDGER_WRITE
-        if is_long:
-            begin += f"; SET LOCAL statement_timeout = '{LONG_DEADLINE}s'"
         with self._slot(access):
-            deadline = time.monotonic() + (LONG_DEADLINE if is_long else DEADLINE)
+            deadline = time.monotonic() + DEADLINE
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 if self.is_down:
                     raise DatabaseUnavailable
@@ -167,10 +168,18 @@ class Database:
                         return result
                 except DBAPIError as error:
                     is_dead = error.connection_invalidated and not begun
-                    is_conflict = getattr(error.orig, "sqlstate", None) in CONFLICTS
-                    if time.monotonic() >= deadline:
+                    sqlstate = getattr(error.orig, "sqlstate", None)
+                    is_conflict = sqlstate in CONFLICTS
+                    if sqlstate == LOCK_NOT_AVAILABLE:
+                        # Another transaction runs: nothing has failed, and nothing was changed.
+                        raise Overloaded from error
+                    if isinstance(error.orig, DeadlineExceeded):
                         self._note_outage(error)
-                    elif attempt < MAX_ATTEMPTS and (is_dead or is_conflict):
+                    elif (
+                        attempt < MAX_ATTEMPTS
+                        and (is_dead or is_conflict)
+                        and time.monotonic() < deadline
+                    ):
                         continue
                     raise
         raise AssertionError("unreachable")
@@ -178,7 +187,7 @@ class Database:
     @contextlib.contextmanager
     def _slot(self, access: Access) -> Iterator[None]:
         """Wait for a connection; a ledger uses the reserved one if that is free."""
-        if access in LEDGER_WRITES and self._reserved.acquire(blocking=False):
+        if access is Access.LEDGER_WRITE and self._reserved.acquire(blocking=False):
             try:
                 yield
             finally:
@@ -197,7 +206,7 @@ class Database:
                 self._note_outage(error)
             raise
         with connection:
-            connection.execution_options(begin=begin)
+            connection.execution_options(begin=begin, database=self)
             if self.is_sqlite:
                 yield connection
                 return
@@ -234,8 +243,10 @@ class Database:
 
         Never raises. Yields to the loop. On SQLite the write is committed, since only a commit
         detects a full disk; on PostgreSQL it is rolled back, so that no update waits for it.
+        SQLite has one writer: while that is within `unlimited`, nothing is tried.
         """
-        if time.monotonic() - self._wrote_at > 1:
+        is_busy = self.is_sqlite and self._unlimited
+        if time.monotonic() - self._wrote_at > 1 and not is_busy:
             try:
                 self.run(self._write_nothing, Access.WRITE)
             except Exception as error:
@@ -253,6 +264,25 @@ class Database:
         with connection.begin_nested() as savepoint:
             connection.execute(insert(RevokedToken, "postgresql"), row)
             savepoint.rollback()
+
+    @contextlib.contextmanager
+    def unlimited(self, connection: Connection) -> Iterator[None]:
+        """See the function `unlimited`."""
+        with self._state_lock:
+            self._unlimited += 1
+        try:
+            if self.is_sqlite:
+                yield
+                return
+            driver: Any = connection.connection.dbapi_connection
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            driver.deadline = math.inf
+            yield
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}s'")
+            driver.deadline = time.monotonic() + DEADLINE
+        finally:
+            with self._state_lock:
+                self._unlimited -= 1
 
     def _note_write(self, succeeded: bool) -> None:
         self._wrote, self._wrote_at = succeeded, time.monotonic()
@@ -336,23 +366,29 @@ def long_read(work: Callable[[Connection], T]) -> T:
     return _run(work, Access.LONG_READ)
 
 
-def transaction(
-    work: Callable[[Connection], T], reserved: bool = False, is_long: bool = False
-) -> T:
+def transaction(work: Callable[[Connection], T], reserved: bool = False) -> T:
     """Return the result of `work` in one transaction, which is rolled back if `work` raises.
 
     `work` may be called again: when PostgreSQL ends the transaction because of a conflict, or when
     the connection was dead before anything was sent. SQLite blocks its thread while it writes or
     waits for the lock, so there `work` runs in a thread; it must not use Flask's context or green
-    locks. Yields to the loop. `reserved` uses the connection that is reserved for the ledger, and
-    with `is_long` for up to LONG_DEADLINE.
+    locks. Yields to the loop. `reserved` uses the connection that is reserved for the ledger.
 
-    Raises what `read` raises. After one of DATABASE_ERRORS it may be unknown whether a commit took
+    Raises what `read` raises, and on Postgres Overloaded if another transaction holds a lock for
+    longer than LOCK_TIMEOUT. After one of DATABASE_ERRORS it may be unknown whether a commit took
     effect.
     """
-    if is_long:
-        return _run(work, Access.LONG_LEDGER_WRITE)
     return _run(work, Access.LEDGER_WRITE if reserved else Access.WRITE)
+
+
+def unlimited(connection: Connection) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which the statements of a transaction may take as long as they need.
+
+    The other deadlines of the database remain; a server that hangs is detected by other calls. The
+    context is for statements that write all standings of a board.
+    """
+    database: Database = connection.get_execution_options()["database"]
+    return database.unlimited(connection)
 
 
 def _begin_and_work(connection: Connection, work: Callable[[Connection], T]) -> T:

@@ -3,6 +3,7 @@
 Closes those that are slow, expired or revoked, sends pings, and reads missed updates.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from ..auth import revocations
 from ..boards import service
 from ..concurrency import runtime
 from ..db import transactions
+from ..errors import Overloaded
 from ..models import BoardVersion, RevokedToken
 from ..services import services
 from .connections import UNAUTHORIZED
@@ -37,12 +39,14 @@ def init_app(app: Flask, close_dead_and_slow_clients: Task) -> None:
         server.manager.initialize()
         server.manager_initialized = True  # else the library initializes it with its first client
         observe_lag = services(app).metrics.loop_lag_seconds.observe
-        # Two threads of tasks: a slow database must not delay expiry and pings.
+        # Three threads of tasks: a slow database must not delay expiry and pings, and a board that
+        # freezes must not delay what is read.
         runtime.spawn(_repeat, app, (close_dead_and_slow_clients, _close_expired), observe_lag)
         search = RevokedTokenSearch()
-        tasks = (_open_due_seasons, _catch_up, search.end_sessions, _end_refused)
+        tasks = (_catch_up, search.end_sessions, _end_refused)
         runtime.spawn(_repeat, app, tasks)
         services(app).activity.start()
+        runtime.spawn(_repeat, app, (_open_due_seasons,))
 
     services(app).connections.on_first_connection(start)
 
@@ -84,9 +88,10 @@ def _catch_up(app: Flask) -> None:
 
 
 def _open_due_seasons(app: Flask) -> None:
-    """Open the seasons that are due, and open or close boards, where no update does it."""
+    """Open the seasons that are due, and open, close or freeze boards, where no update does it."""
     for ledger_id in service.due():
-        services(app).ledgers.get(ledger_id).bring_up_to_date()
+        with contextlib.suppress(Overloaded):  # another transaction of the ledger does it
+            services(app).ledgers.get(ledger_id).bring_up_to_date()
 
 
 class RevokedTokenSearch:

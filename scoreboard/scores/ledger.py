@@ -6,9 +6,11 @@ grow with the load. Ledgers write independently of each other. `records.write` d
 computes the scores; `publish` in `realtime/hub.py` is called after each commit.
 """
 
+import contextlib
+import contextvars
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -20,10 +22,12 @@ from ..boards import store, versions
 from ..boards.board import BoardState
 from ..boards.directory import BoardDirectory
 from ..boards.store import Current, LedgerBoards
+from ..concurrency import runtime
 from ..concurrency.coalescer import Coalescer
 from ..db import transactions
+from ..db.engine import LOCK_TIMEOUT
 from ..db.transactions import LedgerVersion, moment_of, moments
-from ..errors import Overloaded, ServerError, UnknownBoard
+from ..errors import FreezeDue, Overloaded, ServerError, UnknownBoard
 from ..leaderboard import top10
 from ..leaderboard.top10 import LedgerChange, NewScore
 from ..models import MAIN
@@ -74,7 +78,12 @@ class Ledgers:
                 opened = self.get(ledger_id).new_version(connection, 0, keeps_stamp=True)
                 changes.append(opened.change(connection, touched=board_ids))
 
-        transactions.transaction(write, reserved=True)
+        while True:
+            try:
+                transactions.transaction(write, reserved=True)
+                break
+            except FreezeDue as due:
+                self.get(due.ledger_id).freeze_due(due.count)
         for change in changes:
             self.get(change.ledger_id).publish(change)
 
@@ -107,7 +116,7 @@ class Ledger:
         """Record and publish the update; return its receipt. Blocks until the commit.
 
         Raises Replayed, UnknownUser, ScoreOutOfRange, BoardClosed, SeasonOver, ServerError,
-        Overloaded or a database error.
+        Overloaded or a database error. Overloaded also means that a long change of the ledger runs.
         """
         return self._batches.run(update)
 
@@ -129,23 +138,24 @@ class Ledger:
                 break
         return outcomes
 
-    def change(self, work: Work[T]) -> T:
+    def change(self, work: Work[T], count: int = 1) -> T:
         """Run `work` in a transaction of this ledger, publish it and return the result. Blocks.
 
         `work` may change the settings of the boards. The seasons that are due are opened before it.
-        It may take up to transactions.LONG_DEADLINE seconds, for which updates wait.
-        Raises UnknownBoard if the ledger does not exist or is archived.
+        Freezing a board takes as long as it needs; updates that wait for longer than LOCK_TIMEOUT
+        get Overloaded meanwhile. Raises UnknownBoard if the ledger does not exist or is archived,
+        and Overloaded after LOCK_TIMEOUT. The clock moves on as for `count` updates.
         """
 
         def write(connection: Connection) -> tuple[T, _Transaction, LedgerChange]:
             # A time of its own, as for an update: a season that it ends has all updates so far.
-            opened = self.new_version(connection, 1, keeps_stamp=True)
+            opened = self.new_version(connection, count, keeps_stamp=True, may_freeze=True)
             result = work(connection, opened.current.boards, moment_of(opened.current.clock))
             opened.reload(connection, self._directory.store)
             return result, opened, opened.change(connection)
 
-        with self._lock:
-            result, opened, change = transactions.transaction(write, reserved=True, is_long=True)
+        with self._locked():
+            result, opened, change = transactions.transaction(write, reserved=True)
             self._committed(opened, change)
         return result
 
@@ -153,19 +163,46 @@ class Ledger:
         """Open the seasons that are due, and open, close or freeze the boards. Blocks."""
         self.change(lambda connection, boards, now: None)
 
+    def freeze_due(self, count: int) -> None:
+        """Freeze the boards that are due before the time of `count` more updates.
+
+        Blocks for up to LOCK_TIMEOUT, then raises Overloaded while another task continues.
+        """
+        context = contextvars.copy_context()  # with the application
+        try:
+            runtime.within(LOCK_TIMEOUT, context.run, self.change, lambda *_: None, max(count, 1))
+        except TimeoutError:
+            raise Overloaded from None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of this process. Raises Overloaded after LOCK_TIMEOUT."""
+        if not self._lock.acquire(timeout=LOCK_TIMEOUT):
+            raise Overloaded
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def new_version(
-        self, connection: Connection, count: int, keeps_stamp: bool = False
+        self,
+        connection: Connection,
+        count: int,
+        keeps_stamp: bool = False,
+        may_freeze: bool = False,
     ) -> "_Transaction":
         """Lock the ledger; return its transaction for `count` updates, in the season of its time.
 
         `keeps_stamp` is for what is not an update: it gives the boards that it changes new stamps.
-        Raises UnknownBoard.
+        Raises UnknownBoard, and FreezeDue unless it `may_freeze` boards.
         """
         version = transactions.next_version(connection, count, self.ledger_id, keeps_stamp)
         if version is None:
             raise UnknownBoard
         known = self._directory.known(self.ledger_id)
-        current = self._directory.store.current(connection, self.ledger_id, version, count, known)
+        current = self._directory.store.current(
+            connection, self.ledger_id, version, count, known, may_freeze
+        )
         if not current.boards.boards:
             raise UnknownBoard
         return _Transaction(self.ledger_id, version, current)
@@ -178,18 +215,25 @@ class Ledger:
             log.exception("version %s of %s could not be published", change.version, self.ledger_id)
 
     def _record_batch(self, updates: Sequence[Update]) -> Sequence[Outcome | Exception]:
-        with self._lock:
+        while True:
             try:
-                return self._commit(updates)
-            except (IntegrityError, DataError):
-                # One update is at fault: record each separately, so that the rest succeed.
-                outcomes: list[Outcome | Exception] = []
-                for update in updates:
-                    try:
-                        outcomes += self._commit([update])
-                    except Exception as error:
-                        outcomes.append(error)
-                return outcomes
+                with self._locked():
+                    return self._record_locked(updates)
+            except FreezeDue as due:
+                self.freeze_due(due.count)
+
+    def _record_locked(self, updates: Sequence[Update]) -> Sequence[Outcome | Exception]:
+        try:
+            return self._commit(updates)
+        except (IntegrityError, DataError):
+            # One update is at fault: record each separately, so that the rest succeed.
+            outcomes: list[Outcome | Exception] = []
+            for update in updates:
+                try:
+                    outcomes += self._commit([update])
+                except Exception as error:
+                    outcomes.append(error)
+            return outcomes
 
     def _commit(self, updates: Sequence[Update]) -> Sequence[Outcome]:
         """Commit and publish the updates. If all are refused, nothing is committed."""

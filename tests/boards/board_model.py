@@ -52,8 +52,19 @@ class Accepted:
     is_voided: bool = False
 
 
+@dataclass
+class FrozenModel:
+    """What a frozen board shows: each user's score and its time in the season of the freeze."""
+
+    season: int
+    image: dict[str, tuple[float, int]]
+    revealed: int = 0
+
+
 class BoardModel:
     """A board: its rules, and the starts of its seasons. `ends_at` is that of the current one."""
+
+    frozen: FrozenModel | None = None
 
     def __init__(self, board_id: str, source: str | None, rules: dict, now: int) -> None:
         self.board_id, self.source, self.rules = board_id, source, dict(rules)
@@ -63,6 +74,15 @@ class BoardModel:
     @property
     def season(self) -> int:
         return len(self.starts)
+
+    @property
+    def shown_season(self) -> int:
+        return self.frozen.season if self.frozen else self.season
+
+    def state(self, time: int) -> str:
+        if self.frozen:
+            return "frozen"
+        return "open" if self.is_open(time) else "closed"
 
     def advance(self, time: int) -> None:
         while self.ends_at is not None and self.ends_at <= time:
@@ -193,9 +213,36 @@ class LedgerModel:
         return _scores(board, season, until)[accepted.user_id][0]
 
     def standings(self, board: BoardModel, season: int, hidden: set[str]) -> list[dict]:
-        """Return the leaderboard of a season: rank, position, user, score and time."""
+        """Return the true leaderboard of a season: rank, position, user, score and time."""
+        return self._entries(board, _scores(board, season, self.history), hidden)
+
+    def public_standings(self, board: BoardModel, hidden: set[str]) -> list[dict]:
+        """Return the leaderboard of the season that the public sees."""
+        if board.frozen:
+            return self._entries(board, board.frozen.image, hidden)
+        return self.standings(board, board.season, hidden)
+
+    def freeze(self, board: BoardModel) -> None:
+        if not board.frozen:
+            image = _scores(board, board.season, self.history)
+            board.frozen = FrozenModel(board.season, image)
+
+    def reveal_place(self, board: BoardModel, hidden: set[str]) -> None:
+        """Show the truth of the next place from the last; the first place shows the whole."""
+        frozen = board.frozen
+        places = self.standings(board, frozen.season, hidden)[::-1][frozen.revealed :]
+        if len(places) < 2:
+            board.frozen = None
+            return
+        entry = places[0]
+        frozen.image[entry["user_id"]] = entry["score"], entry["reached_at"]
+        frozen.revealed += 1
+
+    @staticmethod
+    def _entries(
+        board: BoardModel, found: dict[str, tuple[float, int]], hidden: set[str]
+    ) -> list[dict]:
         sign = 1 if board.rules["order"] == "asc" else -1
-        found = _scores(board, season, self.history)
         ordered = sorted(
             (sign * score, reached, user_id)
             for user_id, (score, reached) in found.items()

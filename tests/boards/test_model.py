@@ -101,6 +101,9 @@ def draw_step(random) -> tuple:
         "hide": (1, number, random.random() < 0.5),
         "derive": (1, number, draw_rules(random)),
         "archive": (0.3, number),
+        "freeze": (1, number),
+        "unfreeze": (0.3, number),
+        "reveal": (2, number, random.choice([1, 1, 1, "all"])),
     }
     (name,) = random.choices(list(steps), [weight for weight, *_ in steps.values()])
     return name, *steps[name][1:]
@@ -325,6 +328,41 @@ class World:
         ledger.archived.append(board)
         self.administer(app, "DELETE", f"/boards/{board.board_id}")
 
+    def freeze(self, app, number) -> None:
+        ledger, board = self.of(number)
+        ledger.change(self.now)
+        ledger.freeze(board)
+
+        response = self.administer(app, "POST", f"/boards/{board.board_id}/freeze")
+
+        assert response.json["state"] == "frozen"
+
+    def unfreeze(self, app, number) -> None:
+        ledger, board = self.of(number)
+        ledger.change(self.now)
+        board.frozen = None
+
+        response = self.administer(app, "POST", f"/boards/{board.board_id}/unfreeze")
+
+        assert response.json["state"] == board.state(ledger.clock)
+
+    def reveal(self, app, number, places) -> None:
+        frozen = [board for board in self.boards() if board.frozen]
+        if not frozen:
+            return
+        board = frozen[number % len(frozen)]
+        ledger = next(each for each in self.ledgers if board in each.boards)
+        ledger.change(self.now)
+        if places == "all":
+            board.frozen = None
+        else:
+            ledger.reveal_place(board, self.hidden)
+
+        path = f"/boards/{board.board_id}/reveal"
+        response = self.administer(app, "POST", path, {"places": places})
+
+        assert response.json["state"] == board.state(ledger.clock)
+
     def _create(self, app, source, board_rules) -> BoardModel:
         rules_ = {**board_rules}
         if rules_["opens_at"] and rules_["closes_at"] and rules_["opens_at"] >= rules_["closes_at"]:
@@ -344,11 +382,11 @@ class World:
     # What must hold.
 
     def snapshot(self) -> dict[str, tuple]:
-        """Return, by board, what its subscribers know: state, season, top 10."""
+        """Return, by board, what the public knows: state, season, top 10."""
         return {
             board.board_id: (
-                "open" if board.is_open(ledger.clock) else "closed",
-                board.season,
+                board.state(ledger.clock),
+                board.shown_season,
                 self._top10(ledger, board),
             )
             for ledger in self.ledgers
@@ -356,7 +394,7 @@ class World:
         }
 
     def _top10(self, ledger, board) -> list[tuple]:
-        entries = ledger.standings(board, board.season, self.hidden)
+        entries = ledger.public_standings(board, self.hidden)
         return [(each["rank"], each["user_id"], each["score"]) for each in entries]
 
     def check_pushes(self, before: dict, accepted_before: int) -> None:
@@ -384,6 +422,7 @@ class World:
             (each.seasons[board.board_id], each.user_id, ledger.score_after(board, each))
             for each in new
             if each in ledger.history
+            and not board.frozen
             and board.board_id in each.seasons
             and each.user_id not in self.hidden
         ]
@@ -421,16 +460,21 @@ class World:
 
     def _check_reads(self, app, ledger, board) -> None:
         path = f"/api/boards/{board.board_id}"
-        found = self.request(app, "GET", f"{path}/seasons", self.admin).json["seasons"]
+        found = self.request(app, "GET", f"{path}/seasons?live=1", self.admin).json["seasons"]
         assert found == board.seasons()
         with_scores = {1, board.season, *(e.seasons.get(board.board_id) for e in ledger.history)}
         for season in with_scores - {None}:
-            read = self.request(app, "GET", f"{path}/leaderboard?season={season}", self.admin).json
             entries = ledger.standings(board, season, self.hidden)
-            assert read["total"] == len(entries)
-            assert [without_name(entry) for entry in read["entries"]] == [
-                {**entry, "reached_at": iso(entry["reached_at"])} for entry in entries
-            ]
+            self._check_list(app, f"{path}/leaderboard?season={season}&live=1", entries)
+        # Without ?live=1, an admin gets what the public gets, also of a board that is archived.
+        self._check_list(app, f"{path}/leaderboard", ledger.public_standings(board, self.hidden))
+
+    def _check_list(self, app, path, entries) -> None:
+        read = self.request(app, "GET", path, self.admin).json
+        assert read["total"] == len(entries)
+        assert [without_name(entry) for entry in read["entries"]] == [
+            {**entry, "reached_at": iso(entry["reached_at"])} for entry in entries
+        ]
 
     def check_history(self) -> None:
         """Check that every accepted update is in one season of each board in which it counts."""

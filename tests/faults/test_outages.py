@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from scoreboard.db.engine import POSTGRES_BEGIN_WRITE
+from scoreboard.db.transactions import DEADLINE
 from tests.support import databases
 from tests.support.backing_services import PostgresServer
 from tests.support.prerequisites import missing
@@ -151,6 +152,35 @@ def test_updates_get_responses_while_the_row_is_locked(url, server, player):
         statuses = send_all(server, player)
 
         assert statuses == [500] * MANY
+    wait_until_accepted(server, player)
+
+
+def test_a_freeze_takes_as_long_as_it_needs(url, server, player):
+    bearer = {"Authorization": f"Bearer {server.user('Admin', 'admin').token}"}
+    assert server.post(player.token, player.update(1)).status_code == 200
+    with psycopg.connect(url, autocommit=True) as database:
+        # Longer than the deadline of other transactions.
+        database.execute(
+            "CREATE FUNCTION copy_slowly() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM pg_sleep({DEADLINE + 1}); RETURN NEW; END $$"
+        )
+        database.execute(
+            "CREATE TRIGGER slow BEFORE INSERT ON standings FOR EACH ROW WHEN (NEW.season < 0)"
+            " EXECUTE FUNCTION copy_slowly()"
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        url = f"{server.url}/api/admin/boards/main/freeze"
+        freezing = pool.submit(requests.post, url, headers=bearer, timeout=30)
+        wait_until(lambda: not server.post(player.token, player.update(2)).ok)
+        refused = server.post(player.token, player.update(3))
+        ready = requests.get(f"{server.url}/readyz", timeout=15)
+        is_over = freezing.done()
+
+        assert not is_over
+        assert (refused.status_code, refused.json()["error"]["code"]) == (500, "overloaded")
+        assert ready.status_code == 200
+        assert freezing.result().json()["state"] == "frozen"
     wait_until_accepted(server, player)
 
 
