@@ -25,15 +25,15 @@ def take_image(connection: Connection, board: BoardState) -> None:
         Standing.board_id == board.board_id, Standing.season == season
     )
     names = [each.name for each in columns]
-    with transactions.unlimited(connection):
-        connection.execute(insert(Standing).from_select(names, rows))
+    transactions.lift_deadline(connection)
+    connection.execute(insert(Standing).from_select(names, rows))
 
 
 def drop_image(connection: Connection, board: BoardState) -> None:
     """Delete the image of a frozen board. Blocks as `take_image` does, but for less time."""
     of_image = Standing.board_id == board.board_id, Standing.season == board.shown_standings
-    with transactions.unlimited(connection):
-        connection.execute(delete(Standing).where(*of_image))
+    transactions.lift_deadline(connection)
+    connection.execute(delete(Standing).where(*of_image))
 
 
 def reveal_place(connection: Connection, board: BoardState) -> bool:

@@ -47,12 +47,7 @@ from ..extensions import Base, db, migrate
 from ..models import MAIN, BoardVersion, RevokedToken, Score
 from ..services import services
 from . import engine
-from .engine import (
-    POSTGRES_BEGIN_READ,
-    POSTGRES_BEGIN_WRITE,
-    STATEMENT_TIMEOUT,
-    DeadlineExceeded,
-)
+from .engine import POSTGRES_BEGIN_READ, POSTGRES_BEGIN_WRITE, DeadlineExceeded
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -120,8 +115,8 @@ class Database:
         # Whether the last write succeeded, and its time (`time.monotonic`).
         self._wrote = True
         self._wrote_at = -math.inf
-        # The number of transactions that are within `unlimited`.
-        self._unlimited = 0
+        # Whether SQLite's writer in this process has no deadline.
+        self._is_long = False
 
     def run(self, work: Callable[[Connection], T], access: Access) -> T:
         """Return the result of `work` on a connection. Raises what `read` raises."""
@@ -141,7 +136,10 @@ class Database:
             # IMMEDIATE takes the write lock first. If a transaction reads before it writes and the
             # database has changed between, SQLite fails at once, without waiting.
             with self._queue.slot(), self._connected("BEGIN IMMEDIATE") as connection:
-                return runtime.run_in_thread(_begin_and_work, connection, work)
+                try:
+                    return runtime.run_in_thread(_begin_and_work, connection, work)
+                finally:
+                    self._is_long = False
         with self._connected("" if access is Access.QUERY else "BEGIN") as connection:
             if access is Access.LONG_READ:
                 return runtime.run_in_thread(work, connection)
@@ -243,10 +241,9 @@ class Database:
 
         Never raises. Yields to the loop. On SQLite the write is committed, since only a commit
         detects a full disk; on PostgreSQL it is rolled back, so that no update waits for it.
-        SQLite has one writer: while that is within `unlimited`, nothing is tried.
+        SQLite has one writer: while that has no deadline, nothing is tried.
         """
-        is_busy = self.is_sqlite and self._unlimited
-        if time.monotonic() - self._wrote_at > 1 and not is_busy:
+        if time.monotonic() - self._wrote_at > 1 and not self._is_long:
             try:
                 self.run(self._write_nothing, Access.WRITE)
             except Exception as error:
@@ -265,24 +262,14 @@ class Database:
             connection.execute(insert(RevokedToken, "postgresql"), row)
             savepoint.rollback()
 
-    @contextlib.contextmanager
-    def unlimited(self, connection: Connection) -> Iterator[None]:
-        """See the function `unlimited`."""
-        with self._state_lock:
-            self._unlimited += 1
-        try:
-            if self.is_sqlite:
-                yield
-                return
-            driver: Any = connection.connection.dbapi_connection
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            driver.deadline = math.inf
-            yield
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}s'")
-            driver.deadline = time.monotonic() + DEADLINE
-        finally:
-            with self._state_lock:
-                self._unlimited -= 1
+    def lift_deadline(self, connection: Connection) -> None:
+        """See the function `lift_deadline`."""
+        if self.is_sqlite:
+            self._is_long = True
+            return
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        driver: Any = connection.connection.dbapi_connection
+        driver.deadline = math.inf
 
     def _note_write(self, succeeded: bool) -> None:
         self._wrote, self._wrote_at = succeeded, time.monotonic()
@@ -381,14 +368,13 @@ def transaction(work: Callable[[Connection], T], reserved: bool = False) -> T:
     return _run(work, Access.LEDGER_WRITE if reserved else Access.WRITE)
 
 
-def unlimited(connection: Connection) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the statements of a transaction may take as long as they need.
+def lift_deadline(connection: Connection) -> None:
+    """Let the rest of a transaction, which writes all standings of a board, take long enough.
 
-    The other deadlines of the database remain; a server that hangs is detected by other calls. The
-    context is for statements that write all standings of a board.
+    If the server hangs meanwhile, other calls detect it. Waits for locks keep their timeout.
     """
     database: Database = connection.get_execution_options()["database"]
-    return database.unlimited(connection)
+    database.lift_deadline(connection)
 
 
 def _begin_and_work(connection: Connection, work: Callable[[Connection], T]) -> T:
