@@ -156,7 +156,7 @@ def test_updates_get_responses_while_the_row_is_locked(url, server, player):
 
 
 def test_a_freeze_takes_as_long_as_it_needs(url, server, player):
-    bearer = {"Authorization": f"Bearer {server.user('Admin', 'admin').token}"}
+    bearer = {"Authorization": f"Bearer {server.user('Ben', 'admin').token}"}
     assert server.post(player.token, player.update(1)).status_code == 200
     with psycopg.connect(url, autocommit=True) as database:
         # Longer than the deadline of other transactions.
