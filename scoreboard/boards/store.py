@@ -182,8 +182,7 @@ class BoardStore:
         `version` is the one that this transaction created, for `count` updates. Opens the seasons
         that are due, and changes the states, before anything is recorded: the clock moves on if the
         times of these updates would be on both sides of such a boundary. `known` saves the read if
-        it is of this settings version. Raises FreezeDue if a board is to be frozen, which may take
-        long, unless it `may_freeze`.
+        it is of this settings version. Raises FreezeDue if a board is due, unless it `may_freeze`.
         """
         clock, before = version.clock, known
         if before is None or before.settings_version != version.settings_version:
