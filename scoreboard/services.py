@@ -48,6 +48,7 @@ class Services:
     # http
     origins: AllowedOrigins
     refusal_limiter: RefusalLimiter
+    network_url: str = ""  # of this server in the local network, if it listens there
     # auth
     token_checks: coalescer.Coalescer[Any, Any]
     password_queue: bounded_queue.BoundedQueue

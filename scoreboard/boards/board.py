@@ -129,6 +129,7 @@ class BoardState:
             "opens_at": self.opens_at and moment(self.opens_at),
             "closes_at": self.closes_at and moment(self.closes_at),
             "freezes_at": self.freezes_at and moment(self.freezes_at),
+            "frozen_at": frozen and moment(frozen.at),
             "reset": reset and reset_body(reset),
             "state": "frozen" if frozen and self.state != "archived" else self.state,
             "season": season,

@@ -155,6 +155,7 @@ class BoardSchema(Schema):
     opens_at = fields.DateTime(allow_none=True)
     closes_at = fields.DateTime(allow_none=True)
     freezes_at = fields.DateTime(allow_none=True)
+    frozen_at = fields.DateTime(allow_none=True)
     reset = fields.Dict(allow_none=True, metadata=_RESET)
     state = fields.String(validate=validate.OneOf(["open", "closed", "frozen", "archived"]))
     season = fields.Nested(SeasonSchema)

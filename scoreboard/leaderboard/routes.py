@@ -68,7 +68,7 @@ def board_top10(board: str) -> Response:
 @bp.get("/boards/<board>/leaderboard")
 @Documented({200: board_page_schema}, query=board_page_query_schema, **NAMED)
 def board_page(board: str) -> Response:
-    """Return a page of a board, or only the users in `users`, ranked among themselves."""
+    """Return a page of a board, or some of its users: those in `users`, or found by `query`."""
     return conditional_response(
         service.page(request.query(), request.bearer_token(), request.known_etags(), board)
     )

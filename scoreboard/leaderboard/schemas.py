@@ -4,6 +4,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from ..auth.names import MAX_NAME_LENGTH
+from ..auth.schemas import LINE
 from ..boards.schemas import LiveQuerySchema
 from ..http.fields import IntegerInRange, Moment, Schema, ScoreValue, UserId
 
@@ -108,6 +110,11 @@ class BoardPageQuerySchema(PageQuerySchema, SeasonQuerySchema):
     users = UserIds(
         load_default=None,
         metadata={"type": "string", "description": "Only these users, ranked among themselves."},
+    )
+    query = fields.String(
+        load_default="",
+        validate=[validate.Length(max=MAX_NAME_LENGTH), *LINE],
+        metadata={"description": "Only the first 20 users with this text in their name."},
     )
 
 

@@ -68,9 +68,9 @@ def page(
     """Return a page of the leaderboard: `entries`, `total`, and the cursor `next`. Blocks.
 
     Without `board_id` it is that of `main`; with it, the body has `board` and `season` as well, and
-    the query may have `season` and `users`. The body is None if its ETag is in `known`. Raises
-    InvalidInput, UnknownBoard, and NotAuthenticated unless the board is public or the token may
-    watch it.
+    the query may have `season`, `users` or `query`. The body is None if its ETag is in `known`.
+    Raises InvalidInput, UnknownBoard, and NotAuthenticated unless the board is public or the token
+    may watch it.
     """
     if board_id is None:
         scope, parameters = _main(token), page_query_schema.load(query)
@@ -79,11 +79,15 @@ def page(
     scope = _narrowed(scope, parameters, token)
     kind = "page" if board_id is None else f"page of {board_id}"
     after, users = _page_end(open_cursor(kind, parameters)), parameters.get("users")
+    text = parameters.get("query", "").strip()
     cursors = cursor_serializer(kind)
 
     def read(snapshot: Snapshot) -> dict[str, Any]:
         if users:
             entries = ranking.of_users(snapshot, users)
+            return {"entries": entries, "total": len(entries), "next": None}
+        if text:
+            entries = ranking.search(snapshot, text)
             return {"entries": entries, "total": len(entries), "next": None}
         entries, end = ranking.page(snapshot, parameters["limit"], after)
         cursor = end and cursors.dumps(_cursor_content(end))

@@ -63,6 +63,7 @@ def _greet(app: Flask, sockets: list[socket.socket]) -> None:
     base = ""  # only the proxy in front of the server knows its address
     if not app.config["DYNO"] and not app.config["TRUSTED_PROXIES"]:
         base, *others = addresses.urls(sockets)
+        services(app).network_url = next(iter(others), "")
         click.echo(f"Open {base}")
         for each in others:
             click.echo(f"  or {each} from this network")

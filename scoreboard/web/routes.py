@@ -50,7 +50,8 @@ def board() -> Response:
     board_id = parameters.get("board") or MAIN
     if parameters.get("display") == "wall":
         scheme = "light" if parameters.get("theme") == "light" else "dark"
-        return _page("wall.html", board_id=board_id, scheme=scheme, joining=_joining())
+        values = {"joining": _joining(), "join_url": join.origin(request.host_url)}
+        return _page("wall.html", board_id=board_id, scheme=scheme, **values)
     has_mail = bool(config.get("SMTP_URL"))
     return _page("board.html", board_id=board_id, joining=_joining(), has_mail=has_mail)
 
@@ -64,7 +65,7 @@ def join_svg() -> Response:
     """
     if _joining() == "closed":
         raise NotFound("Only an admin can add players here.")
-    link = join.link(request.host_url.rstrip("/"), request.headers.get("Join-Code", ""))
+    link = join.link(join.origin(request.host_url), request.headers.get("Join-Code", ""))
     code = runtime.run_in_thread(join.qr_code, link)
     response = Response(code, mimetype="image/svg+xml")
     response.headers["Cache-Control"] = "no-store"

@@ -234,6 +234,11 @@ def test_invalid_users_of_a_list_are_named(client, unexpected_errors):
         check(response, "users", unexpected_errors)
 
 
+def test_an_invalid_text_to_search_is_named(client, unexpected_errors):
+    for text in ["%00", "a" * 65]:
+        check(client.get(f"/api/boards/run/leaderboard?query={text}"), "query", unexpected_errors)
+
+
 @pytest.mark.parametrize("path", LISTS)
 def test_a_query_that_is_not_utf8_is_refused(client, unexpected_errors, path):
     response = client.get(

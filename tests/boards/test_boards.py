@@ -53,7 +53,7 @@ def test_a_new_board_has_the_defaults_of_the_contract(client, make_board):
         **{"board_id": "daily", "title": "Daily", "source": None, "policy": "latest"},
         **{"order": "desc", "format": "number", "min_score": None, "max_score": None},
         **{"submit": "player", "public": True, "tickets": None},
-        **{"opens_at": None, "closes_at": None, "freezes_at": None},
+        **{"opens_at": None, "closes_at": None, "freezes_at": None, "frozen_at": None},
         **{"reset": None, "state": "open", "players": 0, "season": season},
     }
     assert season == {"number": 1, "starts_at": season["starts_at"], "ends_at": None}

@@ -134,6 +134,8 @@ class TestFreeze:
         services(app).ledgers.get("cup").bring_up_to_date()
 
         assert state(client, "cup") == "frozen"
+        frozen_at = client.get("/api/boards/cup").json["frozen_at"]
+        assert frozen_at == "2026-06-10T10:00:00Z"
 
     def test_a_board_that_freezes_with_its_season_shows_the_season_that_ended(
         self, client, make_board, send, read, users, clock
@@ -386,6 +388,7 @@ def public_bytes(client, board, users):
         *(f"/api/boards/{board}/top10", f"/api/boards/{board}/leaderboard?limit=2"),
         *(f"/api/boards/{board}/top10?season={season}" for season in (1, 2, 3)),
         f"/api/boards/{board}/leaderboard?users={','.join(user.user_id for user in users)}",
+        f"/api/boards/{board}/leaderboard?query=user",
         *(f"/api/leaderboard/users/{user.user_id}" for user in users),
         *(f"/api/boards/{board}/leaderboard/users/{user.user_id}" for user in users),
     ]

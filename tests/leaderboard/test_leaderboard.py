@@ -90,6 +90,35 @@ class TestPages:
         assert [len(page["entries"]) for page in pages] == sizes
 
 
+class TestSearch:
+    def test_users_with_the_text_in_their_name_are_found_with_their_ranks(
+        self, get, post, make_user
+    ):
+        for name, score in {"Søren K": 9, "Bo": 7, "søren": 7, "Ann_1": 5, "Ann11": 3}.items():
+            post(make_user(name=name), score)
+        make_user(name="Søren without a score")
+
+        pages = [get("boards/main/leaderboard", query=query) for query in (" SØREN", "n_")]
+
+        lines = [[(e["rank"], e["position"], e["username"]) for e in p["entries"]] for p in pages]
+        assert lines == [[(1, 1, "Søren K"), (2, 3, "søren")], [(4, 4, "Ann_1")]]
+        assert [(page["total"], page["next"]) for page in pages] == [(2, None), (1, None)]
+
+    def test_a_hidden_user_is_not_found(self, client, get, post, player, admin):
+        post(player, 1)
+        client.post(f"/api/admin/users/{player.user_id}/hide", headers=admin.bearer)
+
+        assert get("boards/main/leaderboard", query="player")["entries"] == []
+
+    def test_the_first_twenty_are_returned(self, get, post, make_user):
+        for score in range(21):
+            post(make_user(name=f"Twin {score}"), score)
+
+        page = get("boards/main/leaderboard", query="twin")
+
+        assert column("rank", page["entries"]) == list(range(1, 21))
+
+
 def neighbours(client, user_id):
     return client.get(f"/api/leaderboard/users/{user_id}")
 

@@ -9,6 +9,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from scoreboard.services import services
 from tests.support.boards import Boards
 from tests.support.browsers import BLOCKED, OLDER, failing_requests, violations
 from tests.support.waiting import wait_until
@@ -52,7 +53,7 @@ OVERLAPS = """() => [...document.querySelectorAll(".place")].flatMap((place) => 
 
 @pytest.fixture(scope="module")
 def server(start):
-    return start(BOARD_TITLE="Hack Night")
+    return start(BOARD_TITLE="Hack Night", HOST="127.0.0.1")
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +292,17 @@ class TestJoining:
         page = wall(board)
 
         expect(page.locator("#join-how")).to_contain_text("Phones cannot open this address")
+
+    def test_at_the_address_of_its_own_machine_the_address_in_the_network_is_shown(self, app):
+        client, network = app.test_client(), "http://192.168.7.7:5000"
+        code = client.get("/join.svg", base_url=network).text
+        services(app).network_url = network
+
+        for own in ("http://127.0.0.1:5000", "http://localhost:5000", "http://[::1]:5000"):
+            assert f'data-url="{network}/"' in client.get("/?display=wall", base_url=own).text
+            assert client.get("/join.svg", base_url=own).text == code
+        public = client.get("/?display=wall", base_url="https://board.example").text
+        assert 'data-url="https://board.example/"' in public
 
     def test_the_organiser_can_show_the_join_code(self, boards, board, visit):
         sent = []

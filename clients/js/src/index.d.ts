@@ -84,6 +84,8 @@ export interface Board {
   readonly closes_at: string | null;
   /** From then on the board is shown as it was at that time. */
   readonly freezes_at: string | null;
+  /** Since when the public sees the board as it was; null unless `state` is "frozen". */
+  readonly frozen_at: string | null;
   readonly reset: {
     readonly every: "day" | "week" | "month";
     readonly on?: string | number;

@@ -8,11 +8,12 @@
  *   policy: "latest" | "best" | "total", order: "desc" | "asc", format: "number" | "time",
  *   submit: "player" | "scorer", tickets?: object | null, players: number,
  *   public: boolean, opens_at: string | null, closes_at: string | null,
- *   freezes_at: string | null, state: "open" | "closed" | "frozen" | "archived",
+ *   frozen_at: string | null, state: "open" | "closed" | "frozen" | "archived",
  *   season: {number: number, starts_at: string, ends_at: string | null},
  * }} Board
  */
 
+const times = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
 
 const DEFAULT_TITLE = "Scoreboard"; // of `main`, until it gets another one
@@ -38,6 +39,21 @@ export function ruleOf({ policy, order, format }) {
     total: `Your ${score}s add up`,
   };
   return `${counts[policy]}; ${order === "asc" ? "lower" : "higher"} is better.`;
+}
+
+/**
+ * @param {Board} board
+ * @param {number} now a time like Date.now
+ * @returns {string} the sentence that explains a frozen list; empty for another state
+ */
+export function freezeOf({ state, frozen_at }, now) {
+  if (state !== "frozen" || !frozen_at) {
+    return "";
+  }
+  const at = new Date(frozen_at);
+  const isToday = at.toDateString() === new Date(now).toDateString();
+  const when = isToday ? times.format(at) : dates.format(at);
+  return `The list was frozen ${isToday ? "at" : "on"} ${when}. Scores still count: the final order comes later.`;
 }
 
 /**

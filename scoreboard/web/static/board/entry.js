@@ -1,6 +1,6 @@
 /** The section for visitors: join with a nickname, create an account, sign in. */
 
-import { onSubmit, partsOf } from "./forms.js";
+import { onSubmit, partsOf, valuesOf } from "./forms.js";
 
 const WAYS = {
   join: { heading: "Join in", link: "Join with a nickname" },
@@ -47,6 +47,11 @@ export class Entry {
   /** @param {string} message */
   showProblem(message) {
     this.parts.problem.textContent = message;
+  }
+
+  /** @param {string} message of an act that has succeeded */
+  showDone(message) {
+    this.parts.done.textContent = message;
   }
 
   /**
@@ -98,15 +103,4 @@ export class Entry {
     });
     return button;
   }
-}
-
-/**
- * @param {HTMLFormElement} form
- * @returns {Record<string, any>} the texts of its fields, and whether its box is checked
- */
-function valuesOf(form) {
-  const inputs = [...form.querySelectorAll("input")];
-  return Object.fromEntries(
-    inputs.map(({ name, type, value, checked }) => [name, type === "checkbox" ? checked : value]),
-  );
 }

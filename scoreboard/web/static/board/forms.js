@@ -31,3 +31,14 @@ export function onSubmit(form, act, problem) {
     }
   });
 }
+
+/**
+ * @param {HTMLFormElement} form
+ * @returns {Record<string, any>} the texts of its enabled fields, and whether its box is checked
+ */
+export function valuesOf(form) {
+  const inputs = [...form.querySelectorAll("input:enabled")];
+  return Object.fromEntries(
+    inputs.map(({ name, type, value, checked }) => [name, type === "checkbox" ? checked : value]),
+  );
+}

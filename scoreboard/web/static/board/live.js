@@ -34,14 +34,16 @@ export class LiveBoard {
    *   onState: (state: import("./connection.js").State) => void,
    *   onChange: () => void,
    *   onMessage?: (message: {type: string, season: number, data: any}) => void,
-   *   playersInterval?: number,
+   *   playersIntervals?: [number, number],
    * }} options `read` requests the board object; `onChange` is called at most once per animation
    *   frame, `onMessage` after every message. While scores arrive, the number of players is read
-   *   once in about `playersInterval` milliseconds; never without it
+   *   after about `playersIntervals` milliseconds: the first, twice as long each time that it has
+   *   not changed, the second at most. It is never read without them
    */
-  constructor({ base, id, tokens, read, onState, onChange, onMessage, playersInterval }) {
+  constructor({ base, id, tokens, read, onState, onChange, onMessage, playersIntervals }) {
     this.read = read;
-    this.playersInterval = playersInterval;
+    this.playersIntervals = playersIntervals;
+    this.playersInterval = playersIntervals?.[0] ?? 0;
     this.onChange = onChange;
     const receive = (message) => {
       this.#receive(message);
@@ -143,6 +145,9 @@ export class LiveBoard {
     const { board } = this;
     const found = await this.read().catch(() => undefined);
     if (board && board === this.board && found) {
+      const [shortest, longest] = this.playersIntervals;
+      const hasChanged = board.players !== found.players;
+      this.playersInterval = hasChanged ? shortest : Math.min(2 * this.playersInterval, longest);
       board.players = found.players;
       this.#scheduleChange();
     }

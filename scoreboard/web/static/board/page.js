@@ -1,9 +1,10 @@
 /** The live page: connects the board, the session and the elements of the page. */
 
 import { countText } from "../design/format.js";
+import { Account } from "./account.js";
 import { Api } from "./api.js";
 import { Picker } from "./boards.js";
-import { ruleOf, StateLine, titleOf } from "./describe.js";
+import { freezeOf, ruleOf, StateLine, titleOf } from "./describe.js";
 import { Entry } from "./entry.js";
 import { Latest } from "./latest.js";
 import { LiveBoard } from "./live.js";
@@ -18,8 +19,8 @@ import { BoardTokens, Viewer } from "./viewer.js";
 // Milliseconds.
 const RESTORE_RETRY_DELAY = 5_000;
 const SLOW_RESTORE = 2_000;
-// Thousands may watch, and each requests the number of players.
-const PLAYERS_INTERVAL = 60_000;
+// Thousands may watch, and each requests the number of players: seldom where it does not change.
+const PLAYERS_INTERVALS = [10_000, 60_000];
 
 const base = new URL("./", document.baseURI);
 const id = document.documentElement.dataset.board;
@@ -46,11 +47,15 @@ const live = new LiveBoard({
   read: readBoard,
   onState: showState,
   onChange: show,
-  playersInterval: PLAYERS_INTERVAL,
+  playersIntervals: PLAYERS_INTERVALS,
 });
 const context = () => ({ board: live.board, own: session.user?.user_id });
 const entry = new Entry(byId("entry"), session, showEntry);
 const place = new Place(byId("place"), path, session, showExit);
+const account = new Account(byId("account"), byId("show-account"), session, {
+  onChange: showUser,
+  onErase: showErasure,
+});
 const players = new Players(byId("all"), byId("show-players"), readList, context);
 const reset = new Reset(byId("reset"), api, () => entry.offerSignIn());
 const latest = new Latest(byId("events"), byId("no-events"), live, id, (users) =>
@@ -132,6 +137,7 @@ function showTexts(board) {
   picker.update(board);
   setText(byId("title"), title);
   setText(byId("rule"), ruleOf(board));
+  setText(byId("freeze"), freezeOf(board, Date.now()));
   document.title = `${title}: the top 10, live`;
   const brand = byId("brand");
   brand.hidden = brand.textContent === title;
@@ -169,10 +175,21 @@ function showExit(problem) {
   byId("entry-heading").focus();
 }
 
+/** Show the signed-in user, or that there is none. */
+function showUser() {
+  place.show();
+  account.show();
+}
+
+function showErasure() {
+  showExit("");
+  entry.showDone("Your account is deleted.");
+}
+
 /** Reconnect after signing in or out, which may change the permission to watch. */
 function followOtherTab() {
   restore();
-  place.show();
+  showUser();
   show();
   live.load();
   live.connection.now();
@@ -180,7 +197,7 @@ function followOtherTab() {
 
 /** The server has ended the sign-in. */
 function showEnd() {
-  place.show();
+  showUser();
   show();
   entry.offerSignIn();
   entry.showProblem("You have been signed out: sign in again.");
@@ -216,7 +233,7 @@ async function restore() {
     try {
       await session.restore();
       place.showProblem("");
-      place.show();
+      showUser();
       show();
     } catch (error) {
       if (session.isSignedIn) {

@@ -7,7 +7,7 @@ import { ScoreTable } from "./table.js";
 
 const TOP = 10; // with fewer rows, the board has all players
 const PAGE_SIZE = 100; // the largest of the API
-const MAX_FOUND = 100;
+const MAX_FOUND = 20; // the API returns no more
 const SEARCH_DELAY = 200; // milliseconds after a key
 
 /** The section "All players". Its list is that of the moment it was opened or refreshed. */
@@ -15,10 +15,12 @@ export class Players {
   #table = new ScoreTable("All players");
   /** @type {import("./live.js").Row[]} the rows that are loaded */
   #rows = [];
+  /** @type {import("./live.js").Row[] | null} the rows of a search; null without one */
+  #found = null;
   #total = 0;
   /** @type {string | null} the cursor of the next page; null after the last one */
   #next = null;
-  /** The number of the current search or refresh: an earlier one stops. */
+  /** The number of the current request: the response to an earlier one is ignored. */
   #run = 0;
   #timer = 0;
   #shown = PAGE_SIZE;
@@ -65,6 +67,7 @@ export class Players {
     this.button.hidden = true;
     this.#run += 1;
     this.#rows = [];
+    this.#found = null;
     this.#table.show([], null);
   }
 
@@ -82,21 +85,41 @@ export class Players {
     this.#rows = [];
     this.#next = null;
     this.#shown = PAGE_SIZE;
-    await this.#search(true);
+    await this.#start((run) => this.#load(run));
+    await this.#search();
   }
 
-  /** @param {boolean} [isStart] whether nothing is loaded yet */
-  async #search(isStart = false) {
+  /** Show the players with the text in their name, or without a text the list again. */
+  async #search() {
+    const query = this.#query();
+    await this.#start(async (run) => {
+      const page = query && (await this.read(`query=${encodeURIComponent(query)}`));
+      if (run === this.#run) {
+        this.#found = page ? page.entries.map(rowOf) : null;
+      }
+    });
+  }
+
+  async #more() {
+    this.#shown += PAGE_SIZE;
+    await this.#start(async (run) => {
+      if (this.#rows.length < this.#shown && this.#next) {
+        await this.#load(run);
+      }
+    });
+  }
+
+  /**
+   * Run an act and show its result or error, unless another one has started in the meantime.
+   *
+   * @param {(run: number) => Promise<void>} act
+   */
+  async #start(act) {
     this.#run += 1;
     const run = this.#run;
     try {
-      if (isStart) {
-        await this.#load(run);
-      }
-      this.#show();
-      // Names are not indexed by the API: the pages are read one after the other.
-      while (this.#query() && this.#next && this.#found().length < MAX_FOUND && run === this.#run) {
-        await this.#load(run);
+      await act(run);
+      if (run === this.#run) {
         this.#show();
       }
     } catch (error) {
@@ -104,15 +127,6 @@ export class Players {
         this.parts.state.textContent = error.message;
       }
     }
-  }
-
-  async #more() {
-    this.#shown += PAGE_SIZE;
-    if (this.#rows.length < this.#shown && this.#next) {
-      this.#run += 1;
-      await this.#load(this.#run).catch((error) => (this.parts.state.textContent = error.message));
-    }
-    this.#show();
   }
 
   /** @param {number} run */
@@ -127,42 +141,33 @@ export class Players {
   }
 
   #query() {
-    return comparable(this.parts.search.value);
-  }
-
-  #found() {
-    const query = this.#query();
-    return this.#rows.filter(({ name }) => comparable(name).includes(query));
+    return this.parts.search.value.trim();
   }
 
   #show() {
-    const query = this.#query();
     const { board, own } = this.context();
-    const rows = query ? this.#found().slice(0, MAX_FOUND) : this.#rows.slice(0, this.#shown);
+    const rows = this.#found ?? this.#rows.slice(0, this.#shown);
     this.#table.show(rows, board, own);
     this.#table.element.hidden = rows.length === 0;
-    this.parts.more.hidden = Boolean(query) || rows.length >= this.#total;
-    this.parts.state.textContent = this.#state(query, rows.length);
+    this.parts.more.hidden = Boolean(this.#found) || rows.length >= this.#total;
+    this.parts.state.textContent = this.#found
+      ? foundText(rows.length)
+      : this.#listText(rows.length);
   }
 
-  /**
-   * @param {string} query
-   * @param {number} shown
-   */
-  #state(query, shown) {
-    if (!query) {
-      return shown < this.#total
-        ? `The first ${countText(shown, "player")} of ${countText(this.#total, "player")}.`
-        : `${countText(this.#total, "player")}.`;
-    }
-    if (this.#next && shown < MAX_FOUND) {
-      return `Searching: ${countText(this.#rows.length, "player")} of ${this.#total}…`;
-    }
-    return shown ? `${countText(shown, "player")} found.` : "No player has this in the name.";
+  /** @param {number} shown */
+  #listText(shown) {
+    const total = countText(this.#total, "player");
+    return shown < this.#total ? `The first ${countText(shown, "player")} of ${total}.` : `${total}.`;
   }
 }
 
-/** @param {string} text */
-function comparable(text) {
-  return text.normalize("NFKC").toLocaleLowerCase().trim();
+/** @param {number} count */
+function foundText(count) {
+  if (count === 0) {
+    return "No player has this in the name.";
+  }
+  return count < MAX_FOUND
+    ? `${countText(count, "player")} found.`
+    : `The first ${count} players found: type more of the name.`;
 }

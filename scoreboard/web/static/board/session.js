@@ -123,6 +123,31 @@ export class Session {
     return this.#send((token) => this.api.post(path, body, token));
   }
 
+  /**
+   * Change the name or the email address. A guest needs no password.
+   *
+   * @param {{username?: string, email?: string, current_password?: string}} values
+   */
+  async change(values) {
+    const generation = this.#generation;
+    const user = await this.#send((token) =>
+      this.api.request("PATCH", "api/auth/me", values, token),
+    );
+    if (generation === this.#generation) {
+      this.user = user;
+    }
+  }
+
+  /**
+   * Delete the account, which ends the session.
+   *
+   * @param {{current_password?: string}} values
+   */
+  async erase(values) {
+    await this.#send((token) => this.api.request("DELETE", "api/auth/me", values, token));
+    this.#end();
+  }
+
   /** @returns {Promise<import("./viewer.js").Token>} a token that does not expire soon */
   async fresh() {
     if (!isFresh(this.#access)) {

@@ -7,7 +7,7 @@ import { PODIUM } from "./places.js";
 import { Steps } from "./steps.js";
 
 export const TOP = 10;
-const PLAYERS_INTERVAL = 2_000; // milliseconds
+const PLAYERS_INTERVALS = [2_000, 2_000]; // milliseconds
 
 /** The data of one board. It stays connected while other boards are shown. */
 export class Feed {
@@ -41,7 +41,7 @@ export class Feed {
       onState: (state) => this.#setState(state),
       onChange: changed,
       onMessage: (message) => this.#receive(message),
-      playersInterval: PLAYERS_INTERVAL,
+      playersIntervals: PLAYERS_INTERVALS,
     });
     this.onChange = onChange;
   }

@@ -17,10 +17,11 @@ const ADDRESS_FITS = [12, 15, 32];
 export function showJoin(section, base) {
   const code = codeOf(location.hash);
   const find = (id) => /** @type {HTMLElement} */ (section.querySelector(`#${id}`));
-  const address = `${base.host}${base.pathname}`.replace(/\/$/, "");
+  const url = new URL(section.dataset.url ?? "", base); // not `base` if phones cannot open that
+  const address = `${url.host}${url.pathname}`.replace(/\/$/, "");
   setFitting(find("join-address"), address, ADDRESS_FITS);
   allowBreaks(find("join-address"), /[.:/]?[^.:/]+/g);
-  if (LOCAL.test(base.hostname)) {
+  if (LOCAL.test(url.hostname)) {
     find("join-how").textContent =
       "Phones cannot open this address: open the wall at this computer’s network address.";
   }
