@@ -34,7 +34,6 @@ from ..models import (
     standing_order,
 )
 
-
 # Entries that a search returns: the rank of each is counted.
 MAX_FOUND = 20
 

@@ -9,6 +9,7 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
+from tests.support.board_pages import sign_in
 from tests.support.browsers import failing_requests
 from tests.support.servers import PASSWORD
 
@@ -23,8 +24,14 @@ RUDE = "=HYPERLINK(rude)"
 
 
 @pytest.fixture
-def server(start):
-    return start(BOARD_TITLE="Class 7b", **DEFAULT_LIMITS)
+def settings():
+    """Return more settings of the server; a test that needs some parametrizes this."""
+    return {}
+
+
+@pytest.fixture
+def server(start, settings):
+    return start(BOARD_TITLE="Class 7b", **DEFAULT_LIMITS, **settings)
 
 
 @pytest.fixture
@@ -127,3 +134,74 @@ def test_a_contest_is_frozen_and_revealed_on_the_wall(server, organizer, wall, v
     organizer.get_by_role("dialog").get_by_role("button", name="Reveal all").click()
 
     expect(names).to_have_text(["Blue", "Red", "Green"])
+
+
+def type_score(page, name, value):
+    """Add to a score by hand, on the section Scores."""
+    page.get_by_role("combobox", name="Person").fill(name)
+    page.get_by_label("Value", exact=True).fill(value)
+    page.get_by_role("button", name="Save the score").click()
+    expect(page.get_by_label("Value", exact=True)).to_have_value("")
+
+
+@failing_requests  # the place of a player without a score is a 404
+@pytest.mark.parametrize("settings", [{"JOINING": "closed"}])
+def test_a_sales_floor_adds_up_its_month(server, organizer, visit, settings):
+    team = ("Nimal නිමල්", "Sara سارا", "Lee 李")
+    for name in team:
+        organizer.get_by_role("button", name="Add a person").click()
+        dialog = organizer.get_by_role("dialog")
+        dialog.get_by_label("Name").fill(name)
+        dialog.get_by_label("Password").fill(PASSWORD)
+        dialog.get_by_role("button", name="Add").click()
+        expect(dialog).to_have_count(0)
+    show(organizer, "Boards")
+    organizer.get_by_role("button", name="New board").click()
+    dialog = organizer.get_by_role("dialog")
+    dialog.get_by_label("Title").fill("Sales")
+    dialog.get_by_label("Which score counts").select_option("Scores add up")
+    dialog.get_by_label("Who submits").select_option("Scorers only")
+    dialog.get_by_label("A season ends").select_option("Every month")
+    dialog.get_by_role("button", name="Make the board").click()
+    expect(dialog).to_have_count(0)
+    wall = visit(f"{server.url}/?display=wall&boards=sales,main&seconds=5", viewport=STAGE)
+    phone = visit(f"{server.url}/?board=sales", viewport=PHONE, has_touch=True)
+    sign_in(phone, team[0])
+    names, scores = (wall.locator(f".place .{part}") for part in ("name", "score"))
+
+    # The team's sales are typed by name; 9000 was meant to be 900.
+    show(organizer, "Scores")
+    organizer.get_by_role("combobox", name="Board").select_option("sales")
+    for name, value in ((team[0], "1200.50"), (team[1], "800"), (team[2], "9000")):
+        type_score(organizer, name, value)
+    expect(names.first).to_have_text(team[2])
+    organizer.get_by_role("button", name="Void the score of 9,000").click()
+    expect(names.first).to_have_text(team[0])
+    organizer.locator(".toast").get_by_role("button", name="Undo").click()
+    expect(names.first).to_have_text(team[2])
+    organizer.get_by_role("button", name="Void the score of 9,000").click()
+    expect(scores).to_have_text(["1,200.5", "800"])
+    type_score(organizer, team[2], "900")
+    type_score(organizer, team[0], "0.25")
+    expect(scores).to_have_text(["1,200.75", "900", "800"])
+    expect(phone.locator(".standing")).to_have_text("1st of 3 players")
+    # The wall shows the other board as well.
+    expect(wall.locator("#boards [data-current]")).to_have_text("Class 7b")
+
+    # A new month starts at zero, and the past one stays.
+    show(organizer, "Boards")
+    card = organizer.get_by_role("listitem").filter(
+        has=organizer.get_by_role("heading", name="Sales")
+    )
+    card.get_by_role("button", name="End season…").click()
+    organizer.get_by_role("dialog").get_by_role("button", name="End the season").click()
+    expect(phone.locator("#table tbody tr")).to_have_count(0)
+    expect(phone.locator("#season")).to_contain_text("Season 2 ends in")
+    past = requests.get(f"{server.url}/api/boards/sales/top10?season=1", timeout=10).json()
+    assert [entry["score"] for entry in past["top_10_scores"]] == [1200.75, 900, 800]
+    card.get_by_label("Season to export").select_option("Season 1")
+    with organizer.expect_download() as download:
+        card.get_by_role("button", name="Export Sales as CSV").click()
+    with download.value.path().open(encoding="utf-8-sig", newline="") as file:
+        lines = [(row["username"], row["score"]) for row in csv.DictReader(file)]
+    assert lines == [(team[0], "1200.75"), (team[2], "900"), (team[1], "800")]

@@ -92,6 +92,8 @@ class TestPodium:
         names = rows(page).locator(".name")
         expect(names.first).to_have_attribute("data-moved", "▲1")
         expect(names.last).to_have_attribute("data-moved", "▼1")
+        arrow = "name => getComputedStyle(name, '::before').display"
+        assert names.first.evaluate(arrow) == "block"
 
 
 class TestPlayers:
@@ -108,6 +110,19 @@ class TestPlayers:
         expect(rows(page, "#all")).to_have_count(250)
         expect(page.get_by_role("button", name="Show more")).to_be_hidden()
         assert violations(page) == []
+
+    def test_the_number_of_players_follows_within_seconds(self, start, visit):
+        server = start()
+        ann, bo = server.user("Ann"), server.user("Bo")
+        server.post(ann.token, ann.update(5))
+        page = expect_live(visit(server.url, fake_clock=True))
+        expect(page.locator("#players")).to_have_text("1 player")
+
+        server.post(bo.token, bo.update(3))
+        expect(page.locator("#events li")).to_have_count(1)
+        page.clock.fast_forward(15_000)
+
+        expect(page.locator("#players")).to_have_text("2 players")
 
     def test_a_search_finds_names_on_pages_that_are_not_shown(self, many, visit):
         page = expect_live(visit(many.url))

@@ -190,6 +190,24 @@ class TestRuleAndState:
         boards.change(board, closes_at=None)
         expect(state).to_have_text("")
 
+    def test_a_frozen_list_says_since_when_and_that_scores_count(self, boards, board, visit):
+        boards.post("Ann", 5, board)
+        page = expect_live(visit(boards.page(board), timezone_id="Asia/Kathmandu"))
+        expect(rows(page)).to_have_count(1)
+        expect(page.locator("#freeze")).to_have_text("")
+
+        boards.send("POST", f"boards/{board}/freeze")
+
+        frozen_at = requests.get(f"{boards.url}/api/boards/{board}", timeout=10).json()["frozen_at"]
+        there = datetime.fromisoformat(frozen_at) + timedelta(hours=5, minutes=45)
+        time = there.strftime("%I:%M %p").lstrip("0")
+        expect(page.locator("#freeze")).to_have_text(
+            re.compile(f"^The list was frozen (at|on .* at) {time}. Scores still count")
+        )
+        assert violations(page) == []
+        boards.send("POST", f"boards/{board}/unfreeze")
+        expect(page.locator("#freeze")).to_have_text("")
+
     def test_the_countdown_runs_to_the_end_of_the_season(self, boards, visit):
         season = requests.get(f"{boards.url}/api/boards/weekly", timeout=10).json()["season"]
         end = datetime.fromisoformat(season["ends_at"])

@@ -5,6 +5,8 @@ const REQUEST_TIMEOUT = 10_000;
 // Retries of a refresh without a response, and the delay before the first.
 const MAX_RETRIES = 3;
 const RETRY_DELAY = 500;
+// Statuses of success for which the server sends no body.
+const WITHOUT_BODY = [202, 204];
 
 /** The server refused the request. `message` is a sentence for the user. */
 export class Refused extends Error {
@@ -120,7 +122,7 @@ export class Api {
       const retryAfter = Number(response.headers.get("Retry-After")) || 0;
       throw new Refused(response.status, body?.error ?? {}, retryAfter);
     }
-    if (body === null && response.status !== 204) {
+    if (body === null && !WITHOUT_BODY.includes(response.status)) {
       throw new Unreachable(); // not from the server, for example from a captive portal
     }
     return body;
