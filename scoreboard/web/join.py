@@ -2,7 +2,6 @@
 
 import io
 import re
-from urllib.parse import urlsplit
 
 import segno
 
@@ -12,17 +11,17 @@ from ..services import services
 JOIN_CODE = re.compile(r"[A-Za-z0-9_-]{4,64}", re.ASCII)
 # A host name has at most 253 characters. A QR code of a kilobyte takes a quarter of a second.
 MAX_LINK_LENGTH = 350
-LOCAL = re.compile(r"localhost|127\..*|::1")
+LOCAL = re.compile(r"http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?/", re.ASCII)
 QUIET_ZONE = 3  # modules; 4 is the standard, and the card around the code adds to it
 
 
 def origin(requested: str) -> str:
-    """Return the origin at which phones open the board: the one that was requested.
+    """Return the origin at which phones open the board: that of the requested root URL.
 
     Phones cannot open an address of the server's own machine, such as 127.0.0.1: in its place it is
     the address in the local network, if the server listens there.
     """
-    is_local = LOCAL.fullmatch(urlsplit(requested).hostname or "")
+    is_local = LOCAL.fullmatch(requested)
     return (is_local and services().network_url) or requested.rstrip("/")
 
 
