@@ -32,6 +32,8 @@ MAX_SCORE = 2**53 - 1
 MAX_TOTAL = 2**53
 # The board that always exists: endpoints, events and connections that name no board mean it.
 MAIN = "main"
+# The title of MAIN in a new database. It stands for the setting BOARD_TITLE.
+DEFAULT_TITLE = "Scoreboard"
 
 
 class _SqliteDateTime(sqlite.DATETIME):

@@ -15,5 +15,5 @@ __all__ = ["bp", "init_app"]
 def init_app(app: Flask) -> None:
     """Create the application's directory of boards and coalescer of their reads."""
     main_settings = {field: app.config[name] for field, name in MAIN_SETTINGS.items()}
-    services(app).boards = BoardDirectory(BoardStore(main_settings))
+    services(app).boards = BoardDirectory(BoardStore(main_settings, app.config["BOARD_TITLE"]))
     services(app).board_reads = BoardReads()

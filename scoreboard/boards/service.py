@@ -336,6 +336,8 @@ def _save(connection: Connection, before: BoardState, board: BoardState) -> None
     elif before.frozen and not board.frozen:
         images.drop_image(connection, before)
     columns = store.columns(board)
+    if board.title == before.title:
+        del columns["title"]  # that of `main` may be the setting, which can change
     connection.execute(update(Board).where(Board.board_id == board.board_id).values(columns))
     of_season = (Season.board_id == board.board_id) & (Season.number == board.season)
     connection.execute(update(Season).where(of_season).values(ends_at=board.season_ends_at))

@@ -27,6 +27,7 @@ from ..db.transactions import LedgerVersion, moment_of
 from ..errors import FreezeDue
 from ..http.fields import BOARD_ID
 from ..models import (
+    DEFAULT_TITLE,
     MAIN,
     Board,
     BoardVersion,
@@ -118,11 +119,14 @@ def changed(before: LedgerBoards, after: LedgerBoards) -> frozenset[str]:
 class BoardStore:
     """Reads boards. `main_settings` are the fields of `main` that the application's settings set.
 
+    `main_title` is the title of `main` until it gets its own.
+
     Methods with a `connection` are called within a transaction, in any thread.
     """
 
-    def __init__(self, main_settings: Mapping[str, Any]) -> None:
+    def __init__(self, main_settings: Mapping[str, Any], main_title: str = DEFAULT_TITLE) -> None:
         self._main_settings = main_settings
+        self._main_title = main_title
 
     def ledger_boards(self, connection: Connection, ledger_id: str) -> list[BoardState]:
         """Return the boards of a ledger that are not archived, the ledger first."""
@@ -252,6 +256,8 @@ class BoardStore:
         values = {name: row[name] for name in _COLUMNS}
         if row["board_id"] == MAIN:
             values |= self._main_settings
+            if values["title"] == DEFAULT_TITLE:
+                values["title"] = self._main_title
         return BoardState(
             **values,
             reset=Reset(**row["reset"]) if row["reset"] else None,

@@ -16,7 +16,7 @@ from ..concurrency import runtime
 from ..errors import NotFound
 from ..http.request import query
 from ..http.responses import http_error
-from ..models import MAIN
+from ..models import DEFAULT_TITLE, MAIN
 from ..services import services
 from . import join, theme
 
@@ -50,8 +50,9 @@ def board() -> Response:
     board_id = parameters.get("board") or MAIN
     if parameters.get("display") == "wall":
         scheme = "light" if parameters.get("theme") == "light" else "dark"
-        values = {"joining": _joining(), "join_url": join.origin(request.host_url)}
-        return _page("wall.html", board_id=board_id, scheme=scheme, **values)
+        has_name = config["BOARD_TITLE"] != DEFAULT_TITLE
+        joining = {"joining": _joining(), "join_url": join.origin(request.host_url)}
+        return _page("wall.html", board_id=board_id, scheme=scheme, has_name=has_name, **joining)
     has_mail = bool(config.get("SMTP_URL"))
     return _page("board.html", board_id=board_id, joining=_joining(), has_mail=has_mail)
 

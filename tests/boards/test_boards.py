@@ -524,6 +524,21 @@ def test_the_settings_of_main_are_not_changed_by_admins(administer, field):
     assert list(response.json["error"]["fields"]) == [field]
 
 
+@pytest.mark.parametrize("settings", [{"BOARD_TITLE": "Hack Night"}])
+def test_main_has_the_title_of_the_settings_until_it_gets_its_own(client, administer, make_app):
+    def titles(client):
+        return [board["title"] for board in client.get("/api/boards").json["boards"]]
+
+    administer("PATCH", "/main", {"closes_at": FUTURE})  # changes another field
+    assert titles(client) == ["Hack Night"]
+    renamed = make_app(BOARD_TITLE="Finals").test_client()
+    assert titles(renamed) == ["Finals"]
+
+    administer("PATCH", "/main", {"title": "Our game"})
+
+    assert titles(client) == titles(renamed) == ["Our game"]
+
+
 def test_main_has_a_title_times_and_seasons(client, administer, player):
     changed = administer("PATCH", "/main", {"title": "Our game", "reset": DAILY}).json
     assert (changed["title"], changed["season"]["number"]) == ("Our game", 1)

@@ -1,7 +1,5 @@
 /** The links to the other boards, shown if there are several. */
 
-import { titleOf } from "./describe.js";
-
 /** The section with one link for each board. */
 export class Picker {
   /** @type {import("./live.js").Board[]} */
@@ -32,7 +30,7 @@ export class Picker {
    */
   update(changed) {
     const known = this.#boards.find((board) => board.board_id === changed.board_id);
-    if (known && titleOf(known) !== titleOf(changed)) {
+    if (known && known.title !== changed.title) {
       this.show(this.#boards.map((board) => (board === known ? changed : board)));
     }
   }
@@ -51,7 +49,7 @@ export class Picker {
     link.href = `?board=${board.board_id}`;
     link.className = "chip";
     link.dir = "auto";
-    link.textContent = titleOf(board);
+    link.textContent = board.title;
     if (board.board_id === this.shown) {
       link.setAttribute("aria-current", "page");
     }

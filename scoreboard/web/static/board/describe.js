@@ -16,17 +16,6 @@
 const times = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
 
-const DEFAULT_TITLE = "Scoreboard"; // of `main`, until it gets another one
-
-/**
- * @param {Board} board
- * @returns {string} its title; for `main` without one of its own, that of the installation
- */
-export function titleOf({ board_id, title }) {
-  const ofSite = document.documentElement.dataset.title;
-  return board_id === "main" && title === DEFAULT_TITLE && ofSite ? ofSite : title;
-}
-
 /**
  * @param {Board} board
  * @returns {string} the sentence that says which scores count

@@ -4,7 +4,7 @@ import { countText } from "../design/format.js";
 import { Account } from "./account.js";
 import { Api } from "./api.js";
 import { Picker } from "./boards.js";
-import { freezeOf, ruleOf, StateLine, titleOf } from "./describe.js";
+import { freezeOf, ruleOf, StateLine } from "./describe.js";
 import { Entry } from "./entry.js";
 import { Latest } from "./latest.js";
 import { LiveBoard } from "./live.js";
@@ -111,7 +111,7 @@ function show() {
     notice.textContent = rows.length ? "" : emptyText();
   }
   const source = board?.source ? picker.find(board.source) : undefined;
-  const title = board?.source ? (source ? titleOf(source) : board.source) : undefined;
+  const title = board?.source ? (source?.title ?? board.source) : undefined;
   place.showBoard(board, source, title);
   showEntryForms();
   byId("vacant").hidden = rows?.length !== 0;
@@ -133,7 +133,7 @@ function emptyText() {
 
 /** @param {import("./live.js").Board} board */
 function showTexts(board) {
-  const title = titleOf(board);
+  const { title } = board;
   picker.update(board);
   setText(byId("title"), title);
   setText(byId("rule"), ruleOf(board));

@@ -1,7 +1,7 @@
 /** The page for wall screens: shows one board, or several in turn. */
 
 import { Api } from "../board/api.js";
-import { ruleOf, titleOf } from "../board/describe.js";
+import { ruleOf } from "../board/describe.js";
 import { Session } from "../board/session.js";
 import { insteadOfBoard, StatusLine } from "../board/status.js";
 import { Viewer } from "../board/viewer.js";
@@ -15,13 +15,12 @@ import { Places, PODIUM } from "./places.js";
 import { readQuery } from "./query.js";
 import { setFitting, setText } from "./texts.js";
 
-const DEFAULT_TITLE = "Scoreboard"; // of an installation without a name
 const TITLE_FITS = [20, 34, 50];
 const FADE = { duration: 500, easing: "ease-out" };
 
 const base = new URL("./", document.baseURI);
 const query = readQuery(location.search);
-const installation = byId("title").textContent ?? "";
+const installation = document.documentElement.dataset.title; // absent if it has no name
 const joining = document.getElementById("join"); // absent if nobody can join
 
 const api = new Api(base);
@@ -81,8 +80,8 @@ function emptyText(board) {
 
 /** @param {import("../board/live.js").Board} board */
 function showTexts(board) {
-  const ofBoard = titleOf(board);
-  const title = installation === DEFAULT_TITLE ? ofBoard : installation;
+  const { title: ofBoard } = board;
+  const title = installation ?? ofBoard;
   setFitting(byId("title"), title, TITLE_FITS);
   setFitting(byId("board-title"), ofBoard, TITLE_FITS);
   byId("board-title").hidden = title === ofBoard;
@@ -129,7 +128,7 @@ function showTabs() {
     const item = /** @type {HTMLElement | undefined} */ (tabs.children[index]) ?? document.createElement("li");
     item.dir = "auto";
     item.toggleAttribute("data-current", feed === shown);
-    setText(item, feed.board ? titleOf(feed.board) : feed.id);
+    setText(item, feed.board?.title ?? feed.id);
     return item;
   });
   if (items.length !== tabs.children.length) {
