@@ -519,6 +519,16 @@ class TestScores:
 
         expect(page.get_by_role("alert")).to_contain_text("no user with this username")
 
+    def test_the_latest_scores_lead_to_those_of_their_users(self, player, signed_in):
+        page = signed_in("Scores")
+        latest = page.get_by_role("table", name="The latest scores").locator("tbody tr")
+        expect(latest.first).to_contain_text(f"{player.name}7themselves")
+
+        latest.first.get_by_role("link", name=player.name).click()
+
+        expect(page.get_by_role("heading", name=f"Scores of {player.name}")).to_be_visible()
+        expect(page.get_by_role("heading", name="Latest scores")).to_be_hidden()
+
     def test_a_score_is_voided_and_restored(self, server, suspect, page):
         scores = open_scores(page, suspect)
         expect(scores).to_have_count(8)

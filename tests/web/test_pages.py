@@ -28,11 +28,12 @@ def test_a_client_of_the_api_receives_the_error_as_json(client, path, headers):
 
 
 @pytest.mark.parametrize("settings", [{"BOARD_TITLE": "Robotics <Cup>"}])
-def test_the_page_and_the_manifest_have_the_title(client):
+def test_the_pages_and_the_manifest_have_the_title(client):
     page = client.get("/").text
 
     assert "<title>Robotics &lt;Cup&gt;</title>" in page
     assert client.get("/manifest.webmanifest").json["name"] == "Robotics <Cup>"
+    assert "<title>Robotics &lt;Cup&gt; admin</title>" in client.get("/admin").text
     assert "/logo" not in page
 
 

@@ -11,6 +11,7 @@ import { Toast } from "./toast.js";
 
 const SECTIONS = { people: People, scores: Scores, boards: Boards, activity: Activity, log: Log };
 const FIRST = "people";
+const TITLE = document.title;
 
 export class App {
   #hasEnded = false;
@@ -121,7 +122,7 @@ export class App {
       }
     }
     const heading = this.part(section).querySelector("h2");
-    document.title = `${heading.textContent} – Scoreboard admin`;
+    document.title = `${heading.textContent} – ${TITLE}`;
     if (isNew) {
       heading.focus();
       scrollTo(0, 0);
@@ -202,7 +203,7 @@ export class App {
     removeEventListener("keydown", this.onKey);
     document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
     this.parts.forEach((each) => each.remove());
-    document.title = "Scoreboard admin";
+    document.title = TITLE;
     this.onEnd(reason);
   }
 }

@@ -41,15 +41,29 @@ export class Log {
   }
 
   async load() {
+    await this.read();
+    this.draw();
+  }
+
+  /** Read the lines since the last time. */
+  async read() {
     const after = this.#newest.get(this.#source);
     const query = new URLSearchParams({
       ...(after && { after }),
       ...(this.#source !== ALL && { process: this.#source }),
     });
-    this.#show(await this.app.session.get(`/api/admin/audit?${query}`));
+    this.#add(await this.app.session.get(`/api/admin/audit?${query}`));
   }
 
-  #show(response) {
+  /**
+   * @param {number} limit
+   * @returns the newest lines of scores that were accepted
+   */
+  scores(limit) {
+    return this.#lines.filter(isScore).slice(0, limit);
+  }
+
+  #add(response) {
     const { redis, process, lines, names } = response;
     drawScope(this.part("log-scope"), response);
     const source = redis === "ok" ? ALL : process.name;
@@ -68,7 +82,6 @@ export class Log {
       this.#lines.sort((a, b) => (a.time < b.time ? 1 : a.time > b.time ? -1 : 0));
       this.#lines.length = Math.min(this.#lines.length, MAX_STORED_LINES);
     }
-    this.draw();
   }
 
   draw() {
@@ -83,20 +96,23 @@ export class Log {
       "tr",
       {},
       element("td", { class: "nowrap" }, ago(line.time)),
-      element("td", { class: "what" }, eventOf(line)),
-      element("td", {}, ...this.#who(line.user_id)),
+      element("td", {}, ...this.who(line.user_id)),
       element("td", { class: "number" }, line.score_value == null ? "" : scoreText(line.score_value)),
-      element("td", {}, ...this.#by(line)),
+      element("td", {}, eventOf(line)),
+      element("td", { class: "by" }, ...this.by(line)),
       element("td", { class: "muted nowrap" }, [line.door, line.address].filter(Boolean).join(", ")),
-      element("td", {}, element("code", { title: line.request_id ?? "" }, line.request_id?.slice(0, 8) ?? "")),
+      element("td", { class: "nowrap" }, element("code", { title: line.request_id ?? "" }, line.request_id?.slice(0, 8) ?? "")),
     );
   }
 
-  #who(id) {
-    return id ? [element("a", { href: `#people/${id}`, title: id }, nameOf(this.#names[id] ?? id.slice(0, 8)))] : [];
+  /** Return a link to a user in a section. */
+  who(id, section = "people") {
+    const link = { class: "who", href: `#${section}/${id}`, title: id };
+    return id ? [element("a", link, nameOf(this.#names[id] ?? id.slice(0, 8)))] : [];
   }
 
-  #by(line) {
+  /** Return who did it. */
+  by(line) {
     if (line.event === "auth" && line.user_id) {
       return ["themselves"];
     }
@@ -104,8 +120,12 @@ export class Log {
       const isCommand = line.event === "moderation";
       return [line.event === "unusual_activity" ? "" : isCommand ? "command line" : "not signed in"];
     }
-    return line.caller === line.user_id && line.event !== "moderation" ? ["themselves"] : this.#who(line.caller);
+    return line.caller === line.user_id && line.event !== "moderation" ? ["themselves"] : this.who(line.caller);
   }
+}
+
+function isScore(line) {
+  return line.event === "score_update" ? line.status === 200 : line.act === "score by hand";
 }
 
 /** Return the event, with its kind as text, not only as a colour. */
@@ -121,9 +141,9 @@ function eventOf(line) {
     add("warning", "flag", `${RULES[line.rule] ?? line.rule}: ${line.detail}`);
   } else if (line.event === "auth") {
     const accepted = line.code === "accepted";
-    add(accepted ? "good" : "bad", line.act, accepted ? "" : words(line.code));
+    add(accepted ? "" : "bad", line.act, accepted ? "" : words(line.code));
   } else if (line.status === 200) {
-    add("good", "score");
+    add("", "score");
   } else if (line.event === "score_update") {
     add("bad", "refused", words(line.code));
   } else {

@@ -3,6 +3,9 @@
 import { element, setRows, svgElement } from "./element.js";
 
 const HEIGHT = 180;
+// Distances between the times of the axis, in minutes.
+const MARKS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360];
+const MARK_WIDTH = 70; // pixels
 const MARGIN = { top: 10, right: 4, bottom: 22, left: 44 };
 let plots = 0;
 
@@ -119,11 +122,14 @@ export class Plot {
   }
 
   #horizontal(frame) {
-    const every = Math.ceil(this.#minutes.length / Math.max(2, frame.width / 90));
+    const [first, second = first] = this.#minutes;
+    const shown = ((second - first) / 60_000) * this.#minutes.length;
+    const least = (shown * MARK_WIDTH) / frame.width;
+    const every = MARKS.find((each) => each >= least) ?? MARKS.at(-1);
     const parts = [];
     this.#minutes.forEach((minute, i) => {
-      if (i % every === Math.floor(every / 2)) {
-        const x = ((i + 0.5) / this.#minutes.length) * frame.width;
+      const x = ((i + 0.5) / this.#minutes.length) * frame.width;
+      if ((minute.getHours() * 60 + minute.getMinutes()) % every === 0 && x < frame.width - MARGIN.bottom) {
         const line = { x1: x, x2: x, y1: frame.height, y2: frame.height + 5, class: "mark" };
         parts.push(svgElement("line", line));
         parts.push(svgElement("text", { x, y: frame.height + 14, class: "tick" }, clock(minute)));

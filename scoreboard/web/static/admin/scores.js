@@ -4,6 +4,7 @@ import { scoreText } from "../board/table.js";
 import { ago, button, element, nameOf, setRows } from "./element.js";
 
 const PAGE_SIZE = 20;
+const MAX_LATEST = 20;
 const MAX_SUGGESTIONS = 8;
 const SEARCH_DELAY = 150; // milliseconds
 // Hours, minutes and seconds of a time such as 1:23.456.
@@ -76,6 +77,9 @@ export class Scores {
     this.#describe();
     if (this.#user && this.#pages <= 1) {
       await this.#loadPage();
+    } else if (!this.#user) {
+      await this.app.sections.log.read();
+      this.#drawLatest();
     }
   }
 
@@ -163,7 +167,7 @@ export class Scores {
   #draw() {
     const user = this.#user;
     this.part("history").hidden = !user;
-    this.part("history-none").hidden = Boolean(user);
+    this.part("latest").hidden = Boolean(user);
     this.part("score-older").hidden = !this.#next;
     if (!user) {
       return;
@@ -176,6 +180,23 @@ export class Scores {
       setRows(this.part("history-table"), this.#scores.map((score) => this.#row(score)));
     }
     this.part("history-empty").hidden = !this.#pages || this.#scores.length > 0;
+  }
+
+  /** Show the latest scores of all users, each with a link to those of its user. */
+  #drawLatest() {
+    const { log } = this.app.sections;
+    const rows = log.scores(MAX_LATEST).map((line) =>
+      element(
+        "tr",
+        {},
+        element("td", { class: "nowrap" }, ago(line.time)),
+        element("td", {}, ...log.who(line.user_id, "scores")),
+        element("td", { class: "number" }, scoreText(line.score_value)),
+        element("td", { class: "by" }, ...log.by(line)),
+      ),
+    );
+    setRows(this.part("latest-table"), rows);
+    this.part("latest-none").hidden = rows.length > 0;
   }
 
   #row(score) {

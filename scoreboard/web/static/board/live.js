@@ -148,7 +148,14 @@ export class LiveBoard {
       const [shortest, longest] = this.playersIntervals;
       const hasChanged = board.players !== found.players;
       this.playersInterval = hasChanged ? shortest : Math.min(2 * this.playersInterval, longest);
-      board.players = found.players;
+      this.setPlayers(found.players);
+    }
+  }
+
+  /** @param {number} players the number of players in a newer response */
+  setPlayers(players) {
+    if (this.board && this.board.players !== players) {
+      this.board.players = players;
       this.#scheduleChange();
     }
   }

@@ -51,7 +51,10 @@ const live = new LiveBoard({
 });
 const context = () => ({ board: live.board, own: session.user?.user_id });
 const entry = new Entry(byId("entry"), session, showEntry);
-const place = new Place(byId("place"), path, session, showExit);
+const place = new Place(byId("place"), path, session, {
+  onSignOut: showExit,
+  onTotal: (players) => live.setPlayers(players),
+});
 const account = new Account(byId("account"), byId("show-account"), session, {
   onChange: showUser,
   onErase: showErasure,

@@ -29,13 +29,14 @@ export class Place {
    * @param {HTMLElement} section
    * @param {string} path the path of the board object
    * @param {import("./session.js").Session} session
-   * @param {(problem: string) => void} onSignOut
+   * @param {{onSignOut: (problem: string) => void, onTotal: (players: number) => void}} options
    */
-  constructor(section, path, session, onSignOut) {
+  constructor(section, path, session, { onSignOut, onTotal }) {
     this.section = section;
     this.path = path;
     this.session = session;
     this.onSignOut = onSignOut;
+    this.onTotal = onTotal;
     this.parts = partsOf(section);
     this.parts.table.append(this.#table.element);
     this.form = new PostForm(this.parts, session, (value) => this.#confirm(value));
@@ -140,6 +141,9 @@ export class Place {
     detail.textContent = found
       ? this.#detail(found)
       : "You are not on the board yet. Your first score adds you.";
+    if (found) {
+      this.onTotal(found.total);
+    }
     this.#table.show((found?.entries ?? []).map(rowOf), this.#board, user_id);
   }
 
