@@ -5,7 +5,7 @@ BIN := .venv/bin
 SECONDS ?= 60
 NODE_MODULES := $(addsuffix /node_modules/.package-lock.json,tests/js clients/js)
 
-.PHONY: help run test check lint audit compile bench kills floods fuzz soak format
+.PHONY: help run test check lint audit compile bench kills floods fuzz soak images format
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -22,10 +22,11 @@ check: .venv/dev ## Check format, style and types, and run the unit tests, in un
 	$(BIN)/mypy scoreboard config.py wsgi.py
 	$(BIN)/python -m pytest -n auto -m "not processes"
 
-lint: .venv/dev ## Check format, style, types and unsafe code patterns.
+lint: .venv/dev ## Check format, style, types, spelling and unsafe code patterns.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy scoreboard config.py wsgi.py
+	$(BIN)/codespell
 	$(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
 
 audit: .venv/dev ## Check the packages for known vulnerabilities (needs the network).
@@ -54,6 +55,9 @@ soak: .venv/dev ## Run mixed load for MINUTES (60); check that memory, files and
 
 fuzz: .venv/dev ## Send hostile input in process, SECONDS (60) for each kind; store failing input as seeds.
 	$(BIN)/python -m stress.fuzz --seconds $(SECONDS)
+
+images: .venv/dev ## Take the pictures of the README in Chromium.
+	$(BIN)/python -m docs.images.take
 
 format: .venv/dev ## Format the code.
 	$(BIN)/ruff format .

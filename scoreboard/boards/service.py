@@ -1,7 +1,7 @@
 """Boards: list them, create and change them, end seasons, freeze, reveal and archive them.
 
 Each function blocks for its reads or its transaction. A change takes effect with its commit and is
-pushed to those who watch the board.
+pushed to the subscribers of the board.
 """
 
 from collections.abc import Callable, Sequence
