@@ -12,19 +12,9 @@ import requests
 
 from tests.support import databases
 from tests.support.backing_services import RedisServer
-from tests.support.prerequisites import missing
-from tests.support.servers import ROOT, free_port
+from tests.support.clones import clone
+from tests.support.servers import free_port
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def clone(tmp_path):
-    """Return a clone of the committed files."""
-    folder = tmp_path / "clone"
-    result = subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], capture_output=True)
-    if result.returncode:
-        missing("not a git checkout")
-    return folder
 
 
 @pytest.fixture
@@ -34,34 +24,35 @@ def redis(tmp_path):
     redis.stop()
 
 
-def environment(clone, **settings):
+def environment(folder, **settings):
     """Return the environment that app.json describes, with generated secrets."""
-    described = json.loads((clone / "app.json").read_text())["env"]
+    described = json.loads((folder / "app.json").read_text())["env"]
     values = {
         name: secrets.token_hex(32) if spec.get("generator") == "secret" else spec.get("value")
         for name, spec in described.items()
     }
-    path = f"{clone / '.heroku' / 'bin'}:{os.environ['PATH']}"
+    path = f"{folder / '.heroku' / 'bin'}:{os.environ['PATH']}"
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     return {**{k: v for k, v in values.items() if v}, **pip, "PATH": path, **settings}
 
 
-def test_the_committed_files_can_be_deployed(clone, redis):
+def test_the_committed_files_can_be_deployed(tmp_path, redis):
+    folder = clone(tmp_path / "clone")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environ = environment(
-        clone,
+        folder,
         PORT=str(port),
         DYNO="web.1",
         WEB_CONCURRENCY="4",
         DATABASE_URL=databases.new_postgres().replace("postgresql://", "postgres://"),
         REDIS_URL=redis.url,
-        HOME=str(clone),
+        HOME=str(folder),
     )
-    procfile = dict(line.split(": ", 1) for line in (clone / "Procfile").read_text().splitlines())
+    procfile = dict(line.split(": ", 1) for line in (folder / "Procfile").read_text().splitlines())
 
     def run(command):
-        subprocess.run(shlex.split(command), cwd=clone, env=environ, check=True, timeout=300)
+        subprocess.run(shlex.split(command), cwd=folder, env=environ, check=True, timeout=300)
 
     def post(path, body, **headers):
         return requests.post(f"{url}/api/{path}", json=body, headers=headers, timeout=10)
@@ -75,7 +66,7 @@ def test_the_committed_files_can_be_deployed(clone, redis):
     run(f"{sys.executable} -m venv .heroku")
     run("pip install --quiet --disable-pip-version-check -r requirements.txt")
     run(procfile["release"])
-    web = subprocess.Popen(shlex.split(procfile["web"]), cwd=clone, env=environ)
+    web = subprocess.Popen(shlex.split(procfile["web"]), cwd=folder, env=environ)
     try:
         wait_until(lambda: is_ready() or web.poll() is not None, seconds=30)
         ann = {"username": "ann", "password": "correct horse"}
