@@ -19,15 +19,15 @@ test: .venv/dev $(if $(shell command -v npm),$(NODE_MODULES)) ## Run the tests.
 check: .venv/dev ## Check format, style and types, and run the unit tests, in under a minute.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy scoreboard config.py wsgi.py
+	$(BIN)/mypy scoreboard config.py wsgi.py clients/python
 	$(BIN)/python -m pytest -n auto -m "not processes"
 
 lint: .venv/dev ## Check format, style, types, spelling and unsafe code patterns.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy scoreboard config.py wsgi.py
+	$(BIN)/mypy scoreboard config.py wsgi.py clients/python
 	$(BIN)/codespell
-	$(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations
+	$(BIN)/bandit --quiet --recursive scoreboard config.py wsgi.py migrations clients/python
 
 audit: .venv/dev ## Check the packages for known vulnerabilities (needs the network).
 	$(BIN)/pip-audit --requirement requirements.txt

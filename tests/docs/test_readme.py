@@ -82,7 +82,7 @@ class Runner:
         self.server = server
         self.environment = {
             **server.environment,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'clients' / 'python' / 'src'}",
             "HOME": os.environ["HOME"],
         }
 
