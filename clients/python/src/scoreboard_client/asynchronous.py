@@ -1,7 +1,7 @@
 """The async client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -35,7 +35,8 @@ class AsyncScoreboard:
     before `join` or `login`, the client reads and watches public boards.
 
     To continue an earlier sign-in, pass its `refresh_token`. Each one is good for one use:
-    `on_refresh` is called with every new one, so that the program can store it.
+    `on_refresh` is called with every new one, so that the program can store it; it must not call
+    the client.
 
     A call whose request fails for a temporary reason is repeated for `timeout` seconds. All calls
     raise a ScoreboardError.
@@ -132,7 +133,7 @@ class AsyncScoreboard:
         """Return the entry of a user, by default the signed-in one, and those around it."""
         return await self._run(self._core.rank(user_id, board, season, around))
 
-    async def watch(self, board: str | Iterable[str] = "main") -> AsyncIterator[Message]:
+    async def watch(self, board: str | Iterable[str] = "main") -> AsyncGenerator[Message, None]:
         """Iterate over the messages of a board, or of up to 20; the current top 10 comes first.
 
         Connects again after any failure, and then continues with the current top 10. Raises a

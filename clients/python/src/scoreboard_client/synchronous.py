@@ -36,7 +36,8 @@ class Scoreboard:
     `join` or `login`, the client reads and watches public boards.
 
     To continue an earlier sign-in, pass its `refresh_token`. Each one is good for one use:
-    `on_refresh` is called with every new one, so that the program can store it.
+    `on_refresh` is called with every new one, so that the program can store it; it must not call
+    the client.
 
     A call whose request fails for a temporary reason is repeated for `timeout` seconds. All calls
     raise a ScoreboardError.
