@@ -444,7 +444,7 @@ class TestWatching:
         server.post(player.token, player.update(9, board=board))
         assert next(messages).new_score == 9
 
-    def test_a_token_that_ended_is_replaced(self, player, connect):
+    def test_a_token_that_ended_is_replaced_without_a_failed_attempt(self, player, connect, caplog):
         calls = []
 
         def source(stale):
@@ -457,6 +457,7 @@ class TestWatching:
         assert isinstance(next(messages), Top10Update)
         assert isinstance(next(messages), Top10Update)
         assert len(calls) == 2
+        assert [each for each in caplog.records if each.name == "scoreboard_client"] == []
 
     def test_a_token_that_ended_and_has_no_successor_ends_the_watch(self, player, connect):
         token = mint(player.user_id, exp=time.time() + 3)
