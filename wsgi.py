@@ -14,9 +14,16 @@ if __name__ == "__main__":
 
     warnings.filterwarnings("ignore", message="\nEventlet is deprecated")
 
+    import logging
+
     import eventlet
 
+    # Recent Pythons have a lock that eventlet cannot replace and reports as an error on standard
+    # error. Only `threading` uses it, and no green thread waits for it:
+    # https://github.com/eventlet/eventlet/issues/1075
+    logging.disable(logging.ERROR)
     eventlet.monkey_patch()
+    logging.disable(logging.NOTSET)
 
     import os
 
