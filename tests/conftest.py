@@ -30,7 +30,7 @@ NUMBERS = itertools.count()
 SLOW_FILES = [
     *("test_board_page", "test_admin_page", "test_wall", "test_several_boards"),
     *("test_floods", "test_kills", "test_processes", "test_joining", "test_players"),
-    *("test_real_results", "test_real_seasons", "test_readme"),
+    *("test_real_results", "test_real_seasons", "test_readme", "test_js_package"),
 ]
 # A test starts processes if it is in one of these folders, if its module imports one of these
 # names, or if it requests a fixture of such a name.
