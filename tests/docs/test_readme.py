@@ -27,9 +27,10 @@ from tests.support.servers import ROOT
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-# `console` blocks need another machine; the other languages of NOT_RUN are not programs.
+# `console` blocks need another machine; tests/clients checks `gdscript` and `csharp`; the other
+# languages of NOT_RUN are not programs.
 RUN = {"sh", "js", "python"}
-NOT_RUN = {"json", "text", "nginx", "html", "console"}
+NOT_RUN = {"json", "text", "nginx", "html", "console", "gdscript", "csharp"}
 BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMANDS = {
     "sh": "set -eua; . ./variables; . ./block; export -p > variables",
