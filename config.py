@@ -4,6 +4,7 @@ A malformed setting ends the process with a one-line message that names it. No o
 environment variables, and only `create_app` imports this module.
 """
 
+import ipaddress
 import os
 import re
 import secrets
@@ -250,6 +251,7 @@ class Config:
     WEB_CONCURRENCY: str = _setting(str, "")
     # An empty token must not make the metrics public.
     METRICS_TOKEN: str = _setting(_metrics_token, "", secret=True)
+    METRICS_PUBLIC: bool = _setting(_flag, False)
     # Thresholds of the anomaly rules; 0 disables a rule. Memory use grows with the second and the
     # third, so they are bounded: see `Memory` in scoreboard/anomalies/rules.py.
     ACTIVITY_JUMP: int = _setting(_integer(0, 1_000_000), 20)
@@ -268,6 +270,12 @@ class Config:
     GUEST_REFRESH_TOKEN_EXPIRES = timedelta(days=180)
     VIEWER_TOKEN_EXPIRES = timedelta(hours=1)
     RATELIMIT_STRATEGY = "moving-window"
+
+    @property
+    def IS_PUBLIC(self) -> bool:  # noqa: N802 - read as a setting is
+        """Whether other machines may reach this server, directly or through a proxy."""
+        is_local = self.HOST is None or _is_loopback(self.HOST)
+        return self.PORT is not None or bool(self.TRUSTED_PROXIES) or not is_local
 
     @property
     def RATELIMIT_STORAGE_URI(self) -> str:  # noqa: N802 - Flask-Limiter's name
@@ -332,6 +340,13 @@ class Config:
         if values.get("SMTP_URL") and not values.get("PUBLIC_URL"):
             raise SettingError("PUBLIC_URL", "is missing: SMTP_URL needs it for the links in mails")
         return cls(**values)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _stored_secret(path: Path) -> str:

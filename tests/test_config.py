@@ -40,6 +40,27 @@ def test_removing_its_file_changes_a_generated_secret(tmp_path):
     assert (config.JWT_SECRET_KEY, old) == config.JWT_ACCEPTED_KEYS
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_public"),
+    [
+        ({}, False),
+        ({"HOST": "127.0.0.1"}, False),
+        ({"HOST": "::1"}, False),
+        ({"HOST": "localhost"}, False),
+        ({"HOST": "0.0.0.0"}, True),
+        ({"HOST": "192.0.2.7"}, True),
+        ({"HOST": "board.example.com"}, True),
+        ({"PORT": "5000"}, True),
+        # A proxy on the same machine serves other machines.
+        ({"HOST": "127.0.0.1", "PORT": "5000"}, True),
+        ({"TRUSTED_PROXIES": "1"}, True),
+    ],
+    ids=str,
+)
+def test_a_server_that_other_machines_may_reach_is_public(tmp_path, settings, is_public):
+    assert is_public == Config.from_environment(settings, tmp_path).IS_PUBLIC
+
+
 def test_no_secret_is_in_the_repr_of_the_settings(tmp_path):
     settings = {**SECRETS, "JWT_SECRET_KEY_PREVIOUS": "p" * 48, "METRICS_TOKEN": "m" * 48}
 

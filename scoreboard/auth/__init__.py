@@ -10,6 +10,7 @@ from .routes import bp as bp
 
 def init_app(app: Flask) -> None:
     """Create the application's queues of passwords and mails, and its token checks."""
-    services(app).password_queue = passwords.new_queue()
+    waits = services(app).metrics.queue_wait_seconds
+    services(app).password_queue = passwords.new_queue(waits.labels("passwords").observe)
     services(app).mailer = mail.Mailer(app)
     services(app).token_checks = Coalescer(revocations.current_roles, revocations.MAX_BATCH_SIZE)

@@ -30,10 +30,15 @@ RETRY_AFTER = 5  # seconds
 NICE = 10
 
 
-def new_queue() -> bounded_queue.BoundedQueue:
+def new_queue(observe_wait: Callable[[float], object]) -> bounded_queue.BoundedQueue:
     """Return an empty queue for the work of this module."""
     return bounded_queue.BoundedQueue(
-        SLOTS, MAX_WAITING, WAIT_TIMEOUT, MAX_WAITING_PER_ADDRESS, RETRY_AFTER
+        SLOTS,
+        MAX_WAITING,
+        WAIT_TIMEOUT,
+        MAX_WAITING_PER_ADDRESS,
+        RETRY_AFTER,
+        observe_wait=observe_wait,
     )
 
 

@@ -1,8 +1,9 @@
 """A bounded queue in front of a resource that few callers can use at a time."""
 
 import contextlib
+import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from ..errors import Overloaded
@@ -40,12 +41,17 @@ class BoundedQueue:
         max_per_address: int | None = None,
         retry_after: int = 1,
         shared: tuple[type[Exception], ...] = (),
+        observe_wait: Callable[[float], object] = lambda seconds: None,
     ) -> None:
-        """Create an empty queue; `timeout` (of a wait) and `retry_after` are in seconds."""
+        """Create an empty queue; `timeout` (of a wait) and `retry_after` are in seconds.
+
+        `observe_wait` is called with the seconds that a caller waited, unless it entered at once.
+        """
         self._free = slots
         self._max_waiting, self._timeout = max_waiting, timeout
         self._max_per_address = max_waiting if max_per_address is None else max_per_address
         self._retry_after, self._shared = retry_after, shared
+        self._observe_wait = observe_wait
         self._waiting: dict[str, deque[_Caller]] = {}
         self._numbers = count(1)
         # By address, the sequence number of its last service.
@@ -62,7 +68,9 @@ class BoundedQueue:
         try:
             self._enter(caller)
             if not caller.inside:
+                entered = time.perf_counter()
                 caller.settled.wait(self._timeout)
+                self._observe_wait(time.perf_counter() - entered)
             if not caller.inside:
                 # Without the traceback, to which every caller would add.
                 raise (caller.error or Overloaded(self._retry_after)).with_traceback(None)

@@ -98,17 +98,22 @@ WRITES = (Access.WRITE, Access.LEDGER_WRITE)
 class Database:
     """The database of one application: its engine, its queue, and whether it is down."""
 
-    def __init__(self, sql_engine: Engine) -> None:
+    def __init__(self, sql_engine: Engine, observe_wait: Callable[[float], object]) -> None:
+        """Create its queue, which passes the seconds of each wait to `observe_wait`."""
         self.engine = sql_engine
         self.is_sqlite = sql_engine.dialect.name == "sqlite"
+        slots = 1
+        shared: tuple[type[Exception], ...] = ()
         if self.is_sqlite:
             # SQLite has one writer at a time. Others wait here instead of polling in threads, and
             # fail with a writer that found the file locked.
-            self._queue = BoundedQueue(1, MAX_WAITING, WAIT_TIMEOUT, shared=DATABASE_ERRORS)
+            shared = DATABASE_ERRORS
         else:
             # One connection is reserved for ledgers. A second ledger that writes meanwhile queues.
-            size = sql_engine.pool.size()  # type: ignore[attr-defined]
-            self._queue = BoundedQueue(max(1, size - 1), MAX_WAITING, WAIT_TIMEOUT)
+            slots = max(1, sql_engine.pool.size() - 1)  # type: ignore[attr-defined]
+        self._queue = BoundedQueue(
+            slots, MAX_WAITING, WAIT_TIMEOUT, shared=shared, observe_wait=observe_wait
+        )
         self._reserved = threading.Semaphore(1)
         self._state_lock = threading.Lock()
         self.is_down = False
@@ -285,7 +290,8 @@ def init_app(app: Flask) -> None:
     Raises SystemExit if the SQLite file cannot be opened and written to.
     """
     with app.app_context():
-        database = services(app).database = Database(db.engine)
+        observe_wait = services(app).metrics.queue_wait_seconds.labels("database").observe
+        database = services(app).database = Database(db.engine, observe_wait)
         engine.prepare(db.engine)
         if not database.is_sqlite:
             return

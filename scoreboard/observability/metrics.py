@@ -8,7 +8,14 @@ import functools
 import time
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 # Kinds of live connections.
 SOCKET_IO, WEBSOCKET = "socket.io", "websocket"
@@ -28,6 +35,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, CPU time, open files
         counter = functools.partial(Counter, registry=self.registry)
         histogram = functools.partial(Histogram, registry=self.registry, buckets=SECONDS)
         text = "Attempts to update a score, by outcome: accepted, or the error code"
@@ -44,6 +52,8 @@ class Metrics:
         self.slow_clients = counter("scoreboard_slow_clients", text)
         text = "Delay of a task that is due every half second, from the first connection on"
         self.loop_lag_seconds = histogram("scoreboard_loop_lag_seconds", text)
+        text = "Wait of callers that a queue did not admit at once, until admitted or refused"
+        self.queue_wait_seconds = histogram("scoreboard_queue_wait_seconds", text, ["queue"])
         text = "Anomalies found, by rule"
         self.anomalies = counter("scoreboard_unusual_activity", text, ["rule"])
         text = "Account events and moderation of users, by outcome: accepted, or the error code"
@@ -60,7 +70,10 @@ class Metrics:
 
     def _create_series(self) -> None:
         """Create series at zero: PromQL's `rate` misses the increment that creates a series."""
-        self.updates.labels("accepted")
+        for code in ("accepted", "overloaded", "server_error"):
+            self.updates.labels(code)
+        for rule in ("jump", "refusals", "regularity", "users_per_address"):
+            self.anomalies.labels(rule)
         self.account_events.labels("login", "wrong_credentials")
         self.account_events.labels("refresh", "token_reused")
         for event in ("register", "login", "refresh", "logout"):

@@ -93,6 +93,13 @@ def hidden_client_addresses(settings: Settings) -> str | None:
     return None
 
 
+def closed_metrics(settings: Settings) -> str | None:
+    """Check whether `/metrics` refuses every request, which is safe but may be a surprise."""
+    if settings["IS_PUBLIC"] and not (settings["METRICS_TOKEN"] or settings["METRICS_PUBLIC"]):
+        return "/metrics is closed: set METRICS_TOKEN to open it"
+    return None
+
+
 def repeated_secrets(settings: Settings) -> str | None:
     """Check for secrets that repeat one character. At start-up this is only a warning."""
     for name in SECRETS:
@@ -214,6 +221,7 @@ def examine(app: Flask) -> dict[str, str | None]:
     return {
         **{name: check(app.config) for name, check in SETTINGS_CHECKS.items()},
         "secrets' text": repeated_secrets(app.config),
+        "metrics": closed_metrics(app.config),
         **{name: check() for name, check in SERVICE_CHECKS.items()},
     }
 

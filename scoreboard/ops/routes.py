@@ -30,8 +30,14 @@ def readyz() -> tuple[dict[str, Any], int]:
 
 @bp.get("/metrics")
 @Documented(
-    {200: "text/plain"}, needs="metrics", optional=True, errors=["token_missing", "token_invalid"]
+    {200: "text/plain"},
+    needs="metrics",
+    optional=True,
+    errors=["token_missing", "token_invalid", "metrics_closed"],
 )
 def metrics() -> Response:
-    """Return the metrics of this process. If METRICS_TOKEN is set, send it as the Bearer token."""
+    """Return the metrics of this process. If METRICS_TOKEN is set, send it as the Bearer token.
+
+    A public server without that setting refuses the request, unless METRICS_PUBLIC is 1.
+    """
     return Response(service.exposition(bearer_token()), content_type=CONTENT_TYPE_PLAIN_0_0_4)

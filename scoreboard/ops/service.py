@@ -7,11 +7,15 @@ from typing import Any
 from flask import current_app
 from prometheus_client import generate_latest
 
-from ..errors import NotAuthenticated
+from ..errors import Forbidden, NotAuthenticated
 from ..services import services
 
 # A Redis that takes longer than this, name lookup included, is too slow for pushes as well.
 REDIS_TIMEOUT = 0.5
+METRICS_CLOSED = (
+    "The metrics of this server are closed: set METRICS_TOKEN and send it as the Bearer token, or"
+    " set METRICS_PUBLIC=1."
+)
 
 
 def readiness() -> dict[str, Any]:
@@ -30,13 +34,23 @@ def readiness() -> dict[str, Any]:
 
 
 def exposition(token: str | None) -> bytes:
-    """Return the metrics in Prometheus format. Raises NotAuthenticated without the right token."""
-    required = current_app.config["METRICS_TOKEN"]
-    if required and token is None:
-        raise NotAuthenticated("Send METRICS_TOKEN as the Bearer token.", "token_missing")
-    if required and not hmac.compare_digest((token or "").encode(), required.encode()):
-        raise NotAuthenticated("The token is not the METRICS_TOKEN of this server.")
+    """Return the metrics in Prometheus format.
+
+    Raises NotAuthenticated without the right token, and Forbidden if a public server has none.
+    """
+    settings = current_app.config
+    if required := settings["METRICS_TOKEN"]:
+        _check_token(token, required)
+    elif settings["IS_PUBLIC"] and not settings["METRICS_PUBLIC"]:
+        raise Forbidden(METRICS_CLOSED, "metrics_closed")
     return generate_latest(services().metrics.registry)
+
+
+def _check_token(token: str | None, required: str) -> None:
+    if token is None:
+        raise NotAuthenticated("Send METRICS_TOKEN as the Bearer token.", "token_missing")
+    if not hmac.compare_digest(token.encode(), required.encode()):
+        raise NotAuthenticated("The token is not the METRICS_TOKEN of this server.")
 
 
 def _redis() -> str:

@@ -57,18 +57,23 @@ def _repeat(
     observe_lag: Callable[[float], object] = lambda seconds: None,
 ) -> None:
     """Run the tasks every INTERVAL forever. A failure is logged and the task tried again."""
+    names = {task: task.__name__.strip("_") for task in tasks}
+    # Each counter exists before its first failure, else PromQL's `rate` misses that.
+    failures = {
+        task: services(app).metrics.maintenance_failures.labels(name)
+        for task, name in names.items()
+    }
     while True:
         due = time.monotonic() + INTERVAL
         time.sleep(INTERVAL)
         observe_lag(max(0, time.monotonic() - due))
         for task in tasks:
-            name = task.__name__.strip("_")
             try:
                 with app.app_context():
                     task(app)
             except Exception as error:
-                services(app).metrics.maintenance_failures.labels(name).inc()
-                log.warning("%s failed", name, exc_info=error)
+                failures[task].inc()
+                log.warning("%s failed", names[task], exc_info=error)
 
 
 def _close_expired(app: Flask) -> None:

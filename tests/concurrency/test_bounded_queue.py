@@ -123,3 +123,13 @@ def test_a_caller_beyond_the_number_of_slots_is_refused():
         pass
 
     assert refusal.value.retry_after == 5
+
+
+def test_the_waits_of_callers_that_are_not_admitted_at_once_are_observed():
+    waits = []
+    callers = Callers(observe_wait=waits.append)
+    callers.arrive("a1", "a2")
+
+    callers.release_slot()
+
+    assert len(waits) == 2

@@ -19,6 +19,9 @@ VALID = {
     "WEB_CONCURRENCY": "",
     "SQLALCHEMY_DATABASE_URI": "sqlite:///x.db",
     "JWT_SECRET_KEY_PREVIOUS": "",
+    "IS_PUBLIC": False,
+    "METRICS_TOKEN": "",
+    "METRICS_PUBLIC": False,
     **SECRETS,
 }
 POSTGRES = {"SQLALCHEMY_DATABASE_URI": "postgresql+psycopg:///x"}
@@ -58,6 +61,10 @@ SECOND_PROCESS = "this is a second web process: add Redis (REDIS_URL) or scale t
         (doctor.hidden_client_addresses, {}, None),
         (doctor.hidden_client_addresses, {"DYNO": "web.1"}, "TRUSTED_PROXIES=1"),
         (doctor.hidden_client_addresses, {"DYNO": "web.1", "TRUSTED_PROXIES": 1}, None),
+        (doctor.closed_metrics, {}, None),
+        (doctor.closed_metrics, {"IS_PUBLIC": True}, "METRICS_TOKEN"),
+        (doctor.closed_metrics, {"IS_PUBLIC": True, "METRICS_TOKEN": "x"}, None),
+        (doctor.closed_metrics, {"IS_PUBLIC": True, "METRICS_PUBLIC": True}, None),
     ],
 )
 def test_a_setting_that_cannot_work_is_found(check, settings, expected):
@@ -183,7 +190,7 @@ def test_without_problems_the_doctor_prints_a_table_with_status_0(examine):
     status, output = examine()
 
     assert status == 0
-    checks = [*doctor.SETTINGS_CHECKS, "secrets' text", *doctor.SERVICE_CHECKS]
+    checks = [*doctor.SETTINGS_CHECKS, "secrets' text", "metrics", *doctor.SERVICE_CHECKS]
     assert [line[:18].rstrip() for line in output.splitlines()] == [
         f"{check:15} ok" for check in checks
     ]

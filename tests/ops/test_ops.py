@@ -90,11 +90,27 @@ class TestHealth:
 
 
 class TestMetricsToken:
-    def test_without_the_setting_metrics_are_public(self, client):
+    @pytest.mark.parametrize(
+        "settings", [{}, {"HOST": "::1"}, {"PORT": "5000", "METRICS_PUBLIC": "1"}], ids=str
+    )
+    def test_metrics_of_a_local_or_opened_server_need_no_token(self, client, settings):
         response = client.get("/metrics")
 
         assert response.status_code == 200
         assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
+
+    @pytest.mark.parametrize(
+        "settings", [{"PORT": "5000"}, {"HOST": "0.0.0.0"}, {"TRUSTED_PROXIES": "1"}], ids=str
+    )
+    def test_metrics_of_a_public_server_are_closed(self, client, settings):
+        response = client.get("/metrics")
+
+        assert (response.status_code, response.json["error"]["code"]) == (403, "metrics_closed")
+        assert "METRICS_TOKEN" in response.json["error"]["message"]
+
+    @pytest.mark.parametrize("settings", [{"METRICS_TOKEN": TOKEN, "METRICS_PUBLIC": "1"}])
+    def test_a_token_is_required_even_if_metrics_are_public(self, client, settings):
+        assert client.get("/metrics").status_code == 401
 
     @with_token
     @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])

@@ -23,7 +23,7 @@ PUBLIC_ROUTES = {
     "docs.asyncapi_json",
     "ops.healthz",
     "ops.readyz",
-    "ops.metrics",  # public unless METRICS_TOKEN is set
+    "ops.metrics",  # its own token: METRICS_TOKEN
 }
 PUBLIC_BOARD_ROUTES = {
     "leaderboard.page",

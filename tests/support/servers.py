@@ -66,6 +66,7 @@ class Server:
             "SCORE_RATE_LIMIT": "1000000/minute",
             "AUTH_RATE_LIMIT": "1000000/minute",
             "VIEWER_RATE_LIMIT": "1000000/minute",
+            "METRICS_PUBLIC": "1",
             **SECRETS,
             **settings,
         }
