@@ -204,6 +204,31 @@ def _public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _jwks(text: str) -> str:
+    """Return the https URL, or the absolute path of a file. http is for this machine only."""
+    if re.match("https?://", text):
+        try:
+            parts, _ = urlsplit(text), urlsplit(text).port
+        except ValueError:
+            raise ValueError(MALFORMED) from None
+        if not parts.hostname:
+            raise ValueError("names no host, as in https://example.com/jwks.json")
+        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError(
+                "must be https, except on this machine: forged keys would sign anyone in"
+            )
+        return text
+    if not Path(text).is_file():
+        raise ValueError("must be an https URL or an existing file")
+    return str(Path(text).resolve())
+
+
+def _claim(text: str) -> str:
+    if not text.isprintable() or text != text.strip() or len(text) > 500:
+        raise ValueError("must be the text of the claim, without spaces around it")
+    return text
+
+
 def _setting(parse: Callable[[str], Any], default: Any = MISSING, secret: bool = False) -> Any:
     """Declare a setting. An empty variable means the default, except that of a secret.
 
@@ -219,6 +244,11 @@ class Config:
     SQLALCHEMY_DATABASE_URI: str = _setting(_database_url)
     SECRET_KEY: str = _setting(_secret, secret=True)
     JWT_SECRET_KEY: str = _setting(_secret, secret=True)
+    # The issuer of other tokens: its keys, and the claims `iss` and `aud` of its tokens for us.
+    JWT_JWKS: str = _setting(_jwks, "")
+    JWT_ISSUER: str = _setting(_claim, "")
+    JWT_AUDIENCE: str = _setting(_claim, "")
+    JWT_AUTO_CREATE: bool = _setting(_flag, False)
     # One connection writes and the rest read, each briefly: more would not be faster. Two processes
     # and their two replacements during a deploy fit a 20-connection plan.
     DATABASE_POOL_SIZE: int = _setting(_integer(2, 100), 4)
@@ -339,6 +369,12 @@ class Config:
             raise SettingError("JOIN_CODE", "has no effect unless JOINING is code")
         if values.get("SMTP_URL") and not values.get("PUBLIC_URL"):
             raise SettingError("PUBLIC_URL", "is missing: SMTP_URL needs it for the links in mails")
+        for name in ("JWT_ISSUER", "JWT_AUDIENCE"):
+            if values.get("JWT_JWKS") and not values.get(name):
+                raise SettingError(name, "is missing: JWT_JWKS needs it")
+        for name in ("JWT_ISSUER", "JWT_AUDIENCE", "JWT_AUTO_CREATE"):
+            if values.get(name) and not values.get("JWT_JWKS"):
+                raise SettingError(name, "has no effect without JWT_JWKS")
         return cls(**values)
 
 

@@ -130,6 +130,10 @@ class NotAuthenticated(ScoreboardError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class UnknownAccount(NotAuthenticated):
+    """The token is valid, but its user does not exist."""
+
+
 class NotPermitted(NotAuthenticated):
     """The token is valid but lacks the permission. The contract requires 401 for both."""
 

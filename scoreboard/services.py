@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .anomalies.service import AnomalyDetector
     from .apidocs.documents import ApiDocuments
+    from .auth.issuer import Issuer
     from .auth.mail import Mailer
     from .boards.directory import BoardDirectory
     from .boards.reads import BoardReads
@@ -53,6 +54,7 @@ class Services:
     token_checks: coalescer.Coalescer[Any, Any]
     password_queue: bounded_queue.BoundedQueue
     mailer: Mailer
+    issuer: Issuer | None
     session_revoked: Callable[..., None]  # token id, time, and a sign-in to keep
     # boards
     boards: BoardDirectory

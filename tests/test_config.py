@@ -104,6 +104,13 @@ MALFORMED = {
     "SECRET_KEY": [" "],
     "JWT_SECRET_KEY": [""],
     "JWT_SECRET_KEY_PREVIOUS": ["", " "],
+    "JWT_JWKS": [
+        *("nowhere.json", "http://issuer.example/jwks.json", "ftp://issuer.example", "https://"),
+        *("https://host:port/jwks.json", "http://localhost.issuer.example/", "http://a@b.example/"),
+    ],
+    "JWT_ISSUER": ["https://a.example\n", " padded", "https://jwks.is.missing.example"],
+    "JWT_AUDIENCE": ["x" * 501],
+    "JWT_AUTO_CREATE": ["yes", "1"],
     "CORS_ORIGINS": ["example.com", "https://example.com/path", "https://"],
     "SCORE_RATE_LIMIT": ["often", "0/minute"],
     "AUTH_RATE_LIMIT": ["20 a minute"],
@@ -154,6 +161,18 @@ def test_an_error_names_the_malformed_setting(tmp_path, name, value):
 def test_mails_need_the_public_address(tmp_path):
     with pytest.raises(SettingError, match="setting PUBLIC_URL is missing"):
         Config.from_environment({"SMTP_URL": "smtp://host?from=board@example.com"}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["JWT_ISSUER", "JWT_AUDIENCE"])
+def test_the_keys_of_an_issuer_need_its_claims(tmp_path, name):
+    settings = {
+        "JWT_JWKS": "http://127.0.0.1:9/jwks.json",
+        "JWT_ISSUER": "https://issuer.example/",
+        "JWT_AUDIENCE": "scoreboard",
+    }
+
+    with pytest.raises(SettingError, match=f"setting {name} is missing"):
+        Config.from_environment({**settings, name: ""}, tmp_path)
 
 
 def test_joining_with_a_code_needs_one(tmp_path):

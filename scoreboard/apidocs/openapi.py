@@ -63,7 +63,7 @@ def codes_of(declared: Documented) -> list[str]:
     """Return every error code that a route may respond with, in the order of the reference."""
     codes = {*declared.errors, "server_error"}
     if declared.needs not in (None, "metrics"):
-        codes.update((*TOKEN_CODES, "account_suspended"))
+        codes.update((*TOKEN_CODES, "account_suspended", "account_unknown"))
     if declared.may:
         codes.add("not_permitted")
     if declared.body:

@@ -19,6 +19,13 @@ from .names import name_key
 SHOWN = frozenset({"username", "hidden_at"})
 
 
+class UserExists(Conflict):
+    """There is, or was, a user with this id."""
+
+    code = "username_taken"
+    message = "This user has an account, or had one that was erased."
+
+
 class Account(NamedTuple):
     """The account data of a user. A guest has neither an address nor a password."""
 
@@ -40,14 +47,27 @@ Check = Callable[[Connection, str | None], None]
 _ACCOUNTS = select(*COLUMNS).where(User.username.is_not(None))
 
 
-def create(username: str, email: str | None, password_hash: str | None, role: str) -> Account:
-    """Create a user. Raises Conflict if the name or email address is taken."""
-    account = Account(str(uuid.uuid4()), username, email, role, datetime.now(UTC), password_hash)
+def create(
+    username: str,
+    email: str | None,
+    password_hash: str | None,
+    role: str,
+    user_id: str | None = None,
+) -> Account:
+    """Create a user, by default with a new id.
+
+    Raises Conflict if the name or email address is taken, UserExists if the id is.
+    """
+    new_id = user_id or str(uuid.uuid4())
+    account = Account(new_id, username, email, role, datetime.now(UTC), password_hash)
 
     def insert(connection: Connection) -> None:
         statement = transactions.insert(User, connection.dialect.name).on_conflict_do_nothing()
         row = {**account._asdict(), "name_key": name_key(username)}
         if not connection.execute(statement.returning(User.user_id), row).first():
+            same = select(User.user_id).where(User.user_id == account.user_id)
+            if connection.execute(same).first():
+                raise UserExists
             raise _conflict(connection, account.user_id, row["name_key"])
 
     transactions.transaction(insert)

@@ -47,6 +47,24 @@ def is_reserved(username: str) -> bool:
     return name_key(username) in RESERVED
 
 
+def is_valid(username: str) -> bool:
+    """Whether `check_username` accepts the name."""
+    try:
+        check_username(username)
+    except ValidationError:
+        return False
+    return True
+
+
+def made_valid(text: str) -> str | None:
+    """Return the text as a valid username, without what is invalid in it; None if none is left."""
+    name = text.strip()
+    if not is_valid(name):
+        visible = _INVISIBLE.sub("", " ".join(text.split()))
+        name = "".join(filter(str.isprintable, visible))[:MAX_NAME_LENGTH].strip()
+    return name if is_valid(name) else None
+
+
 def check_username(username: str) -> None:
     """Raise ValidationError unless the name, already stripped, can be displayed.
 

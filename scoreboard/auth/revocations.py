@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Double, Executable, cast, delete, extract, nu
 
 from ..concurrency.runtime import result_of
 from ..db import transactions
-from ..errors import NotAuthenticated
+from ..errors import NotAuthenticated, Overloaded, UnknownAccount
 from ..models import RevokedToken, User
 from ..services import services
 from .tokens import INVALID, PUBLIC_VIEWER, Claims, lifetime_of, read, token_ids, user_token_id
@@ -87,7 +87,7 @@ def _role(
 ) -> str | NotAuthenticated:
     user_id, issued_at = claims["sub"], claims["iat"]
     if user is None and user_id != PUBLIC_VIEWER:
-        return NotAuthenticated(INVALID)
+        return UnknownAccount(INVALID)
     for each in filter(revoked.__contains__, ids):
         # All tokens of a user are revoked up to a time; a `jti` or family, for all time.
         until, kept = revoked[each]
@@ -108,7 +108,7 @@ def refused(tokens: Iterable[str]) -> dict[str, NotAuthenticated]:
     """Return the valid access tokens that the database refuses, each with the error. Blocks."""
     claims: dict[str, Claims] = {}
     for token in tokens:
-        with contextlib.suppress(NotAuthenticated):
+        with contextlib.suppress(NotAuthenticated, Overloaded):
             claims[token] = read(token, "access")
     roles = zip(claims, current_roles(list(claims.values())), strict=True)
     return {token: role for token, role in roles if isinstance(role, NotAuthenticated)}

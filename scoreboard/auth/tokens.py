@@ -1,7 +1,7 @@
 """Issue and verify access and refresh tokens.
 
 All tokens of a sign-in carry the same `family`, and revoking the family revokes them all. A token
-minted elsewhere has no family, only its `jti`.
+minted elsewhere has no family, only its `jti`. `issuer.py` verifies those of another issuer.
 """
 
 import contextlib
@@ -18,7 +18,8 @@ import jwt
 from flask import current_app
 from flask_jwt_extended import create_access_token, create_refresh_token
 
-from ..errors import NotAuthenticated
+from ..errors import NotAuthenticated, Overloaded, UnknownAccount
+from ..http.request import ClientInfo, current_client
 from ..permissions import ROLES, Caller
 from ..services import services
 
@@ -39,14 +40,25 @@ INVALID = "The token is invalid: sign in again."
 Claims = Mapping[str, Any]
 
 
-def authenticate(token: str | None) -> Caller:
+def authenticate(token: str | None, client: ClientInfo | None = None) -> Caller:
     """Return the caller that this access token identifies.
 
     The user's current role, suspension and revocations in the database override the claims.
     Blocks for one query, shared with concurrent calls. Raises NotAuthenticated or Overloaded.
+
+    With JWT_AUTO_CREATE, the first token of another issuer's user creates the user, in a
+    transaction; `client`, by default that of the current request, may do so as often as
+    AUTH_RATE_LIMIT allows, else RateLimited is raised.
     """
     claims = read(token, "access")
-    role: str = services().token_checks.run(claims)
+    role: str
+    try:
+        role = services().token_checks.run(claims)
+    except UnknownAccount:
+        issuer = services().issuer
+        if token is None or issuer is None or not issuer.admit(token, client or current_client()):
+            raise
+        role = services().token_checks.run(claims)
     return Caller(user_id(claims), role, claims["iat"], claims["exp"], token_ids(claims))
 
 
@@ -54,7 +66,7 @@ def claimed(token: str | None) -> tuple[str | None, str] | None:
     """Return the user id and role in a valid access token; None for others. Reads no database."""
     try:
         claims = read(token, "access")
-    except NotAuthenticated:
+    except (NotAuthenticated, Overloaded):
         return None
     return user_id(claims), claims["role"] if claims["role"] in list(ROLES) else "unknown"
 
@@ -62,13 +74,17 @@ def claimed(token: str | None) -> tuple[str | None, str] | None:
 def read(token: str | None, *kinds: Literal["access", "refresh"]) -> Claims:
     """Return the claims of a valid, unexpired token of one of these kinds.
 
-    The database is not read. Raises NotAuthenticated with a code for the reason.
+    The database is not read. Raises NotAuthenticated with a code for the reason. Blocks, or raises
+    Overloaded, only for a token of another issuer with an unknown key: see `KeySet.get`.
     """
     if not token:
         raise NotAuthenticated("This needs a token: send it as a Bearer token.", "token_missing")
-    settings = current_app.config
+    settings, issuer = current_app.config, services().issuer
     try:
-        claims = _verified(token, settings["JWT_ACCEPTED_KEYS"], settings["JWT_ALGORITHM"])
+        # The header decides which keys verify the token, and each key has one algorithm.
+        claims = (issuer.claims(token) if issuer else None) or _verified(
+            token, settings["JWT_ACCEPTED_KEYS"], settings["JWT_ALGORITHM"]
+        )
         # Checked on each call: the result is cached, and the clock may have been set back since.
         if claims["exp"] <= time.time():
             raise jwt.ExpiredSignatureError

@@ -4,6 +4,7 @@ Moderation is that of the admin endpoints. This process has no subscribers: the 
 change within a second and push it.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +15,7 @@ from flask import current_app
 from ..admin import service
 from ..anomalies import flags
 from ..auth import accounts, passwords, schemas, tokens
+from ..auth.issuer import user_id_of
 from ..http import addresses
 from ..observability import audit, logging
 from ..permissions import ROLES
@@ -31,16 +33,25 @@ users = ModerationGroup(
 @click.argument("name")
 @click.argument("email")
 @click.option("--role", type=click.Choice(list(ROLES)), default="player", show_default=True)
-@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
-def create(name: str, email: str, role: str, password: str) -> None:
-    """Create the user NAME with address EMAIL. Prompts for the password if none is given."""
-    values = schemas.register_schema.load({"username": name, "email": email, "password": password})
-    password_hash = passwords.hash_password(values["password"])
-    account = accounts.create(values["username"], values["email"], password_hash, role)
+@click.option("--password", help="Without it, a prompt asks for one.")
+@click.option("--subject", help="The `sub` of this user's tokens from JWT_ISSUER; no password.")
+def create(name: str, email: str, role: str, password: str | None, subject: str | None) -> None:
+    """Create the user NAME with address EMAIL, who signs in with a password or at JWT_ISSUER."""
+    sent, issuer = {"username": name, "email": email}, current_app.config["JWT_ISSUER"]
+    if subject is not None and not issuer:
+        raise click.UsageError("--subject needs JWT_ISSUER")
+    if subject is None:
+        ask = functools.partial(click.prompt, hide_input=True, confirmation_prompt=True)
+        sent["password"] = password or ask("Password")
+    values = schemas.register_schema.load(sent, partial=("password",))
+    password_hash = passwords.hash_password(values["password"]) if subject is None else None
+    user_id = None if subject is None else user_id_of(issuer, subject)
+    account = accounts.create(values["username"], values["email"], password_hash, role, user_id)
     client = moderator().client
     audit.moderation(client, None, f"create {role}", {"user_id": account.user_id}, reason=None)
     click.echo(account.user_id)
-    click.echo(f"{account.username} can now sign in at {_page()} with this password.", err=True)
+    way = f"at {_page()} with this password" if subject is None else f"with tokens of {issuer}"
+    click.echo(f"{account.username} can now sign in {way}.", err=True)
 
 
 @users.command("list")

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from flask import request
+from flask import has_request_context, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from .json import loads
@@ -102,6 +102,11 @@ def token_of(environ: Mapping[str, Any]) -> str | None:
 def client_info() -> ClientInfo:
     """Return the client of the current request; see `client_info_of`."""
     return client_info_of(request.environ)
+
+
+def current_client() -> ClientInfo:
+    """Return the client of the current request; outside one, its address is "unknown"."""
+    return client_info() if has_request_context() else ClientInfo("unknown", "unknown", _new_id())
 
 
 def client_info_of(environ: Mapping[str, Any]) -> ClientInfo:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jwt
 from flask import Flask, current_app
 
+from ..auth import key_set
 from ..auth.mail import signed_in
 from ..concurrency import runtime
 from ..db import transactions
@@ -195,6 +197,18 @@ def mail() -> str | None:
     return None
 
 
+def issuer() -> str | None:
+    """Check whether the keys of the other issuer of tokens can be read, if there is one."""
+    source = current_app.config["JWT_JWKS"]
+    if not source:
+        return "not used: only this server's own tokens are accepted"
+    try:
+        keys = runtime.run_in_thread(key_set.fetch, source)
+    except (OSError, ValueError, jwt.PyJWTError) as error:
+        return Problem(f"the keys of JWT_JWKS cannot be read: {error}")
+    return f"keys for tokens of JWT_ISSUER: {', '.join(keys)}"
+
+
 def _query(query: str) -> Any:
     """Return the result of the query, None if PostgreSQL fails or the database is SQLite."""
     if db.engine.dialect.name == "sqlite":
@@ -212,12 +226,12 @@ SETTINGS_CHECKS: dict[str, Callable[[Settings], str | None]] = {
     "addresses": hidden_client_addresses,
 }
 SERVICE_CHECKS = {
-    each.__name__: each for each in (database, encoding, connections, tables, redis, mail)
+    each.__name__: each for each in (database, encoding, connections, tables, redis, mail, issuer)
 }
 
 
 def examine(app: Flask) -> dict[str, str | None]:
-    """Return the result of each check. Blocks for responses of database, Redis and mail server."""
+    """Return the result of each check. Blocks for responses of all services."""
     return {
         **{name: check(app.config) for name, check in SETTINGS_CHECKS.items()},
         "secrets' text": repeated_secrets(app.config),

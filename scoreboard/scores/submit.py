@@ -58,7 +58,7 @@ def submit(body: object, token: str | None, client: ClientInfo) -> dict[str, Any
             attempt.claimed = tokens.claimed(token)
             raise
         attempt.user_id, attempt.score_value = loaded["user_id"], loaded["score_value"]
-        attempt.caller = tokens.authenticate(token)
+        attempt.caller = tokens.authenticate(token, client)
         submitted_by = _authorize(
             attempt.caller,
             attempt.caller.may_update(loaded["user_id"]),
@@ -104,7 +104,7 @@ def submit_all(body: object, token: str | None, client: ClientInfo) -> dict[str,
         except Exception:
             batch.claimed = tokens.claimed(token)
             raise
-        batch.caller = tokens.authenticate(token)
+        batch.caller = tokens.authenticate(token, client)
         submitted_by = _authorize(
             batch.caller,
             batch.caller.may("score:any"),

@@ -14,6 +14,7 @@ from socketio.exceptions import ConnectionRefusedError
 from ...auth import tokens
 from ...concurrency import runtime
 from ...errors import NotAuthenticated, NotFound, ScoreboardError, translate
+from ...http.request import event_client_info
 from ...observability.metrics import SOCKET_IO
 from ...services import services
 from .. import hub
@@ -175,8 +176,9 @@ class SocketIOHandlers:
             sent = values.get("token")
             token = sent if isinstance(sent, str) else ""
             client = self._client(sid)
+            address = client.address if client else "unknown"
             with self._app.app_context():
-                caller = tokens.authenticate(token)
+                caller = tokens.authenticate(token, event_client_info(address))
                 board_ids = hub.named_boards(values.get("boards"), caller)
             if client is None:
                 raise NotAuthenticated("This connection has ended.")
