@@ -159,7 +159,9 @@ def _require_empty(connection: Connection) -> None:
     is_changed = or_(BoardVersion.board_id != MAIN, BoardVersion.version != 0)
     statements.append(select(BoardVersion.__table__).where(is_changed).limit(1))
     if any(connection.execute(statement).first() for statement in statements):
-        raise NotEmpty("The database is not empty: import into a new one.")
+        raise NotEmpty(
+            "The database is not empty: import into a new one, before a server starts on it."
+        )
 
 
 def _insert(connection: Connection, table: Table, reader: "_Reader") -> int:
@@ -188,7 +190,8 @@ def _complete_postgres(connection: Connection, counts: dict[str, int]) -> None:
         if (column := table.autoincrement_column) is not None:
             sequence = func.pg_get_serial_sequence(table.name, column.name)
             connection.execute(select(func.setval(sequence, func.max(column))))
-        connection.exec_driver_sql(f"ANALYZE {table.name}")
+        name = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"ANALYZE {name}")
 
 
 class _Reader:

@@ -127,6 +127,7 @@ def test_all_data_moves_to_the_other_kind_of_database_and_back(app, populated, n
     assert exported(back)[1:] == lines[1:]
     counts = json.loads(lines[-1])["rows"]
     assert counts.keys() == Base.metadata.tables.keys()
+    # A new table needs a row in `populated`.
     assert [name for name, count in counts.items() if not count] == []
 
 
@@ -142,7 +143,9 @@ def test_a_server_on_the_imported_data_answers_as_before(app, client, populated,
         after = [requests.get(server.url + address, timeout=10) for address in ADDRESSES]
         replay = server.post(populated["Ann"].token, populated["update"])
         left = server.post(populated["left"].token, populated["left"].update(1))
-        new = server.post(populated["Zoë 🏃"].token, populated["Zoë 🏃"].update(1, nonce="a-new-nonce"))
+        new = server.post(
+            populated["Zoë 🏃"].token, populated["Zoë 🏃"].update(1, nonce="a-new-nonce")
+        )
     finally:
         server.stop()
 
@@ -277,7 +280,9 @@ def test_only_an_empty_database_takes_an_import(app, small):
     result = import_lines(app, small)
 
     assert result.exit_code == 1
-    assert "Error: The database is not empty: import into a new one." in result.output
+    assert (
+        "Error: The database is not empty: import into a new one, before a server" in result.output
+    )
     assert exported(app)[1:] == small[1:]
 
 
