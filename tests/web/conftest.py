@@ -82,14 +82,14 @@ def visit(browser, requests_fail):
 
 @pytest.fixture
 def embed(server, sites, visit):
-    """Return a function that opens a page of another website with the HTML of the README.
+    """Return a function that opens a page of another website with the HTML of docs/pages.md.
 
     Its Content Security Policy is as strict as possible, apart from `policy`.
     """
 
     def embed(site=0, policy="", body="", **options):
         origins, pages = sites
-        (lines,) = re.findall(r"```html\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        (lines,) = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "pages.md").read_text(), re.DOTALL)
         socket = server.url.replace("http", "ws")
         strict = f"default-src 'none'; script-src {server.url}; connect-src {server.url} {socket}"
         headers = {"Content-Type": "text/html; charset=utf-8"}
