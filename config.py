@@ -271,6 +271,7 @@ class Config:
     SMTP_URL: str = _setting(_smtp_url, "", secret=True)
     # Links in mails start with it: the Host header of a request is the choice of its sender.
     PUBLIC_URL: str = _setting(_public_url, "")
+    WEBHOOK_ALLOW_PRIVATE: bool = _setting(_flag, False)
     BOARD_TITLE: str = _setting(_title, "Scoreboard")
     BOARD_ACCENT: str = _setting(_colour, "#0a7a5a")
     BOARD_LOGO: str = _setting(_logo, "")

@@ -22,6 +22,7 @@ from . import (
     scores,
     services,
     web,
+    webhooks,
 )
 from .ops import doctor
 from .realtime import hub
@@ -45,6 +46,7 @@ def create_app(config: Config | None = None) -> Flask:
     db.init_app(app)
     http.init_app(app)
     auth.init_app(app)
+    webhooks.init_app(app)
     anomalies.init_app(app)
     boards.init_app(app)
     leaderboard.init_app(app)

@@ -308,6 +308,68 @@ class Flag(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
+_PENDING = text("next_attempt_at IS NOT NULL")
+
+
+class Webhook(Base):
+    """An address to which events are sent, and the secret that signs them.
+
+    `format` is "json", "discord" or "slack"; `boards` are the ids of the boards whose events are
+    sent, None for all. A webhook with `disabled_at` gets no events.
+    """
+
+    __tablename__ = "webhooks"
+
+    webhook_id: Mapped[int] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    format: Mapped[str] = mapped_column(String(8))
+    events: Mapped[list[str]] = mapped_column(JSON)
+    boards: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    secret: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class WebhookDelivery(Base):
+    """An event for a webhook, stored by the transaction that causes the event: the outbox.
+
+    `board_id` is empty for an event of no board. `payload` is JSON text. `next_attempt_at` is None
+    once the delivery has succeeded (then it has `delivered_at`) or failed for good. While an
+    attempt is in progress, it is when another process may take the delivery over.
+    """
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("webhook_deliveries_newest", "webhook_id", "delivery_id"),
+        # The pending ones: in the order of each board, and those that are due.
+        Index(
+            *("webhook_deliveries_in_order", "webhook_id", "board_id", "delivery_id"),
+            sqlite_where=_PENDING,
+            postgresql_where=_PENDING,
+        ),
+        Index(
+            *("webhook_deliveries_due", "webhook_id", "next_attempt_at"),
+            sqlite_where=_PENDING,
+            postgresql_where=_PENDING,
+        ),
+    )
+
+    delivery_id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.webhook_id"))
+    event_id: Mapped[str] = mapped_column(String(40))
+    event: Mapped[str] = mapped_column(String(16))
+    board_id: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None] = mapped_column(String(200))
+
+
 def standing_order() -> tuple[ColumnElement[Any], ...]:
     """Return the order of a board: best score first; ties by `reached_at`, then `user_id`."""
     return Standing.rank_key.desc(), Standing.reached_at.asc(), Standing.user_id.asc()

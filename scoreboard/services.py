@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .realtime.connections import Connections
     from .realtime.hub import Subscribers
     from .scores.ledger import Ledgers
+    from .webhooks.delivery import Deliverer
 
 
 class Services:
@@ -56,6 +57,8 @@ class Services:
     mailer: Mailer
     issuer: Issuer | None
     session_revoked: Callable[..., None]  # token id, time, and a sign-in to keep
+    # webhooks
+    webhooks: Deliverer
     # boards
     boards: BoardDirectory
     board_reads: BoardReads

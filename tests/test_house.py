@@ -48,7 +48,7 @@ LAYERS = (
     {"realtime", "anomalies"},
     {"scores", "leaderboard"},
     {"boards"},
-    {"auth"},
+    {"auth", "webhooks"},
     {"db", "http", "observability"},
     {"concurrency", "errors", "permissions", "models", "extensions", "services"},
 )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from ..db import transactions
 from ..models import Flag, User
+from ..webhooks import outbox
 
 MAX_RETURNED, MAX_PER_USER = 100, 20
 
@@ -19,14 +20,34 @@ def hour_of(moment: datetime) -> datetime:
 
 
 def write(user_id: str, rule: str, detail: str, now: datetime) -> None:
-    """Flag the user, unless the rule already did in this hour. Blocks for one transaction."""
+    """Flag the user, unless the rule already did in this hour. Blocks for one transaction.
+
+    Stores an event for the webhooks that ask for it; it has no name of a hidden user.
+    """
     row = {"user_id": user_id, "rule": rule, "hour": hour_of(now)}
 
     def insert(connection: Connection) -> None:
         statement = transactions.insert(Flag, connection.dialect.name).on_conflict_do_nothing()
-        connection.execute(statement, {**row, "detail": detail[:200], "created_at": now})
+        values = {**row, "detail": detail[:200], "created_at": now}
+        if connection.execute(statement.returning(Flag.user_id), values).first():
+            _store_event(connection, values)
 
     transactions.transaction(insert)
+
+
+def _store_event(connection: Connection, flag: dict[str, Any]) -> None:
+    webhooks = outbox.subscriptions(connection, lock=True)
+    if not outbox.wants(webhooks, "user_flagged"):
+        return
+    user = select(User.username, User.hidden_at).where(User.user_id == flag["user_id"])
+    username, hidden_at = connection.execute(user).one()
+    data = {
+        "user_id": flag["user_id"],
+        "username": None if hidden_at else username,
+        "rule": flag["rule"],
+        "detail": flag["detail"],
+    }
+    outbox.add(connection, webhooks, "user_flagged", flag["created_at"], data)
 
 
 def newest(user_id: str | None = None) -> Sequence[Any]:

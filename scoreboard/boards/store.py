@@ -35,6 +35,8 @@ from ..models import (
     Season,
     Standing,
 )
+from ..webhooks import outbox
+from ..webhooks.outbox import Subscriptions
 from .board import BoardState, Frozen, at_time, next_season
 from .images import take_image, touch_shown
 from .seasons import Reset
@@ -80,10 +82,14 @@ MAX_SCORE_ID = 2**63 - 1
 
 @dataclass(frozen=True)
 class LedgerBoards:
-    """The boards of a ledger at one settings version: the ledger first. Empty if archived."""
+    """The boards of a ledger at one settings version: the ledger first. Empty if archived.
+
+    `webhooks` are what the webhooks ask for: a change of one changes all settings versions.
+    """
 
     settings_version: int
     boards: Sequence[BoardState]
+    webhooks: Subscriptions = ()
 
     @functools.cached_property
     def next_change_at(self) -> datetime | None:
@@ -100,12 +106,13 @@ class LedgerBoards:
 class Current(NamedTuple):
     """The boards of a ledger in a transaction, its clock, and the ids of the boards that changed.
 
-    The clock is in microseconds since the epoch.
+    The clock is in microseconds since the epoch. `before` are the boards at the last commit.
     """
 
     boards: LedgerBoards
     clock: int
     changed: frozenset[str]
+    before: Sequence[BoardState]
 
 
 def changed(before: LedgerBoards, after: LedgerBoards) -> frozenset[str]:
@@ -141,10 +148,15 @@ class BoardStore:
         if not BOARD_ID.fullmatch(board_id):
             return None  # Postgres refuses some characters
         parameters = {"of_board": board_id}
-        rows = transactions.read(lambda c: c.execute(_WITH_BOARD, parameters).mappings().all())
-        if not rows:
-            return None
-        return LedgerBoards(rows[0]["settings_version"], [self._state(row) for row in rows])
+
+        def read(connection: Connection) -> LedgerBoards | None:
+            rows = connection.execute(_WITH_BOARD, parameters).mappings().all()
+            if not rows:
+                return None
+            boards, webhooks = [self._state(row) for row in rows], outbox.subscriptions(connection)
+            return LedgerBoards(rows[0]["settings_version"], boards, webhooks)
+
+        return transactions.read(read)
 
     def reloaded(
         self, connection: Connection, ledger_id: str, before: LedgerBoards
@@ -157,7 +169,8 @@ class BoardStore:
         version = connection.execute(statement).scalar_one()
         if version == before.settings_version:
             return before
-        return LedgerBoards(version, self.ledger_boards(connection, ledger_id))
+        boards = self.ledger_boards(connection, ledger_id)
+        return LedgerBoards(version, boards, before.webhooks)
 
     def all_boards(self, connection: Connection) -> list[BoardState]:
         """Return all boards that are not archived: `main`, then by id."""
@@ -191,27 +204,28 @@ class BoardStore:
         clock, before = version.clock, known
         if before is None or before.settings_version != version.settings_version:
             boards = self.ledger_boards(connection, ledger_id)
-            before = LedgerBoards(version.settings_version, boards)
+            webhooks = outbox.subscriptions(connection)
+            before = LedgerBoards(version.settings_version, boards, webhooks)
         after, boundary = before, before.next_change_at
         settings_version = new_settings_version()
         while boundary is not None and boundary <= moment_of(clock):
             # All updates of a transaction are in one season: none is from before the boundary.
             clock = max(clock, _microseconds(boundary) + count - 1)
             boards = [at_time(board, boundary) for board in after.boards]
-            after = LedgerBoards(settings_version, boards)
+            after = LedgerBoards(settings_version, boards, before.webhooks)
             boundary = after.next_change_at
         if after is not before:
             if not may_freeze and _is_frozen_between(before.boards, after.boards):
                 raise FreezeDue(ledger_id, count)
             self._save(connection, before.boards, after.boards)
             boards = self.ledger_boards(connection, ledger_id)  # with new stamps
-            after = LedgerBoards(settings_version, boards)
+            after = LedgerBoards(settings_version, boards, before.webhooks)
             connection.execute(
                 update(BoardVersion)
                 .where(BoardVersion.board_id == ledger_id)
                 .values(clock=clock, settings_version=after.settings_version)
             )
-        return Current(after, clock, changed(known or before, after))
+        return Current(after, clock, changed(known or before, after), before.boards)
 
     def score_ids(
         self, connection: Connection, seasons: Collection[tuple[str, int]]

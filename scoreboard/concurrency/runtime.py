@@ -77,11 +77,19 @@ def resolve(host: str, port: int, timeout: float) -> list[str]:
     """
     if ON_EVENTLET:
         lookup = patcher.original("socket").getaddrinfo
-        with eventlet.Timeout(timeout, TimeoutError()):
+        with time_limit(timeout):
             found = run_in_thread(lookup, host, port, 0, socket.SOCK_STREAM)
     else:
         found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def time_limit(seconds: float) -> contextlib.AbstractContextManager[Any]:
+    """Return a context that raises TimeoutError after `seconds`; one without limit on threads."""
+    if not ON_EVENTLET:
+        return contextlib.nullcontext()
+    limit: contextlib.AbstractContextManager[Any] = eventlet.Timeout(seconds, TimeoutError())
+    return limit
 
 
 def spawn(work: Callable[..., object], *args: Any) -> None:

@@ -60,6 +60,8 @@ class Metrics:
         self.account_events = counter("scoreboard_auth_events", text, ["event", "outcome"])
         text = "Failed runs of maintenance tasks, which are retried"
         self.maintenance_failures = counter("scoreboard_keeper_failures", text, ["task"])
+        text = "Attempts to deliver to a webhook, by outcome: delivered, retried or failed"
+        self.webhook_attempts = counter("scoreboard_webhook_attempts", text, ["outcome"])
         text = "Database reads and transactions that failed"
         self.database_errors = counter("scoreboard_database_errors", text)
         text = "Redis commands that failed or timed out"
@@ -78,6 +80,8 @@ class Metrics:
         self.account_events.labels("refresh", "token_reused")
         for event in ("register", "login", "refresh", "logout"):
             self.account_events.labels(event, "accepted")
+        for outcome in ("delivered", "retried", "failed"):
+            self.webhook_attempts.labels(outcome)
         for kind in (SOCKET_IO, WEBSOCKET):
             self.connections.labels(kind)
             self.deliveries.labels(kind)

@@ -1,6 +1,7 @@
 """Periodic work on live connections, twice a second.
 
-Closes those that are slow, expired or revoked, sends pings, and reads missed updates.
+Closes those that are slow, expired or revoked, sends pings, reads missed updates, and starts the
+deliveries of webhooks that are due.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ def init_app(app: Flask, close_dead_and_slow_clients: Task) -> None:
         # freezes must not delay what is read.
         runtime.spawn(_repeat, app, (close_dead_and_slow_clients, _close_expired), observe_lag)
         search = RevokedTokenSearch()
-        tasks = (_catch_up, search.end_sessions, _end_refused)
+        tasks = (_catch_up, search.end_sessions, _end_refused, _send_webhooks)
         runtime.spawn(_repeat, app, tasks)
         services(app).activity.start()
         runtime.spawn(_repeat, app, (_open_due_seasons,))
@@ -97,6 +98,10 @@ def _open_due_seasons(app: Flask) -> None:
     for ledger_id in service.due():
         with contextlib.suppress(Overloaded):  # another transaction of the ledger does it
             services(app).ledgers.get(ledger_id).bring_up_to_date()
+
+
+def _send_webhooks(app: Flask) -> None:
+    services(app).webhooks.start_due()
 
 
 class RevokedTokenSearch:

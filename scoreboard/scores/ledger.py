@@ -31,7 +31,7 @@ from ..errors import FreezeDue, Overloaded, ServerError, UnknownBoard
 from ..leaderboard import top10
 from ..leaderboard.top10 import LedgerChange, NewScore
 from ..models import MAIN
-from . import records
+from . import events, records
 from .records import Found, Outcome, Receipt, Update
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,9 @@ class Ledger:
         )
         if not current.boards.boards:
             raise UnknownBoard
-        return _Transaction(self.ledger_id, version, current)
+        return _Transaction(
+            self.ledger_id, version, current, events.leaders(connection, current.boards)
+        )
 
     def publish(self, change: LedgerChange) -> None:
         """Publish a committed change. Logs errors: a failed push does not undo the commit."""
@@ -277,10 +279,16 @@ class Ledger:
 
 
 class _Transaction:
-    """A transaction of a ledger: its version, and the boards in the season of its time."""
+    """A transaction of a ledger: its version, and the boards in the season of its time.
 
-    def __init__(self, ledger_id: str, version: LedgerVersion, current: Current) -> None:
+    `leaders` were first at its start on the boards of which a webhook asks for the next.
+    """
+
+    def __init__(
+        self, ledger_id: str, version: LedgerVersion, current: Current, leaders: events.Leaders
+    ) -> None:
         self.ledger_id, self.version, self.current = ledger_id, version, current
+        self._leaders = leaders
         self._archived: list[BoardState] = []
 
     def reload(self, connection: Connection, boards: store.BoardStore) -> None:
@@ -288,7 +296,7 @@ class _Transaction:
         before = self.current.boards
         after = boards.reloaded(connection, self.ledger_id, before)
         changed = self.current.changed | store.changed(before, after)
-        self.current = Current(after, self.current.clock, changed)
+        self.current = self.current._replace(boards=after, changed=changed)
         listed = {board.board_id for board in after.boards}
         self._archived = [
             replace(board, state="archived")
@@ -303,7 +311,7 @@ class _Transaction:
         received: list[float] | None = None,
         touched: Collection[str] = (),
     ) -> LedgerChange:
-        """Return what this transaction changes, with these scores by board.
+        """Return what this transaction changes, with these scores by board; store its events.
 
         `touched` are the boards of which users were hidden or shown.
         """
@@ -311,6 +319,7 @@ class _Transaction:
         changed = self.current.changed | {board.board_id for board in archived} | set(touched)
         boards = [*current.boards, *archived]
         changes = top10.board_changes(connection, boards, scores or {}, changed, changed)
+        events.store(connection, self.current, self._leaders, changes)
         version = self.version.version
         return LedgerChange(
             self.ledger_id, version, changes, current.settings_version, received or []
