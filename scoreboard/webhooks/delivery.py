@@ -7,6 +7,7 @@ a process that is killed meanwhile leaves a delivery that is due again when the 
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -62,13 +63,14 @@ class Deliverer:
         self._lock = threading.Lock()
         self._active: set[int] = set()
         self._cleaned_at = time.monotonic()
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def start_due(self) -> None:
         """Start a task for each webhook with a delivery that is due, unless it has one.
 
         Blocks for a read, and deletes old deliveries once an hour.
         """
-        for webhook_id in due(datetime.now(UTC)):
+        for webhook_id in due(self.now()):
             with self._lock:
                 if webhook_id in self._active:
                     continue
@@ -76,12 +78,12 @@ class Deliverer:
             runtime.spawn(self._deliver, webhook_id)
         if time.monotonic() - self._cleaned_at > CLEANUP_INTERVAL:
             self._cleaned_at = time.monotonic()
-            delete_old(datetime.now(UTC))
+            delete_old(self.now())
 
     def _deliver(self, webhook_id: int) -> None:
         try:
             with self._app.app_context():
-                for board_id in due_boards(webhook_id, datetime.now(UTC)):
+                for board_id in due_boards(webhook_id, self.now()):
                     for _ in range(MAX_IN_A_ROW):
                         if not self._deliver_next(webhook_id, board_id):
                             break
@@ -91,11 +93,11 @@ class Deliverer:
 
     def _deliver_next(self, webhook_id: int, board_id: str) -> bool:
         """Attempt the first pending delivery of a board; return whether it succeeded."""
-        claimed = claim(webhook_id, board_id, datetime.now(UTC))
+        claimed = claim(webhook_id, board_id, self.now())
         if claimed is None:
             return False
         outcome = attempt(claimed, self._app.config["WEBHOOK_ALLOW_PRIVATE"])
-        result = record(claimed, outcome, datetime.now(UTC))
+        result = record(claimed, outcome, self.now())
         services().metrics.webhook_attempts.labels(result).inc()
         return result == "delivered"
 
