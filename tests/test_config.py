@@ -123,6 +123,7 @@ MALFORMED = {
         *("smtp://host:port?from=a@b", "smtp://host?from=board"),
     ],
     "PUBLIC_URL": ["board.example", "https://board.example/path", "ftp://board.example"],
+    "WEBHOOK_ALLOW_PRIVATE": ["yes"],
     "JOINING": ["never"],
     "JOIN_CODE": ["abc", "two words", "x" * 65, "abcd\n", "valid-but-JOINING-is-open"],
     "BOARD_TITLE": [" ", "x" * 65, "two\nlines"],

@@ -12,6 +12,7 @@ from ..db import transactions
 from ..errors import Conflict, NotFound
 from ..models import Flag, ResetLink, Standing, User
 from ..services import services
+from ..webhooks import outbox
 from . import revocations, tokens
 from .names import name_key
 
@@ -156,6 +157,8 @@ def _set(connection: Connection, user_id: str, values: dict[str, Any]) -> None:
     if "hidden_at" in values:
         of_user = update(Standing).where(Standing.user_id == user_id)
         connection.execute(of_user.values(hidden=values["hidden_at"] is not None))
+    if values.get("hidden_at"):
+        outbox.remove_name(connection, user_id)
     if not {"email", "password_hash"}.isdisjoint(values):
         # A link sent to a former address, or requested by a thief, must not work any longer.
         connection.execute(delete(ResetLink).where(ResetLink.user_id == user_id))

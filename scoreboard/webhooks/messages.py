@@ -61,12 +61,12 @@ def _text(payload: str, escape: Any) -> str:
     """Return the event in words, one line or a few."""
     event = orjson.loads(payload)
     data = event["data"]
-    title, username = escape(data.get("title", "")), escape(data.get("username") or "A user")
+    title, username = escape(data.get("title", "")), escape(_name(data))
     if event["type"] == "season_ended":
         lines = [f"{title}: season {data['season']} has ended."]
         for entry in data["top_10"][:PLACES]:
             score = escape(_score(entry["score"], data["format"]))
-            lines.append(f"{entry['rank']}. {escape(entry['username'])}: {score}")
+            lines.append(f"{entry['rank']}. {escape(_name(entry))}: {score}")
         return "\n".join(lines)
     if event["type"] == "new_leader":
         return f"{title}: {username} leads with {escape(_score(data['score'], data['format']))}."
@@ -75,6 +75,11 @@ def _text(payload: str, escape: Any) -> str:
     if event["type"] == "user_flagged":
         return f"{username} was flagged: {escape(data['rule'])}, {escape(data['detail'])}."
     return "This is a test message of Scoreboard."
+
+
+def _name(user: dict[str, Any]) -> str:
+    """Return the name of a user, which has none once it is hidden or erased."""
+    return user.get("username") or "A user"
 
 
 def _score(score: float, format_: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from ..http.fields import moment
 from ..models import Webhook, WebhookDelivery
@@ -96,3 +96,18 @@ def add_for(
     if webhook_ids:
         rows = [{**row, "webhook_id": webhook_id} for webhook_id in webhook_ids]
         connection.execute(insert(WebhookDelivery), rows)
+
+
+def remove_name(connection: Connection, user_id: str) -> None:
+    """Remove the name of a user who is hidden or erased from the stored events. Scans them all."""
+    statement = select(WebhookDelivery.delivery_id, WebhookDelivery.payload).where(
+        WebhookDelivery.payload.contains(user_id)
+    )
+    for delivery_id, payload in connection.execute(statement).all():
+        event = orjson.loads(payload)
+        data = event["data"]
+        for each in (data, data.get("previous"), *data.get("top_10", ())):
+            if each and each.get("user_id") == user_id:
+                each["username"] = None
+        of_delivery = update(WebhookDelivery).where(WebhookDelivery.delivery_id == delivery_id)
+        connection.execute(of_delivery.values(payload=orjson.dumps(event).decode()))

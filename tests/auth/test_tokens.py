@@ -193,6 +193,16 @@ ENDPOINTS = {
     ("GET", "/api/admin/boards/<board>/export.csv"): None,
     ("GET", "/api/admin/boards/<board>/export.json"): None,
     ("DELETE", "/api/admin/boards/<board>"): None,
+    ("GET", "/api/admin/webhooks"): None,
+    ("POST", "/api/admin/webhooks"): lambda user_id: {
+        "url": "https://hooks.example/1",
+        "events": ["season_ended"],
+    },
+    ("PATCH", "/api/admin/webhooks/<webhook_id>"): lambda user_id: {"boards": ["main"]},
+    ("POST", "/api/admin/webhooks/<webhook_id>/test"): None,
+    ("GET", "/api/admin/webhooks/<webhook_id>/deliveries"): None,
+    ("POST", "/api/admin/webhooks/<webhook_id>/deliveries/<delivery_id>/replay"): None,
+    ("DELETE", "/api/admin/webhooks/<webhook_id>"): None,
     ("DELETE", "/api/admin/users/<user_id>"): None,
 }
 # These end the other sign-ins of the caller, and so the tokens that the test signs next.
@@ -342,6 +352,7 @@ class Site:
         for method, rule in endpoints:
             path = rule.replace("<user_id>", user.user_id).replace("<score_id>", str(user.score_id))
             path = path.replace("<board>", "weekly" if "admin" in rule else "main")
+            path = path.replace("<webhook_id>", "1").replace("<delivery_id>", "1")
             path += "?format=ctftime" if path.endswith("export.json") else ""
             body = ENDPOINTS.get((method, rule))
             token = token_of("refresh" if "refresh" in rule else "access")

@@ -194,6 +194,24 @@ class TestFlags:
 
         assert [data["username"] for _, data in outbox()] == [None]
 
+    @pytest.mark.parametrize("action", ["hide", "erase"])
+    def test_the_name_of_a_user_who_is_hidden_or_erased_later_is_removed(
+        self, make_webhook, administer, send, outbox, ann, ben, action
+    ):
+        make_webhook()
+        send(ann, 5)
+        send(ben, 7)
+        administer("POST", "/boards/main/seasons")
+        flags.write(ann.user_id, "jump", "a step of 995", NOON)
+
+        path = f"/users/{ann.user_id}"
+        administer("DELETE", path) if action == "erase" else administer("POST", f"{path}/hide")
+
+        (_, first), (_, second), (_, ended), (_, flag) = outbox()
+        assert first["username"] is second["previous"]["username"] is flag["username"] is None
+        assert [each["username"] for each in ended["top_10"]] == ["Ben", None]
+        assert second["username"] == "Ben"
+
 
 class TestSubscriptions:
     @pytest.mark.parametrize(
