@@ -129,6 +129,7 @@ def example_user(make_user, monkeypatch):
         return make_user("player", name="ben")
 
 
+IDS = {"webhook_id", "delivery_id"}
 # Examples have only the required fields, and other users need their current password.
 FOR_GUESTS = {
     *(("PATCH", "/api/auth/me"), ("DELETE", "/api/auth/me")),
@@ -148,10 +149,13 @@ def test_every_example_request_gets_a_response_that_matches_its_schema(
     monkeypatch.setitem(client.application.config, "SMTP_URL", "smtp://example.com")
     monkeypatch.setattr(services(client.application).mailer, "send_reset_link", lambda email: None)
     refresh = {}
-    # First the board is created; last it is archived, and signing out revokes the admin's token.
-    first, last = [("POST", "/api/admin/boards")], [("POST", "/api/auth/logout")]
-    # A score is restored after it is voided.
-    late = [("POST", "/api/admin/scores/{score_id}/restore")]
+    # First the board and the webhook are created; last it is archived, and signing out revokes the admin's token.
+    first = [("POST", "/api/admin/boards"), ("POST", "/api/admin/webhooks")]
+    last = [("POST", "/api/auth/logout")]
+    # A score is restored after it is voided, a delivery replayed after it is stored.
+    replay = "/api/admin/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"
+    late = [("POST", "/api/admin/scores/{score_id}/restore"), ("POST", replay)]
+    ids = {}
     routes = sorted(
         operations,
         key=lambda each: (each in last, "DELETE" in each, each in late, each not in first),
@@ -162,6 +166,8 @@ def test_every_example_request_gets_a_response_that_matches_its_schema(
         # The new board has no scores.
         url = url.replace("{board}", BOARD_ID if "admin" in path else "main")
         url = url.replace("{score_id}", str(posted.json["score_id"]))
+        for name, number in ids.items():
+            url = url.replace(f"{{{name}}}", str(number))
         headers = refresh if {"refresh": []} in operation["security"] else admin.bearer
         if (method, path) in FOR_GUESTS:
             headers = make_user().bearer
@@ -169,6 +175,8 @@ def test_every_example_request_gets_a_response_that_matches_its_schema(
 
         status, described = next(iter(operation["responses"].items()))
         assert response.status_code == int(status), (path, response.text)
+        if path.endswith(("/webhooks", "/test")) and method == "POST":
+            ids |= {name: response.json[name] for name in IDS & response.json.keys()}
         if path == "/api/auth/login":
             refresh = {"Authorization": f"Bearer {response.json['refresh_token']}"}
         media = described.get("content", {}).get("application/json", {})

@@ -195,7 +195,7 @@ ENDPOINTS = {
     ("DELETE", "/api/admin/boards/<board>"): None,
     ("GET", "/api/admin/webhooks"): None,
     ("POST", "/api/admin/webhooks"): lambda user_id: {
-        "url": "https://hooks.example/1",
+        "url": "http://127.0.0.1:9/hook",  # refused: not public
         "events": ["season_ended"],
     },
     ("PATCH", "/api/admin/webhooks/<webhook_id>"): lambda user_id: {"boards": ["main"]},
