@@ -3,7 +3,7 @@
 import functools
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -218,8 +218,7 @@ class BoardStore:
             if not may_freeze and _is_frozen_between(before.boards, after.boards):
                 raise FreezeDue(ledger_id, count)
             self._save(connection, before.boards, after.boards)
-            boards = self.ledger_boards(connection, ledger_id)  # with new stamps
-            after = LedgerBoards(settings_version, boards, before.webhooks)
+            after = replace(after, boards=self.ledger_boards(connection, ledger_id))  # new stamps
             connection.execute(
                 update(BoardVersion)
                 .where(BoardVersion.board_id == ledger_id)

@@ -149,7 +149,8 @@ def test_every_example_request_gets_a_response_that_matches_its_schema(
     monkeypatch.setitem(client.application.config, "SMTP_URL", "smtp://example.com")
     monkeypatch.setattr(services(client.application).mailer, "send_reset_link", lambda email: None)
     refresh = {}
-    # First the board and the webhook are created; last it is archived, and signing out revokes the admin's token.
+    # First the board and the webhook are created; last they are deleted, and signing out revokes
+    # the admin's token.
     first = [("POST", "/api/admin/boards"), ("POST", "/api/admin/webhooks")]
     last = [("POST", "/api/auth/logout")]
     # A score is restored after it is voided, a delivery replayed after it is stored.

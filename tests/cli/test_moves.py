@@ -97,6 +97,8 @@ def populated(app, client, make_user):
         got = client.post("/api/score/ticket", json=body, headers=users[name].bearer)
         post(name, 0, "run", ticket=got.json["ticket"])
     send("POST", "/admin/boards", {"board_id": "cup", "title": "Cup"})
+    hook = {"url": "http://127.0.0.1:9/hook", "events": ["new_leader"], "boards": ["cup"]}
+    send("POST", "/admin/webhooks", hook)
     post("Gone", 1 / 3, "cup")
     voided, _ = post("Zoë 🏃", 1)
     send("POST", f"/admin/scores/{voided['score_id']}/void", {"reason": "too good"})
