@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import re
 import ssl
+import threading
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -17,6 +19,9 @@ CONNECT_TIMEOUT, TIMEOUT = 3, 10
 MAX_ADDRESSES = 3
 # Seconds that a receiver may ask to wait.
 MAX_RETRY_AFTER = 600
+# Lookups at a time. One that hangs keeps one of 20 threads, which SQLite needs too, for longer than
+# its caller waits.
+_LOOKUPS = threading.Semaphore(4)
 
 
 class NotSent(Exception):
@@ -36,14 +41,16 @@ def post(
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
         with runtime.time_limit(TIMEOUT):
-            *others, last = _allowed(runtime.resolve(host, port, TIMEOUT), allow_private)
+            with _LOOKUPS:
+                found = runtime.resolve(host, port, TIMEOUT)
+            *others, last = _allowed(found, allow_private)
             for address in others:
                 with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
                     return _post(address, port, url, body, headers)
             return _post(last, port, url, body, headers)
     except (TimeoutError, ReadTimeoutError):
         raise NotSent(f"no response within {TIMEOUT} s") from None
-    except (HTTPError, OSError, UnicodeError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         # Not its text: it has the path of the URL, which may be a secret.
         raise NotSent(_reason(error)) from error
 
@@ -82,7 +89,8 @@ def _post(
         )
         response.close()
         wait = response.headers.get("Retry-After", "")
-        return response.status, min(int(wait), MAX_RETRY_AFTER) if wait.isdecimal() else 0
+        is_seconds = re.fullmatch("[0-9]{1,9}", wait)
+        return response.status, min(int(wait), MAX_RETRY_AFTER) if is_seconds else 0
 
 
 @functools.cache

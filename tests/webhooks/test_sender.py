@@ -98,7 +98,9 @@ def test_a_redirect_is_not_followed(receiver):
     assert [request.path for request in receiver.requests] == ["/hook"]
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("7", 7), ("99999", 600), ("soon", 0), ("-1", 0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7", 7), ("99999", 600), ("soon", 0), ("-1", 0), ("9" * 5000, 0)]
+)
 def test_the_receiver_may_ask_for_a_later_attempt(receiver, text, seconds):
     receiver.status, receiver.response_headers = 429, {"Retry-After": text}
 
