@@ -188,20 +188,30 @@ def test_a_disabled_webhook_keeps_what_is_pending(world, make_webhook, administe
     assert len(world.attempts) == 1
 
 
-def test_a_lease_that_ends_lets_another_process_deliver(world, make_webhook, lead):
+def test_a_lease_keeps_the_whole_board_until_it_ends(world, make_webhook, lead):
+    webhook_id = make_webhook()["webhook_id"]
+    lead()
+    lead()
+    first = delivery.claim(webhook_id, "main", world.now)
+
+    again = delivery.claim(webhook_id, "main", world.now)
+    after_the_lease = delivery.claim(webhook_id, "main", world.now + delivery.LEASE)
+
+    assert again is None
+    assert after_the_lease.delivery_id == first.delivery_id
+
+
+def test_a_process_whose_lease_has_ended_changes_nothing(world, make_webhook, lead):
     webhook_id = make_webhook()["webhook_id"]
     lead()
     first = delivery.claim(webhook_id, "main", world.now)
-    again = delivery.claim(webhook_id, "main", world.now)
     world.now += delivery.LEASE
+    delivery.claim(webhook_id, "main", world.now)
 
-    second = delivery.claim(webhook_id, "main", world.now)
     delivery.record(first, delivery.Outcome(500, "late"), world.now)
-    third = delivery.claim(webhook_id, "main", world.now)
 
-    assert again is None
-    assert second.delivery_id == first.delivery_id
-    assert third is None  # the second process still has it
+    soon = world.now + delivery.LEASE / 2
+    assert delivery.claim(webhook_id, "main", soon) is None
 
 
 def test_the_outcomes_are_counted(app, world, make_webhook, lead):
