@@ -89,7 +89,9 @@ def embed(server, sites, visit):
 
     def embed(site=0, policy="", body="", **options):
         origins, pages = sites
-        (lines,) = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "pages.md").read_text(), re.DOTALL)
+        (lines,) = re.findall(
+            r"```html\n(.*?)```", (ROOT / "docs" / "pages.md").read_text(), re.DOTALL
+        )
         socket = server.url.replace("http", "ws")
         strict = f"default-src 'none'; script-src {server.url}; connect-src {server.url} {socket}"
         headers = {"Content-Type": "text/html; charset=utf-8"}
