@@ -33,8 +33,10 @@ def test_no_service_is_shared(two_apps):
     first, second = (vars(services(app)) for app in two_apps)
 
     assert first.keys() == second.keys()
-    # `observe_attempt` is a function without state.
-    assert [name for name in first if first[name] is second[name]] == ["observe_attempt"]
+    # `observe_attempt` is a function without state; no other issuer is set, so it is None.
+    shared = [name for name in first if first[name] is second[name]]
+    assert shared == ["issuer", "observe_attempt"]
+    assert first["issuer"] is None
 
 
 def test_an_update_reaches_only_its_own_leaderboard_subscribers_and_metrics(two_apps):
