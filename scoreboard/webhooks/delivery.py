@@ -196,7 +196,8 @@ def record(claimed: Claimed, outcome: Outcome, now: datetime) -> str:
 
 def backoff(attempts: int, retry_after: float = 0) -> timedelta:
     """Return the wait after so many failed attempts: 0.5 to 1 s, doubled up to MAX_BACKOFF."""
-    wait = min(MAX_BACKOFF, 2 ** min(attempts - 1, 10)) * random.uniform(0.5, 1)  # noqa: S311
+    longest = min(MAX_BACKOFF, 2 ** min(attempts - 1, 10))
+    wait = longest * random.uniform(0.5, 1)  # noqa: S311  # nosec B311
     return timedelta(seconds=max(wait, retry_after))
 
 
