@@ -16,7 +16,7 @@ run: .venv/run ## Serve the scoreboard on http://127.0.0.1:5000 with SQLite.
 test: .venv/dev $(if $(shell command -v npm),$(NODE_MODULES)) ## Run the tests.
 	$(BIN)/python -m pytest $(TESTS)
 
-check: .venv/dev ## Check format, style and types, and run the unit tests, in under a minute.
+check: .venv/dev ## Check format, style and types, and run the unit tests, in about two minutes.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy scoreboard config.py wsgi.py clients/python
